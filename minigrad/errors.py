@@ -1,0 +1,143 @@
+"""Every exception that minigrad raises on purpose.
+
+    MinigradError
+    ├── ShapeError        (ValueError)      an array with the wrong shape, rank or length
+    ├── LabelError        (ValueError)      targets that do not fit the loss
+    ├── RangeError        (ValueError)      a setting outside its range: a rate, a size, a fraction
+    ├── KindError         (TypeError)       the wrong kind of thing: complex numbers, strings, not a layer
+    ├── ModelError        (ValueError)      a model that is put together wrongly, a layer used twice
+    ├── OrderError        (RuntimeError)    something done at the wrong time, backward before forward
+    │   ├── NoGradient                      a step without a new gradient
+    │   └── StaleParameters                 parameters that have moved into another model's memory
+    ├── UnknownName       (KeyError)        a parameter name that the model or the record does not have
+    ├── AttachError       (TypeError)       a hook attached where none of its methods would be called
+    ├── HookError         (RuntimeError)    an exception inside a hook; the original is its `__cause__`
+    ├── BudgetError       (MemoryError)     a record that does not fit its budget
+    ├── NotExact          (LookupError)     a step whose exact values the record does not hold
+    ├── SharedMemoryError (ValueError)      two arrays to compare that are one and the same memory
+    ├── DataFileError     (OSError)         a data file that is missing, truncated or not what it should be
+    ├── GradientError     (AssertionError)  a backward that is not the derivative of its forward
+    └── MissingExtra      (ImportError)     an optional library that is not installed
+
+    OutOfBandWrite        (UserWarning)     a warning: a parameter changed other than by an optimizer
+
+Each is also the built-in exception in brackets, so `except ValueError` works as one would expect.
+"""
+
+from __future__ import annotations
+
+from typing_extensions import override
+
+__all__ = [
+    "AttachError",
+    "BudgetError",
+    "DataFileError",
+    "GradientError",
+    "HookError",
+    "KindError",
+    "LabelError",
+    "MinigradError",
+    "MissingExtra",
+    "ModelError",
+    "NoGradient",
+    "NotExact",
+    "OrderError",
+    "RangeError",
+    "ShapeError",
+    "SharedMemoryError",
+    "OutOfBandWrite",
+    "StaleParameters",
+    "UnknownName",
+]
+
+
+class MinigradError(Exception):
+    """The base of all errors that minigrad raises on purpose."""
+
+
+class ShapeError(MinigradError, ValueError):
+    """An array has the wrong shape, rank or length."""
+
+
+class LabelError(MinigradError, ValueError):
+    """Targets do not fit the loss: out of range, of a wrong kind, rows that do not sum to 1."""
+
+
+class RangeError(MinigradError, ValueError):
+    """A setting lies outside its range: a rate, a size, a fraction."""
+
+
+class KindError(MinigradError, TypeError):
+    """Something is of the wrong kind: complex numbers, strings, two dtypes in one model, not a layer."""
+
+
+class ModelError(MinigradError, ValueError):
+    """A model is put together wrongly: a layer or a parameter used twice, a name that does not exist."""
+
+
+class OrderError(MinigradError, RuntimeError):
+    """Something was done at the wrong time: `backward` before `forward`, an event read after its dispatch."""
+
+
+class NoGradient(OrderError):
+    """`step()` was called, but no gradient has arrived since the last step."""
+
+
+class StaleParameters(OrderError):
+    """The parameters have moved into another model's memory; this object still refers to the old one."""
+
+
+class UnknownName(MinigradError, KeyError):
+    """A parameter name that the model or the record does not have; the message lists those that it has."""
+
+    @override
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError alone would show the message in quotes
+
+
+class AttachError(MinigradError, TypeError):
+    """A hook was attached where none of its methods would ever be called."""
+
+
+class HookError(MinigradError, RuntimeError):
+    """A hook raised an exception, or returned something. The original exception is the `__cause__`.
+
+    Attributes:
+        hook: The hook that failed.
+        event: The event that it was given.
+        step: The step during which it happened, counted from 0; None where no optimizer takes part.
+    """
+
+    def __init__(self, message: str, hook: object = None, event: object = None, step: int | None = None) -> None:
+        super().__init__(message)
+        self.hook: object = hook
+        self.event: object = event
+        self.step: int | None = step
+
+
+class BudgetError(MinigradError, MemoryError):
+    """A record does not fit its budget."""
+
+
+class NotExact(MinigradError, LookupError):
+    """The record does not hold what is needed for this step's exact values; the message names steps that it holds."""
+
+
+class SharedMemoryError(MinigradError, ValueError):
+    """Two arrays to compare are the same live memory, so they can never differ."""
+
+
+class DataFileError(MinigradError, OSError):
+    """A data file is missing, truncated, corrupt or not what it should be."""
+
+
+class GradientError(MinigradError, AssertionError):
+    """A `backward` is not the derivative of its `forward`."""
+
+
+class MissingExtra(MinigradError, ImportError):
+    """An optional library is not installed; the message names the extra that brings it."""
+
+
+class OutOfBandWrite(UserWarning):
+    """A recorded parameter changed between two steps other than by an optimizer. A warning, not an error."""

@@ -1,0 +1,324 @@
+"""`Layer`, the abstract base of everything that has a forward and a backward."""
+
+from __future__ import annotations
+
+from abc import ABC, ABCMeta, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar, final
+
+import numpy as np
+import numpy.typing as npt
+
+from minigrad.arrays import Array, real_array, shaped
+from minigrad.errors import KindError, ModelError, OrderError
+from minigrad.hooks import Handle, Hook, Listener, Place, attach
+from minigrad.parameter import Parameter
+
+T = TypeVar("T")
+
+
+class Factors(NamedTuple):
+    """What a parameter's gradient is made of: `inputs.T @ units`, summed over the rows.
+
+    Attributes:
+        inputs: What fed the parameter, shape (rows, n_in); None for a bias, whose input is always 1.
+        units: The gradients that arrived at its units, shape (rows, n_out).
+    """
+
+    inputs: Array | None
+    units: Array
+
+
+class _LayerType(ABCMeta):
+    """Looks at each layer once, when its own `__init__` is done: so authors need no `super().__init__()`."""
+
+    def __call__(cls: type[T], *args: Any, **kwargs: Any) -> T:
+        missing = sorted(getattr(cls, "__abstractmethods__", ()))
+        if missing:
+            raise KindError(
+                f"{cls.__name__} lacks {' and '.join(missing)}: a layer defines forward(x) and backward(grad); "
+                f"there is no autograd"
+            )
+        layer: T = super().__call__(*args, **kwargs)  # type: ignore[misc]
+        assert isinstance(layer, Layer)
+        for place, inner in layer.layers():
+            if inner is not layer:
+                inner._place, inner._held = place, True
+        return layer
+
+
+class Layer(ABC, metaclass=_LayerType):
+    """Something with a forward and a backward.
+
+    A subclass writes `__init__`, which assigns its `Parameter`s and inner layers to attributes, `forward` and
+    `backward`, and nothing else: no `super().__init__()`, no registration, no names. Parameters and layers are also
+    found in lists, tuples and dicts. Inner layers that a `Sequential` chains are seen by hooks.
+
+        class Scale(minigrad.Layer):
+            def __init__(self, features):
+                self.scale = minigrad.Parameter(numpy.ones(features, numpy.float32))
+
+            def forward(self, x):
+                self.x = x
+                return x * self.scale.value
+
+            def backward(self, grad):
+                self.scale.grad = (grad * self.x).sum(axis=0)
+                return grad * self.scale.value
+
+    Attributes:
+        training: Whether the layer runs in training mode; `train()` and `eval()` set it.
+        buffers: The names of the attributes that are state but not learnt, such as running statistics.
+    """
+
+    training: bool = True
+    buffers: ClassVar[tuple[str, ...]] = ()
+    _place: str = ""
+    _held: bool = False
+    _not_copied: ClassVar[tuple[str, ...]] = ("_vector",)
+    _output: Array | tuple[int, ...] | None = None
+
+    @abstractmethod
+    def forward(self, x: Array) -> Array:
+        """The output for a batch; keeps what `backward` needs.
+
+        Args:
+            x: Shape (batch, ...). It must not change before `backward` is done with it.
+
+        Returns:
+            Shape (batch, ...), an array of its own: neither `x` nor one that the layer keeps.
+        """
+
+    @abstractmethod
+    def backward(self, grad: Array) -> Array | None:
+        """Assign the gradients of the parameters, `self.weight.grad = ...`, and return the input's.
+
+        Args:
+            grad: The gradient of the loss with respect to the last output, same shape; it must not be changed.
+
+        Returns:
+            The gradient with respect to the last input, same shape as that.
+        """
+
+    def backward_parameters(self, grad: Array) -> None:
+        """As `backward`, where nobody needs the input's gradient: at the first layer of a model.
+
+        Override it where leaving that out saves work.
+        """
+        self.backward(grad)
+
+    @final
+    def __call__(self, x: Array) -> Array:
+        """`layer(x)` is `layer.forward(x)`."""
+        return self.forward(x)
+
+    # -- what is inside -----------------------------------------------------------------------------------------
+
+    def parts(self) -> Iterator[tuple[str, Parameter | Layer]]:
+        """The parameters and layers that this one holds itself, with their names, in definition order."""
+        for name, attribute in vars(self).items():
+            yield from _found(name, attribute)
+
+    @final
+    def layers(self) -> Iterator[tuple[str, Layer]]:
+        """(name, layer) pairs: this layer with an empty name, and all layers inside, in definition order.
+
+        Raises:
+            ModelError: A layer is used twice.
+        """
+        return ((name, thing) for name, thing in _walk(self) if isinstance(thing, Layer))
+
+    @final
+    def parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """(name, parameter) pairs of this layer and all layers inside, in definition order.
+
+        Raises:
+            ModelError: A layer or a parameter is used twice.
+        """
+        return ((name, thing) for name, thing in _walk(self) if isinstance(thing, Parameter))
+
+    @final
+    def train(self) -> Self:
+        """Switch this layer and all inside to training mode. Returns the layer."""
+        for _, layer in self.layers():
+            layer.training = True
+        return self
+
+    @final
+    def eval(self) -> Self:
+        """Switch this layer and all inside to eval mode. Returns the layer."""
+        for _, layer in self.layers():
+            layer.training = False
+        return self
+
+    @final
+    def freeze(self) -> Self:
+        """Let no optimizer change the parameters of this layer. Returns the layer."""
+        for _, parameter in self.parameters():
+            parameter.trainable = False
+        return self
+
+    @final
+    def unfreeze(self) -> Self:
+        """Let optimizers change the parameters of this layer again. Returns the layer."""
+        for _, parameter in self.parameters():
+            parameter.trainable = True
+        return self
+
+    def explain(self) -> Mapping[str, Factors]:
+        """What the gradients of the last backward were made of, by the attribute that holds the parameter.
+
+        A layer that offers this lets a recorder say whether an entry did not move because its input was 0, because
+        its unit was silent, or because the two never met.
+        """
+        return {}
+
+    # -- state --------------------------------------------------------------------------------------------------
+
+    @final
+    def state_dict(self) -> dict[str, npt.NDArray[Any]]:
+        """Copies of all parameters and buffers by name: "0.weight", "1.running_mean"."""
+        return {name: array.copy() for name, array in self._state()}
+
+    @final
+    def load_state_dict(self, state: Mapping[str, npt.ArrayLike], strict: bool = True) -> None:
+        """Write values into the parameters and buffers: all of them, or after an error none.
+
+        Args:
+            state: Arrays by name, as from `state_dict`.
+            strict: Whether names that are missing or unknown are an error; otherwise they are passed over.
+
+        Raises:
+            ModelError: The state does not fit; the message lists every difference.
+        """
+        own = dict(self._state())
+        problems = [f"'{name}' is missing" for name in own if name not in state] if strict else []
+        problems += [f"'{name}' is unknown" for name in state if name not in own] if strict else []
+        new: dict[str, npt.NDArray[Any]] = {}
+        for name in own.keys() & state.keys():
+            new[name] = real_array(state[name], f"'{name}'")
+            if new[name].shape != own[name].shape:
+                problems.append(f"'{name}' has shape {new[name].shape}, expected {own[name].shape}")
+        if problems:
+            raise ModelError(f"the state does not fit this model, which is unchanged: {'; '.join(sorted(problems))}")
+        for name, array in new.items():
+            own[name][...] = array
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copied or pickled layer has memory and hooks of its own; its vector is made when it is first needed."""
+        return {name: value for name, value in vars(self).items() if name not in self._not_copied}
+
+    def _state(self) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+        """The live arrays of all parameters and buffers by name."""
+        for name, parameter in self.parameters():
+            yield name, parameter.value
+        for place, layer in self.layers():
+            for buffer in layer.buffers:
+                yield _joined(place, buffer), getattr(layer, buffer)
+
+    @final
+    def attach(self, hook: Hook) -> Handle:
+        """Have the hook called after each inner layer's forward and backward.
+
+        Raises:
+            KindError: `hook` is not a Hook.
+            AttachError: The hook has neither `on_forward` nor `on_backward`, or no `Sequential` is inside to tell it.
+        """
+        places: list[Place] = []
+        reporters: list[str] = []  # the outermost Sequentials, which raise what went wrong inside
+        for place, layer in self.layers():
+            listeners: list[Listener] | None = getattr(layer, "_listeners", None)
+            if listeners is not None:
+                inside = any(place.startswith(_joined(outer, "")) for outer in reporters)
+                places.append(Place(listeners, _joined(place, ""), not inside))
+                reporters.append(place)
+        return attach(hook, ("on_forward", "on_backward"), places, f"{type(self).__name__}.attach")
+
+    # -- text ---------------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        """The class and what is inside; layers with settings show those."""
+        inside = ", ".join(f"{name}={part!r}" for name, part in self.parts())
+        return f"{type(self).__name__}({inside})"
+
+    def __str__(self) -> str:
+        """Which layer of which kind, as errors name it: "layer '0', Dense(784, 10)"."""
+        return f"layer '{self._place}', {self!r}" if self._place else repr(self)
+
+    @final
+    def summary(self) -> str:
+        """A table of the layers with their parameters, shapes and counts, as text."""
+        lines = []
+        for place, layer in self.layers():
+            own = [(name, part) for name, part in layer.parts() if isinstance(part, Parameter)]
+            if own or not any(True for _ in layer.parts()):
+                shapes = ", ".join(f"{name} {parameter.shape}" for name, parameter in own)
+                frozen = "" if all(parameter.trainable for _, parameter in own) else "frozen"
+                lines.append((place, repr(layer), shapes, f"{sum(parameter.size for _, parameter in own):,}", frozen))
+        lines.insert(0, ("name", "layer", "parameters", "entries", ""))
+        total = sum(parameter.size for _, parameter in self.parameters())
+        trainable = sum(parameter.size for _, parameter in self.parameters() if parameter.trainable)
+        widths = [max(len(line[column]) for line in lines) for column in range(5)]
+        table = [
+            f"{name:<{widths[0]}}  {layer:<{widths[1]}}  {shapes:<{widths[2]}}  {count:>{widths[3]}}  {frozen}".rstrip()
+            for name, layer, shapes, count, frozen in lines
+        ]
+        return "\n".join([*table, f"{total:,} entries, {trainable:,} of them trainable"])
+
+    # -- order of calls, for layers that want it checked ---------------------------------------------------------
+
+    @final
+    def _hand_out(self, output: Array) -> Array:
+        """Note that this output is on its way to the caller, and that its gradient is to come back."""
+        self._output = output
+        return output
+
+    @final
+    def _take_back(self, grad: Array) -> Array:
+        """The gradient of the output that was handed out last; taken once.
+
+        Raises:
+            OrderError: No forward came before, or its gradient was already taken.
+            KindError: The gradient holds no real numbers.
+            ShapeError: The gradient does not have the output's shape.
+        """
+        output = self._output
+        if not isinstance(output, np.ndarray):
+            again = "a second time for the same forward" if output is not None else "before forward"
+            raise OrderError(f"{self}: backward was called {again}; call forward(x) first, then backward(grad) once")
+        if type(grad) is not np.ndarray or grad.shape != output.shape or grad.dtype != output.dtype:
+            grad = shaped(grad, output.shape, output.dtype, f"{self}: the gradient of its last output")
+        self._output = ()
+        return grad
+
+
+def _joined(place: str, name: str) -> str:
+    return f"{place}.{name}" if place else name
+
+
+def _found(name: str, thing: object) -> Iterator[tuple[str, Parameter | Layer]]:
+    """The parameters and layers in an attribute, also inside lists, tuples and dicts."""
+    if isinstance(thing, Parameter | Layer):
+        yield name, thing
+    elif isinstance(thing, list | tuple):
+        for index, item in enumerate(thing):
+            yield from _found(f"{name}.{index}", item)
+    elif isinstance(thing, dict):
+        for key, item in thing.items():
+            yield from _found(f"{name}.{key}", item)
+
+
+def _walk(root: Layer) -> Iterator[tuple[str, Parameter | Layer]]:
+    """`root` and everything inside, each thing once, depth first in definition order."""
+    seen: dict[int, str] = {}
+    pending: list[tuple[str, Parameter | Layer]] = [("", root)]
+    while pending:
+        name, thing = pending.pop()
+        if id(thing) in seen:
+            what = "layer" if isinstance(thing, Layer) else "parameter"
+            advice = "a layer keeps what its backward needs, so each place needs one of its own"
+            raise ModelError(f"the same {what} is used twice: as '{seen[id(thing)]}' and as '{name}'; {advice}")
+        seen[id(thing)] = name
+        yield name, thing
+        if isinstance(thing, Layer):
+            pending.extend((_joined(name, part), inner) for part, inner in reversed(list(thing.parts())))

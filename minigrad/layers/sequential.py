@@ -1,0 +1,235 @@
+"""`Sequential`, layers in a chain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, SupportsIndex, final, overload
+
+import numpy as np
+from typing_extensions import override
+
+from minigrad.arrays import Array, batch, whole
+from minigrad.errors import KindError, ModelError, ShapeError
+from minigrad.hooks import Backward, Forward, Listener, report, tell
+from minigrad.layer import Layer
+from minigrad.parameter import Parameter, ParameterVector, end_backward, start_backward
+
+
+@final
+class Sequential(Layer):
+    """Layers in a chain: each gets what the one before it gives.
+
+    It is a layer itself, so it nests. It allocates the memory of all parameters inside, in one vector, and tells
+    hooks about each layer's forward and backward.
+
+    Args:
+        *layers: The layers in order, named "0", "1", ...
+        **named: Or the layers by name: `Sequential(hidden=Dense(784, 10), out=Dense(10, 10))`.
+
+    Raises:
+        KindError: Something is not a layer, or two parameters have different dtypes.
+        ModelError: There is no layer, a layer is used twice, or some have names and some have none.
+    """
+
+    _owns_memory: bool = True
+    _not_copied = ("_vector", "_listeners", "_parameters", "_lowest", "_owns_memory")
+
+    def __init__(self, *layers: Layer, **named: Layer) -> None:
+        if layers and named:
+            raise ModelError("give all layers of a Sequential names, or none")
+        if not layers and not named:
+            raise ModelError("a Sequential needs at least one layer")
+        for name, layer in [*enumerate(layers), *named.items()]:
+            if not isinstance(layer, Layer):
+                advice = (
+                    "pass the layers one by one, Sequential(*layers)"
+                    if isinstance(layer, list | tuple)
+                    else ("make an instance of it" if isinstance(layer, type) else "expected a Layer")
+                )
+                raise KindError(f"layer '{name}' of a Sequential is {layer!r}: {advice}")
+        self._names: tuple[str, ...] = tuple(named) or tuple(str(index) for index in range(len(layers)))
+        self._layers: tuple[Layer, ...] = layers or tuple(named.values())
+        self._assemble()
+        vars(self)["_vector"] = ParameterVector.take_over(list(self.parameters()))
+
+    def _assemble(self) -> None:
+        """What is derived from the layers, so that a pass need not look for it."""
+        self._listeners: list[Listener] = []
+        self._parameters: tuple[Parameter, ...] = tuple(parameter for _, parameter in self.parameters())
+        has_parameters = [any(True for _ in layer.parameters()) for layer in self._layers]
+        self._lowest: int = has_parameters.index(True) if any(has_parameters) else len(self._layers)
+
+    @override
+    def parts(self) -> Iterator[tuple[str, Parameter | Layer]]:
+        """The layers with their names."""
+        yield from zip(self._names, self._layers, strict=True)
+
+    # -- forward and backward -----------------------------------------------------------------------------------
+
+    @override
+    def forward(self, x: Array) -> Array:
+        """(batch, ...) through all layers.
+
+        Raises:
+            KindError: The input holds no real numbers, or a layer returns something that is no array.
+            ShapeError: The input has no rows, or does not fit a layer; a layer returns another number of rows.
+            HookError: A hook failed.
+        """
+        x = batch(x, self._parameters[0].dtype if self._parameters else None, self)
+        n = len(x)
+        shapes = [x.shape]
+        for index, layer in enumerate(self._layers):
+            output = layer.forward(x)
+            if type(output) is not np.ndarray or output.ndim == 0 or len(output) != n:
+                raise _wrong("forward", layer, output, f"an array of {n} rows, as many as its input")
+            if self._listeners:
+                tell(self._listeners, "on_forward", partial(_forward, self._names[index], layer, x, output))
+            shapes.append(output.shape)
+            x = output
+        self._shapes = shapes
+        if self._listeners:
+            report(self._listeners)
+        return self._hand_out(x.copy())  # a layer may keep its output for backward; what leaves is the caller's
+
+    @override
+    def backward(self, grad: Array, *, input_grad: bool | None = None) -> Array | None:
+        """The chain rule: from the last layer to the first, each gets the gradient that the one above returns.
+
+        Args:
+            grad: The gradient of the last output, same shape.
+            input_grad: Whether to return the gradient of the input. None: where another layer holds this one. The
+                model as a whole has no use for it, and leaving it out saves the first layer half its work.
+
+        Returns:
+            The gradient of the last input, or None.
+
+        Raises:
+            OrderError: No forward came before, or backward was already called for it.
+            KindError: A layer returns something that is no array.
+            ShapeError: The gradient does not have the output's shape, or a layer's not its input's.
+            HookError: A hook failed.
+        """
+        wanted = self._held if input_grad is None else input_grad
+        grad = self._take_back(grad)
+        start_backward(self._parameters)
+        for index in range(len(self._layers) - 1, -1 if wanted else self._lowest - 1, -1):
+            layer = self._layers[index]
+            below: Array | None = None
+            if wanted or index > self._lowest:
+                below = layer.backward(grad)
+                if type(below) is not np.ndarray or below.shape != self._shapes[index]:
+                    raise _wrong("backward", layer, below, f"the gradient of its input, of shape {self._shapes[index]}")
+            else:
+                layer.backward_parameters(grad)
+            if self._listeners:
+                tell(self._listeners, "on_backward", partial(_backward, self._names[index], layer, grad, below))
+            if below is not None:
+                grad = below
+        end_backward(self._parameters)
+        if self._listeners:
+            report(self._listeners)
+        return grad.copy() if wanted else None
+
+    @override
+    def backward_parameters(self, grad: Array) -> None:
+        """The gradients of the parameters alone."""
+        self.backward(grad, input_grad=False)
+
+    def predict(self, x: Array, batch_size: int = 1024) -> Array:
+        """The output in eval mode, batch by batch; it leaves no trace, and a pending backward intact.
+
+        Args:
+            x: Shape (n, ...). It may be a memory map; each batch is read and converted by itself.
+            batch_size: How many rows go through at once.
+
+        Returns:
+            Shape (n, ...).
+
+        Raises:
+            KindError: The input holds no real numbers, or `batch_size` is not a whole number.
+            ShapeError: The input has no rows, or does not fit.
+            RangeError: `batch_size` is less than 1.
+        """
+        size = whole(batch_size, "batch_size")
+        x = x if isinstance(x, np.ndarray) else np.asarray(x)
+        with _untouched(self):
+            self.eval()
+            if x.ndim == 0 or len(x) <= size:
+                return self.forward(x)
+            return np.concatenate([self.forward(x[start : start + size]) for start in range(0, len(x), size)])
+
+    # -- a sequence of layers -----------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self._layers)
+
+    @overload
+    def __getitem__(self, index: SupportsIndex | str) -> Layer: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
+    def __getitem__(self, index: SupportsIndex | str | slice) -> Layer:
+        """A layer by position or name; a slice gives a `Sequential` over the same layers and parameters.
+
+        Raises:
+            ModelError: There is no such layer, or the slice is empty.
+        """
+        if isinstance(index, str):
+            if index not in self._names:
+                raise ModelError(f"no layer '{index}'; there are {', '.join(self._names)}")
+            return self._layers[self._names.index(index)]
+        if not isinstance(index, slice):
+            return self._layers[index]
+        if not self._layers[index]:
+            raise ModelError(f"the slice {index.start}:{index.stop} of {len(self)} layers is empty")
+        part = Sequential.__new__(Sequential)  # not by __init__, which takes the parameters over
+        numbered = self._names[0] == "0"
+        part._layers = self._layers[index]
+        part._names = tuple(map(str, range(len(part._layers)))) if numbered else self._names[index]
+        part._owns_memory = False
+        part._assemble()
+        return part
+
+    @override
+    def __repr__(self) -> str:
+        named = "" if self._names[0] == "0" else "="
+        inside = ", ".join(f"{name + named if named else ''}{layer!r}" for name, layer in self.parts())
+        return f"Sequential({inside})"
+
+    @override
+    def __str__(self) -> str:
+        return f"layer '{self._place}', a Sequential of {len(self)} layers" if self._place else "the model"
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._assemble()
+
+
+def _forward(name: str, layer: Layer, x: Array, output: Array, prefix: str) -> Forward:
+    return Forward(prefix + name, layer, layer.training, x, output)
+
+
+def _backward(name: str, layer: Layer, grad: Array, below: Array | None, prefix: str) -> Backward:
+    return Backward(prefix + name, layer, grad, below)
+
+
+def _wrong(method: str, layer: Layer, result: object, expected: str) -> KindError | ShapeError:
+    if not isinstance(result, np.ndarray):
+        return KindError(f"{layer}: {method} returned {type(result).__name__}, expected {expected}")
+    return ShapeError(f"{layer}: {method} returned an array of shape {result.shape}, expected {expected}")
+
+
+@contextmanager
+def _untouched(model: Layer) -> Iterator[None]:
+    """Put every attribute of every layer back as it was: modes, and what a pending backward needs."""
+    before = [(layer, dict(vars(layer))) for _, layer in model.layers()]
+    try:
+        yield
+    finally:
+        for layer, attributes in before:
+            vars(layer).clear()
+            vars(layer).update(attributes)

@@ -1,0 +1,297 @@
+"""`Optimizer`, the abstract base: a subclass computes the update, `step` applies it."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, TypeAlias, final
+
+import numpy as np
+
+from minigrad.arrays import Array, Integers, number, shaped
+from minigrad.errors import KindError, ModelError, NoGradient, StaleParameters
+from minigrad.hooks import FlatStep, Handle, Hook, Listener, Place, Step, attach, report, tell
+from minigrad.layer import Layer
+from minigrad.parameter import ParameterVector
+
+Schedule: TypeAlias = Callable[[int], float]
+"""A learning rate that changes: `step -> rate`, where steps count from 0."""
+
+
+class Optimizer(ABC):
+    """Changes the parameters of a model by what `compute` asks for.
+
+    A subclass writes `compute`, and nothing else; hooks, recording, clipping, freezing and replay then work by
+    themselves:
+
+        class SignDescent(minigrad.Optimizer):
+            def compute(self, values, grads, update):
+                numpy.multiply(numpy.sign(grads), -self.current_lr, out=update)
+
+    Args:
+        model: Any layer, a part of a model too.
+        lr: The learning rate, above 0; or a schedule `step -> rate`, 0 or more.
+        max_grad_norm: Scale the gradients down so that their norm over all parameters is at most this.
+
+    Attributes:
+        model: The layer whose parameters are changed.
+        name: The class and the parameters: "SGD over 0.weight ... 2.bias".
+        max_grad_norm: The largest norm of the gradients, or None.
+        step_count: The number of steps made so far.
+        current_lr: The learning rate of this step, while `compute` runs; that of the last one, afterwards.
+        clip_factor: What the gradients of the last step were multiplied by.
+
+    Raises:
+        KindError: `model` is not a layer, or a setting is no number.
+        ModelError: The model has no parameters.
+        RangeError: A setting is out of range.
+    """
+
+    def __init__(self, model: Layer, lr: float | Schedule, *, max_grad_norm: float | None = None) -> None:
+        if not isinstance(model, Layer):
+            raise KindError(f"{type(self).__name__} got {model!r} as its model, expected a layer, such as a Sequential")
+        self.model: Layer = model
+        self.lr = lr
+        self.max_grad_norm: float | None = (
+            None if max_grad_norm is None else number(max_grad_norm, "max_grad_norm", above=0)
+        )
+        self.step_count: int = 0
+        self.current_lr: float = 0.0
+        self.clip_factor: float = 1.0
+        self._states: dict[str, Array] = {}
+        self._bind()
+
+    def _bind(self) -> None:
+        """Find the model's memory."""
+        self._vector = ParameterVector.of(self.model)
+        if not self._vector.parameters:
+            raise ModelError(f"{type(self).__name__} got a model without parameters: {self.model!r}")
+        names = [parameter.name for parameter in self._vector.parameters]
+        self.name: str = f"{type(self).__name__} over {names[0]} ... {names[-1]}"
+        self._everything = [slice(0, self._vector.values.size)]
+        self._part = self._everything[0]
+        self._values = _read_only(self._vector.values)
+        self._grads = _read_only(self._vector.grads)
+        self._update: Array = np.zeros_like(self._vector.values)
+        self._skipped: dict[str, str] = {}
+        self._listeners: list[Listener] = []
+
+    @property
+    def lr(self) -> float | Schedule:
+        """The learning rate, or the schedule; may be assigned."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, lr: float | Schedule) -> None:
+        self._lr = lr if callable(lr) else number(lr, "lr", above=0)
+
+    # -- what a subclass writes and uses ------------------------------------------------------------------------
+
+    @abstractmethod
+    def compute(self, values: Array, grads: Array, update: Array) -> None:
+        """Fill `update` with what is to be added to `values`, sign and learning rate included.
+
+        Called once a step; where some parameters are skipped, once for each run of neighbours that are not. Each
+        entry's update depends on that entry alone.
+
+        Args:
+            values: Values, 1-D, read-only.
+            grads: Gradients, clipped, 1-D, read-only.
+            update: To be filled, 1-D.
+        """
+
+    @final
+    def state(self, name: str) -> Array:
+        """An array of the optimizer's own, one number for each entry that `compute` was given; starts at 0, and is saved."""
+        if name not in self._states:
+            self._states[name] = np.zeros_like(self._vector.values)
+        return self._states[name][self._part]
+
+    @final
+    def of_entries(self, setting: float | Array) -> float | Array:
+        """A setting from `per_entry`, for the entries that `compute` was given."""
+        return setting[self._part] if isinstance(setting, np.ndarray) else setting
+
+    @final
+    def per_entry(self, setting: object, name: str) -> float | Array:
+        """A setting that is one number, or differs by parameter: `{"*.weight": 1e-4}`, and 0 for all others.
+
+        Raises:
+            KindError: It is neither a number nor a mapping of numbers.
+            RangeError: A number is negative.
+            ModelError: A pattern matches no parameter.
+        """
+        if not isinstance(setting, Mapping):
+            return number(setting, name, least=0)
+        entries = np.zeros_like(self._vector.values)
+        for pattern, value in setting.items():
+            parts = [slot.slice for own, slot in self._vector.slots.items() if fnmatchcase(own, str(pattern))]
+            if not parts:
+                raise ModelError(f"{name}: '{pattern}' matches no parameter; there are {', '.join(self._vector.slots)}")
+            for part in parts:
+                entries[part] = number(value, f"{name}['{pattern}']", least=0)
+        return entries
+
+    # -- the step -----------------------------------------------------------------------------------------------
+
+    @final
+    def step(self, *, loss: float | None = None, indices: Integers | None = None) -> None:
+        """Clip the gradients, compute the update, add it to the values, tell the hooks.
+
+        A gradient is used once. Frozen parameters, and those that no backward has reached since the last step, get
+        no update, and their state stays.
+
+        Args:
+            loss: The loss of this step, for hooks.
+            indices: The rows of the data in this step's batch, for hooks.
+
+        Raises:
+            NoGradient: No gradient has arrived since the last step.
+            StaleParameters: The parameters have moved into another model.
+            RangeError: The schedule gave a rate that is negative or not finite.
+            HookError: A hook failed; the step is complete.
+        """
+        vector = self._vector
+        if vector.is_stale:
+            raise StaleParameters(
+                f"the parameters of this {type(self).__name__} have moved into another model; make a new one"
+            )
+        parts = self._everything
+        for parameter in vector.parameters:
+            if not (parameter.new_grads and parameter.trainable):
+                parts = self._parts_to_update()
+                break
+        lr = self._lr
+        self.current_lr = number(lr(self.step_count), f"lr({self.step_count})", least=0) if callable(lr) else lr
+        grads = self._clipped(parts)
+        for part in parts:
+            self._part = part
+            self.compute(self._values[part], grads[part], self._update[part])
+        for part in parts:
+            values = vector.values[part]
+            values += self._update[part]
+        self.step_count += 1
+        vector.steps_by[self.name] = vector.steps_by.get(self.name, 0) + 1
+        if self._listeners:
+            self._tell(loss, indices)
+        for parameter in vector.parameters:
+            parameter.new_grads = 0
+        if self._listeners:
+            report(self._listeners)
+
+    def _parts_to_update(self) -> list[slice]:
+        """The runs of neighbouring parameters that are trainable and have a new gradient."""
+        vector = self._vector
+        own = [parameter for _, parameter in self.model.parameters()]
+        if len(own) != len(vector.parameters) or any(a is not b for a, b in zip(own, vector.parameters, strict=True)):
+            raise StaleParameters(
+                f"parameters of the model were replaced; assign values (weight.value = ...), or make a new {type(self).__name__}"
+            )
+        if not any(parameter.new_grads for parameter in vector.parameters):
+            raise NoGradient(
+                "step() needs a new gradient, and none has arrived since the last step: call model.backward(grad) first "
+                "(a layer of one's own assigns its gradients, weight.grad = ...)"
+            )
+        parts: list[slice] = []
+        skipped: dict[str, str] = {}
+        for (name, slot), parameter in zip(vector.slots.items(), vector.parameters, strict=True):
+            if not parameter.trainable:
+                skipped[name] = "frozen"
+            elif not parameter.new_grads:
+                skipped[name] = "no gradient"
+            elif parts and parts[-1].stop == slot.slice.start:
+                parts[-1] = slice(parts[-1].start, slot.slice.stop)
+            else:
+                parts.append(slot.slice)
+        if skipped != self._skipped:
+            self._update.fill(-0.0)  # adding -0.0 changes no bit of any number; +0.0 would turn -0.0 into 0.0
+            self._skipped = skipped
+        return parts
+
+    def _clipped(self, parts: list[slice]) -> Array:
+        """The gradients, scaled so that their norm is at most `max_grad_norm` (as PyTorch's clip_grad_norm_ does)."""
+        self.clip_factor = 1.0
+        if self.max_grad_norm is None:
+            return self._grads
+        norm = math.sqrt(sum(float(np.dot(self._grads[part], self._grads[part])) for part in parts))
+        if not math.isfinite(norm):  # squares overflow in float32 long before the norm does
+            norm = math.hypot(*(float(np.linalg.norm(self._grads[part].astype(np.float64))) for part in parts))
+        self.clip_factor = min(1.0, self.max_grad_norm / (norm + 1e-6))
+        if self.clip_factor == 1.0:
+            return self._grads
+        return _read_only(self._grads * self.clip_factor)
+
+    def _tell(self, loss: float | None, indices: Integers | None) -> None:
+        flat = FlatStep(self._vector.slots, self._values, self._grads, _read_only(self._update))
+        written = {name: p.new_grads for name, p in zip(self._vector.slots, self._vector.parameters, strict=True)}
+        event = Step(
+            self.step_count - 1, self.current_lr, self.clip_factor, self._skipped, written, flat, loss, indices
+        )
+        try:
+            tell(self._listeners, "on_step", lambda prefix: event)
+        finally:
+            flat.expired = True
+
+    @final
+    def attach(self, hook: Hook) -> Handle:
+        """Have the hook called after each step.
+
+        Raises:
+            KindError: `hook` is not a Hook.
+            AttachError: The hook has no `on_step`.
+        """
+        return attach(hook, ("on_step",), [Place(self._listeners)], f"{type(self).__name__}.attach")
+
+    # -- state --------------------------------------------------------------------------------------------------
+
+    @final
+    def state_dict(self) -> dict[str, Any]:
+        """The step count, and copies of the state arrays by their name and the parameter's."""
+        states = {
+            state: {name: flat[slot.slice].reshape(slot.shape).copy() for name, slot in self._vector.slots.items()}
+            for state, flat in self._states.items()
+        }
+        return {"step_count": self.step_count, "state": states}
+
+    @final
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave: all of it, or after an error nothing.
+
+        Raises:
+            ModelError: It belongs to other parameters.
+            ShapeError: An array has another shape.
+        """
+        if not {"step_count", "state"} <= set(state):
+            raise ModelError(f"this is no state of an optimizer: it has {sorted(state)}, expected step_count and state")
+        new: dict[str, Array] = {}
+        for own, arrays in state["state"].items():
+            if set(arrays) != set(self._vector.slots):
+                different = sorted(set(arrays) ^ set(self._vector.slots))
+                raise ModelError(f"the state '{own}' is of other parameters; the difference is {', '.join(different)}")
+            new[own] = np.zeros_like(self._vector.values)
+            for name, slot in self._vector.slots.items():
+                array = shaped(arrays[name], slot.shape, new[own].dtype, f"the state '{own}' of '{name}'")
+                new[own][slot.slice] = array.ravel()
+        self.step_count = int(state["step_count"])
+        self._states = new
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy works on its own copy of the model, and has none of the hooks."""
+        found_again = ("_vector", "_values", "_grads", "_update", "_skipped", "_listeners")
+        return {name: value for name, value in vars(self).items() if name not in found_again}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._bind()
+
+    def __repr__(self) -> str:
+        lr = self._lr if callable(self._lr) else f"{self._lr:g}"
+        return f"{type(self).__name__}(lr={lr}, {self._vector.values.size:,} entries)"
+
+
+def _read_only(array: Array) -> Array:
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,67 @@
+"""`SGD`, stochastic gradient descent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import final
+
+import numpy as np
+from typing_extensions import override
+
+from minigrad.arrays import Array, number
+from minigrad.errors import RangeError
+from minigrad.layer import Layer
+from minigrad.optimizers.optimizer import Optimizer, Schedule
+
+
+@final
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum as a velocity.
+
+    With gradient g, value w, learning rate lr, momentum m and weight decay d, PyTorch's definition
+    (https://docs.pytorch.org/docs/stable/generated/torch.optim.SGD.html; momentum after Sutskever et al. 2013):
+
+        g <- g + d w            v <- m v + g            update = -lr v, or with Nesterov -lr (g + m v)
+
+    Args:
+        model: Any layer, a part of a model too.
+        lr: The learning rate, above 0; or a schedule `step -> rate`.
+        momentum: How much of the velocity stays from one step to the next, 0 to below 1.
+        nesterov: Look one step ahead; needs momentum.
+        weight_decay: Pulls the values towards 0; a number, or numbers by pattern, `{"*.weight": 1e-4}`.
+        max_grad_norm: Scale the gradients down so that their norm over all parameters is at most this.
+
+    Raises:
+        KindError: `model` is not a layer, or a setting is no number.
+        ModelError: The model has no parameters, or a pattern matches none.
+        RangeError: A setting is out of range; Nesterov without momentum.
+    """
+
+    def __init__(
+        self,
+        model: Layer,
+        lr: float | Schedule,
+        *,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float | Mapping[str, float] = 0.0,
+        max_grad_norm: float | None = None,
+    ) -> None:
+        super().__init__(model, lr, max_grad_norm=max_grad_norm)
+        self.momentum: float = number(momentum, "momentum", least=0, below=1)
+        self.nesterov: bool = bool(nesterov)
+        if self.nesterov and self.momentum == 0:
+            raise RangeError("nesterov=True needs momentum above 0, got momentum=0.0")
+        self.weight_decay: float | Array = self.per_entry(weight_decay, "weight_decay")
+
+    @override
+    def compute(self, values: Array, grads: Array, update: Array) -> None:
+        """Update = -lr times the gradient, or times the velocity."""
+        if not isinstance(self.weight_decay, float) or self.weight_decay:
+            grads = grads + self.of_entries(self.weight_decay) * values
+        if self.momentum:
+            velocity = self.state("velocity")
+            velocity *= self.momentum
+            velocity += grads
+            grads = grads + self.momentum * velocity if self.nesterov else velocity
+        np.multiply(grads, -self.current_lr, out=update)

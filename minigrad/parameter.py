@@ -1,0 +1,279 @@
+"""`Parameter` and `ParameterVector`, the only owner of memory.
+
+All values of a model lie in one flat array, all gradients in a second one of the same layout. Each parameter is a
+pair of views of them with a name and a shape. So an optimizer's step is one addition, a copy of all updates is one
+copy, and there is nothing to keep in agreement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol, Self, final
+
+import numpy as np
+
+from minigrad.arrays import Array, float_array, shaped
+from minigrad.errors import KindError, ModelError, StaleParameters
+from minigrad.pictures import in_words
+
+
+@final
+class Parameter:
+    """An array that is learnt, and its gradient.
+
+    Until a model takes it over, a parameter has memory of its own; from then on `value` and `grad` are views of the
+    model's flat arrays. Both are live: they show what training does. Keep a copy (`parameter.value.copy()`) of what
+    must not change. Assignment writes through, into the same memory: `parameter.value = array`.
+
+    Args:
+        value: The initial value, copied. Real numbers; float32 and float64 are kept, others become float32.
+        trainable: Whether optimizers change it.
+
+    Attributes:
+        name: Its name in the model, "0.weight"; empty as long as no model has taken it over.
+        trainable: Whether optimizers change it.
+        new_grads: How many gradients have been written since the optimizer's last step. A step uses a gradient once.
+
+    Raises:
+        KindError: The value holds complex numbers, strings or objects.
+    """
+
+    def __init__(self, value: object, trainable: bool = True) -> None:
+        self.name: str = ""
+        self.trainable: bool = trainable
+        self.new_grads: int = 0
+        self._value: Array = np.array(float_array(value, None, "the value of a Parameter"), order="C")
+        self._grad: Array | None = None
+        self._grad_was_read = False
+        self._owner: ParameterVector | None = None
+
+    @property
+    def value(self) -> Array:
+        """The live value; assignment writes through, and must have the same shape."""
+        return self._value
+
+    @value.setter
+    def value(self, value: object) -> None:
+        self._value[...] = shaped(value, self.shape, self.dtype, f"the value assigned to {self}")
+
+    @property
+    def grad(self) -> Array:
+        """The live gradient; assignment writes through, must have the same shape, and counts as a new gradient."""
+        self._grad_was_read = True
+        if self._grad is None:
+            self._grad = np.zeros_like(self._value)
+        return self._grad
+
+    @grad.setter
+    def grad(self, grad: object) -> None:
+        self.new_grad[...] = shaped(grad, self.shape, self.dtype, f"the gradient assigned to {self}")
+
+    @property
+    def new_grad(self) -> Array:
+        """The live gradient, for `backward` to overwrite in place: `x.T.dot(grad, out=weight.new_grad)`.
+
+        It saves the copy that `weight.grad = x.T @ grad` makes, and counts as a new gradient in the same way.
+        """
+        grad = self.grad
+        self._grad_was_read = False
+        self.new_grads += 1
+        return grad
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of value and gradient."""
+        return self._value.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of value and gradient, float32 or float64."""
+        return self._value.dtype
+
+    @property
+    def size(self) -> int:
+        """The number of entries."""
+        return self._value.size
+
+    def __str__(self) -> str:
+        return f"parameter '{self.name}'" if self.name else f"a Parameter of shape {self.shape}"
+
+    def __repr__(self) -> str:
+        name = f"'{self.name}', " if self.name else ""
+        frozen = "" if self.trainable else ", frozen"
+        return f"Parameter({name}{in_words(self._value)}{frozen})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy has memory of its own: neither the vector nor views of it are copied or pickled."""
+        grad = None if self._grad is None else self._grad.copy()
+        return {**vars(self), "_value": self._value.copy(), "_grad": grad, "_owner": None}
+
+    def _move(self, owner: ParameterVector, name: str, value: Array, grad: Array) -> None:
+        """Take value and gradient along into a vector's memory."""
+        value[...] = self._value
+        grad[...] = 0 if self._grad is None else self._grad
+        self._owner, self.name, self._value, self._grad = owner, name, value, grad
+
+    def _cast(self, dtype: np.dtype[Any]) -> None:
+        """Leave the vector and compute in another dtype, for gradient checks in float64."""
+        self._owner, self._grad, self._value = None, None, self._value.astype(dtype)
+
+
+class Slot(NamedTuple):
+    """Where a parameter lies in a flat array.
+
+    Attributes:
+        slice: Its part of the flat array.
+        shape: Its shape.
+    """
+
+    slice: slice
+    shape: tuple[int, ...]
+
+
+class HasParameters(Protocol):
+    """Anything that has named parameters; every layer does."""
+
+    def parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """(name, parameter) pairs, in definition order."""
+        ...
+
+
+@final
+class ParameterVector:
+    """The values and gradients of a model, or of a part of one, as two flat arrays.
+
+    Made by `ParameterVector.of(model)`. A model has one vector for its life; of a part of the model (a nested layer,
+    a slice) the vector is a view of the whole's.
+
+    Attributes:
+        values: All values, 1-D and live.
+        slots: Maps each parameter's name to its `Slot(slice, shape)`.
+        parameters: The parameters in the same order.
+        steps_by: How many steps each optimizer has made in this memory, by its name.
+    """
+
+    def __init__(
+        self, named: list[tuple[str, Parameter]], values: Array, grads: Array, whole: ParameterVector | None = None
+    ) -> None:
+        self.values: Array = values
+        self._grads: Array = grads
+        self.parameters: tuple[Parameter, ...] = tuple(parameter for _, parameter in named)
+        slots: dict[str, Slot] = {}
+        start = 0
+        for name, parameter in named:
+            slots[name] = Slot(slice(start, start + parameter.size), parameter.shape)
+            start += parameter.size
+        self.slots: Mapping[str, Slot] = MappingProxyType(slots)
+        self._whole = self if whole is None else whole
+        self._given_up = False
+        self.steps_by: dict[str, int] = {} if whole is None else whole.steps_by
+
+    @classmethod
+    def of(cls, model: HasParameters) -> Self:
+        """The vector of a model: the same object whenever it is asked.
+
+        Raises:
+            ModelError: A parameter is reached twice.
+            KindError: The parameters have different dtypes.
+            StaleParameters: `model` is a slice, and its parameters no longer lie side by side in one model.
+        """
+        known: Self | None = vars(model).get("_vector")
+        if known is not None and not known.is_stale:
+            return known
+        named = list(model.parameters())
+        vector = cls._part(named)
+        if vector is None:
+            if not getattr(model, "_owns_memory", True):
+                raise StaleParameters(
+                    f"the layers of {model!r} have moved into other models; take a slice of the new one"
+                )
+            vector = cls.take_over(named)
+        vars(model)["_vector"] = vector
+        return vector
+
+    @classmethod
+    def take_over(cls, named: list[tuple[str, Parameter]]) -> Self:
+        """Allocate a vector, and move these parameters into it with their values and gradients.
+
+        Vectors that held any of them are given up: what still refers to one raises `StaleParameters`.
+
+        Raises:
+            ModelError: A parameter is reached twice.
+            KindError: The parameters have different dtypes.
+        """
+        _check(named)
+        size = sum(parameter.size for _, parameter in named)
+        dtype = named[0][1].dtype if named else np.dtype(np.float32)
+        vector = cls(named, np.empty(size, dtype), np.empty(size, dtype))
+        for name, parameter in named:
+            if parameter._owner is not None:
+                parameter._owner._given_up = True
+            part, shape = vector.slots[name]
+            parameter._move(vector, name, vector.values[part].reshape(shape), vector._grads[part].reshape(shape))
+        return vector
+
+    @classmethod
+    def _part(cls, named: list[tuple[str, Parameter]]) -> Self | None:
+        """A view of the vector in which these parameters lie side by side, if there is one."""
+        owners = {id(parameter._owner): parameter._owner for _, parameter in named}
+        whole = owners.popitem()[1] if len(owners) == 1 else None
+        if whole is None or whole._given_up:
+            return None
+        order = {id(parameter): number for number, parameter in enumerate(whole.parameters)}
+        places = [order[id(parameter)] for _, parameter in named]
+        if places != list(range(places[0], places[0] + len(places))):
+            return None
+        slots = list(whole.slots.values())
+        part = slice(slots[places[0]].slice.start, slots[places[-1]].slice.stop)
+        return cls(named, whole.values[part], whole._grads[part], whole)
+
+    @property
+    def grads(self) -> Array:
+        """All gradients, 1-D and live. Assignment writes through and counts as a new gradient of every parameter."""
+        return self._grads
+
+    @grads.setter
+    def grads(self, grads: object) -> None:
+        self._grads[...] = shaped(grads, self._grads.shape, self._grads.dtype, "the gradient assigned to the vector")
+        for parameter in self.parameters:
+            parameter.new_grads += 1
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the parameters have moved into another model's memory."""
+        return self._whole._given_up
+
+    def __repr__(self) -> str:
+        stale = ", stale" if self.is_stale else ""
+        return f"ParameterVector({len(self.parameters)} parameters, {in_words(self.values)}{stale})"
+
+
+def _check(named: list[tuple[str, Parameter]]) -> None:
+    seen: dict[int, str] = {}
+    for name, parameter in named:
+        first = seen.setdefault(id(parameter), name)
+        if first != name:
+            raise ModelError(
+                f"parameter '{name}' is the same object as '{first}'; give each place a parameter of its own"
+            )
+    for name, parameter in named:
+        if parameter.dtype != named[0][1].dtype:
+            raise KindError(
+                f"one dtype a model: '{named[0][0]}' is {named[0][1].dtype}, but '{name}' is {parameter.dtype}; "
+                f"build both with the same dtype"
+            )
+
+
+def start_backward(parameters: Iterable[Parameter]) -> None:
+    """Forget who read these gradients: from here on, a read may be a write in place."""
+    for parameter in parameters:
+        parameter._grad_was_read = False
+
+
+def end_backward(parameters: Iterable[Parameter]) -> None:
+    """Count the gradients that a `backward` wrote in place through `.grad`, which no assignment has counted."""
+    for parameter in parameters:
+        if parameter._grad_was_read:
+            parameter._grad_was_read = False
+            parameter.new_grads += 1

@@ -1,0 +1,264 @@
+"""`ParameterHistory`: what one parameter went through in a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, final, overload
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import override
+
+from minigrad.arrays import Array, Integers, Mask
+from minigrad.errors import OrderError, RangeError, ShapeError
+from minigrad.parameter import Slot
+from minigrad.pictures import as_text, diverging, in_words, png, tiled
+from minigrad.recording import sentences
+from minigrad.recording.aggregates import Counts
+from minigrad.recording.reasons import Reason, Why, code, codes_of
+from minigrad.recording.record import Record
+
+
+@final
+class Tensors(Sequence[Array]):
+    """One parameter's tensors over the steps that the record holds; `numpy.asarray` gives (steps, *shape).
+
+    Attributes:
+        steps: The number of each step, in order.
+        shape: (number of steps, *shape of the parameter).
+    """
+
+    def __init__(self, record: Record, kind: str, slot: Slot, places: list[tuple[int, int]] | None = None) -> None:
+        self._record = record
+        self._kind = kind
+        self._slot = slot
+        if places is None:
+            blocks = enumerate(record.blocks)
+            places = [(n, row) for n, block in blocks if kind in block.rows for row in range(block.count)]
+        self._places = places
+        self.steps: Integers = np.array([record.blocks[n].steps[row] for n, row in places], np.int64)
+        self.shape: tuple[int, ...] = (len(places), *slot.shape)
+
+    @override
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> Array: ...
+    @overload
+    def __getitem__(self, index: slice) -> Tensors: ...
+    @override
+    def __getitem__(self, index: int | slice) -> Array | Tensors:
+        """A copy of one tensor by its position, or a shorter sequence."""
+        if isinstance(index, slice):
+            return Tensors(self._record, self._kind, self._slot, self._places[index])
+        block, row = self._places[index]
+        return self._record.blocks[block].rows[self._kind][row, self._slot.slice].reshape(self._slot.shape).copy()
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        """All tensors in one array: a read-only view where one block holds consecutive rows, otherwise a copy."""
+        blocks = {block for block, _ in self._places}
+        rows = [row for _, row in self._places]
+        one_view = len(blocks) == 1 and rows == list(range(rows[0], rows[0] + len(rows)))
+        if one_view:
+            held = self._record.blocks[blocks.pop()].rows[self._kind]
+            array = held[rows[0] : rows[0] + len(rows), self._slot.slice].reshape(self.shape)
+        else:
+            if copy is False:
+                raise ValueError("these tensors do not lie side by side, so they cannot be given without a copy")
+            array = np.array(list(self), self._record.final.dtype).reshape(self.shape)
+        if (dtype is not None and np.dtype(dtype) != array.dtype) or (copy and one_view):
+            return array.astype(array.dtype if dtype is None else dtype)
+        return array
+
+    @override
+    def __repr__(self) -> str:
+        return f"<{self._kind}s of {len(self)} steps, each {self._slot.shape}>"
+
+
+@final
+class ParameterHistory:
+    """What one parameter went through in a run. Entries are counted at every step, whatever tensors were kept.
+
+    Attributes:
+        name: The parameter's name.
+        shape: Its shape.
+        size: How many entries it has.
+    """
+
+    def __init__(self, record: Record, name: str) -> None:
+        self._record = record
+        self._slot = record.slots[name]
+        self.name: str = name
+        self.shape: tuple[int, ...] = self._slot.shape
+        self.size: int = self._slot.slice.stop - self._slot.slice.start
+
+    # -- values -------------------------------------------------------------------------------------------------
+
+    @property
+    def initial(self) -> Array:
+        """The value before the first step."""
+        return self._shaped(self._record.initial[self._slot.slice])
+
+    @property
+    def final(self) -> Array:
+        """The value after the last step."""
+        return self._shaped(self._record.final[self._slot.slice])
+
+    def value(self, step: int) -> Array:
+        """The exact value after a step, counted from 0.
+
+        Raises:
+            RangeError: The run has no such step.
+            NotExact: The record does not hold what is needed; the message names the nearest exact steps.
+        """
+        return self._shaped(self._record.values(self._record.check(step), self._slot.slice))
+
+    def effective(self, step: int) -> Array:
+        """The change that a step really made: the value after it less the value before it.
+
+        Raises:
+            RangeError: The run has no such step.
+            NotExact: The record does not hold what is needed.
+        """
+        after = self._record.values(self._record.check(step), self._slot.slice)
+        return self._shaped(after - self._record.values(step - 1, self._slot.slice))
+
+    @property
+    def updates(self) -> Tensors:
+        """The updates that the record holds, over the steps. Empty if it keeps none."""
+        return Tensors(self._record, "update", self._slot)
+
+    @property
+    def grads(self) -> Tensors:
+        """The gradients that the record holds, over the steps. Empty if it keeps none (`keep=("update", "grad")`)."""
+        return Tensors(self._record, "grad", self._slot)
+
+    @cached_property
+    def ratio(self) -> npt.NDArray[np.float64]:
+        """|update| / |value after it|, Euclidean norms, for each step in `updates.steps`; NaN where the value is unknown."""
+        found: list[float] = []
+        part = self._slot.slice
+        for block, rows in self._record.rows("update"):
+            value = None if block.keyframe is None else block.keyframe[part].copy()
+            for row, update in enumerate(rows[:, part]):
+                if "value" in block.rows:
+                    value = block.rows["value"][row, part]
+                elif value is not None and row < block.replayable:
+                    value += update
+                else:
+                    value = None
+                found.append(np.nan if value is None else _norm(update) / (_norm(value) or np.nan))
+        return np.array(found, np.float64)
+
+    # -- entries ------------------------------------------------------------------------------------------------
+
+    @property
+    def moves(self) -> Counts:
+        """In how many steps each entry's value changed."""
+        return self._counted("moves")
+
+    @property
+    def moved(self) -> Mask:
+        """Which entries' values changed at least once."""
+        return self._counted("moves") > 0
+
+    @property
+    def swallowed(self) -> Counts:
+        """In how many steps each entry's update was not 0, but rounding took all of it."""
+        return self._counted("swallowed")
+
+    @property
+    def movement(self) -> npt.NDArray[np.float64]:
+        """The sum of the magnitudes of all changes of each entry."""
+        return self._counted("movement")
+
+    @property
+    def first_move(self) -> Counts:
+        """The first step that changed each entry; -1 where none did."""
+        return self._counted("first_move")
+
+    @property
+    def last_move(self) -> Counts:
+        """The last step that changed each entry; -1 where none did."""
+        return self._counted("last_move")
+
+    @cached_property
+    def why(self) -> Why:
+        """Why each entry moved or did not. UNKNOWN where nothing was counted (`aggregates=False`)."""
+        record, name = self._record, self.name
+        if record.tally is None:
+            unknown = np.full(self.shape, code(Reason.UNKNOWN), np.uint8)
+            return Why(name, unknown, lambda index, reason: sentences.unknown(name, index))
+        initial, final_ = self.initial, self.final
+        codes = codes_of(name, self._slot, record.tally, initial, final_)
+        told = sentences.Entries(name, self._slot, record.tally, initial, final_)
+        return Why(name, codes, told.sentence)
+
+    def _counted(self, what: str) -> npt.NDArray[Any]:
+        if self._record.tally is None:
+            raise OrderError("this record has no counts: it was made with aggregates=False")
+        flat: npt.NDArray[Any] = getattr(self._record.tally, what)
+        return flat[self._slot.slice].reshape(self.shape).copy()
+
+    def _shaped(self, flat: Array) -> Array:
+        return flat.reshape(self.shape).copy()
+
+    # -- pictures -----------------------------------------------------------------------------------------------
+
+    def picture(self, unit: int | None = None, shape: tuple[int, int] | None = None) -> str:
+        """Where it moved, as text: the darker, the more; `·` where nothing ever moved.
+
+        Args:
+            unit: Which unit's weights, a column of (n_in, n_out). None: the whole parameter.
+            shape: How they lie, (28, 28) for an image.
+
+        Raises:
+            RangeError: There is no such unit.
+            ShapeError: The entries do not fill that shape.
+        """
+        moved, movement = (self._of_unit(array, unit, shape) for array in (self.moved, self.movement))
+        told = f"{self.name}{'' if unit is None else f', unit {unit}'}: {np.count_nonzero(moved):,} of {moved.size:,} entries moved"
+        return f"{as_text(movement, ~moved)}\n{told}; the darkest by {movement.max(initial=0):.3g} in all"
+
+    def png(self, unit: int | None = None, shape: tuple[int, int] | None = None, scale: int = 4) -> bytes:
+        """The change from the first to the last value, as a PNG: blue down, red up, white none, green never moved.
+
+        Args:
+            unit: Which unit's weights; None with a `shape`: all units, side by side.
+            shape: How they lie, (28, 28) for an image.
+            scale: How many pixels wide an entry is.
+
+        Raises:
+            RangeError: There is no such unit.
+            ShapeError: The entries do not fill that shape.
+        """
+        units = list(range(self.shape[-1])) if unit is None and shape is not None and len(self.shape) == 2 else [unit]
+        change = self.final.astype(np.float64) - self.initial
+        top = float(np.abs(change[np.isfinite(change)]).max(initial=0.0))
+        tiles = [
+            diverging(self._of_unit(change, one, shape), ~self._of_unit(self.moved, one, shape), top) for one in units
+        ]
+        return png(tiled(tiles, columns=min(5, len(tiles)), scale=scale))
+
+    def _of_unit(self, array: npt.NDArray[Any], unit: int | None, shape: tuple[int, int] | None) -> npt.NDArray[Any]:
+        if unit is not None:
+            if array.ndim != 2 or not -array.shape[1] <= unit < array.shape[1]:
+                raise RangeError(f"'{self.name}' of shape {self.shape} has no unit {unit}")
+            array = array[:, unit]
+        if shape is None:
+            shape = array.shape if array.ndim == 2 else (1, array.size)
+        if array.size != shape[0] * shape[1]:
+            raise ShapeError(f"{array.size} entries of '{self.name}' do not fill a picture of shape {shape}")
+        return array.reshape(shape)
+
+    def __repr__(self) -> str:
+        moved = (
+            "" if self._record.tally is None else f", {np.count_nonzero(self.moved):,} of {self.size:,} entries moved"
+        )
+        return f"ParameterHistory('{self.name}', {in_words(self.final)} at the end{moved})"
+
+
+def _norm(array: Array) -> float:
+    return float(np.linalg.norm(array.astype(np.float64)))

@@ -1,0 +1,144 @@
+"""`Reason`: why an entry did not move, as a statement of fact about the run.
+
+At each step an entry's update passes gates, one after the other. The reason of an entry that never moved is the first
+gate that it never passed in any step. So each entry has exactly one reason, and the counts add up by construction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+
+from minigrad.arrays import Array, Mask
+from minigrad.errors import ShapeError
+from minigrad.parameter import Slot
+from minigrad.recording.aggregates import Activity, Tally
+
+
+class Reason(Enum):
+    """What became of an entry: it moved, or the gate that no update of it ever passed."""
+
+    FROZEN = "it was frozen"
+    NO_GRADIENT = "no backward reached it"
+    INPUT_ZERO = "its input was 0 in every sample"
+    UNIT_SILENT = "its unit's gradient was 0 in every sample"
+    NEVER_TOGETHER = "its input and its unit were never active in the same sample"
+    CANCELLED = "its gradient, summed over the batch, was 0 in every step"
+    NEVER_TOGETHER_OR_CANCELLED = "its gradient was 0: input and unit never met, or the batch cancelled out"
+    GRADIENT_ZERO = "its gradient was 0 in every step"
+    UPDATE_ZERO = "its update was 0 in every step"
+    SWALLOWED = "every update was lost to rounding"
+    RETURNED = "it moved, and came back to exactly where it began"
+    MOVED = "it moved"
+    UNKNOWN = "the record has a gap here"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+ORDER: tuple[Reason, ...] = tuple(Reason)
+"""The reasons in the order of the gates; an array of reasons holds their positions in it."""
+
+Codes = npt.NDArray[np.uint8]
+
+
+def code(reason: Reason) -> int:
+    """The position of a reason in `ORDER`."""
+    return ORDER.index(reason)
+
+
+def codes_of(name: str, slot: Slot, tally: Tally, initial: Array, final: Array) -> Codes:
+    """The reason of each entry of a parameter, as positions in `ORDER`, in the parameter's shape.
+
+    Args:
+        name: The parameter's name.
+        slot: Where it lies in the flat arrays.
+        tally: What was counted.
+        initial: Its value before the first step.
+        final: Its value after the last step.
+    """
+    part = slot.slice
+    if not tally.trainable[name] and not tally.moves[part].any():
+        return np.full(slot.shape, code(Reason.FROZEN), np.uint8)
+    if not tally.reached[name] and not tally.moves[part].any():
+        return np.full(slot.shape, code(Reason.NO_GRADIENT), np.uint8)
+    unmoved = Reason.FROZEN if not tally.trainable[name] else Reason.NO_GRADIENT
+    if tally.reached[name]:
+        unmoved = Reason.GRADIENT_ZERO
+    reasons = np.full(slot.shape, code(unmoved), np.uint8)
+    activity = tally.activity.get(name)
+    if tally.reached[name] and activity is not None:
+        reasons[...] = _gates_before_the_gradient(activity).reshape(slot.shape)
+    # From here on each line overrides the one before: these entries came further.
+    counts = {kind: getattr(tally, kind)[part].reshape(slot.shape) for kind in ("grads", "updates", "moves")}
+    reasons[counts["grads"] > 0] = code(Reason.UPDATE_ZERO)
+    reasons[counts["updates"] > 0] = code(Reason.SWALLOWED)
+    bits = np.dtype(f"u{initial.dtype.itemsize}")
+    back = initial.view(bits) == final.view(bits)
+    reasons[counts["moves"] > 0] = code(Reason.MOVED)
+    reasons[(counts["moves"] > 0) & back] = code(Reason.RETURNED)
+    return reasons
+
+
+def _gates_before_the_gradient(activity: Activity) -> Codes:
+    """For each (input, unit), why its gradient was 0; for a bias, for each unit."""
+    active_units = activity.units > 0
+    if activity.inputs is None:  # the input of a bias is always 1, so it meets every active unit
+        return np.where(active_units, code(Reason.CANCELLED), code(Reason.UNIT_SILENT)).astype(np.uint8)
+    shape = (len(activity.inputs), len(activity.units))
+    reasons = np.full(shape, code(Reason.NEVER_TOGETHER_OR_CANCELLED), np.uint8)
+    if activity.together is not None:
+        reasons[...] = np.where(activity.together, code(Reason.CANCELLED), code(Reason.NEVER_TOGETHER))
+    reasons[:, ~active_units] = code(Reason.UNIT_SILENT)
+    reasons[activity.inputs == 0] = code(Reason.INPUT_ZERO)
+    return reasons
+
+
+@final
+class Why:
+    """Why the entries of one parameter moved or did not.
+
+    Attributes:
+        counts: How many entries have each reason, in the order of the gates; they add up to the parameter's size.
+    """
+
+    def __init__(self, name: str, codes: Codes, sentence: Callable[[tuple[int, ...], Reason], str]) -> None:
+        self._name = name
+        self._codes = codes
+        self._sentence = sentence
+        tally = np.bincount(codes.ravel(), minlength=len(ORDER))
+        self.counts: dict[Reason, int] = {
+            reason: int(count) for reason, count in zip(ORDER, tally, strict=True) if count
+        }
+
+    @property
+    def reasons(self) -> npt.NDArray[Any]:
+        """The `Reason` of each entry, in the parameter's shape."""
+        found: npt.NDArray[Any] = np.array(ORDER, dtype=object)[self._codes]
+        return found
+
+    def where(self, reason: Reason) -> Mask:
+        """Which entries have this reason, in the parameter's shape."""
+        return np.asarray(self._codes == code(reason))
+
+    def at(self, *index: int) -> str:
+        """What became of one entry, as a sentence with its numbers.
+
+        Raises:
+            ShapeError: There is no such entry.
+        """
+        shape = self._codes.shape
+        if len(index) != len(shape) or any(not -n <= i < n for i, n in zip(index, shape, strict=False)):
+            raise ShapeError(f"'{self._name}' of shape {shape} has no entry {index}")
+        place = tuple(int(i) % n for i, n in zip(index, shape, strict=True))
+        return self._sentence(place, ORDER[self._codes[place]])
+
+    def __str__(self) -> str:
+        lines = [f"{count:>12,}  {reason.name}: {reason.value}" for reason, count in self.counts.items()]
+        return "\n".join([f"{self._name}, {self._codes.size:,} entries:", *lines])
+
+    __repr__ = __str__

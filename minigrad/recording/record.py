@@ -1,0 +1,118 @@
+"""`Record`: what a recorder hands over, and the exact values that can be read from it."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from minigrad.arrays import Array, Integers
+from minigrad.errors import NotExact, RangeError
+from minigrad.parameter import Slot
+from minigrad.recording.aggregates import Tally
+from minigrad.recording.store import Block, Gap, Meta
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a recorder hands over; nothing in it changes any more.
+
+    Attributes:
+        slots: Where each parameter lies in the flat arrays.
+        initial: All values before the first step.
+        final: All values after the last step.
+        blocks: Keyframes, and the rows of tensors that follow them.
+        meta: What is kept of every step.
+        gaps: Steps whose tensors are not held.
+        notes: What else happened, in sentences.
+        tally: What was counted; None if nothing was.
+        complete: Whether the recorder was stopped.
+        every: The tensors of every how manieth step were kept.
+        bytes: How much memory the tensors take.
+        optimizer: The optimizer in words.
+    """
+
+    slots: dict[str, Slot]
+    initial: Array
+    final: Array
+    blocks: tuple[Block, ...]
+    meta: Meta
+    gaps: tuple[Gap, ...]
+    notes: tuple[str, ...]
+    tally: Tally | None
+    complete: bool
+    every: int
+    bytes: int
+    optimizer: str
+
+    @property
+    def exact_steps(self) -> Integers:
+        """The steps after which the values are known to the bit, in order."""
+        known = set(self.meta.steps[-1:].tolist())
+        recorded = set(self.meta.steps.tolist())
+        for block in self.blocks:
+            if block.keyframe is not None:
+                known.add(block.first - 1)
+            known.update(block.steps if "value" in block.rows else block.steps[: block.replayable])
+        return np.array(sorted(known & recorded), np.int64)
+
+    def check(self, step: int) -> int:
+        """`step`, if it is one of the run's.
+
+        Raises:
+            RangeError: It is not.
+        """
+        steps = self.meta.steps
+        if step not in steps:
+            has = f"the run has steps {steps[0]} to {steps[-1]}" if len(steps) else "the run has no step"
+            raise RangeError(f"there is no step {step}: {has}; steps count from 0")
+        return int(step)
+
+    def values(self, step: int, part: slice) -> Array:
+        """The exact values after a step: a keyframe, and the updates after it, added in order.
+
+        Args:
+            step: The step; the one before the first means the initial values.
+            part: Which part of the flat arrays.
+
+        Raises:
+            NotExact: They are not known to the bit.
+        """
+        steps = self.meta.steps
+        if len(steps) == 0 or step == steps[-1]:
+            return self.final[part].copy()
+        if step < steps[0]:
+            return self.initial[part].copy()
+        for block in self.blocks:
+            if block.keyframe is not None and block.first == step + 1:
+                return block.keyframe[part].copy()
+        for block in self.blocks:
+            if "value" in block.rows and step in block.steps:
+                return block.rows["value"][block.steps.index(step), part].copy()
+            if block.keyframe is not None and block.first <= step < block.first + block.replayable:
+                return replay(block, step - block.first + 1, part)
+        raise NotExact(
+            f"the values after step {step} are not known to the bit; nearest steps that are: {self._near(step)}"
+        )
+
+    def _near(self, step: int) -> str:
+        exact = self.exact_steps.tolist()
+        place = bisect_left(exact, step)
+        return " and ".join(str(near) for near in exact[max(0, place - 1) : place + 1]) or "none"
+
+    def rows(self, kind: str) -> Iterator[tuple[Block, Array]]:
+        """The blocks that hold this kind of tensor, with its rows."""
+        for block in self.blocks:
+            if kind in block.rows and block.count:
+                yield block, block.rows[kind]
+
+
+def replay(block: Block, count: int, part: slice) -> Array:
+    """A block's keyframe, and its first `count` updates added one by one: the same sums as in training, so the same bits."""
+    assert block.keyframe is not None
+    values = block.keyframe[part].copy()
+    for row in block.rows["update"][:count] if count else ():
+        values += row[part]
+    return values

@@ -1,0 +1,326 @@
+"""`Recorder`, the hook that records a training: it only wires the optimizer to the counts and the store."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
+from types import TracebackType
+from typing import Self, TypeAlias, final
+
+import numpy as np
+from typing_extensions import override
+
+from minigrad.arrays import Array, whole
+from minigrad.data import Batches
+from minigrad.errors import KindError, ModelError, OrderError, OutOfBandWrite, RangeError
+from minigrad.hooks import Handle, Hook, Step
+from minigrad.layer import Layer
+from minigrad.losses import Loss
+from minigrad.optimizers import Optimizer
+from minigrad.parameter import ParameterVector, Slot
+from minigrad.recording.aggregates import Aggregates
+from minigrad.recording.record import Record
+from minigrad.recording.run import Run
+from minigrad.recording.store import Block, Estimate, MemoryStore, OnFull, parse_bytes
+
+Selection: TypeAlias = str | Iterable[str] | Callable[[str], bool]
+"""Which parameters: a glob, several, or a function of the name."""
+
+
+@final
+class Recorder(Hook):
+    """Records every update of an optimizer's parameters, and what became of each entry.
+
+        with minigrad.Recorder(optimizer, loss=loss, data=data) as recorder:
+            ...  # train
+        print(recorder.run.report())
+
+    The counts of each entry are exact at every step; only the tensors may be sampled (`every`) or bounded (`budget`).
+
+    Args:
+        optimizer: Whose steps are recorded; it knows its model.
+        loss: The loss, whose value goes into each step's row.
+        data: The data, whose row indices go into each step's row.
+        path: A directory to record into; not supported yet, records are in memory.
+        params: Which parameters: a glob, several globs, or a function of the name.
+        keep: Which tensors: any of "update" and "grad"; () keeps the counts alone.
+        every: Keep the tensors of every k-th step; those of the first and the last step are always kept.
+        keyframe_every: How many steps lie between two full copies of the values, at most.
+        budget: Bytes for the tensors, or text such as "512MB".
+        aggregates: Whether to count; without the counts there are no reasons.
+        resume: Append to the record at `path`; not supported yet.
+        on_full: When the budget is reached: "thin" gives up alternate blocks of steps, "ring" keeps the start and the
+            newest, "stop" records no more tensors, "raise" raises.
+        coactivation: Collect which inputs and units were active in the same sample. It tells NEVER_TOGETHER from
+            CANCELLED, for the price of looking at the entries that have not moved yet.
+
+    Raises:
+        KindError: An argument is of the wrong kind.
+        ModelError: `params` matches no parameter.
+        RangeError: A setting is out of range.
+        BudgetError: The budget is too small for a single step.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        loss: Loss | None = None,
+        data: Batches | None = None,
+        path: None = None,
+        params: Selection = "*",
+        keep: Iterable[str] = ("update",),
+        every: int = 1,
+        keyframe_every: int = 256,
+        budget: int | str = "1GB",
+        aggregates: bool = True,
+        resume: bool = False,
+        on_full: OnFull = "thin",
+        coactivation: bool = False,
+    ) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise KindError(f"Recorder got {optimizer!r}, expected an optimizer")
+        if path is not None or resume:
+            raise RangeError("Recorder records in memory only: path and resume are not supported yet")
+        if on_full not in ("thin", "ring", "stop", "raise"):
+            raise RangeError(f"on_full is {on_full!r}, expected 'thin', 'ring', 'stop' or 'raise'")
+        kinds = (keep,) if isinstance(keep, str) else tuple(keep)
+        if not set(kinds) <= {"update", "grad"}:
+            raise RangeError(f"keep is {keep!r}, expected any of 'update' and 'grad'")
+        self.optimizer: Optimizer = optimizer
+        self._loss = loss
+        self._data = data
+        self._every = whole(every, "every")
+        self._vector = ParameterVector.of(optimizer.model)
+        self._slots, self._parts = _selected(self._vector, params)
+        size = sum(part.stop - part.start for part in self._parts)
+        self._all = size == self._vector.values.size
+        self._kinds = tuple(kind for kind in ("update", "grad") if kind in kinds)
+        self._store = MemoryStore(
+            size,
+            self._vector.values.dtype,
+            (*self._kinds, "value") if self._kinds and self._every > 1 else self._kinds,
+            whole(keyframe_every, "keyframe_every"),
+            parse_bytes(budget),
+            on_full,
+        )
+        self._aggregates: Aggregates | None = None
+        if aggregates:
+            self._aggregates = Aggregates(
+                self._slots, self._vector.values.dtype, _explaining(optimizer.model, self._slots), coactivation
+            )
+        self._handle: Handle | None = None
+        self._complete = False
+        self._initial: Array | None = None
+        self._shadow: Array = np.empty(0)
+        self._predicted: Array = np.empty(size, self._vector.values.dtype)
+        self._steps_by: dict[str, int] = {}
+        self._last_step = -1
+        self._notes: list[str] = []
+        self._tail: tuple[int, dict[str, Array]] | None = None
+        self._run: Run | None = None
+
+    # -- recording ----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to record, or go on after `stop`.
+
+        Raises:
+            OrderError: It is recording already.
+            StaleParameters: The parameters have moved into another model.
+        """
+        if self._handle is not None:
+            raise OrderError("this recorder is recording already")
+        values = self._select(self._vector.values).copy()
+        step = self.optimizer.step_count
+        if self._initial is None:
+            self._initial = values.copy()
+            self._store.begin(step, values)
+        elif step != self._last_step + 1 or not _same_bits(values, self._shadow):
+            self._notes.append(f"before step {step}: not recorded for a while, and the values changed meanwhile")
+            self._store.begin(step, values)
+        self._shadow = values
+        self._last_step = step - 1
+        self._steps_by = dict(self._vector.steps_by)
+        self._complete = False
+        self._handle = self.optimizer.attach(self)
+
+    def stop(self) -> None:
+        """End the record; calling it again does nothing."""
+        if self._handle is None:
+            return
+        self._handle.remove()
+        self._handle = None
+        self._complete = True
+        self._run = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @override
+    def on_step(self, event: Step) -> None:
+        """Count, compare, keep."""
+        flat = event.flat
+        update, values, grads = self._select(flat.update), self._select(flat.values), self._select(flat.grads)
+        before = self._shadow
+        if self._aggregates is not None:
+            self._aggregates.add(event.step, before, values, update, grads, event.skipped, event.grads_written)
+        # What the values must be now, if nobody but this optimizer wrote into them.
+        np.add(before, update, out=self._predicted)
+        as_told = _same_bits(self._predicted, values)
+        self._keep(event, {"update": update, "grad": grads, "value": values}, before, as_told)
+        self._shadow, self._predicted = self._predicted, before
+        self._last_step = event.step
+        self._run = None
+        if not as_told:
+            self._rebase(event.step, values)
+        self._steps_by = dict(self._vector.steps_by)
+
+    def _keep(self, event: Step, tensors: dict[str, Array], before: Array, as_told: bool) -> None:
+        """Put this step's row into the store."""
+        loss = event.loss if self._loss is None else self._loss.value
+        indices = event.indices if self._data is None else self._data.indices
+        self._store.note(
+            event.step,
+            event.lr,
+            float("nan") if loss is None else loss,
+            event.clip_factor,
+            None if indices is None else indices.astype(np.int32),
+        )
+        rows = {kind: tensors[kind] for kind in self._store.kinds}
+        if self._every > 1 and event.step % self._every and self._store.meta_count > 1:
+            self._tail = event.step, {kind: row.copy() for kind, row in rows.items()}
+            return
+        self._tail = None
+        if self._store.needs_block:
+            self._store.begin(event.step, before if self._every == 1 else None)
+        self._store.add(event.step, rows, as_told)
+
+    def _rebase(self, step: int, values: Array) -> None:
+        """Somebody else wrote into the values: say who and where, and take a keyframe so that replay stays true."""
+        changed = [
+            name
+            for name, slot in self._slots.items()
+            if not _same_bits(self._shadow[slot.slice], np.ascontiguousarray(values[slot.slice]))
+        ]
+        np.copyto(self._shadow, values)
+        if self._every == 1:
+            self._store.begin(step + 1, values)
+        others = self._others()
+        told = f"before step {step} {', '.join(changed)}"
+        if others:
+            self._notes.append(f"{told} were also changed by {', '.join(others)}")
+            return
+        self._notes.append(f"{told} changed other than by an optimizer")
+        warnings.warn(
+            f"{told} changed other than by an optimizer; the record goes on from the new values",
+            OutOfBandWrite,
+            stacklevel=5,
+        )
+
+    def _others(self) -> list[str]:
+        """The other optimizers that have made steps in the same memory since this one's last step."""
+        others = []
+        for name, count in self._vector.steps_by.items():
+            own = name == self.optimizer.name
+            if count - self._steps_by.get(name, 0) > own:
+                others.append(f"another {name}" if own else name)
+        return others
+
+    def _select(self, flat: Array) -> Array:
+        """The recorded parameters' part of a flat array."""
+        return flat if self._all else np.concatenate([flat[part] for part in self._parts])
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    @property
+    def run(self) -> Run:
+        """What is recorded up to here; later steps do not change it.
+
+        Raises:
+            OrderError: Nothing was recorded yet: the recorder was not started.
+        """
+        if self._initial is None:
+            raise OrderError("nothing is recorded yet: use `with recorder:`, or recorder.start()")
+        if self._run is None:
+            self._run = Run(self._record())
+        return self._run
+
+    def _record(self) -> Record:
+        assert self._initial is not None
+        blocks = [block.frozen() for block in self._store.blocks]
+        if self._tail is not None and not self._store.full:
+            step, rows = self._tail
+            blocks.append(Block(step, None, [step], {kind: row[np.newaxis] for kind, row in rows.items()}, 1))
+        return Record(
+            slots=self._slots,
+            initial=self._initial,
+            final=self._shadow.copy(),
+            blocks=tuple(blocks),
+            meta=self._store.meta(),
+            gaps=tuple(self._store.all_gaps(self._last_step)),
+            notes=tuple(self._notes),
+            tally=None if self._aggregates is None else self._aggregates.tally(),
+            complete=self._complete,
+            every=self._every,
+            bytes=self._store.bytes,
+            optimizer=repr(self.optimizer),
+        )
+
+    def estimate(self, steps: int) -> Estimate:
+        """What a number of steps will take: bytes a step, bytes in all, and the step at which the budget is reached.
+
+        Raises:
+            KindError: `steps` is not a whole number.
+            RangeError: `steps` is less than 1.
+        """
+        batch = 0 if self._data is None else self._data.batch_size
+        return self._store.estimate(whole(steps, "steps"), self._every, batch)
+
+    def __repr__(self) -> str:
+        state = "recording" if self._handle is not None else "stopped" if self._complete else "not started"
+        return f"Recorder({', '.join(self._slots)}; {state})"
+
+
+def _selected(vector: ParameterVector, params: Selection) -> tuple[dict[str, Slot], list[slice]]:
+    """The chosen parameters: where they lie in the record, and in the vector."""
+    if callable(params):
+        names = [name for name in vector.slots if params(name)]
+    else:
+        globs = [params] if isinstance(params, str) else list(params)
+        for glob in globs:
+            if not any(fnmatchcase(name, glob) for name in vector.slots):
+                raise ModelError(f"params: '{glob}' matches no parameter; there are {', '.join(vector.slots)}")
+        names = [name for name in vector.slots if any(fnmatchcase(name, glob) for glob in globs)]
+    if not names:
+        raise ModelError(f"params matches no parameter; there are {', '.join(vector.slots)}")
+    slots: dict[str, Slot] = {}
+    start = 0
+    for name in names:
+        part, shape = vector.slots[name]
+        slots[name] = Slot(slice(start, start + part.stop - part.start), shape)
+        start = slots[name].slice.stop
+    return slots, [vector.slots[name].slice for name in names]
+
+
+def _explaining(model: Layer, slots: dict[str, Slot]) -> list[tuple[Layer, dict[str, str]]]:
+    """The layers that explain gradients, with the full names of their recorded parameters by attribute."""
+    found = []
+    for place, layer in model.layers():
+        names = {own: f"{place}.{own}" if place else own for own, _ in layer.parts()}
+        names = {own: name for own, name in names.items() if name in slots}
+        if names and type(layer).explain is not Layer.explain:
+            found.append((layer, names))
+    return found
+
+
+def _same_bits(a: Array, b: Array) -> bool:
+    """Whether two contiguous arrays are the same, bit for bit; NaN too, and -0.0 is not 0.0."""
+    bits = np.dtype(f"u{a.dtype.itemsize}")
+    return not (a.view(bits) != b.view(bits)).any()

@@ -1,0 +1,101 @@
+"""The report of a run in text: counts and reasons first, never a corner of an array."""
+
+from __future__ import annotations
+
+import textwrap
+
+import numpy as np
+
+from minigrad.compare import printed_entries
+from minigrad.recording.history import ParameterHistory
+from minigrad.recording.reasons import Reason
+from minigrad.recording.record import Record
+
+WIDTH = 100
+
+_UNMOVED = {
+    Reason.FROZEN: "they were frozen",
+    Reason.NO_GRADIENT: "no backward reached them",
+    Reason.INPUT_ZERO: "their input was 0 in every sample",
+    Reason.UNIT_SILENT: "their unit's gradient was 0 in every sample",
+    Reason.NEVER_TOGETHER: "their input and their unit were never active in the same sample",
+    Reason.CANCELLED: "their gradient, summed over the batch, was 0 in every step",
+    Reason.NEVER_TOGETHER_OR_CANCELLED: "their gradient was 0: input and unit never met, or the batch cancelled out",
+    Reason.GRADIENT_ZERO: "their gradient was 0 in every step",
+    Reason.UPDATE_ZERO: "their update was 0 in every step",
+    Reason.SWALLOWED: "every update was lost to rounding",
+    Reason.UNKNOWN: "the record has a gap here",
+}
+
+
+def report_of(record: Record) -> str:
+    """The whole report."""
+    lines = [_headline(record)]
+    lines += [textwrap.fill(f"Note: {note}.", WIDTH, subsequent_indent="  ") for note in record.notes]
+    lines += [f"Gap: no tensors of steps {gap.first} to {gap.last}, {gap.why}." for gap in record.gaps[:2]]
+    if more := record.gaps[2:]:
+        lines.append(f"And {len(more):,} more gaps, up to step {more[-1].last} (see run.gaps).")
+    for name in record.slots:
+        lines += ["", *_parameter(record, ParameterHistory(record, name))]
+    return "\n".join(lines)
+
+
+def _headline(record: Record) -> str:
+    steps = record.meta.steps
+    if len(steps) == 0:
+        return "No step is recorded."
+    losses = record.meta.loss
+    loss = (
+        f", loss {losses[0]:.4g} at the first and {losses[-1]:.4g} at the last"
+        if np.isfinite(losses[[0, -1]]).all()
+        else ""
+    )
+    held = sum(block.count for block in record.blocks)
+    kept = f"the tensors of {held:,} steps, {record.bytes / 1e6:,.1f} MB" if held else "counts, and no tensors"
+    told = f"{len(steps):,} steps of {record.optimizer}{loss}. Kept: {kept}."
+    return textwrap.fill(told, WIDTH)
+
+
+def _parameter(record: Record, history: ParameterHistory) -> list[str]:
+    kind = record.final.dtype
+    title = f"{history.name} {history.shape} {kind}"
+    if record.tally is None:
+        return [f"{title}: nothing was counted (aggregates=False)"]
+    moved = history.moved
+    count, size = int(np.count_nonzero(moved)), history.size
+    if count == size:
+        lines = [f"{title}: all {size:,} entries moved"]
+    else:
+        lines = [f"{title}: {count:,} of {size:,} entries moved; {size - count:,} never did:"]
+    unmoved = {reason: n for reason, n in history.why.counts.items() if reason not in (Reason.MOVED, Reason.RETURNED)}
+    lines += [f"    {n:>{len(f'{size:,}')},}  {_reason(record, history, reason)}" for reason, n in unmoved.items()]
+    if returned := history.why.counts.get(Reason.RETURNED):
+        lines.append(f"    Of those that moved, {returned:,} came back to exactly where they began.")
+    problem = record.tally.unexplained.get(history.name)
+    if problem and Reason.GRADIENT_ZERO in unmoved:
+        lines.append(f"    Inputs and units are not told apart: {problem}.")
+    lines += _print_trap(history)
+    return lines
+
+
+def _reason(record: Record, history: ParameterHistory, reason: Reason) -> str:
+    if reason is Reason.INPUT_ZERO and record.tally is not None:
+        inputs = record.tally.activity[history.name].inputs
+        assert inputs is not None
+        dark = int(np.count_nonzero(inputs == 0))
+        return f"{_UNMOVED[reason]} ({dark:,} input{'' if dark == 1 else 's'})"
+    return _UNMOVED[reason]
+
+
+def _print_trap(history: ParameterHistory) -> list[str]:
+    """What NumPy's own print of this parameter shows, where it shows only a part."""
+    shown = printed_entries(history.shape)
+    if shown.all():
+        return []
+    moved = int(np.count_nonzero(history.moved & shown))
+    entries = f"NumPy's print of this parameter shows {np.count_nonzero(shown):,} entries"
+    if moved == 0:
+        told = f"{entries}; none of them moved, so it looks unchanged."
+    else:
+        told = f"{entries}, of which {moved:,} moved."
+    return [f"    {told}"]

@@ -1,0 +1,254 @@
+"""`Run`: a record, read back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from minigrad.arrays import Array, Integers
+from minigrad.errors import ModelError, UnknownName
+from minigrad.layer import Layer
+from minigrad.recording.history import ParameterHistory
+from minigrad.recording.record import Record, replay
+from minigrad.recording.report import report_of
+from minigrad.recording.store import Gap
+
+
+@final
+@dataclass(frozen=True)
+class Difference:
+    """Where two runs part.
+
+    Attributes:
+        step: The step; -1 means before the first one.
+        name: The parameter.
+        index: The entry.
+        what: "update" or "value".
+        here: What this run has there.
+        there: What the other run has there.
+    """
+
+    step: int
+    name: str
+    index: tuple[int, ...]
+    what: str
+    here: float
+    there: float
+
+
+@final
+@dataclass(frozen=True)
+class Verification:
+    """What replaying a run against its keyframes found. True if something was checked, and all of it held.
+
+    Attributes:
+        checked: How many steps were replayed and led to exactly the values that they should.
+        unchecked: How many steps could not be: their updates are not held, or nothing exact follows them.
+        keyframes: How many keyframes and final values were compared.
+        mismatch: The first step, parameter and entry that does not hold; None if all do.
+    """
+
+    checked: int
+    unchecked: int
+    keyframes: int
+    mismatch: tuple[int, str, tuple[int, ...]] | None
+
+    def __bool__(self) -> bool:
+        return self.checked > 0 and self.mismatch is None
+
+    def __str__(self) -> str:
+        told = (
+            f"{self.checked:,} steps replayed exactly, to {self.keyframes:,} keyframes; {self.unchecked:,} not checked"
+        )
+        if self.mismatch is None:
+            return told
+        step, name, index = self.mismatch
+        return f"{told}; the replay up to step {step} does not give the recorded {name}{list(index)}"
+
+
+@final
+class Run:
+    """The record of a training's steps; it does not change when training goes on.
+
+    `run["0.weight"]` is one parameter's history. A recorder gives it: `recorder.run`.
+
+    Attributes:
+        names: The recorded parameters.
+        steps: The numbers of the recorded steps, counted from 0.
+        complete: Whether the recorder was stopped; False while it goes on.
+        gaps: The steps whose tensors the record does not hold, each with the reason.
+        notes: What else happened, in sentences: writes into the parameters by others.
+        optimizer: The optimizer in words.
+        bytes: How much memory the tensors take.
+    """
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self.names: tuple[str, ...] = tuple(record.slots)
+        self.steps: tuple[int, ...] = tuple(record.meta.steps.tolist())
+        self.complete: bool = record.complete
+        self.gaps: tuple[Gap, ...] = record.gaps
+        self.notes: tuple[str, ...] = record.notes
+        self.optimizer: str = record.optimizer
+        self.bytes: int = record.bytes
+
+    def __getitem__(self, name: str) -> ParameterHistory:
+        """One parameter's history.
+
+        Raises:
+            UnknownName: It is not recorded.
+        """
+        if name not in self._record.slots:
+            raise UnknownName(f"no parameter '{name}' in this run; there are {', '.join(self.names)}")
+        return ParameterHistory(self._record, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def exact_steps(self) -> Integers:
+        """The steps after which all values are known to the bit, in order."""
+        return self._record.exact_steps
+
+    @property
+    def lr(self) -> Array:
+        """The learning rate of each step."""
+        return self._record.meta.lr.copy()
+
+    @property
+    def loss(self) -> Array:
+        """The loss of each step; NaN where it is not known."""
+        return self._record.meta.loss.copy()
+
+    @property
+    def clip_factor(self) -> Array:
+        """What the gradients of each step were multiplied by."""
+        return self._record.meta.clip_factor.copy()
+
+    def indices(self, step: int) -> Integers | None:
+        """The rows of the data in a step's batch; None if they were not recorded.
+
+        Raises:
+            RangeError: The run has no such step.
+        """
+        meta = self._record.meta
+        found = meta.indices[int(np.searchsorted(meta.steps, self._record.check(step)))]
+        return None if found is None else found.copy()
+
+    def report(self) -> str:
+        """Counts and reasons for every parameter, as text of 100 columns."""
+        return report_of(self._record)
+
+    def __str__(self) -> str:
+        return self.report()
+
+    def __repr__(self) -> str:
+        state = "complete" if self.complete else "going on"
+        return f"Run({len(self.steps):,} steps of {', '.join(self.names)}; {self.bytes:,} bytes; {state})"
+
+    # -- exactness ----------------------------------------------------------------------------------------------
+
+    def restore(self, model: Layer, step: int | None = None) -> None:
+        """Put the exact values after a step into a model.
+
+        Args:
+            model: A model with the same parameters.
+            step: The step, counted from 0; None for the last one.
+
+        Raises:
+            ModelError: The model's parameters are not those of the run; it is unchanged.
+            RangeError: The run has no such step.
+            NotExact: The record does not hold what is needed for that step.
+        """
+        shapes = {name: parameter.shape for name, parameter in model.parameters()}
+        own = {name: slot.shape for name, slot in self._record.slots.items()}
+        if shapes != own:
+            raise ModelError(f"the run has the parameters {own}, the model has {shapes}")
+        everything = slice(None)
+        last = self._record.final.copy()
+        flat = last if step is None else self._record.values(self._record.check(step), everything)
+        for name, parameter in model.parameters():
+            part, shape = self._record.slots[name]
+            parameter.value = flat[part].reshape(shape)
+
+    def verify(self) -> Verification:
+        """Replay all updates, and compare with every keyframe and with the final values, bit for bit."""
+        record, everything = self._record, slice(None)
+        keyframes = {b.first - 1: b.keyframe for b in record.blocks if b.keyframe is not None}
+        if self.steps:
+            keyframes.setdefault(self.steps[-1], record.final)
+        checked = compared = 0
+        mismatch: tuple[int, str, tuple[int, ...]] | None = None
+        for block in record.blocks:
+            end = block.first + block.replayable - 1
+            if block.keyframe is None or block.replayable == 0 or end not in keyframes:
+                continue
+            compared += 1
+            entry = _first_different(replay(block, block.replayable, everything), keyframes[end])
+            if entry is None:
+                checked += block.replayable
+            elif mismatch is None:
+                mismatch = (end, *self._entry(entry))
+        return Verification(checked, len(self.steps) - checked, compared, mismatch)
+
+    def first_difference(self, other: Run) -> Difference | None:
+        """The first step, parameter and entry in which two runs part, bit for bit; None if they never do.
+
+        Where both hold a step's updates these are compared, otherwise the values, where both know them exactly.
+
+        Raises:
+            ModelError: The runs are of different parameters.
+        """
+        ours, theirs = self._record, other._record
+        if {n: s.shape for n, s in ours.slots.items()} != {n: s.shape for n, s in theirs.slots.items()}:
+            raise ModelError(
+                f"the runs are of different parameters: {', '.join(self.names)} and {', '.join(other.names)}"
+            )
+        if ours.final.dtype != theirs.final.dtype:
+            raise ModelError(f"the runs have different dtypes: {ours.final.dtype} and {theirs.final.dtype}")
+        found = self._difference(-1, "value", ours.initial, theirs.initial)
+        if found is not None:
+            return found
+        our_rows, their_rows = _rows_by_step(ours), _rows_by_step(theirs)
+        exact = set(ours.exact_steps.tolist()) & set(theirs.exact_steps.tolist())
+        everything = slice(None)
+        for step in sorted((our_rows.keys() & their_rows.keys()) | exact):
+            if step in our_rows and step in their_rows:
+                found = self._difference(step, "update", our_rows[step], their_rows[step])
+            else:
+                found = self._difference(step, "value", ours.values(step, everything), theirs.values(step, everything))
+            if found is not None:
+                return found
+        if self.steps and other.steps and self.steps[-1] == other.steps[-1]:
+            return self._difference(self.steps[-1], "value", ours.final, theirs.final)
+        return None
+
+    def _difference(self, step: int, what: str, here: Array, there: Array) -> Difference | None:
+        entry = _first_different(here, there)
+        if entry is None:
+            return None
+        return Difference(step, *self._entry(entry), what, float(here[entry]), float(there[entry]))
+
+    def _entry(self, flat: int) -> tuple[str, tuple[int, ...]]:
+        """The parameter and index of an entry of the flat arrays."""
+        for name, (part, shape) in self._record.slots.items():
+            if part.start <= flat < part.stop:
+                return name, tuple(int(i) for i in np.unravel_index(flat - part.start, shape))
+        raise AssertionError("every entry belongs to a parameter")
+
+
+def _first_different(a: Array, b: Array) -> int | None:
+    """The first entry whose bits differ."""
+    bits = np.dtype(f"u{a.dtype.itemsize}")
+    different = np.flatnonzero(np.ascontiguousarray(a).view(bits) != np.ascontiguousarray(b).view(bits))
+    return int(different[0]) if len(different) else None
+
+
+def _rows_by_step(record: Record) -> dict[int, Array]:
+    return {step: row for block, rows in record.rows("update") for step, row in zip(block.steps, rows, strict=True)}
