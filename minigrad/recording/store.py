@@ -47,7 +47,7 @@ class Estimate(NamedTuple):
     full_at: int | None
 
 
-@dataclass
+@dataclass(eq=False)
 class Block:
     """A keyframe, and rows of tensors of the steps after it.
 
@@ -259,7 +259,7 @@ class MemoryStore:
                 continue
             if block.steps:
                 self.gaps.append(Gap(block.steps[0], block.steps[-1], "given up to stay within the budget"))
-            if keep_keyframes or (left and left[-1].rows):
+            if block.keyframe is not None and (keep_keyframes or (left and left[-1].rows)):
                 left.append(Block(block.first, block.keyframe))
         self.blocks = left
 
