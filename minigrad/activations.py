@@ -35,8 +35,15 @@ def _linear_backward(grad: Array, x: Array, y: Array) -> Array:
     return grad.copy()  # dy/dx = 1
 
 
+def _everywhere(value: float, x: Array) -> Array:
+    """One value in an array like `x`: minimum and maximum are several times faster against that than against a number."""
+    array = np.empty(x.shape, x.dtype)
+    array.fill(value)
+    return array
+
+
 def _relu(x: Array) -> Array:
-    return np.maximum(x, np.zeros(x.shape, x.dtype))  # twice as fast as against the number 0
+    return np.maximum(x, _everywhere(0, x))
 
 
 def _relu_backward(grad: Array, x: Array, y: Array) -> Array:
@@ -44,10 +51,9 @@ def _relu_backward(grad: Array, x: Array, y: Array) -> Array:
 
 
 def _sigmoid(x: Array) -> Array:
-    with np.errstate(over="ignore"):  # exp(-x) may overflow to infinity, and 1 / infinity is the right limit, 0
-        y = np.exp(-x)
-        y += 1
-        return np.reciprocal(y, out=y)  # 1 / (1 + exp(-x)), in one array
+    e: Array = np.exp(np.minimum(x, _everywhere(40, x)))  # from 40 on the result is 1, and exp does not overflow
+    y: Array = e / (1 + e)
+    return y
 
 
 def _sigmoid_backward(grad: Array, x: Array, y: Array) -> Array:

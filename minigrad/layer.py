@@ -76,7 +76,7 @@ class Layer(ABC, metaclass=_LayerType):
     _place: str = ""
     _held: bool = False
     _not_copied: ClassVar[tuple[str, ...]] = ("_vector",)
-    _output: Array | tuple[int, ...] | None = None
+    _awaited: Array | tuple[()] | None = None  # the output whose gradient is to come back; () once it has
 
     @abstractmethod
     def forward(self, x: Array) -> Array:
@@ -268,27 +268,21 @@ class Layer(ABC, metaclass=_LayerType):
     # -- order of calls, for layers that want it checked ---------------------------------------------------------
 
     @final
-    def _hand_out(self, output: Array) -> Array:
-        """Note that this output is on its way to the caller, and that its gradient is to come back."""
-        self._output = output
-        return output
-
-    @final
-    def _take_back(self, grad: Array) -> Array:
-        """The gradient of the output that was handed out last; taken once.
+    def _arrived(self, grad: Array) -> Array:
+        """The gradient of the output that `forward` put into `_awaited`; taken once.
 
         Raises:
             OrderError: No forward came before, or its gradient was already taken.
             KindError: The gradient holds no real numbers.
             ShapeError: The gradient does not have the output's shape.
         """
-        output = self._output
+        output = self._awaited
         if not isinstance(output, np.ndarray):
             again = "a second time for the same forward" if output is not None else "before forward"
             raise OrderError(f"{self}: backward was called {again}; call forward(x) first, then backward(grad) once")
         if type(grad) is not np.ndarray or grad.shape != output.shape or grad.dtype != output.dtype:
             grad = shaped(grad, output.shape, output.dtype, f"{self}: the gradient of its last output")
-        self._output = ()
+        self._awaited = ()
         return grad
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import numpy as np
 import numpy.typing as npt
@@ -85,19 +85,17 @@ class SoftmaxCrossEntropy(Loss):
         if reduction not in ("mean", "sum"):
             raise ModelError(f"reduction is {reduction!r}, expected 'mean' or 'sum'")
         self.label_smoothing: float = number(label_smoothing, "label_smoothing", least=0, most=1)
-        self.class_weight: Array | None = None
-        if class_weight is not None:
-            weights = float_array(class_weight, np.dtype(np.float64), "class_weight")
-            if weights.ndim != 1 or not np.all(np.isfinite(weights)) or np.any(weights < 0):
-                raise RangeError(
-                    f"class_weight is {class_weight!r}, expected one finite weight of 0 or more for each class"
-                )
-            self.class_weight = weights
+        self.class_weight: Array | None = _checked_weights(class_weight)
         self.ignore_index: int | None = ignore_index
         self.reduction: Reduction = reduction
         self.value: float = float("nan")
         self.probabilities: Array | None = None
-        self._targets: Array | Integers | None = None
+        self._plain = self.class_weight is None and self.label_smoothing == 0 and ignore_index is None
+        self._labelled: npt.NDArray[np.int64] | None = (
+            None  # plain labels: where each sample's entry lies, in flat form
+        )
+        self._weighted: Array | None = None  # all other targets: w_c t_c for every sample and class
+        self._divisor: float = 1.0
 
     @override
     def forward(self, logits: Array, targets: npt.ArrayLike) -> float:
@@ -112,8 +110,8 @@ class SoftmaxCrossEntropy(Loss):
             ShapeError: Logits have another rank, or targets another length or width.
             LabelError: Labels out of range or not integers; probabilities negative or rows that do not sum to 1.
         """
-        samples = self.per_sample(logits, targets)
-        self.value = float(samples.dot(ones(len(samples), samples.dtype.char))) / self._divisor()
+        losses = self.per_sample(logits, targets)
+        self.value = float(losses.dot(ones(len(losses), losses.dtype.char))) / self._divisor
         return self.value
 
     @override
@@ -123,17 +121,17 @@ class SoftmaxCrossEntropy(Loss):
         Raises:
             OrderError: No forward came before.
         """
-        if self.probabilities is None or self._targets is None:
+        if self.probabilities is None:
             raise OrderError("SoftmaxCrossEntropy: backward was called before forward(logits, targets)")
-        targets = self._targets
-        if targets.ndim == 1 and self._plain:
-            share = 1 / self._divisor()
-            grad: Array = self.probabilities * share
-            grad.reshape(-1)[row_starts(*grad.shape) + targets] -= share
+        grad: Array
+        if self._labelled is not None:
+            share = 1 / self._divisor
+            grad = self.probabilities * share
+            grad.reshape(-1)[self._labelled] -= share
             return grad
-        weighted = self._weighted_targets(targets, self.probabilities)
-        grad = self.probabilities * weighted.sum(axis=1, keepdims=True) - weighted
-        grad /= self._divisor()
+        assert self._weighted is not None
+        grad = self.probabilities * self._weighted.sum(axis=1, keepdims=True) - self._weighted
+        grad /= self._divisor
         return grad
 
     def per_sample(self, logits: Array, targets: npt.ArrayLike) -> Array:
@@ -147,65 +145,53 @@ class SoftmaxCrossEntropy(Loss):
         logits = float_array(logits, None, "the logits of SoftmaxCrossEntropy")
         if logits.ndim != 2 or logits.size == 0:
             raise ShapeError(f"SoftmaxCrossEntropy got logits of shape {logits.shape}, expected (batch, classes)")
-        if self.class_weight is not None and len(self.class_weight) != logits.shape[1]:
-            raise ShapeError(
-                f"class_weight has {len(self.class_weight)} weights for logits of {logits.shape[1]} classes"
-            )
-        found = self._checked(targets, logits)
+        found = self._checked(targets, logits.shape)
         starts = row_starts(*logits.shape)
         largest = logits.take(starts + logits.argmax(axis=1))
         shifted = logits - largest[:, np.newaxis]  # the softmax is the same, and exp is at most 1
         exponentials = np.exp(shifted)
         sums = exponentials.dot(ones(logits.shape[1], logits.dtype.char))
         self.probabilities = exponentials / sums[:, np.newaxis]
-        self._targets = found
-        if found.ndim == 1 and self._plain:
-            return np.asarray(np.log(sums) - shifted.take(starts + found))
+        losses: Array
+        if self._plain and found.ndim == 1:
+            self._labelled = np.add(starts, found, dtype=np.int64)
+            self._divisor = float(len(found)) if self.reduction == "mean" else 1.0
+            losses = np.log(sums) - shifted.take(self._labelled)
+            return losses
+        self._labelled = None
+        self._weigh(found, logits)
+        assert self._weighted is not None
         log_probabilities = shifted - np.log(sums)[:, np.newaxis]
-        weighted = self._weighted_targets(found, logits)
         # A target of exactly 0 contributes nothing, also where the logarithm is -infinity.
-        terms = np.multiply(weighted, log_probabilities, out=np.zeros_like(weighted), where=weighted != 0)
-        return np.asarray(-terms.sum(axis=1))
+        terms = np.multiply(self._weighted, log_probabilities, out=np.zeros_like(logits), where=self._weighted != 0)
+        losses = -terms.sum(axis=1)
+        return losses
 
-    @property
-    def _plain(self) -> bool:
-        return self.class_weight is None and self.label_smoothing == 0 and self.ignore_index is None
-
-    def _weighted_targets(self, targets: Array | Integers, like: Array) -> Array:
-        """w_c t_c for every sample and class: smoothed, weighted, and 0 for ignored samples."""
+    def _weigh(self, targets: Array | Integers, like: Array) -> None:
+        """Smooth and weigh the targets, give ignored samples none, and find what the sum is divided by."""
         classes = like.shape[1]
-        if targets.ndim == 1:
-            ignored = targets == self.ignore_index
-            probabilities = np.eye(classes, dtype=like.dtype)[np.where(ignored, 0, targets)]
-        else:
-            ignored = np.zeros(len(targets), bool)
-            probabilities = targets.astype(like.dtype, copy=False)
-        probabilities = probabilities * (1 - self.label_smoothing) + self.label_smoothing / classes
-        if self.class_weight is not None:
-            probabilities = probabilities * self.class_weight.astype(like.dtype)
-        probabilities[ignored] = 0
-        return np.asarray(probabilities)
+        weights = np.ones(classes, like.dtype) if self.class_weight is None else self.class_weight.astype(like.dtype)
+        counted = targets != self.ignore_index if targets.ndim == 1 else np.ones(len(targets), bool)
+        labels = np.where(counted, targets, 0).astype(np.intp) if targets.ndim == 1 else None
+        rows = targets if labels is None else np.eye(classes)[labels]
+        smooth = rows.astype(like.dtype) * (1 - self.label_smoothing) + self.label_smoothing / classes
+        self._weighted = smooth * weights * counted[:, np.newaxis]
+        self._divisor = 1.0
+        if self.reduction == "mean":
+            # With labels the mean is over their weights; the mean over nothing is NaN, as PyTorch says.
+            total = float(len(targets)) if labels is None else float(weights[labels][counted].sum())
+            self._divisor = total or float("nan")
 
-    def _divisor(self) -> float:
-        """What the sum over the batch is divided by."""
-        targets = self._targets
-        assert targets is not None
-        if self.reduction == "sum":
-            return 1.0
-        if targets.ndim == 2 or (self.ignore_index is None and self.class_weight is None):
-            return float(len(targets))
-        counted = targets[targets != self.ignore_index]
-        total = float(len(counted)) if self.class_weight is None else float(self.class_weight[counted].sum())
-        return total or float("nan")  # the mean over nothing, as PyTorch says
-
-    def _checked(self, targets: npt.ArrayLike, logits: Array) -> Array | Integers:
-        """Targets as labels or as probability rows."""
+    def _checked(self, targets: npt.ArrayLike, shape: tuple[int, ...]) -> Array | Integers:
+        """Targets as labels or as rows of probabilities."""
         found = real_array(targets, "the targets of SoftmaxCrossEntropy")
-        n, classes = logits.shape
-        if found.shape == (n,):
+        n, classes = shape
+        if self.class_weight is not None and len(self.class_weight) != classes:
+            raise ShapeError(f"class_weight has {len(self.class_weight)} weights for logits of {classes} classes")
+        if found.ndim == 1 and len(found) == n:
             return self._checked_labels(found, classes)
-        if found.shape == (n, classes) and found.ndim == 2:
-            return self._checked_probabilities(found, classes)
+        if found.shape == shape:
+            return self._checked_probabilities(found)
         expected = f"SoftmaxCrossEntropy expects labels of shape ({n},) or probabilities of shape ({n}, {classes})"
         if found.shape == (n, 1):
             raise ShapeError(f"{expected}, got {found.shape}: pass targets[:, 0]")
@@ -213,39 +199,33 @@ class SoftmaxCrossEntropy(Loss):
             raise ShapeError(f"{expected}, got {found.shape}: {len(found)} targets for {n} samples")
         raise ShapeError(f"{expected}, got {found.shape}")
 
-    def _checked_labels(self, labels: npt.NDArray[np.generic], classes: int) -> Integers:
+    def _checked_labels(self, labels: npt.NDArray[Any], classes: int) -> Integers:
         if labels.dtype.kind not in "iu":
-            advice = "labels.astype(np.int64)" if labels.dtype.kind in "fb" else "integers"
             raise LabelError(
-                f"labels of dtype {labels.dtype}, expected integers from 0 to {classes - 1}: pass {advice}"
+                f"labels of dtype {labels.dtype}, expected integers from 0 to {classes - 1}: pass labels.astype(np.int64)"
             )
-        found: Integers = labels.astype(np.int64, copy=False)
+        found = labels.astype(np.int64, copy=False)
         # Seen as unsigned, negative labels are huge: one look finds both kinds of wrong.
-        if np.maximum.reduce(found.view(np.uint64)) >= classes:
-            counted = found if self.ignore_index is None else found[found != self.ignore_index]
-            wrong = counted[(counted < 0) | (counted >= classes)]
+        unsigned = found.view(np.uint64)
+        if unsigned[unsigned.argmax()] >= classes:
+            wrong = np.flatnonzero((unsigned >= classes) & (found != self.ignore_index))
             if len(wrong):
-                first = int(np.flatnonzero(np.isin(found, wrong[:1]))[0])
                 raise LabelError(
-                    f"label {wrong[0]} of sample {first} is out of range: there are {classes} classes, so labels go "
-                    f"from 0 to {classes - 1} ({len(wrong)} of {len(found)} labels are out of range)"
+                    f"label {found[wrong[0]]} of sample {wrong[0]} is out of range: there are {classes} classes, so "
+                    f"labels go from 0 to {classes - 1} ({len(wrong)} of {len(found)} labels are out of range)"
                 )
         return found
 
-    def _checked_probabilities(self, rows: npt.NDArray[np.generic], classes: int) -> Array:
-        found = float_array(rows, np.dtype(np.float64), "the targets of SoftmaxCrossEntropy")
+    def _checked_probabilities(self, targets: npt.NDArray[Any]) -> Array:
+        found = float_array(targets, np.dtype(np.float64), "the targets of SoftmaxCrossEntropy")
         sums = found.sum(axis=1)
         wrong = np.flatnonzero(~(np.abs(sums - 1) <= 1e-4) | (found < 0).any(axis=1))
         if len(wrong):
-            row = int(wrong[0])
-            low = float(found[row].min())
+            row, low = int(wrong[0]), float(found[wrong[0]].min())
             told = f"contains {low:g}" if low < 0 else f"sums to {sums[row]:g}"
-            advice = ""
-            if rows.dtype.kind in "iu" and classes > 1 and not np.all(np.isin(found, (0, 1))):
-                advice = "; for labels pass integers of shape (batch,)"
             raise LabelError(
                 f"target row {row} {told}, expected probabilities of 0 or more that sum to 1 "
-                f"({len(wrong)} of {len(found)} rows are wrong){advice}"
+                f"({len(wrong)} of {len(found)} rows are wrong); labels are integers of shape ({len(found)},)"
             )
         return found
 
@@ -258,3 +238,12 @@ class SoftmaxCrossEntropy(Loss):
             if getattr(self, name) is not default
         ]
         return f"SoftmaxCrossEntropy({', '.join(told)})"
+
+
+def _checked_weights(class_weight: Sequence[float] | Array | None) -> Array | None:
+    if class_weight is None:
+        return None
+    weights = float_array(class_weight, np.dtype(np.float64), "class_weight")
+    if weights.ndim != 1 or not np.all(np.isfinite(weights)) or np.any(weights < 0):
+        raise RangeError(f"class_weight is {class_weight!r}, expected one finite weight of 0 or more for each class")
+    return weights

@@ -75,10 +75,8 @@ class Parameter:
 
         It saves the copy that `weight.grad = x.T @ grad` makes, and counts as a new gradient in the same way.
         """
-        grad = self.grad
-        self._grad_was_read = False
         self.new_grads += 1
-        return grad
+        return self.grad if self._grad is None else self._grad
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -48,7 +48,8 @@ class Activation(Layer):
         """
         x = self.x = batch(x, None, self)
         self.y = self.function.forward(x)
-        return self._hand_out(self.y.copy())  # backward still needs `y`, and the caller may write into the copy
+        self._awaited = self.y
+        return self.y.copy()  # backward still needs `y`, and the caller may write into the copy
 
     @override
     def backward(self, grad: Array) -> Array:
@@ -58,7 +59,7 @@ class Activation(Layer):
             OrderError: No forward came before, or backward was already called for it.
             ShapeError: The gradient does not have the output's shape.
         """
-        return self.function.backward(self._take_back(grad), self.x, self.y)
+        return self.function.backward(self._arrived(grad), self.x, self.y)
 
     @override
     def __repr__(self) -> str:

@@ -64,11 +64,13 @@ class Dense(Layer):
             KindError: The input holds no real numbers.
             ShapeError: The input has another width or rank, or no rows.
         """
-        x = self.x = rows(x, self.n_in, self.weight.dtype, self)
-        output = x.dot(self.weight.value)  # x @ weight: the same product, called in half the time
+        weight = self.weight.value
+        x = self.x = rows(x, self.n_in, weight.dtype, self)
+        output: Array = x.dot(weight)  # x @ weight: the same product, called in half the time
         if self.bias is not None:
             output += self.bias.value
-        return self._hand_out(output)
+        self._awaited = output
+        return output
 
     @override
     def backward(self, grad: Array) -> Array:
@@ -91,7 +93,7 @@ class Dense(Layer):
     @override
     def backward_parameters(self, grad: Array) -> None:
         """dL/dW and dL/db alone."""
-        x, grad = self.factors = self.x, self._take_back(grad)
+        x, grad = self.factors = self.x, self._arrived(grad)
         x.T.dot(grad, out=self.weight.new_grad)
         if self.bias is not None:
             ones(len(grad), grad.dtype.char).dot(grad, out=self.bias.new_grad)

@@ -91,7 +91,8 @@ class Sequential(Layer):
         self._shapes = shapes
         if self._listeners:
             report(self._listeners)
-        return self._hand_out(x.copy())  # a layer may keep its output for backward; what leaves is the caller's
+        self._awaited = x
+        return x.copy()  # a layer may keep its output for backward; what leaves is the caller's
 
     @override
     def backward(self, grad: Array, *, input_grad: bool | None = None) -> Array | None:
@@ -112,7 +113,7 @@ class Sequential(Layer):
             HookError: A hook failed.
         """
         wanted = self._held if input_grad is None else input_grad
-        grad = self._take_back(grad)
+        grad = self._arrived(grad)
         start_backward(self._parameters)
         for index in range(len(self._layers) - 1, -1 if wanted else self._lowest - 1, -1):
             layer = self._layers[index]

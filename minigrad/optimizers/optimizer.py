@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from typing import Any, TypeAlias, final
+from typing import Any, NamedTuple, TypeAlias, final
 
 import numpy as np
 
@@ -18,6 +18,19 @@ from minigrad.parameter import ParameterVector
 
 Schedule: TypeAlias = Callable[[int], float]
 """A learning rate that changes: `step -> rate`, where steps count from 0."""
+
+
+_NONE: dict[str, str] = {}  # what is skipped, mostly
+
+
+class _Stretch(NamedTuple):
+    """Neighbouring entries that are updated together, as views."""
+
+    part: slice
+    values: Array  # read-only
+    grads: Array  # read-only
+    update: Array
+    live: Array
 
 
 class Optimizer(ABC):
@@ -70,12 +83,10 @@ class Optimizer(ABC):
             raise ModelError(f"{type(self).__name__} got a model without parameters: {self.model!r}")
         names = [parameter.name for parameter in self._vector.parameters]
         self.name: str = f"{type(self).__name__} over {names[0]} ... {names[-1]}"
-        self._everything = [slice(0, self._vector.values.size)]
-        self._part = self._everything[0]
-        self._values = _read_only(self._vector.values)
-        self._grads = _read_only(self._vector.grads)
         self._update: Array = np.zeros_like(self._vector.values)
-        self._skipped: dict[str, str] = {}
+        self._skipped = _NONE
+        self._part = slice(0, self._vector.values.size)
+        self._everything = [self._stretch(self._part)]
         self._listeners: list[Listener] = []
 
     @property
@@ -158,20 +169,25 @@ class Optimizer(ABC):
             raise StaleParameters(
                 f"the parameters of this {type(self).__name__} have moved into another model; make a new one"
             )
-        parts = self._everything
+        stretches, skipped = self._everything, _NONE
         for parameter in vector.parameters:
             if not (parameter.new_grads and parameter.trainable):
-                parts = self._parts_to_update()
+                stretches, skipped = self._to_update()
                 break
+        if skipped != self._skipped:
+            self._update.fill(-0.0)  # adding -0.0 changes no bit of any number; +0.0 would turn -0.0 into 0.0
+            self._skipped = skipped
         lr = self._lr
         self.current_lr = number(lr(self.step_count), f"lr({self.step_count})", least=0) if callable(lr) else lr
-        grads = self._clipped(parts)
-        for part in parts:
-            self._part = part
-            self.compute(self._values[part], grads[part], self._update[part])
-        for part in parts:
-            values = vector.values[part]
-            values += self._update[part]
+        self.clip_factor = 1.0
+        if self.max_grad_norm is not None:
+            stretches = self._clipped(stretches, self.max_grad_norm)
+        for stretch in stretches:
+            self._part = stretch.part
+            self.compute(stretch.values, stretch.grads, stretch.update)
+        for stretch in stretches:
+            values = stretch.live
+            values += stretch.update
         self.step_count += 1
         vector.steps_by[self.name] = vector.steps_by.get(self.name, 0) + 1
         if self._listeners:
@@ -181,18 +197,19 @@ class Optimizer(ABC):
         if self._listeners:
             report(self._listeners)
 
-    def _parts_to_update(self) -> list[slice]:
-        """The runs of neighbouring parameters that are trainable and have a new gradient."""
+    def _to_update(self) -> tuple[list[_Stretch], dict[str, str]]:
+        """The neighbouring parameters that are trainable and have a new gradient; and why the others are skipped."""
         vector = self._vector
         own = [parameter for _, parameter in self.model.parameters()]
         if len(own) != len(vector.parameters) or any(a is not b for a, b in zip(own, vector.parameters, strict=True)):
             raise StaleParameters(
-                f"parameters of the model were replaced; assign values (weight.value = ...), or make a new {type(self).__name__}"
+                f"parameters of the model were replaced by others; assign values (weight.value = ...), "
+                f"or make a new {type(self).__name__}"
             )
         if not any(parameter.new_grads for parameter in vector.parameters):
             raise NoGradient(
-                "step() needs a new gradient, and none has arrived since the last step: call model.backward(grad) first "
-                "(a layer of one's own assigns its gradients, weight.grad = ...)"
+                "step() needs a new gradient, and none has arrived since the last step: call model.backward(grad) "
+                "first (a layer of one's own assigns its gradients, weight.grad = ...)"
             )
         parts: list[slice] = []
         skipped: dict[str, str] = {}
@@ -205,26 +222,25 @@ class Optimizer(ABC):
                 parts[-1] = slice(parts[-1].start, slot.slice.stop)
             else:
                 parts.append(slot.slice)
-        if skipped != self._skipped:
-            self._update.fill(-0.0)  # adding -0.0 changes no bit of any number; +0.0 would turn -0.0 into 0.0
-            self._skipped = skipped
-        return parts
+        return [self._stretch(part) for part in parts], skipped
 
-    def _clipped(self, parts: list[slice]) -> Array:
-        """The gradients, scaled so that their norm is at most `max_grad_norm` (as PyTorch's clip_grad_norm_ does)."""
-        self.clip_factor = 1.0
-        if self.max_grad_norm is None:
-            return self._grads
-        norm = math.sqrt(sum(float(np.dot(self._grads[part], self._grads[part])) for part in parts))
+    def _stretch(self, part: slice) -> _Stretch:
+        values, grads = self._vector.values[part], self._vector.grads[part]
+        return _Stretch(part, _read_only(values), _read_only(grads), self._update[part], values)
+
+    def _clipped(self, stretches: list[_Stretch], most: float) -> list[_Stretch]:
+        """The gradients, scaled so that their norm is at most this (as PyTorch's clip_grad_norm_ does)."""
+        norm = math.sqrt(sum(float(np.dot(stretch.grads, stretch.grads)) for stretch in stretches))
         if not math.isfinite(norm):  # squares overflow in float32 long before the norm does
-            norm = math.hypot(*(float(np.linalg.norm(self._grads[part].astype(np.float64))) for part in parts))
-        self.clip_factor = min(1.0, self.max_grad_norm / (norm + 1e-6))
+            norm = math.hypot(*(float(np.linalg.norm(stretch.grads.astype(np.float64))) for stretch in stretches))
+        self.clip_factor = min(1.0, most / (norm + 1e-6))
         if self.clip_factor == 1.0:
-            return self._grads
-        return _read_only(self._grads * self.clip_factor)
+            return stretches
+        return [s._replace(grads=_read_only(s.grads * s.grads.dtype.type(self.clip_factor))) for s in stretches]
 
     def _tell(self, loss: float | None, indices: Integers | None) -> None:
-        flat = FlatStep(self._vector.slots, self._values, self._grads, _read_only(self._update))
+        everything = self._everything[0]
+        flat = FlatStep(self._vector.slots, everything.values, everything.grads, _read_only(self._update))
         written = {name: p.new_grads for name, p in zip(self._vector.slots, self._vector.parameters, strict=True)}
         event = Step(
             self.step_count - 1, self.current_lr, self.clip_factor, self._skipped, written, flat, loss, indices
@@ -279,7 +295,7 @@ class Optimizer(ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy works on its own copy of the model, and has none of the hooks."""
-        found_again = ("_vector", "_values", "_grads", "_update", "_skipped", "_listeners")
+        found_again = ("_vector", "_everything", "_update", "_skipped", "_listeners")
         return {name: value for name, value in vars(self).items() if name not in found_again}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

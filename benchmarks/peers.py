@@ -1,0 +1,187 @@
+"""What minigrad is compared with: each a function that makes `epoch(steps)`, which trains for some steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from workloads import Workload, make_data, make_weights
+
+import minigrad as mg
+
+Floats = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+Steps = Callable[[int], None]
+
+
+def products(workload: Workload) -> Steps:
+    """The matrix products of a step and nothing else, into arrays that exist: the floor."""
+    weights, n = make_weights(workload), workload.batch_size
+    rng = np.random.default_rng(2)
+    outputs = [rng.random((n, size), dtype=np.float32) for size in workload.sizes]
+    grads = [rng.random((n, size), dtype=np.float32) for size in workload.sizes]
+    weight_grads = [np.empty_like(weight) for weight in weights]
+    scratch = [np.empty_like(output) for output in outputs]
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            for layer, weight in enumerate(weights):
+                outputs[layer].dot(weight, out=scratch[layer + 1])
+            for layer in reversed(range(len(weights))):
+                outputs[layer].T.dot(grads[layer + 1], out=weight_grads[layer])
+                if layer:
+                    grads[layer + 1].dot(weights[layer].T, out=scratch[layer])
+
+    return steps
+
+
+# -- float32 classes that allocate, in the style of small teaching frameworks ------------------------------------------
+
+
+class Linear:
+    def __init__(self, weight: Floats) -> None:
+        self.params = {"w": weight, "b": np.zeros(weight.shape[1], np.float32)}
+        self.grads: dict[str, Floats] = {}
+
+    def forward(self, inputs: Floats) -> Floats:
+        self.inputs = inputs
+        return inputs @ self.params["w"] + self.params["b"]
+
+    def backward(self, grad: Floats) -> Floats:
+        self.grads["b"] = np.sum(grad, axis=0)
+        self.grads["w"] = self.inputs.T @ grad
+        return grad @ self.params["w"].T
+
+
+class Sigmoid:
+    params: dict[str, Floats] = {}  # noqa: RUF012 - as teaching frameworks write it
+
+    def forward(self, inputs: Floats) -> Floats:
+        self.outputs: Floats = 1 / (1 + np.exp(-inputs))
+        return self.outputs
+
+    def backward(self, grad: Floats) -> Floats:
+        return self.outputs * (1 - self.outputs) * grad
+
+
+class Relu:
+    params: dict[str, Floats] = {}  # noqa: RUF012
+
+    def forward(self, inputs: Floats) -> Floats:
+        self.inputs = inputs
+        return np.maximum(inputs, 0)
+
+    def backward(self, grad: Floats) -> Floats:
+        return (self.inputs > 0) * grad
+
+
+class CrossEntropy:
+    """Value and gradient by the textbook, each by itself, as joelnet's losses have them."""
+
+    def loss(self, logits: Floats, labels: Labels) -> float:
+        return float(-np.log(softmax(logits)[np.arange(len(labels)), labels]).mean())
+
+    def grad(self, logits: Floats, labels: Labels) -> Floats:
+        grad = softmax(logits)
+        grad[np.arange(len(labels)), labels] -= 1
+        return grad / len(labels)
+
+
+def softmax(logits: Floats) -> Floats:
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: Floats = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+class Optimizer:
+    def __init__(self, lr: float, momentum: float) -> None:
+        self.lr, self.momentum = lr, momentum
+        self.velocities: dict[tuple[int, str], Floats] = {}
+
+    def step(self, layers: list[Any]) -> None:
+        for index, layer in enumerate(layers):
+            for name, param in layer.params.items():
+                grad = layer.grads[name]
+                if self.momentum:
+                    grad = self.momentum * self.velocities.get((index, name), np.float32(0)) + grad
+                    self.velocities[index, name] = grad
+                param -= self.lr * grad
+
+
+def allocating_classes(workload: Workload) -> Steps:
+    """Classes that allocate every array, parameters updated one by one."""
+    x, y = make_data(workload)
+    layers: list[Any] = []
+    for weight in make_weights(workload):
+        layers += [Linear(weight), Sigmoid() if workload.activation == "sigmoid" else Relu()]
+    layers.pop()
+    loss, optimizer = CrossEntropy(), Optimizer(workload.lr, workload.momentum)
+    rng = np.random.default_rng(3)
+
+    def batches() -> Iterator[tuple[Floats, Labels]]:
+        while True:
+            order = rng.permutation(len(x))
+            for start in range(0, len(x) - workload.batch_size + 1, workload.batch_size):
+                rows = order[start : start + workload.batch_size]
+                yield x[rows], y[rows]
+
+    data = batches()
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            inputs, labels = next(data)
+            for layer in layers:
+                inputs = layer.forward(inputs)
+            loss.loss(inputs, labels)
+            grad = loss.grad(inputs, labels)
+            for layer in reversed(layers):
+                grad = layer.backward(grad)
+            optimizer.step(layers)
+
+    return steps
+
+
+# -- minigrad ------------------------------------------------------------------------------------------------------------
+
+
+def minigrad_loop(workload: Workload, **recorded: Any) -> Steps:
+    """The loop by hand, without a recorder or with one of these settings."""
+    x, y = make_data(workload)
+    layers: list[mg.Layer] = []
+    for weight in make_weights(workload):
+        dense = mg.Dense(*weight.shape, rng=0)
+        dense.weight.value = weight
+        layers += [dense, mg.Activation(workload.activation)]
+    model = mg.Sequential(*layers[:-1])
+    loss = mg.SoftmaxCrossEntropy()
+    optimizer = mg.SGD(model, lr=workload.lr, momentum=workload.momentum)
+    data = mg.Batches(x, y, workload.batch_size, drop_last=True, rng=3)
+
+    def batches() -> Iterator[tuple[Any, Any]]:
+        while True:
+            yield from data
+
+    stream = batches()
+    if recorded:
+        mg.Recorder(optimizer, loss=loss, data=data, **recorded).start()
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            inputs, labels = next(stream)
+            loss.forward(model(inputs), labels)
+            model.backward(loss.backward())
+            optimizer.step()
+
+    return steps
+
+
+PEERS: dict[str, Callable[[Workload], Steps]] = {
+    "bare products": products,
+    "classes that allocate": allocating_classes,
+    "minigrad": minigrad_loop,
+    "minigrad, rows recorded": lambda w: minigrad_loop(w, aggregates=False, budget="1GB"),
+    "minigrad, counts recorded": lambda w: minigrad_loop(w, keep=()),
+    "minigrad, both recorded": lambda w: minigrad_loop(w, budget="1GB"),
+}
