@@ -91,10 +91,20 @@ class Backward:
 
 
 @final
-class FlatStep:
-    """The flat arrays of one step, as the optimizer holds them: for the recorder alone. Expires with its event."""
+class FlatArrays:
+    """An optimizer's flat arrays, read-only: for the recorder alone.
 
-    __slots__ = ("expired", "grads", "slots", "update", "values")
+    Args:
+        slots: Where each parameter lies in them.
+        values: All values.
+        grads: All gradients, as backward left them.
+        update: What the last step added to the values.
+
+    Attributes:
+        told: The number of the step that hooks are being told about; None between steps.
+    """
+
+    __slots__ = ("grads", "slots", "told", "update", "values")
 
     def __init__(
         self, slots: Mapping[str, tuple[slice, tuple[int, ...]]], values: Array, grads: Array, update: Array
@@ -103,16 +113,17 @@ class FlatStep:
         self.values = values
         self.grads = grads
         self.update = update
-        self.expired = False
+        self.told: int | None = None
 
 
 @final
 class NamedCopies(Mapping[str, Array]):
     """Maps each parameter's name to a copy of its part of a flat array, made on access while the event lasts."""
 
-    def __init__(self, step: FlatStep, flat: Array) -> None:
-        self._step = step
+    def __init__(self, flat: FlatArrays, step: int, array: Array) -> None:
         self._flat = flat
+        self._step = step
+        self._array = array
 
     @override
     def __getitem__(self, name: str) -> Array:
@@ -122,20 +133,20 @@ class NamedCopies(Mapping[str, Array]):
             UnknownName: There is no such parameter.
             OrderError: The event is over, and the arrays have gone on to another step.
         """
-        if self._step.expired:
+        if self._flat.told != self._step:
             raise OrderError("this event is over; read its arrays inside on_step, and keep those that you need")
-        if name not in self._step.slots:
-            raise UnknownName(f"no parameter '{name}'; there are {', '.join(self._step.slots)}")
-        part, shape = self._step.slots[name]
-        return self._flat[part].reshape(shape).copy()
+        if name not in self._flat.slots:
+            raise UnknownName(f"no parameter '{name}'; there are {', '.join(self._flat.slots)}")
+        part, shape = self._flat.slots[name]
+        return self._array[part].reshape(shape).copy()
 
     @override
     def __iter__(self) -> Iterator[str]:
-        return iter(self._step.slots)
+        return iter(self._flat.slots)
 
     @override
     def __len__(self) -> int:
-        return len(self._step.slots)
+        return len(self._flat.slots)
 
     @override
     def __repr__(self) -> str:
@@ -152,7 +163,6 @@ class Step:
         lr: The learning rate of this step.
         clip_factor: What the gradients were multiplied by to clip them; 1.0 where they were not.
         skipped: The parameters that got no update, each with "frozen" or "no gradient".
-        grads_written: Maps each parameter's name to how many gradients arrived for it since the last step.
         loss: The value of the loss, where known.
         indices: The rows of the data in this step's batch, where known.
         flat: The flat arrays themselves, for the recorder.
@@ -162,8 +172,7 @@ class Step:
     lr: float
     clip_factor: float
     skipped: Mapping[str, str]
-    grads_written: Mapping[str, int] = field(repr=False)
-    flat: FlatStep = field(repr=False)
+    flat: FlatArrays = field(repr=False)
     loss: float | None = None
     indices: Integers | None = field(default=None, repr=False)
 
@@ -175,17 +184,17 @@ class Step:
     @property
     def updates(self) -> Mapping[str, Array]:
         """What the optimizer added to each parameter, sign included. -0.0 everywhere where it was skipped."""
-        return NamedCopies(self.flat, self.flat.update)
+        return NamedCopies(self.flat, self.step, self.flat.update)
 
     @property
     def grads(self) -> Mapping[str, Array]:
         """Each parameter's gradient as backward left it, before clipping."""
-        return NamedCopies(self.flat, self.flat.grads)
+        return NamedCopies(self.flat, self.step, self.flat.grads)
 
     @property
     def values(self) -> Mapping[str, Array]:
         """Each parameter's value after the step."""
-        return NamedCopies(self.flat, self.flat.values)
+        return NamedCopies(self.flat, self.step, self.flat.values)
 
 
 @final
@@ -294,9 +303,12 @@ def report(listeners: list[Listener]) -> None:
     Raises:
         HookError: With the hook, the event, the step, and the original exception as `__cause__`.
     """
-    failed = [listener for listener in listeners if listener.reports and listener.failures]
-    if not failed:
+    for listener in listeners:
+        if listener.failures and listener.reports:
+            break
+    else:
         return
+    failed = [listener for listener in listeners if listener.reports and listener.failures]
     hook, (error, event) = failed[0].hook, failed[0].failures[0]
     more = sum(len(listener.failures) for listener in failed) - 1
     for listener in failed:

@@ -12,7 +12,7 @@ import numpy as np
 
 from minigrad.arrays import Array, Integers, number, shaped
 from minigrad.errors import KindError, ModelError, NoGradient, StaleParameters
-from minigrad.hooks import FlatStep, Handle, Hook, Listener, Place, Step, attach, report, tell
+from minigrad.hooks import FlatArrays, Handle, Hook, Listener, Place, Step, attach, report, tell
 from minigrad.layer import Layer
 from minigrad.parameter import ParameterVector
 
@@ -86,7 +86,9 @@ class Optimizer(ABC):
         self._update: Array = np.zeros_like(self._vector.values)
         self._skipped = _NONE
         self._part = slice(0, self._vector.values.size)
-        self._everything = [self._stretch(self._part)]
+        everything = self._stretch(self._part)
+        self._everything = [everything]
+        self._flat = FlatArrays(self._vector.slots, everything.values, everything.grads, _read_only(self._update))
         self._listeners: list[Listener] = []
 
     @property
@@ -239,16 +241,13 @@ class Optimizer(ABC):
         return [s._replace(grads=_read_only(s.grads * s.grads.dtype.type(self.clip_factor))) for s in stretches]
 
     def _tell(self, loss: float | None, indices: Integers | None) -> None:
-        everything = self._everything[0]
-        flat = FlatStep(self._vector.slots, everything.values, everything.grads, _read_only(self._update))
-        written = {name: p.new_grads for name, p in zip(self._vector.slots, self._vector.parameters, strict=True)}
-        event = Step(
-            self.step_count - 1, self.current_lr, self.clip_factor, self._skipped, written, flat, loss, indices
-        )
+        step, flat = self.step_count - 1, self._flat
+        event = Step(step, self.current_lr, self.clip_factor, self._skipped, flat, loss, indices)
+        flat.told = step
         try:
             tell(self._listeners, "on_step", lambda prefix: event)
         finally:
-            flat.expired = True
+            flat.told = None
 
     @final
     def attach(self, hook: Hook) -> Handle:
@@ -295,7 +294,7 @@ class Optimizer(ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy works on its own copy of the model, and has none of the hooks."""
-        found_again = ("_vector", "_everything", "_update", "_skipped", "_listeners")
+        found_again = ("_vector", "_everything", "_flat", "_update", "_skipped", "_listeners")
         return {name: value for name, value in vars(self).items() if name not in found_again}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

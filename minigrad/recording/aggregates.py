@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import numpy.typing as npt
 
 from minigrad.arrays import Array, Mask
 from minigrad.layer import Factors, Layer
-from minigrad.parameter import Slot
+from minigrad.parameter import Parameter, Slot
 
 Counts = npt.NDArray[np.int64]
 _WINDOW = 255  # steps that fit into the bytes in which is counted, before they are added to the true counts
@@ -75,7 +75,7 @@ class Aggregates:
 
     Args:
         slots: Where each recorded parameter lies in the flat arrays.
-        dtype: The parameters' dtype.
+        parameters: The recorded parameters by name.
         layers: The layers that explain gradients, each with the full names of its recorded parameters by attribute.
         coactivation: Whether to collect which inputs and units were active in the same sample.
     """
@@ -83,12 +83,14 @@ class Aggregates:
     def __init__(
         self,
         slots: Mapping[str, Slot],
-        dtype: np.dtype[Any],
+        parameters: Mapping[str, Parameter],
         layers: list[tuple[Layer, dict[str, str]]],
         coactivation: bool,
     ) -> None:
         size = sum(slot.slice.stop - slot.slice.start for slot in slots.values())
+        dtype = next(iter(parameters.values())).dtype
         self._slots = slots
+        self._parameters = parameters
         self._layers = layers
         self._coactivation = coactivation
         self._tally = Tally(
@@ -120,7 +122,6 @@ class Aggregates:
         update: Array,
         grads: Array,
         skipped: Mapping[str, str],
-        grads_written: Mapping[str, int],
     ) -> None:
         """Count one step.
 
@@ -131,7 +132,6 @@ class Aggregates:
             update: What was added.
             grads: The gradients as backward left them.
             skipped: The parameters that got no update, with "frozen" or "no gradient".
-            grads_written: How many gradients arrived for each parameter since the last step.
         """
         grad_mask, update_mask, moved = self._masks
         self._window.append(step)
@@ -157,7 +157,7 @@ class Aggregates:
         np.maximum(self._last_move, moved.view(np.uint8) * np.uint8(len(self._window)), out=self._last_move)
         self._swallowed += np.greater(update_mask, moved, out=moved).view(np.uint8)
         for layer, names in self._layers:
-            self._explain(layer, names, skipped, grads_written, grad_mask)
+            self._explain(layer, names, skipped, grad_mask)
         self._tally.steps += 1
         if len(self._window) == _WINDOW:
             self._flush()
@@ -196,7 +196,6 @@ class Aggregates:
         layer: Layer,
         names: dict[str, str],
         skipped: Mapping[str, str],
-        grads_written: Mapping[str, int],
         grad_mask: Mask,
     ) -> None:
         """Count the active inputs and units of one layer's parameters."""
@@ -209,7 +208,7 @@ class Aggregates:
             if name in self._tally.unexplained:
                 continue
             slot = self._slots[name]
-            problem = _problem(factors.get(attribute), slot, grads_written[name])
+            problem = _problem(factors.get(attribute), slot, self._parameters[name].new_grads)
             if problem:
                 self._tally.unexplained[name] = problem
                 self._tally.activity.pop(name, None)
@@ -257,11 +256,11 @@ class Aggregates:
             undecided[np.ix_(rows, columns)] &= ~common
 
 
-def _problem(factors: Factors | None, slot: Slot, grads_written: int) -> str:
+def _problem(factors: Factors | None, slot: Slot, new_grads: int) -> str:
     """Why this step's gradient is not known to come from these factors; empty where it is."""
     if factors is None:
         return "its layer does not explain it"
-    if grads_written != 1:
+    if new_grads != 1:
         return "several gradients went into one step"
     inputs, units = factors
     size = units.shape[1] * (1 if inputs is None else inputs.shape[1])

@@ -24,6 +24,8 @@ from minigrad.recording.record import Record
 from minigrad.recording.run import Run
 from minigrad.recording.store import Block, Estimate, MemoryStore, OnFull, parse_bytes
 
+_NAN = float("nan")
+
 Selection: TypeAlias = str | Iterable[str] | Callable[[str], bool]
 """Which parameters: a glob, several, or a function of the name."""
 
@@ -48,7 +50,8 @@ class Recorder(Hook):
         every: Keep the tensors of every k-th step; those of the first and the last step are always kept.
         keyframe_every: How many steps lie between two full copies of the values, at most.
         budget: Bytes for the tensors, or text such as "512MB".
-        aggregates: Whether to count; without the counts there are no reasons.
+        aggregates: Whether to count. Without the counts there are no reasons, and writes of others into the values
+            are not noticed at once; `run.verify()` finds them.
         resume: Append to the record at `path`; not supported yet.
         on_full: When the budget is reached: "thin" gives up alternate blocks of steps, "ring" keeps the start and the
             newest, "stop" records no more tensors, "raise" raises.
@@ -106,8 +109,12 @@ class Recorder(Hook):
         )
         self._aggregates: Aggregates | None = None
         if aggregates:
+            parameters = dict(zip(self._vector.slots, self._vector.parameters, strict=True))
             self._aggregates = Aggregates(
-                self._slots, self._vector.values.dtype, _explaining(optimizer.model, self._slots), coactivation
+                self._slots,
+                {name: parameters[name] for name in self._slots},
+                _explaining(optimizer.model, self._slots),
+                coactivation,
             )
         self._handle: Handle | None = None
         self._complete = False
@@ -149,6 +156,8 @@ class Recorder(Hook):
         """End the record; calling it again does nothing."""
         if self._handle is None:
             return
+        if self._aggregates is None:
+            self._shadow = self._final()
         self._handle.remove()
         self._handle = None
         self._complete = True
@@ -166,41 +175,40 @@ class Recorder(Hook):
     @override
     def on_step(self, event: Step) -> None:
         """Count, compare, keep."""
-        flat = event.flat
-        update, values, grads = self._select(flat.update), self._select(flat.values), self._select(flat.grads)
-        before = self._shadow
-        if self._aggregates is not None:
-            self._aggregates.add(event.step, before, values, update, grads, event.skipped, event.grads_written)
-        # What the values must be now, if nobody but this optimizer wrote into them.
-        np.add(before, update, out=self._predicted)
-        as_told = _same_bits(self._predicted, values)
-        self._keep(event, {"update": update, "grad": grads, "value": values}, before, as_told)
-        self._shadow, self._predicted = self._predicted, before
+        update, values = self._select(event.flat.update), self._select(event.flat.values)
+        as_told = self._aggregates is None or self._count(event, update, values)
+        self._keep(event, update, values, as_told)
         self._last_step = event.step
         self._run = None
         if not as_told:
             self._rebase(event.step, values)
-        self._steps_by = dict(self._vector.steps_by)
+        self._steps_by = self._vector.steps_by.copy()
 
-    def _keep(self, event: Step, tensors: dict[str, Array], before: Array, as_told: bool) -> None:
+    def _count(self, event: Step, update: Array, values: Array) -> bool:
+        """Count what became of each entry; returns whether the values are what this update makes of those before it."""
+        assert self._aggregates is not None
+        before = self._shadow
+        grads = self._select(event.flat.grads)
+        self._aggregates.add(event.step, before, values, update, grads, event.skipped)
+        np.add(before, update, out=self._predicted)
+        self._shadow, self._predicted = self._predicted, before
+        return _same_bits(self._shadow, values)
+
+    def _keep(self, event: Step, update: Array, values: Array, as_told: bool) -> None:
         """Put this step's row into the store."""
+        store = self._store
         loss = event.loss if self._loss is None else self._loss.value
-        indices = event.indices if self._data is None else self._data.indices
-        self._store.note(
-            event.step,
-            event.lr,
-            float("nan") if loss is None else loss,
-            event.clip_factor,
-            None if indices is None else indices.astype(np.int32),
-        )
-        rows = {kind: tensors[kind] for kind in self._store.kinds}
-        if self._every > 1 and event.step % self._every and self._store.meta_count > 1:
+        indices = event.indices if self._data is None else self._data.indices.astype(np.int32)
+        store.note(event.step, event.lr, _NAN if loss is None else loss, event.clip_factor, indices)
+        rows = {"update": update}
+        if self._store.kinds != ("update",):
+            every = {"update": update, "grad": self._select(event.flat.grads), "value": values}
+            rows = {kind: every[kind] for kind in store.kinds}
+        if self._every > 1 and event.step % self._every and len(store) > 1:
             self._tail = event.step, {kind: row.copy() for kind, row in rows.items()}
             return
         self._tail = None
-        if self._store.needs_block:
-            self._store.begin(event.step, before if self._every == 1 else None)
-        self._store.add(event.step, rows, as_told)
+        store.add(event.step, rows, values, as_told)
 
     def _rebase(self, step: int, values: Array) -> None:
         """Somebody else wrote into the values: say who and where, and take a keyframe so that replay stays true."""
@@ -261,7 +269,7 @@ class Recorder(Hook):
         return Record(
             slots=self._slots,
             initial=self._initial,
-            final=self._shadow.copy(),
+            final=self._final(),
             blocks=tuple(blocks),
             meta=self._store.meta(),
             gaps=tuple(self._store.all_gaps(self._last_step)),
@@ -272,6 +280,11 @@ class Recorder(Hook):
             bytes=self._store.bytes,
             optimizer=repr(self.optimizer),
         )
+
+    def _final(self) -> Array:
+        """The values after the last step."""
+        live = self._aggregates is None and self._handle is not None
+        return self._select(self._vector.values).copy() if live else self._shadow.copy()
 
     def estimate(self, steps: int) -> Estimate:
         """What a number of steps will take: bytes a step, bytes in all, and the step at which the budget is reached.

@@ -5,18 +5,22 @@ from __future__ import annotations
 import re
 from array import array
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, final
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
 
 import numpy as np
 
 from minigrad.arrays import Array, Integers
 from minigrad.errors import BudgetError, KindError, RangeError
 
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
 OnFull = Literal["thin", "ring", "stop", "raise"]
 """What happens when the budget is reached."""
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _META_BYTES = 4 * 8  # step, rate, loss and clip factor
+_FIRST_ROWS = 8  # the length of the first block
 
 
 class Gap(NamedTuple):
@@ -58,6 +62,7 @@ class Block:
         rows: For each kind of tensor, "update", "grad" or "value", one row a step.
         count: How many rows are filled.
         replayable: How many of them, from the first, lead from one value to the next.
+        lent: Whether a run reads these rows, so that their memory must stay as it is.
     """
 
     first: int
@@ -66,9 +71,11 @@ class Block:
     rows: dict[str, Array] = field(default_factory=dict)
     count: int = 0
     replayable: int = 0
+    lent: bool = False
 
     def frozen(self) -> Block:
         """What is here now; later rows are not in it."""
+        self.lent = True
         rows = {kind: rows[: self.count] for kind, rows in self.rows.items()}
         for view in rows.values():
             view.flags.writeable = False
@@ -137,6 +144,10 @@ class MemoryStore:
         self.blocks: list[Block] = []
         self.gaps: list[Gap] = []
         self.full = False
+        self._kept = 0
+        self._spare: list[dict[str, Array]] = []  # memory of blocks that were given up, to be used again
+        self._ahead: Future[dict[str, Array]] | None = None
+        self._ahead_bytes = 0
         self._steps, self._lr, self._loss, self._clip = array("q"), array("d"), array("d"), array("d")
         self._indices: list[Integers | None] = []
 
@@ -148,7 +159,8 @@ class MemoryStore:
 
     @property
     def _tensor_bytes(self) -> int:
-        return sum(_bytes(block.keyframe) + sum(rows.nbytes for rows in block.rows.values()) for block in self.blocks)
+        held = sum(_bytes(block.keyframe) + sum(rows.nbytes for rows in block.rows.values()) for block in self.blocks)
+        return held + self._ahead_bytes + sum(array.nbytes for rows in self._spare for array in rows.values())
 
     def note(self, step: int, lr: float, loss: float, clip_factor: float, indices: Integers | None) -> None:
         """Keep what is kept of every step."""
@@ -158,8 +170,7 @@ class MemoryStore:
         self._clip.append(clip_factor)
         self._indices.append(indices)
 
-    @property
-    def meta_count(self) -> int:
+    def __len__(self) -> int:
         """The number of steps so far, kept or not."""
         return len(self._steps)
 
@@ -173,52 +184,78 @@ class MemoryStore:
             indices=tuple(self._indices),
         )
 
-    def begin(self, step: int, values: Array | None) -> None:
-        """Begin a block before this step, with a keyframe of these values, or none.
-
-        Raises:
-            BudgetError: The budget is reached, and `on_full` is "raise".
-        """
+    def begin(self, step: int, values: Array) -> None:
+        """Begin a block before this step, with a keyframe of these values; it gets its rows when the first one comes."""
         if self.full:
             return
-        block = Block(step, None if values is None else values.copy())
-        if self.kinds:
-            self._make_room(step, self.row_bytes * (1 + len(self.kinds) * self.capacity))
-            if self.full:
-                return
-            for kind in self.kinds:
-                block.rows[kind] = np.empty((self.capacity, self.size), self.dtype)
-                block.rows[kind].fill(
-                    0
-                )  # memory is given out page by page at its first touch: not in the training's time
-        self.blocks.append(block)
+        with_keyframe = "value" not in self.kinds or not self.blocks
+        self.blocks.append(Block(step, values.copy() if with_keyframe else None))
+        if self.kinds and self._ahead is None and not self._spare:
+            self._order()
 
-    def add(self, step: int, rows: dict[str, Array], replayable: bool = True) -> None:
+    def add(self, step: int, rows: dict[str, Array], values: Array, replayable: bool = True) -> None:
         """Keep the tensors of a step, in the block that was begun last.
 
         Args:
             step: Its number.
             rows: One flat array of each kind.
+            values: All values after the step; the keyframe of the next block, if this one is full now.
             replayable: Whether this update led from the value before to the value after.
+
+        Raises:
+            BudgetError: The budget is reached, and `on_full` is "raise".
         """
         if self.full or not self.kinds:
             return
         block = self.blocks[-1]
+        if not block.rows:
+            self._make_room(step)
+            if self.full:
+                return
+            block.rows = self._take()
+        count = block.count
         for kind, row in rows.items():
-            block.rows[kind][block.count] = row
+            block.rows[kind][count] = row
         block.steps.append(step)
-        block.count += 1
-        if replayable and block.replayable == block.count - 1 and step == block.first + block.count - 1:
+        block.count = count + 1
+        self._kept += 1
+        if replayable and block.replayable == count and step == block.first + count:
             block.replayable = block.count
+        if block.count == len(block.rows[self.kinds[0]]):
+            self.begin(step + 1, values)
 
-    @property
-    def needs_block(self) -> bool:
-        """Whether the next row begins a new block."""
-        return not self.full and bool(self.kinds) and self.blocks[-1].count == self.capacity
+    # -- memory -------------------------------------------------------------------------------------------------
 
-    def _make_room(self, step: int, needed: int) -> None:
+    def _next_capacity(self) -> int:
+        """Blocks begin small, so that a short run takes little, and double until they have their full length."""
+        return min(self.capacity, max(_FIRST_ROWS, self._kept))
+
+    def _order(self) -> None:
+        """Have the next block's memory made ready in another thread, if it fits.
+
+        The system gives memory out page by page at its first touch, which takes longer than the copy that follows.
+        """
+        from concurrent.futures import ThreadPoolExecutor  # not at the top: it takes a third of our import time
+
+        capacity = self._next_capacity()
+        if self._tensor_bytes + capacity * self.row_bytes * len(self.kinds) <= self.budget:
+            executor = ThreadPoolExecutor(1, "minigrad-store")
+            self._ahead = executor.submit(_touched, self.kinds, (capacity, self.size), self.dtype)
+            self._ahead_bytes = capacity * self.row_bytes * len(self.kinds)
+            executor.shutdown(wait=False)  # the thread ends with its task
+
+    def _take(self) -> dict[str, Array]:
+        """Memory for a block's rows: what was ordered, or new."""
+        if self._spare and self._next_capacity() == self.capacity:
+            return self._spare.pop()
+        ahead, self._ahead, self._ahead_bytes = self._ahead, None, 0
+        if ahead is not None:
+            return ahead.result()
+        return _touched(self.kinds, (self._next_capacity(), self.size), self.dtype)
+
+    def _make_room(self, step: int) -> None:
         """Stay within the budget, in the way that `on_full` says."""
-        while self.blocks and self._tensor_bytes + needed > self.budget and not self.full:
+        while not self.full and self._ahead is None and not self._spare and self._needed() > self.budget:
             if self.on_full == "raise":
                 self.full = True
                 raise BudgetError(f"the record has reached its budget of {self.budget:,} bytes at step {step}")
@@ -229,39 +266,44 @@ class MemoryStore:
             else:
                 self._forget_oldest()
 
-    def _thin(self) -> None:
-        """Give up the rows of every second block that has some.
+    def _needed(self) -> int:
+        return self._tensor_bytes + self._next_capacity() * self.row_bytes * len(self.kinds)
 
-        The keyframe after a block that stays is kept: its replay is checked against that.
+    def _thin(self) -> None:
+        """Give up the rows of every second block.
+
+        The keyframe after a block that stays is kept, so that its replay can be checked.
         """
         with_rows = [block for block in self.blocks if block.rows]
-        self._give_up(with_rows[1::2])
         if len(with_rows) < 2:
             self.full = True
+        self._give_up(with_rows[1::2], keep_keyframes=False)
 
     def _forget_oldest(self) -> None:
-        """Ring: the first block stays; of the oldest other one only the keyframe, while there is room for keyframes."""
+        """Ring: the first block stays; of the oldest other one the keyframe, as long as there is room for keyframes."""
         with_rows = [block for block in self.blocks if block.rows]
-        keyframes = [block for block in self.blocks if not block.rows]
-        if len(with_rows) > 2:
+        keyframes = [block for block in self.blocks[:-1] if not block.rows]
+        if len(with_rows) > 2 or (len(with_rows) == 2 and not keyframes):
             self._give_up(with_rows[1:2], keep_keyframes=True)
         elif keyframes:
-            self.blocks = [block for block in self.blocks if block.rows or block not in keyframes[::2]]
+            self.blocks = [block for block in self.blocks if not any(block is other for other in keyframes[::2])]
         else:
             self.full = True
 
-    def _give_up(self, victims: list[Block], keep_keyframes: bool = False) -> None:
-        """Drop the rows of some blocks, and those keyframes that nothing leads to."""
+    def _give_up(self, victims: list[Block], keep_keyframes: bool) -> None:
+        """Drop the rows of some blocks, and the keyframes that nothing leads to; the block begun last stays."""
         left: list[Block] = []
-        for block in self.blocks:
-            if not any(block is victim for victim in victims) and block.rows:
+        for block in self.blocks[:-1]:
+            if block.rows and not any(block is victim for victim in victims):
                 left.append(block)
                 continue
+            if block.rows and not block.lent and len(block.rows[self.kinds[0]]) == self.capacity:
+                self._spare.append(block.rows)
             if block.steps:
                 self.gaps.append(Gap(block.steps[0], block.steps[-1], "given up to stay within the budget"))
             if block.keyframe is not None and (keep_keyframes or (left and left[-1].rows)):
                 left.append(Block(block.first, block.keyframe))
-        self.blocks = left
+        self.blocks = [*left, self.blocks[-1]]
 
     def all_gaps(self, last_step: int) -> list[Gap]:
         """The gaps in order, neighbours joined, with the one at the end if the record is full."""
@@ -289,12 +331,22 @@ class MemoryStore:
         """
         kept = -(-steps // every)
         per_step = self.row_bytes * len(self.kinds)
-        blocks = -(-kept // self.capacity) if self.kinds else 1
-        block_bytes = self.row_bytes + per_step * self.capacity
-        total = blocks * block_bytes + steps * (_META_BYTES + 4 * batch_rows)
-        fitting = self.budget // block_bytes
-        full_at = fitting * self.capacity * every
-        return Estimate(per_step, total, full_at if self.kinds and full_at < steps else None)
+        total, rows, full_at = self.row_bytes, 0, None
+        while self.kinds and rows < kept:
+            capacity = min(self.capacity, max(_FIRST_ROWS, rows))
+            total += capacity * per_step + self.row_bytes
+            if full_at is None and total > self.budget:
+                full_at = rows * every
+            rows += capacity
+        return Estimate(per_step, total + steps * (_META_BYTES + 4 * batch_rows), full_at)
+
+
+def _touched(kinds: tuple[str, ...], shape: tuple[int, int], dtype: np.dtype[Any]) -> dict[str, Array]:
+    """Memory that the system has already given out."""
+    rows = {kind: np.empty(shape, dtype) for kind in kinds}
+    for kind in kinds:
+        rows[kind].fill(0)
+    return rows
 
 
 def _bytes(array: Array | None) -> int:
