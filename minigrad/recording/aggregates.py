@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
@@ -112,7 +112,6 @@ class Aggregates:
         self._ever_moved = np.zeros(size, bool)
         self._change = np.empty(size, dtype)
         self._masks = [np.empty(size, bool) for _ in range(3)]
-        self._undecided: dict[str, Mask] = {}  # entries whose input and unit never met so far
 
     def add(
         self,
@@ -199,13 +198,12 @@ class Aggregates:
         grad_mask: Mask,
     ) -> None:
         """Count the active inputs and units of one layer's parameters."""
-        wanted = {attribute: name for attribute, name in names.items() if name not in skipped}
-        if not wanted:
+        if all(name in skipped for name in names.values()):
             return
         factors = layer.explain()
-        active: dict[int, tuple[Mask, Counts]] = {}  # weight and bias share the same units: look once
-        for attribute, name in wanted.items():
-            if name in self._tally.unexplained:
+        looked_at: dict[int, tuple[Mask, npt.NDArray[Any]]] = {}  # weight and bias share their units: look once
+        for attribute, name in names.items():
+            if name in skipped or name in self._tally.unexplained:
                 continue
             slot = self._slots[name]
             problem = _problem(factors.get(attribute), slot, self._parameters[name].new_grads)
@@ -215,45 +213,38 @@ class Aggregates:
                 continue
             inputs, units = factors[attribute]
             for array in (inputs, units):
-                if array is not None and id(array) not in active:
-                    active[id(array)] = _activity(array)
+                if array is not None and id(array) not in looked_at:
+                    looked_at[id(array)] = _active(array)
             activity = self._tally.activity.get(name)
             if activity is None:
-                activity = self._tally.activity[name] = self._new_activity(name, inputs, units)
+                activity = self._tally.activity[name] = self._new_activity(inputs, units)
             activity.samples += len(units)
-            activity.units += active[id(units)][1]
+            activity.units += looked_at[id(units)][1]
             if inputs is not None and activity.inputs is not None:
-                activity.inputs += active[id(inputs)][1]
+                activity.inputs += looked_at[id(inputs)][1]
                 if activity.together is not None:
-                    met = grad_mask[slot.slice].reshape(activity.together.shape)
-                    self._meet(name, activity.together, met, active[id(inputs)], active[id(units)])
+                    activity.together |= grad_mask[slot.slice].reshape(activity.together.shape)
+                    _meet(activity.together, looked_at[id(inputs)], looked_at[id(units)])
 
-    def _new_activity(self, name: str, inputs: Array | None, units: Array) -> Activity:
+    def _new_activity(self, inputs: Array | None, units: Array) -> Activity:
         unit_counts = np.zeros(units.shape[1], np.int64)
         if inputs is None:
             return Activity(None, unit_counts, None)
-        shape = (inputs.shape[1], units.shape[1])
-        together = np.zeros(shape, bool) if self._coactivation else None
-        self._undecided[name] = np.ones(shape, bool)
-        return Activity(np.zeros(shape[0], np.int64), unit_counts, together)
+        together = np.zeros((inputs.shape[1], units.shape[1]), bool) if self._coactivation else None
+        return Activity(np.zeros(inputs.shape[1], np.int64), unit_counts, together)
 
-    def _meet(
-        self, name: str, together: Mask, met: Mask, inputs: tuple[Mask, Counts], units: tuple[Mask, Counts]
-    ) -> None:
-        """Note which inputs and units were active in the same sample.
 
-        A gradient that is not 0 proves it. The product that looks at every sample is left to the few entries that
-        have not met so far, and whose input and unit both were active in this batch.
-        """
-        undecided = self._undecided[name]
-        together |= met
-        undecided &= ~met
-        columns = np.flatnonzero(units[1])
-        rows = np.flatnonzero(undecided[:, columns].any(axis=1) & (inputs[1] > 0))
-        if len(rows) and len(columns):
-            common = inputs[0][:, rows].T.astype(np.float32) @ units[0][:, columns].astype(np.float32) > 0
-            together[np.ix_(rows, columns)] |= common
-            undecided[np.ix_(rows, columns)] &= ~common
+def _meet(together: Mask, inputs: tuple[Mask, npt.NDArray[Any]], units: tuple[Mask, npt.NDArray[Any]]) -> None:
+    """Note which inputs and units were active in the same sample.
+
+    A gradient that is not 0 has proved it for most. The product that looks at every sample is left to the few that
+    have not met so far, and whose input and unit were both active in this batch.
+    """
+    columns = np.flatnonzero(units[1])
+    rows = np.flatnonzero(~together[:, columns].all(axis=1) & (inputs[1] > 0))
+    if len(rows) and len(columns):
+        common = inputs[0][:, rows].T.astype(np.float32) @ units[0][:, columns].astype(np.float32)
+        together[np.ix_(rows, columns)] |= common > 0
 
 
 def _problem(factors: Factors | None, slot: Slot, new_grads: int) -> str:
@@ -269,10 +260,12 @@ def _problem(factors: Factors | None, slot: Slot, new_grads: int) -> str:
     return ""
 
 
-def _activity(array: Array) -> tuple[Mask, Counts]:
+def _active(array: Array) -> tuple[Mask, npt.NDArray[Any]]:
     """Where an array (rows, columns) is not 0, and in how many rows for each column."""
     mask = array != 0
-    counts = np.zeros(array.shape[1], np.int64)
-    for start in range(0, len(mask), _WINDOW):  # as many rows as a byte can count
-        counts += np.add.reduce(mask[start : start + _WINDOW].view(np.uint8), axis=0, dtype=np.uint8)
+    # Bytes are added up fastest, and hold the counts of up to 255 rows.
+    parts = [mask[start : start + _WINDOW].view(np.uint8) for start in range(0, len(mask), _WINDOW)]
+    counts: npt.NDArray[Any] = np.add.reduce(parts[0], axis=0, dtype=np.uint8)
+    for part in parts[1:]:
+        counts = counts.astype(np.int64) + np.add.reduce(part, axis=0, dtype=np.uint8)
     return mask, counts
