@@ -20,12 +20,10 @@ def show_config() -> None:
 
 def config() -> str:
     """What `show_config` prints."""
-    from minigrad import __version__
-
     settings = {name: value for name in (*_THREADS, "OPENBLAS_CORETYPE") if (value := os.environ.get(name))}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     lines = [
-        f"minigrad  {__version__}",
+        f"minigrad  {_version()}",
         f"NumPy     {np.__version__}",
         f"Python    {platform.python_version()} ({platform.python_implementation()})",
         f"system    {platform.platform(terse=True)}, {platform.machine()}",
@@ -35,6 +33,16 @@ def config() -> str:
         f"set       {', '.join(f'{name}={value}' for name, value in settings.items()) or 'nothing that concerns BLAS'}",
     ]
     return "\n".join([*lines, *(f"advice    {advice}" for advice in _advice(settings, cores))])
+
+
+def _version() -> str:
+    """The version that is installed."""
+    from importlib.metadata import PackageNotFoundError, version  # not at the top: it takes longer than minigrad itself
+
+    try:
+        return version("minigrad")
+    except PackageNotFoundError:
+        return "not installed, used from a folder"
 
 
 def _blas() -> str:

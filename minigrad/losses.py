@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
-from minigrad.arrays import Array, Integers, float_array, number, ones, real_array, row_starts
-from minigrad.errors import LabelError, ModelError, OrderError, RangeError, ShapeError
+from minigrad.arrays import Array, Integers, float_array, number, ones, row_starts
+from minigrad.errors import ModelError, OrderError, RangeError, ShapeError
+from minigrad.targets import class_targets
 
 Reduction = Literal["mean", "sum"]
 """How the losses of the samples become one number."""
@@ -145,7 +146,11 @@ class SoftmaxCrossEntropy(Loss):
         logits = float_array(logits, None, "the logits of SoftmaxCrossEntropy")
         if logits.ndim != 2 or logits.size == 0:
             raise ShapeError(f"SoftmaxCrossEntropy got logits of shape {logits.shape}, expected (batch, classes)")
-        found = self._checked(targets, logits.shape)
+        if self.class_weight is not None and len(self.class_weight) != logits.shape[1]:
+            raise ShapeError(
+                f"class_weight has {len(self.class_weight)} weights for logits of {logits.shape[1]} classes"
+            )
+        found = class_targets(targets, logits.shape, self.ignore_index)
         starts = row_starts(*logits.shape)
         largest = logits.take(starts + logits.argmax(axis=1))
         shifted = logits - largest[:, np.newaxis]  # the softmax is the same, and exp is at most 1
@@ -181,53 +186,6 @@ class SoftmaxCrossEntropy(Loss):
             # With labels the mean is over their weights; the mean over nothing is NaN, as PyTorch says.
             total = float(len(targets)) if labels is None else float(weights[labels][counted].sum())
             self._divisor = total or float("nan")
-
-    def _checked(self, targets: npt.ArrayLike, shape: tuple[int, ...]) -> Array | Integers:
-        """Targets as labels or as rows of probabilities."""
-        found = real_array(targets, "the targets of SoftmaxCrossEntropy")
-        n, classes = shape
-        if self.class_weight is not None and len(self.class_weight) != classes:
-            raise ShapeError(f"class_weight has {len(self.class_weight)} weights for logits of {classes} classes")
-        if found.ndim == 1 and len(found) == n:
-            return self._checked_labels(found, classes)
-        if found.shape == shape:
-            return self._checked_probabilities(found)
-        expected = f"SoftmaxCrossEntropy expects labels of shape ({n},) or probabilities of shape ({n}, {classes})"
-        if found.shape == (n, 1):
-            raise ShapeError(f"{expected}, got {found.shape}: pass targets[:, 0]")
-        if found.ndim and len(found) != n:
-            raise ShapeError(f"{expected}, got {found.shape}: {len(found)} targets for {n} samples")
-        raise ShapeError(f"{expected}, got {found.shape}")
-
-    def _checked_labels(self, labels: npt.NDArray[Any], classes: int) -> Integers:
-        if labels.dtype.kind not in "iu":
-            raise LabelError(
-                f"labels of dtype {labels.dtype}, expected integers from 0 to {classes - 1}: pass labels.astype(np.int64)"
-            )
-        found = labels.astype(np.int64, copy=False)
-        # Seen as unsigned, negative labels are huge: one look finds both kinds of wrong.
-        unsigned = found.view(np.uint64)
-        if unsigned[unsigned.argmax()] >= classes:
-            wrong = np.flatnonzero((unsigned >= classes) & (found != self.ignore_index))
-            if len(wrong):
-                raise LabelError(
-                    f"label {found[wrong[0]]} of sample {wrong[0]} is out of range: there are {classes} classes, so "
-                    f"labels go from 0 to {classes - 1} ({len(wrong)} of {len(found)} labels are out of range)"
-                )
-        return found
-
-    def _checked_probabilities(self, targets: npt.NDArray[Any]) -> Array:
-        found = float_array(targets, np.dtype(np.float64), "the targets of SoftmaxCrossEntropy")
-        sums = found.sum(axis=1)
-        wrong = np.flatnonzero(~(np.abs(sums - 1) <= 1e-4) | (found < 0).any(axis=1))
-        if len(wrong):
-            row, low = int(wrong[0]), float(found[wrong[0]].min())
-            told = f"contains {low:g}" if low < 0 else f"sums to {sums[row]:g}"
-            raise LabelError(
-                f"target row {row} {told}, expected probabilities of 0 or more that sum to 1 "
-                f"({len(wrong)} of {len(found)} rows are wrong); labels are integers of shape ({len(found)},)"
-            )
-        return found
 
     @override
     def __repr__(self) -> str:

@@ -46,6 +46,8 @@ class Entries:
         steps = _times(tally.steps, "step")
         grads, updates, moves = int(tally.grads[flat]), int(tally.updates[flat]), int(tally.moves[flat])
         alone = "" if grads else " by decay or momentum alone, its gradient was always 0"
+        if moves and not updates:
+            alone = " by somebody's write into the value, its update was always 0"
         activity = tally.activity.get(self._name)
         unit = index[-1] if index else 0
         samples = f"{activity.samples:,} samples" if activity else "samples"
