@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 import operator
+from decimal import Decimal
 from functools import lru_cache
-from typing import Any, TypeAlias
+from numbers import Real
+from typing import Any, SupportsIndex, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -29,14 +31,21 @@ Seed: TypeAlias = int | np.random.Generator | None
 """What every `rng` argument takes: a seed, a generator, or None for one of its own that no seed repeats."""
 
 
+FLOATS: tuple[np.dtype[Any], np.dtype[Any]] = (np.dtype(np.float32), np.dtype(np.float64))
+"""The dtypes that minigrad computes in."""
+
+
 def float_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating[Any]]:
     """`dtype` as float32 or float64, the two that minigrad computes in.
 
     Raises:
         KindError: It is neither.
     """
-    found: np.dtype[Any] = np.dtype(dtype)
-    if found not in (np.dtype(np.float32), np.dtype(np.float64)):
+    try:
+        found: np.dtype[Any] = np.dtype(dtype)
+    except TypeError as error:
+        raise KindError(f"dtype {dtype!r} is not known: use np.float32 or np.float64") from error
+    if found not in FLOATS:
         raise KindError(f"dtype {found} is not supported: use np.float32 or np.float64")
     return found
 
@@ -82,11 +91,12 @@ def float_array(x: object, dtype: np.dtype[Any] | None, what: str) -> Array:
     Raises:
         KindError: It holds complex numbers, strings or Python objects.
     """
-    if type(x) is np.ndarray and (x.dtype == dtype if dtype is not None else x.dtype.char in "fd"):
+    if type(x) is np.ndarray and (x.dtype == dtype if dtype is not None else x.dtype in FLOATS):
         return x
     array = real_array(x, what)
     if dtype is None:
-        dtype = array.dtype if array.dtype in (np.dtype(np.float32), np.dtype(np.float64)) else np.dtype(np.float32)
+        native = array.dtype.newbyteorder("=")
+        dtype = native if native in FLOATS else np.dtype(np.float32)
     return array.astype(dtype, copy=False)
 
 
@@ -102,7 +112,7 @@ def batch(x: object, dtype: np.dtype[Any] | None, who: object) -> Array:
         KindError: It holds no real numbers.
         ShapeError: It is a single number, or has no rows.
     """
-    if type(x) is np.ndarray and x.ndim and len(x) and (x.dtype.char in "fd" if dtype is None else x.dtype == dtype):
+    if type(x) is np.ndarray and x.ndim and len(x) and (x.dtype in FLOATS if dtype is None else x.dtype == dtype):
         return x
     array = float_array(x, dtype, f"the input of {who}")
     if array.ndim == 0 or len(array) == 0:
@@ -181,15 +191,18 @@ def number(
     bounds = [(above, "above", operator.gt), (least, "at least", operator.ge)]
     bounds += [(below, "below", operator.lt), (most, "at most", operator.le)]
     given = [(bound, word, holds) for bound, word, holds in bounds if bound is not None]
-    expected = " and ".join(["a finite number", *(f"{word} {bound:g}" for bound, word, _ in given)])
-    if isinstance(value, bool | np.bool_ | str | bytes) or not hasattr(value, "__float__"):
-        raise KindError(f"{name} is {value!r}, expected {expected}")
+    expected = f"a finite number {' and '.join(f'{word} {bound:g}' for bound, word, _ in given)}".rstrip()
+    told = f"{name} is {value!r}, expected {expected}"
+    if isinstance(value, np.ndarray | np.generic) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, Real | Decimal):
+        raise KindError(told)
     try:
         found = float(value)
-    except (TypeError, ValueError) as error:
-        raise KindError(f"{name} is {value!r}, expected {expected}") from error
+    except OverflowError as error:
+        raise RangeError(told) from error
     if not math.isfinite(found) or not all(holds(found, bound) for bound, _, holds in given):
-        raise RangeError(f"{name} is {value!r}, expected {expected}")
+        raise RangeError(told)
     return found
 
 
@@ -200,7 +213,7 @@ def whole(value: object, name: str, *, least: int = 1) -> int:
         KindError: It is not a whole number; 3.0 is none.
         RangeError: It is less than `least`.
     """
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
         raise KindError(f"{name} is {value!r}, expected a whole number, {least} or more")
     found = operator.index(value)
     if found < least:

@@ -42,10 +42,10 @@ __all__ = [
     "NoGradient",
     "NotExact",
     "OrderError",
+    "OutOfBandWrite",
     "RangeError",
     "ShapeError",
     "SharedMemoryError",
-    "OutOfBandWrite",
     "StaleParameters",
     "UnknownName",
 ]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, NamedTuple, Self, final
 
+import numpy as np
 from typing_extensions import override
 
 from minigrad.arrays import Array, Integers
@@ -164,7 +165,6 @@ class Step:
         clip_factor: What the gradients were multiplied by to clip them; 1.0 where they were not.
         skipped: The parameters that got no update, each with "frozen" or "no gradient".
         loss: The value of the loss, where known.
-        indices: The rows of the data in this step's batch, where known.
         flat: The flat arrays themselves, for the recorder.
     """
 
@@ -174,7 +174,12 @@ class Step:
     skipped: Mapping[str, str]
     flat: FlatArrays = field(repr=False)
     loss: float | None = None
-    indices: Integers | None = field(default=None, repr=False)
+    _indices: Integers | None = field(default=None, repr=False)
+
+    @property
+    def indices(self) -> Integers | None:
+        """The rows of the data in this step's batch, where known; a copy."""
+        return None if self._indices is None else np.array(self._indices)
 
     @property
     def names(self) -> tuple[str, ...]:

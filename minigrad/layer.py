@@ -41,9 +41,7 @@ class _LayerType(ABCMeta):
             )
         layer: T = super().__call__(*args, **kwargs)  # type: ignore[misc]
         assert isinstance(layer, Layer)
-        for place, inner in layer.layers():
-            if inner is not layer:
-                inner._place, inner._held = place, True
+        _settle(layer)
         return layer
 
 
@@ -75,7 +73,7 @@ class Layer(ABC, metaclass=_LayerType):
     buffers: ClassVar[tuple[str, ...]] = ()
     _place: str = ""
     _held: bool = False
-    _not_copied: ClassVar[tuple[str, ...]] = ("_vector",)
+    _not_copied: ClassVar[tuple[str, ...]] = ("_vector", "_place", "_held")
     _awaited: Array | tuple[()] | None = None  # the output whose gradient is to come back; () once it has
 
     @abstractmethod
@@ -208,6 +206,10 @@ class Layer(ABC, metaclass=_LayerType):
         """A copied or pickled layer has memory and hooks of its own; its vector is made when it is first needed."""
         return {name: value for name, value in vars(self).items() if name not in self._not_copied}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        _settle(self)
+
     def _state(self) -> Iterator[tuple[str, npt.NDArray[Any]]]:
         """The live arrays of all parameters and buffers by name."""
         for name, parameter in self.parameters():
@@ -286,6 +288,13 @@ class Layer(ABC, metaclass=_LayerType):
         return grad
 
 
+def _settle(layer: Layer) -> None:
+    """Tell the layers inside where they stand, and that another layer holds them."""
+    for place, inner in layer.layers():
+        if inner is not layer:
+            inner._place, inner._held = place, True
+
+
 def _joined(place: str, name: str) -> str:
     return f"{place}.{name}" if place else name
 
@@ -310,7 +319,8 @@ def _walk(root: Layer) -> Iterator[tuple[str, Parameter | Layer]]:
         name, thing = pending.pop()
         if id(thing) in seen:
             what = "layer" if isinstance(thing, Layer) else "parameter"
-            advice = "a layer keeps what its backward needs, so each place needs one of its own"
+            kept = "what its backward needs" if what == "layer" else "one gradient"
+            advice = f"it keeps {kept}, so give each place one of its own"
             raise ModelError(f"the same {what} is used twice: as '{seen[id(thing)]}' and as '{name}'; {advice}")
         seen[id(thing)] = name
         yield name, thing

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal, final
+from typing import Literal, NamedTuple, SupportsIndex, final
 
 import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
 from minigrad.arrays import Array, Integers, float_array, number, ones, row_starts
-from minigrad.errors import ModelError, OrderError, RangeError, ShapeError
+from minigrad.errors import KindError, OrderError, RangeError, ShapeError
+from minigrad.pictures import in_words
 from minigrad.targets import class_targets
 
 Reduction = Literal["mean", "sum"]
@@ -68,7 +69,6 @@ class SoftmaxCrossEntropy(Loss):
 
     Attributes:
         value: The last value; NaN before the first.
-        probabilities: softmax of the last logits, shape (batch, classes).
 
     Raises:
         RangeError: A setting is out of range.
@@ -84,19 +84,15 @@ class SoftmaxCrossEntropy(Loss):
         reduction: Reduction = "mean",
     ) -> None:
         if reduction not in ("mean", "sum"):
-            raise ModelError(f"reduction is {reduction!r}, expected 'mean' or 'sum'")
+            raise RangeError(f"reduction is {reduction!r}, expected 'mean' or 'sum'")
+        if ignore_index is not None and (isinstance(ignore_index, bool) or not isinstance(ignore_index, SupportsIndex)):
+            raise KindError(f"ignore_index is {ignore_index!r}, expected a label, which is a whole number")
         self.label_smoothing: float = number(label_smoothing, "label_smoothing", least=0, most=1)
         self.class_weight: Array | None = _checked_weights(class_weight)
         self.ignore_index: int | None = ignore_index
         self.reduction: Reduction = reduction
         self.value: float = float("nan")
-        self.probabilities: Array | None = None
-        self._plain = self.class_weight is None and self.label_smoothing == 0 and ignore_index is None
-        self._labelled: npt.NDArray[np.int64] | None = (
-            None  # plain labels: where each sample's entry lies, in flat form
-        )
-        self._weighted: Array | None = None  # all other targets: w_c t_c for every sample and class
-        self._divisor: float = 1.0
+        self._last: _Pass | None = None
 
     @override
     def forward(self, logits: Array, targets: npt.ArrayLike) -> float:
@@ -111,8 +107,8 @@ class SoftmaxCrossEntropy(Loss):
             ShapeError: Logits have another rank, or targets another length or width.
             LabelError: Labels out of range or not integers; probabilities negative or rows that do not sum to 1.
         """
-        losses = self.per_sample(logits, targets)
-        self.value = float(losses.dot(ones(len(losses), losses.dtype.char))) / self._divisor
+        last = self._last = self._run(logits, targets)
+        self.value = float(last.losses.dot(ones(len(last.losses), last.losses.dtype.char))) / last.divisor
         return self.value
 
     @override
@@ -122,18 +118,23 @@ class SoftmaxCrossEntropy(Loss):
         Raises:
             OrderError: No forward came before.
         """
-        if self.probabilities is None:
+        last = self._last
+        if last is None:
             raise OrderError("SoftmaxCrossEntropy: backward was called before forward(logits, targets)")
         grad: Array
-        if self._labelled is not None:
-            share = 1 / self._divisor
-            grad = self.probabilities * share
-            grad.reshape(-1)[self._labelled] -= share
+        if isinstance(last.targets, _Labels):
+            share = 1 / last.divisor
+            grad = last.probabilities * share
+            grad.reshape(-1)[last.targets.places] -= share
             return grad
-        assert self._weighted is not None
-        grad = self.probabilities * self._weighted.sum(axis=1, keepdims=True) - self._weighted
-        grad /= self._divisor
+        grad = last.probabilities * last.targets.sum(axis=1, keepdims=True) - last.targets
+        grad /= last.divisor
         return grad
+
+    @property
+    def probabilities(self) -> Array | None:
+        """The softmax of the last logits, shape (batch, classes); None before the first."""
+        return None if self._last is None else self._last.probabilities
 
     def per_sample(self, logits: Array, targets: npt.ArrayLike) -> Array:
         """The loss of each sample before the reduction, shape (batch,); those of ignored samples are 0.
@@ -143,65 +144,80 @@ class SoftmaxCrossEntropy(Loss):
             ShapeError: Logits have another rank, or targets another length or width.
             LabelError: Labels out of range or not integers; probabilities negative or rows that do not sum to 1.
         """
+        return self._run(logits, targets).losses
+
+    def _run(self, logits: Array, targets: npt.ArrayLike) -> _Pass:
+        """Everything that a pass computes; changes nothing."""
         logits = float_array(logits, None, "the logits of SoftmaxCrossEntropy")
         if logits.ndim != 2 or logits.size == 0:
             raise ShapeError(f"SoftmaxCrossEntropy got logits of shape {logits.shape}, expected (batch, classes)")
-        if self.class_weight is not None and len(self.class_weight) != logits.shape[1]:
-            raise ShapeError(
-                f"class_weight has {len(self.class_weight)} weights for logits of {logits.shape[1]} classes"
-            )
+        n, classes = logits.shape
+        if self.class_weight is not None and len(self.class_weight) != classes:
+            raise ShapeError(f"class_weight has {len(self.class_weight)} weights for logits of {classes} classes")
         found = class_targets(targets, logits.shape, self.ignore_index)
-        starts = row_starts(*logits.shape)
+        starts = row_starts(n, classes)
         largest = logits.take(starts + logits.argmax(axis=1))
         shifted = logits - largest[:, np.newaxis]  # the softmax is the same, and exp is at most 1
         exponentials = np.exp(shifted)
-        sums = exponentials.dot(ones(logits.shape[1], logits.dtype.char))
-        self.probabilities = exponentials / sums[:, np.newaxis]
-        losses: Array
-        if self._plain and found.ndim == 1:
-            self._labelled = np.add(starts, found, dtype=np.int64)
-            self._divisor = float(len(found)) if self.reduction == "mean" else 1.0
-            losses = np.log(sums) - shifted.take(self._labelled)
-            return losses
-        self._labelled = None
-        self._weigh(found, logits)
-        assert self._weighted is not None
+        sums = exponentials.dot(ones(classes, logits.dtype.char))
+        probabilities = exponentials / sums[:, np.newaxis]
+        plain = self.class_weight is None and self.ignore_index is None and not self.label_smoothing
+        if plain and found.ndim == 1:
+            places = np.asarray(starts + found, np.int64)
+            losses = np.log(sums) - shifted.take(places)
+            return _Pass(losses, probabilities, _Labels(places), float(n) if self.reduction == "mean" else 1.0)
+        weighted, divisor = self._weigh(found, logits)
         log_probabilities = shifted - np.log(sums)[:, np.newaxis]
         # A target of exactly 0 contributes nothing, also where the logarithm is -infinity.
-        terms = np.multiply(self._weighted, log_probabilities, out=np.zeros_like(logits), where=self._weighted != 0)
-        losses = -terms.sum(axis=1)
-        return losses
+        terms = np.multiply(weighted, log_probabilities, out=np.zeros_like(logits), where=weighted != 0)
+        return _Pass(-terms.sum(axis=1), probabilities, weighted, divisor)
 
-    def _weigh(self, targets: Array | Integers, like: Array) -> None:
-        """Smooth and weigh the targets, give ignored samples none, and find what the sum is divided by."""
+    def _weigh(self, targets: Array | Integers, like: Array) -> tuple[Array, float]:
+        """w_c t_c for every sample and class, smoothed, and 0 where ignored; and what the sum is divided by."""
         classes = like.shape[1]
         weights = np.ones(classes, like.dtype) if self.class_weight is None else self.class_weight.astype(like.dtype)
         counted = targets != self.ignore_index if targets.ndim == 1 else np.ones(len(targets), bool)
         labels = np.where(counted, targets, 0).astype(np.intp) if targets.ndim == 1 else None
         rows = targets if labels is None else np.eye(classes)[labels]
         smooth = rows.astype(like.dtype) * (1 - self.label_smoothing) + self.label_smoothing / classes
-        self._weighted = smooth * weights * counted[:, np.newaxis]
-        self._divisor = 1.0
+        divisor = 1.0
         if self.reduction == "mean":
             # With labels the mean is over their weights; the mean over nothing is NaN, as PyTorch says.
-            total = float(len(targets)) if labels is None else float(weights[labels][counted].sum())
-            self._divisor = total or float("nan")
+            divisor = float(len(targets)) if labels is None else float(weights[labels][counted].sum()) or float("nan")
+        return np.asarray(smooth * weights * counted[:, np.newaxis]), divisor
 
     @override
     def __repr__(self) -> str:
-        settings = {"label_smoothing": 0.0, "class_weight": None, "ignore_index": None, "reduction": "mean"}
-        told = [
-            f"{name}={getattr(self, name)!r}"
-            for name, default in settings.items()
-            if getattr(self, name) is not default
-        ]
-        return f"SoftmaxCrossEntropy({', '.join(told)})"
+        weights = None if self.class_weight is None else f"<{in_words(self.class_weight)}>"
+        given = {
+            "label_smoothing": self.label_smoothing or None,
+            "class_weight": weights,
+            "ignore_index": self.ignore_index,
+            "reduction": "'sum'" if self.reduction == "sum" else None,
+        }
+        told = ", ".join(f"{name}={value}" for name, value in given.items() if value is not None)
+        return f"SoftmaxCrossEntropy({told})"
+
+
+class _Labels(NamedTuple):
+    """Plain labels: where each sample's entry lies in the flat form of the logits."""
+
+    places: npt.NDArray[np.int64]
+
+
+class _Pass(NamedTuple):
+    """What one pass computed: the losses of the samples, the softmax, the targets, and what the sum is divided by."""
+
+    losses: Array
+    probabilities: Array
+    targets: _Labels | Array  # labels, or w_c t_c for every sample and class
+    divisor: float
 
 
 def _checked_weights(class_weight: Sequence[float] | Array | None) -> Array | None:
     if class_weight is None:
         return None
-    weights = float_array(class_weight, np.dtype(np.float64), "class_weight")
+    weights = np.array(float_array(class_weight, np.dtype(np.float64), "class_weight"))
     if weights.ndim != 1 or not np.all(np.isfinite(weights)) or np.any(weights < 0):
-        raise RangeError(f"class_weight is {class_weight!r}, expected one finite weight of 0 or more for each class")
+        raise RangeError(f"class_weight is {in_words(weights)}, expected one finite weight of 0 or more for each class")
     return weights

@@ -7,7 +7,7 @@ copy, and there is nothing to keep in agreement.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, Self, final
 
@@ -34,6 +34,7 @@ class Parameter:
         name: Its name in the model, "0.weight"; empty as long as no model has taken it over.
         trainable: Whether optimizers change it.
         new_grads: How many gradients have been written since the optimizer's last step. A step uses a gradient once.
+        owner: The vector that holds it; None as long as no model has taken it over.
 
     Raises:
         KindError: The value holds complex numbers, strings or objects.
@@ -45,8 +46,7 @@ class Parameter:
         self.new_grads: int = 0
         self._value: Array = np.array(float_array(value, None, "the value of a Parameter"), order="C")
         self._grad: Array | None = None
-        self._grad_was_read = False
-        self._owner: ParameterVector | None = None
+        self.owner: ParameterVector | None = None
 
     @property
     def value(self) -> Array:
@@ -59,8 +59,12 @@ class Parameter:
 
     @property
     def grad(self) -> Array:
-        """The live gradient; assignment writes through, must have the same shape, and counts as a new gradient."""
-        self._grad_was_read = True
+        """The live gradient; assignment writes through, must have the same shape, and counts as a new gradient.
+
+        Reading it while a backward runs counts as well: a layer may be writing into it in place.
+        """
+        if self.owner is not None and self.owner.in_backward:
+            self.new_grads += 1
         if self._grad is None:
             self._grad = np.zeros_like(self._value)
         return self._grad
@@ -76,7 +80,9 @@ class Parameter:
         It saves the copy that `weight.grad = x.T @ grad` makes, and counts as a new gradient in the same way.
         """
         self.new_grads += 1
-        return self.grad if self._grad is None else self._grad
+        if self._grad is None:
+            self._grad = np.zeros_like(self._value)
+        return self._grad
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -104,17 +110,17 @@ class Parameter:
     def __getstate__(self) -> dict[str, Any]:
         """A copy has memory of its own: neither the vector nor views of it are copied or pickled."""
         grad = None if self._grad is None else self._grad.copy()
-        return {**vars(self), "_value": self._value.copy(), "_grad": grad, "_owner": None}
+        return {**vars(self), "_value": self._value.copy(), "_grad": grad, "owner": None}
 
     def _move(self, owner: ParameterVector, name: str, value: Array, grad: Array) -> None:
         """Take value and gradient along into a vector's memory."""
         value[...] = self._value
         grad[...] = 0 if self._grad is None else self._grad
-        self._owner, self.name, self._value, self._grad = owner, name, value, grad
+        self.owner, self.name, self._value, self._grad = owner, name, value, grad
 
     def _cast(self, dtype: np.dtype[Any]) -> None:
         """Leave the vector and compute in another dtype, for gradient checks in float64."""
-        self._owner, self._grad, self._value = None, None, self._value.astype(dtype)
+        self.owner, self._grad, self._value = None, None, self._value.astype(dtype)
 
 
 class Slot(NamedTuple):
@@ -145,16 +151,17 @@ class ParameterVector:
     a slice) the vector is a view of the whole's.
 
     Attributes:
-        values: All values, 1-D and live.
         slots: Maps each parameter's name to its `Slot(slice, shape)`.
         parameters: The parameters in the same order.
+        whole: The vector that this one is a view of; itself, if it is none.
         steps_by: How many steps each optimizer has made in this memory, by its name.
+        in_backward: Whether a backward is running, in which reading a gradient may be writing it.
     """
 
     def __init__(
         self, named: list[tuple[str, Parameter]], values: Array, grads: Array, whole: ParameterVector | None = None
     ) -> None:
-        self.values: Array = values
+        self._values: Array = values
         self._grads: Array = grads
         self.parameters: tuple[Parameter, ...] = tuple(parameter for _, parameter in named)
         slots: dict[str, Slot] = {}
@@ -163,8 +170,9 @@ class ParameterVector:
             slots[name] = Slot(slice(start, start + parameter.size), parameter.shape)
             start += parameter.size
         self.slots: Mapping[str, Slot] = MappingProxyType(slots)
-        self._whole = self if whole is None else whole
+        self.whole: ParameterVector = self if whole is None else whole
         self._given_up = False
+        self.in_backward: bool = False
         self.steps_by: dict[str, int] = {} if whole is None else whole.steps_by
 
     @classmethod
@@ -184,7 +192,8 @@ class ParameterVector:
         if vector is None:
             if not getattr(model, "_owns_memory", True):
                 raise StaleParameters(
-                    f"the layers of {model!r} have moved into other models; take a slice of the new one"
+                    f"the parameters of {model!r} do not lie side by side in one model; if its layers have moved into "
+                    f"another model, take a slice of the new one"
                 )
             vector = cls.take_over(named)
         vars(model)["_vector"] = vector
@@ -205,8 +214,8 @@ class ParameterVector:
         dtype = named[0][1].dtype if named else np.dtype(np.float32)
         vector = cls(named, np.empty(size, dtype), np.empty(size, dtype))
         for name, parameter in named:
-            if parameter._owner is not None:
-                parameter._owner._given_up = True
+            if parameter.owner is not None:
+                parameter.owner._given_up = True
             part, shape = vector.slots[name]
             parameter._move(vector, name, vector.values[part].reshape(shape), vector._grads[part].reshape(shape))
         return vector
@@ -214,7 +223,9 @@ class ParameterVector:
     @classmethod
     def _part(cls, named: list[tuple[str, Parameter]]) -> Self | None:
         """A view of the vector in which these parameters lie side by side, if there is one."""
-        owners = {id(parameter._owner): parameter._owner for _, parameter in named}
+        if not named:
+            return cls([], np.empty(0, np.float32), np.empty(0, np.float32))
+        owners = {id(parameter.owner): parameter.owner for _, parameter in named}
         whole = owners.popitem()[1] if len(owners) == 1 else None
         if whole is None or whole._given_up:
             return None
@@ -227,20 +238,45 @@ class ParameterVector:
         return cls(named, whole.values[part], whole._grads[part], whole)
 
     @property
+    def values(self) -> Array:
+        """All values, 1-D and live. Assignment writes through.
+
+        Raises:
+            StaleParameters: On assignment, if the parameters have moved into another model.
+        """
+        return self._values
+
+    @values.setter
+    def values(self, values: object) -> None:
+        self._check_not_stale()
+        self._values[...] = shaped(values, self._values.shape, self._values.dtype, "what is assigned to the values")
+
+    @property
     def grads(self) -> Array:
-        """All gradients, 1-D and live. Assignment writes through and counts as a new gradient of every parameter."""
+        """All gradients, 1-D and live. Assignment writes through and counts as a new gradient of every parameter.
+
+        Raises:
+            StaleParameters: On assignment, if the parameters have moved into another model.
+        """
         return self._grads
 
     @grads.setter
     def grads(self, grads: object) -> None:
-        self._grads[...] = shaped(grads, self._grads.shape, self._grads.dtype, "the gradient assigned to the vector")
+        self._check_not_stale()
+        self._grads[...] = shaped(grads, self._grads.shape, self._grads.dtype, "what is assigned to the gradients")
         for parameter in self.parameters:
             parameter.new_grads += 1
 
     @property
     def is_stale(self) -> bool:
         """Whether the parameters have moved into another model's memory."""
-        return self._whole._given_up
+        return self.whole._given_up
+
+    def _check_not_stale(self) -> None:
+        if self.is_stale:
+            raise StaleParameters(
+                "the parameters of this vector have moved into another model; ask ParameterVector.of again"
+            )
 
     def __repr__(self) -> str:
         stale = ", stale" if self.is_stale else ""
@@ -261,17 +297,3 @@ def _check(named: list[tuple[str, Parameter]]) -> None:
                 f"one dtype a model: '{named[0][0]}' is {named[0][1].dtype}, but '{name}' is {parameter.dtype}; "
                 f"build both with the same dtype"
             )
-
-
-def start_backward(parameters: Iterable[Parameter]) -> None:
-    """Forget who read these gradients: from here on, a read may be a write in place."""
-    for parameter in parameters:
-        parameter._grad_was_read = False
-
-
-def end_backward(parameters: Iterable[Parameter]) -> None:
-    """Count the gradients that a `backward` wrote in place through `.grad`, which no assignment has counted."""
-    for parameter in parameters:
-        if parameter._grad_was_read:
-            parameter._grad_was_read = False
-            parameter.new_grads += 1

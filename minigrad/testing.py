@@ -118,7 +118,7 @@ class _LayerSubject(_Subject):
             raise GradientError(f"{layer}: backward changes the gradient that it is given; work on a copy")
         yield "the gradient of the input", self._x, _result(below, self._x, "backward")
         for name, parameter in layer.parameters():
-            if not parameter.new_grads and not parameter._grad_was_read:
+            if not parameter.new_grads and (parameter.owner is not None or parameter._grad is None):
                 raise GradientError(f"{layer}: backward assigns no gradient to '{name}'; write self.{name}.grad = ...")
             yield f"the gradient of '{name}'", parameter.value, parameter.grad.copy()
 
@@ -127,7 +127,7 @@ def _in_float64(layer: Layer) -> Layer:
     clone = copy.deepcopy(layer)
     for _, parameter in clone.parameters():
         parameter._cast(np.dtype(np.float64))
-        parameter.new_grads, parameter._grad_was_read = 0, False
+        parameter.new_grads = 0
     return clone
 
 

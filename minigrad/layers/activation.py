@@ -59,9 +59,10 @@ class Activation(Layer):
             OrderError: No forward came before, or backward was already called for it.
             ShapeError: The gradient does not have the output's shape.
         """
-        return self.function.backward(self._arrived(grad), self.x, self.y)
+        grad = self._arrived(grad)
+        return self.function.backward(grad, self.x, self.y)
 
     @override
     def __repr__(self) -> str:
-        known = FUNCTIONS.get(self.function.name) is self.function
+        known = FUNCTIONS.get(self.function.name) == self.function
         return f"Activation('{self.function.name}')" if known else f"Activation({self.function!r})"

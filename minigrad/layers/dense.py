@@ -93,8 +93,9 @@ class Dense(Layer):
     @override
     def backward_parameters(self, grad: Array) -> None:
         """dL/dW and dL/db alone."""
-        x, grad = self.factors = self.x, self._arrived(grad)
-        x.T.dot(grad, out=self.weight.new_grad)
+        grad = self._arrived(grad)
+        self.factors = self.x, grad
+        self.x.T.dot(grad, out=self.weight.new_grad)
         if self.bias is not None:
             ones(len(grad), grad.dtype.char).dot(grad, out=self.bias.new_grad)
 
@@ -102,7 +103,8 @@ class Dense(Layer):
     def explain(self) -> Mapping[str, Factors]:
         """The weight's gradient is inputs.T @ units, the bias's the sum of the same units."""
         x, grad = self.factors
-        return {"weight": Factors(x, grad), "bias": Factors(None, grad)}
+        weight = {"weight": Factors(x, grad)}
+        return weight if self.bias is None else {**weight, "bias": Factors(None, grad)}
 
     @override
     def __repr__(self) -> str:

@@ -10,11 +10,11 @@ from typing import Any, SupportsIndex, final, overload
 import numpy as np
 from typing_extensions import override
 
-from minigrad.arrays import Array, batch, whole
+from minigrad.arrays import Array, batch, real_array, whole
 from minigrad.errors import KindError, ModelError, ShapeError
 from minigrad.hooks import Backward, Forward, Listener, report, tell
 from minigrad.layer import Layer
-from minigrad.parameter import Parameter, ParameterVector, end_backward, start_backward
+from minigrad.parameter import Parameter, ParameterVector
 
 
 @final
@@ -34,7 +34,7 @@ class Sequential(Layer):
     """
 
     _owns_memory: bool = True
-    _not_copied = ("_vector", "_listeners", "_parameters", "_lowest", "_owns_memory")
+    _not_copied = (*Layer._not_copied, "_listeners", "_parameters", "_lowest", "_owns_memory")
 
     def __init__(self, *layers: Layer, **named: Layer) -> None:
         if layers and named:
@@ -114,7 +114,22 @@ class Sequential(Layer):
         """
         wanted = self._held if input_grad is None else input_grad
         grad = self._arrived(grad)
-        start_backward(self._parameters)
+        vector = ParameterVector.of(self).whole
+        outer, vector.in_backward = vector.in_backward, True
+        try:
+            grad = self._chain(grad, vector, wanted)
+        except BaseException:
+            for parameter in self._parameters:  # half of a gradient is none
+                parameter.new_grads = 0
+            raise
+        finally:
+            vector.in_backward = outer
+        if self._listeners:
+            report(self._listeners)
+        return grad.copy() if wanted else None
+
+    def _chain(self, grad: Array, vector: ParameterVector, wanted: bool) -> Array:
+        """From the last layer to the first, or to the lowest that has parameters; returns the last gradient."""
         for index in range(len(self._layers) - 1, -1 if wanted else self._lowest - 1, -1):
             layer = self._layers[index]
             below: Array | None = None
@@ -125,13 +140,12 @@ class Sequential(Layer):
             else:
                 layer.backward_parameters(grad)
             if self._listeners:
+                vector.in_backward = False  # a hook that reads a gradient does not write it
                 tell(self._listeners, "on_backward", partial(_backward, self._names[index], layer, grad, below))
+                vector.in_backward = True
             if below is not None:
                 grad = below
-        end_backward(self._parameters)
-        if self._listeners:
-            report(self._listeners)
-        return grad.copy() if wanted else None
+        return grad
 
     @override
     def backward_parameters(self, grad: Array) -> None:
@@ -154,7 +168,7 @@ class Sequential(Layer):
             RangeError: `batch_size` is less than 1.
         """
         size = whole(batch_size, "batch_size")
-        x = x if isinstance(x, np.ndarray) else np.asarray(x)
+        x = real_array(x, f"the input of {self}")
         with _untouched(self):
             self.eval()
             if x.ndim == 0 or len(x) <= size:
@@ -205,8 +219,9 @@ class Sequential(Layer):
     def __str__(self) -> str:
         return f"layer '{self._place}', a Sequential of {len(self)} layers" if self._place else "the model"
 
+    @override
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        super().__setstate__(state)
         self._assemble()
 
 

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias, final
 
 import numpy as np
@@ -14,7 +15,7 @@ from minigrad.arrays import Array, Integers, number, shaped
 from minigrad.errors import KindError, ModelError, NoGradient, StaleParameters
 from minigrad.hooks import FlatArrays, Handle, Hook, Listener, Place, Step, attach, report, tell
 from minigrad.layer import Layer
-from minigrad.parameter import ParameterVector
+from minigrad.parameter import Parameter, ParameterVector
 
 Schedule: TypeAlias = Callable[[int], float]
 """A learning rate that changes: `step -> rate`, where steps count from 0."""
@@ -86,6 +87,13 @@ class Optimizer(ABC):
         self._update: Array = np.zeros_like(self._vector.values)
         self._skipped = _NONE
         self._part = slice(0, self._vector.values.size)
+        # Which attribute holds which layer or parameter, to notice at once that one was replaced by another.
+        self._holders = [
+            (vars(layer), name, thing)
+            for _, layer in self.model.layers()
+            for name, thing in vars(layer).items()
+            if isinstance(thing, Layer | Parameter)
+        ]
         everything = self._stretch(self._part)
         self._everything = [everything]
         self._flat = FlatArrays(self._vector.slots, everything.values, everything.grads, _read_only(self._update))
@@ -171,6 +179,12 @@ class Optimizer(ABC):
             raise StaleParameters(
                 f"the parameters of this {type(self).__name__} have moved into another model; make a new one"
             )
+        for holder, attribute, thing in self._holders:
+            if holder.get(attribute) is not thing:
+                raise StaleParameters(
+                    f"{attribute!r} of the model was replaced by another object; assign values (weight.value = ...), "
+                    f"or make a new {type(self).__name__}"
+                )
         stretches, skipped = self._everything, _NONE
         for parameter in vector.parameters:
             if not (parameter.new_grads and parameter.trainable):
@@ -202,12 +216,6 @@ class Optimizer(ABC):
     def _to_update(self) -> tuple[list[_Stretch], dict[str, str]]:
         """The neighbouring parameters that are trainable and have a new gradient; and why the others are skipped."""
         vector = self._vector
-        own = [parameter for _, parameter in self.model.parameters()]
-        if len(own) != len(vector.parameters) or any(a is not b for a, b in zip(own, vector.parameters, strict=True)):
-            raise StaleParameters(
-                f"parameters of the model were replaced by others; assign values (weight.value = ...), "
-                f"or make a new {type(self).__name__}"
-            )
         if not any(parameter.new_grads for parameter in vector.parameters):
             raise NoGradient(
                 "step() needs a new gradient, and none has arrived since the last step: call model.backward(grad) "
@@ -242,7 +250,8 @@ class Optimizer(ABC):
 
     def _tell(self, loss: float | None, indices: Integers | None) -> None:
         step, flat = self.step_count - 1, self._flat
-        event = Step(step, self.current_lr, self.clip_factor, self._skipped, flat, loss, indices)
+        skipped = MappingProxyType(self._skipped)
+        event = Step(step, self.current_lr, self.clip_factor, skipped, flat, loss, indices)
         flat.told = step
         try:
             tell(self._listeners, "on_step", lambda prefix: event)
@@ -294,7 +303,7 @@ class Optimizer(ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy works on its own copy of the model, and has none of the hooks."""
-        found_again = ("_vector", "_everything", "_flat", "_update", "_skipped", "_listeners")
+        found_again = ("_vector", "_holders", "_everything", "_flat", "_update", "_skipped", "_listeners")
         return {name: value for name, value in vars(self).items() if name not in found_again}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -302,7 +311,7 @@ class Optimizer(ABC):
         self._bind()
 
     def __repr__(self) -> str:
-        lr = self._lr if callable(self._lr) else f"{self._lr:g}"
+        lr = getattr(self._lr, "__name__", type(self._lr).__name__) if callable(self._lr) else f"{self._lr:g}"
         return f"{type(self).__name__}(lr={lr}, {self._vector.values.size:,} entries)"
 
 
