@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 from decimal import Decimal
 from functools import lru_cache
 from numbers import Real
@@ -243,6 +244,30 @@ def row_starts(rows: int, width: int) -> npt.NDArray[np.int64]:
     starts = np.arange(0, rows * width, width, dtype=np.int64)
     starts.flags.writeable = False
     return starts
+
+
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def parse_bytes(budget: object) -> int:
+    """A number of bytes, or text such as "512MB", as bytes.
+
+    Raises:
+        KindError: It is neither.
+        RangeError: It is not positive, or has an unknown unit.
+    """
+    if isinstance(budget, SupportsIndex) and not isinstance(budget, bool):
+        found = operator.index(budget)
+    elif isinstance(budget, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", budget)
+        if match is None or match[2].upper() not in _UNITS:
+            raise RangeError(f"budget is {budget!r}, expected a number of bytes, or text such as '512MB' or '2GB'")
+        found = int(float(match[1]) * _UNITS[match[2].upper()])
+    else:
+        raise KindError(f"budget is {budget!r}, expected a number of bytes, or text such as '512MB' or '2GB'")
+    if found <= 0:
+        raise RangeError(f"budget is {budget!r}, expected more than 0 bytes")
+    return found
 
 
 def generator(rng: Seed) -> np.random.Generator:

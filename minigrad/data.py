@@ -89,6 +89,11 @@ class Batches:
             yield (x if self.scale is None else x * np.float32(self.scale)), y
 
     @property
+    def has_given(self) -> bool:
+        """Whether a batch was given yet."""
+        return self._order is not None
+
+    @property
     def indices(self) -> Integers:
         """The rows of the batch that was given last, a copy.
 

@@ -227,6 +227,7 @@ class Listener:
         prefix: What comes before the names of this place, to make them names of the model that was asked.
         reports: Whether failures are raised at the end of this place's pass; an inner place leaves that to an outer one.
         failures: What went wrong, with the event; one list for all places of one attachment.
+        before_step: What the recorder wants called before each step is written; None for all other hooks.
     """
 
     hook: Hook
@@ -234,6 +235,7 @@ class Listener:
     prefix: str
     reports: bool
     failures: list[tuple[Exception, object]]
+    before_step: Callable[[], None] | None = None
 
 
 class Place(NamedTuple):
@@ -273,7 +275,7 @@ def attach(hook: Hook, methods: tuple[str, ...], places: list[Place], where: str
     failures: list[tuple[Exception, object]] = []
     attached = []
     for listeners, prefix, reports in places:
-        listener = Listener(hook, wanted, prefix, reports, failures)
+        listener = Listener(hook, wanted, prefix, reports, failures, getattr(hook, "_before_step", None))
         listeners.append(listener)
         attached.append((listeners, listener))
     return Handle(attached)

@@ -8,6 +8,7 @@ copy, and there is nothing to keep in agreement.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, Self, final
 
@@ -34,6 +35,7 @@ class Parameter:
         name: Its name in the model, "0.weight"; empty as long as no model has taken it over.
         trainable: Whether optimizers change it.
         new_grads: How many gradients have been written since the optimizer's last step. A step uses a gradient once.
+        assigned_by_hand: Whether the new gradient was assigned outside a model's backward, so that no layer explains it.
         owner: The vector that holds it; None as long as no model has taken it over.
 
     Raises:
@@ -44,6 +46,7 @@ class Parameter:
         self.name: str = ""
         self.trainable: bool = trainable
         self.new_grads: int = 0
+        self.assigned_by_hand: bool = False
         self._value: Array = np.array(float_array(value, None, "the value of a Parameter"), order="C")
         self._grad: Array | None = None
         self.owner: ParameterVector | None = None
@@ -72,6 +75,7 @@ class Parameter:
     @grad.setter
     def grad(self, grad: object) -> None:
         self.new_grad[...] = shaped(grad, self.shape, self.dtype, f"the gradient assigned to {self}")
+        self.assigned_by_hand = self.owner is None or not self.owner.in_backward
 
     @property
     def new_grad(self) -> Array:
@@ -135,6 +139,21 @@ class Slot(NamedTuple):
     shape: tuple[int, ...]
 
 
+@dataclass(eq=False)
+class Writer:
+    """An optimizer, as the memory that it writes into knows it.
+
+    Attributes:
+        name: The optimizer's name.
+        parameters: What it changes.
+        steps: How many steps it has made.
+    """
+
+    name: str
+    parameters: frozenset[Parameter]
+    steps: int = 0
+
+
 class HasParameters(Protocol):
     """Anything that has named parameters; every layer does."""
 
@@ -154,7 +173,7 @@ class ParameterVector:
         slots: Maps each parameter's name to its `Slot(slice, shape)`.
         parameters: The parameters in the same order.
         whole: The vector that this one is a view of; itself, if it is none.
-        steps_by: How many steps each optimizer has made in this memory, by its name.
+        writers: The optimizers that write into this memory.
         in_backward: Whether a backward is running, in which reading a gradient may be writing it.
     """
 
@@ -173,7 +192,7 @@ class ParameterVector:
         self.whole: ParameterVector = self if whole is None else whole
         self._given_up = False
         self.in_backward: bool = False
-        self.steps_by: dict[str, int] = {} if whole is None else whole.steps_by
+        self.writers: list[Writer] = [] if whole is None else whole.writers
 
     @classmethod
     def of(cls, model: HasParameters) -> Self:
@@ -266,6 +285,7 @@ class ParameterVector:
         self._grads[...] = shaped(grads, self._grads.shape, self._grads.dtype, "what is assigned to the gradients")
         for parameter in self.parameters:
             parameter.new_grads += 1
+            parameter.assigned_by_hand = True
 
     @property
     def is_stale(self) -> bool:

@@ -38,6 +38,11 @@ def in_words(array: npt.NDArray[Any]) -> str:
     return words
 
 
+def counted(count: int, noun: str) -> str:
+    """A number and its noun: "1 step", "1,200 steps"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def as_text(amounts: Array, hidden: Mask) -> str:
     """Amounts of 0 and more as rows of characters: the darker, the more.
 

@@ -31,7 +31,7 @@ class Dense(Layer):
         weight: Shape (n_in, n_out).
         bias: Shape (n_out,), or None.
         x: The last input, (batch, n_in).
-        factors: Input and output gradient of the last backward. The gradient of the weight is
+        factors: The input and the output gradient of the last backward, or None. The gradient of the weight is
             `factors[0].T @ factors[1]`.
 
     Raises:
@@ -55,6 +55,7 @@ class Dense(Layer):
         kind = float_dtype(dtype)
         self.weight: Parameter = Parameter(draw(init, (self.n_in, self.n_out), generator(rng), kind))
         self.bias: Parameter | None = Parameter(np.zeros(self.n_out, kind)) if bias else None
+        self.factors: tuple[Array, Array] | None = None
 
     @override
     def forward(self, x: Array) -> Array:
@@ -86,14 +87,17 @@ class Dense(Layer):
             OrderError: No forward came before, or backward was already called for it.
             ShapeError: The gradient does not have the output's shape.
         """
-        self.backward_parameters(grad)
-        below: Array = self.factors[1].dot(self.weight.value.T)
+        grad = self._arrived(grad)
+        self._assign(grad)
+        below: Array = grad.dot(self.weight.value.T)
         return below
 
     @override
     def backward_parameters(self, grad: Array) -> None:
         """dL/dW and dL/db alone."""
-        grad = self._arrived(grad)
+        self._assign(self._arrived(grad))
+
+    def _assign(self, grad: Array) -> None:
         self.factors = self.x, grad
         self.x.T.dot(grad, out=self.weight.new_grad)
         if self.bias is not None:
@@ -102,6 +106,8 @@ class Dense(Layer):
     @override
     def explain(self) -> Mapping[str, Factors]:
         """The weight's gradient is inputs.T @ units, the bias's the sum of the same units."""
+        if self.factors is None:
+            return {}
         x, grad = self.factors
         weight = {"weight": Factors(x, grad)}
         return weight if self.bias is None else {**weight, "bias": Factors(None, grad)}

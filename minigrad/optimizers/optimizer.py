@@ -15,7 +15,7 @@ from minigrad.arrays import Array, Integers, number, shaped
 from minigrad.errors import KindError, ModelError, NoGradient, StaleParameters
 from minigrad.hooks import FlatArrays, Handle, Hook, Listener, Place, Step, attach, report, tell
 from minigrad.layer import Layer
-from minigrad.parameter import Parameter, ParameterVector
+from minigrad.parameter import Parameter, ParameterVector, Writer
 
 Schedule: TypeAlias = Callable[[int], float]
 """A learning rate that changes: `step -> rate`, where steps count from 0."""
@@ -87,6 +87,8 @@ class Optimizer(ABC):
         self._update: Array = np.zeros_like(self._vector.values)
         self._skipped = _NONE
         self._part = slice(0, self._vector.values.size)
+        self._writer = Writer(self.name, frozenset(self._vector.parameters))
+        self._vector.writers.append(self._writer)
         # Which attribute holds which layer or parameter, to notice at once that one was replaced by another.
         self._holders = [
             (vars(layer), name, thing)
@@ -201,15 +203,19 @@ class Optimizer(ABC):
         for stretch in stretches:
             self._part = stretch.part
             self.compute(stretch.values, stretch.grads, stretch.update)
+        for listener in self._listeners:
+            if listener.before_step is not None:
+                listener.before_step()
         for stretch in stretches:
             values = stretch.live
             values += stretch.update
         self.step_count += 1
-        vector.steps_by[self.name] = vector.steps_by.get(self.name, 0) + 1
+        self._writer.steps += 1
         if self._listeners:
             self._tell(loss, indices)
         for parameter in vector.parameters:
             parameter.new_grads = 0
+            parameter.assigned_by_hand = False
         if self._listeners:
             report(self._listeners)
 
@@ -303,7 +309,7 @@ class Optimizer(ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy works on its own copy of the model, and has none of the hooks."""
-        found_again = ("_vector", "_holders", "_everything", "_flat", "_update", "_skipped", "_listeners")
+        found_again = ("_vector", "_writer", "_holders", "_everything", "_flat", "_update", "_skipped", "_listeners")
         return {name: value for name, value in vars(self).items() if name not in found_again}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

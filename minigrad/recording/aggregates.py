@@ -137,13 +137,15 @@ class Aggregates:
         np.not_equal(grads, 0, out=grad_mask)
         np.not_equal(update, 0, out=update_mask)
         np.not_equal(before, after, out=moved)
-        np.subtract(after, before, out=self._change)
-        np.abs(self._change, out=self._change)
-        if not np.isfinite(self._change.dot(self._change)):
-            self._tame(before, after, moved)
-        self._movement += self._change
+        with np.errstate(all="ignore"):
+            np.subtract(after, before, out=self._change)
+            np.abs(self._change, out=self._change)
+            if not np.isfinite(self._change.dot(self._change)):
+                self._tame(before, after, moved)
+            self._movement += self._change
         for name in skipped:
-            grad_mask[self._slots[name].slice] = False
+            if name in self._slots:
+                grad_mask[self._slots[name].slice] = False
         if np.greater(moved, self._ever_moved).any():
             self._tally.first_move[moved & ~self._ever_moved] = step
             self._ever_moved |= moved
@@ -206,7 +208,7 @@ class Aggregates:
             if name in skipped or name in self._tally.unexplained:
                 continue
             slot = self._slots[name]
-            problem = _problem(factors.get(attribute), slot, self._parameters[name].new_grads)
+            problem = _problem(factors.get(attribute), slot, self._parameters[name])
             if problem:
                 self._tally.unexplained[name] = problem
                 self._tally.activity.pop(name, None)
@@ -247,12 +249,14 @@ def _meet(together: Mask, inputs: tuple[Mask, npt.NDArray[Any]], units: tuple[Ma
         together[np.ix_(rows, columns)] |= common > 0
 
 
-def _problem(factors: Factors | None, slot: Slot, new_grads: int) -> str:
+def _problem(factors: Factors | None, slot: Slot, parameter: Parameter) -> str:
     """Why this step's gradient is not known to come from these factors; empty where it is."""
+    if parameter.new_grads != 1:
+        return "several gradients went into one step"
+    if parameter.assigned_by_hand:
+        return "its gradient was assigned by hand"
     if factors is None:
         return "its layer does not explain it"
-    if new_grads != 1:
-        return "several gradients went into one step"
     inputs, units = factors
     size = units.shape[1] * (1 if inputs is None else inputs.shape[1])
     if size != slot.slice.stop - slot.slice.start or (inputs is not None and len(inputs) != len(units)):

@@ -123,7 +123,7 @@ class ParameterHistory:
             NotExact: The record does not hold what is needed.
         """
         after = self._record.values(self._record.check(step), self._slot.slice)
-        return self._shaped(after - self._record.values(step - 1, self._slot.slice))
+        return self._shaped(after - self._record.values_before(step, self._slot.slice))
 
     @property
     def updates(self) -> Tensors:
@@ -135,7 +135,7 @@ class ParameterHistory:
         """The gradients that the record holds, over the steps. Empty if it keeps none (`keep=("update", "grad")`)."""
         return Tensors(self._record, "grad", self._slot)
 
-    @cached_property
+    @property
     def ratio(self) -> npt.NDArray[np.float64]:
         """|update| / |value after it|, Euclidean norms, for each step in `updates.steps`; NaN where the value is unknown."""
         found: list[float] = []
@@ -235,7 +235,8 @@ class ParameterHistory:
             ShapeError: The entries do not fill that shape.
         """
         units = list(range(self.shape[-1])) if unit is None and shape is not None and len(self.shape) == 2 else [unit]
-        change = self.final.astype(np.float64) - self.initial
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            change = self.final.astype(np.float64) - self.initial
         top = float(np.abs(change[np.isfinite(change)]).max(initial=0.0))
         tiles = [
             diverging(self._of_unit(change, one, shape), ~self._of_unit(self.moved, one, shape), top) for one in units

@@ -62,14 +62,10 @@ def codes_of(name: str, slot: Slot, tally: Tally, initial: Array, final: Array) 
         final: Its value after the last step.
     """
     part = slot.slice
-    if not tally.trainable[name] and not tally.moves[part].any():
-        return np.full(slot.shape, code(Reason.FROZEN), np.uint8)
-    if not tally.reached[name] and not tally.moves[part].any():
-        return np.full(slot.shape, code(Reason.NO_GRADIENT), np.uint8)
-    unmoved = Reason.FROZEN if not tally.trainable[name] else Reason.NO_GRADIENT
-    if tally.reached[name]:
-        unmoved = Reason.GRADIENT_ZERO
-    reasons = np.full(slot.shape, code(unmoved), np.uint8)
+    if not tally.steps:
+        return np.full(slot.shape, code(Reason.UNKNOWN), np.uint8)
+    start = Reason.FROZEN if not tally.trainable[name] else Reason.NO_GRADIENT
+    reasons = np.full(slot.shape, code(Reason.GRADIENT_ZERO if tally.reached[name] else start), np.uint8)
     activity = tally.activity.get(name)
     if tally.reached[name] and activity is not None:
         reasons[...] = _gates_before_the_gradient(activity).reshape(slot.shape)
@@ -79,6 +75,7 @@ def codes_of(name: str, slot: Slot, tally: Tally, initial: Array, final: Array) 
     reasons[counts["updates"] > 0] = code(Reason.SWALLOWED)
     bits = np.dtype(f"u{initial.dtype.itemsize}")
     back = initial.view(bits) == final.view(bits)
+    reasons[(counts["moves"] == 0) & (initial != final) & ~(np.isnan(initial) & np.isnan(final))] = code(Reason.UNKNOWN)
     reasons[counts["moves"] > 0] = code(Reason.MOVED)
     reasons[(counts["moves"] > 0) & back] = code(Reason.RETURNED)
     return reasons
@@ -100,20 +97,18 @@ def _gates_before_the_gradient(activity: Activity) -> Codes:
 
 @final
 class Why:
-    """Why the entries of one parameter moved or did not.
-
-    Attributes:
-        counts: How many entries have each reason, in the order of the gates; they add up to the parameter's size.
-    """
+    """Why the entries of one parameter moved or did not."""
 
     def __init__(self, name: str, codes: Codes, sentence: Callable[[tuple[int, ...], Reason], str]) -> None:
         self._name = name
         self._codes = codes
         self._sentence = sentence
-        tally = np.bincount(codes.ravel(), minlength=len(ORDER))
-        self.counts: dict[Reason, int] = {
-            reason: int(count) for reason, count in zip(ORDER, tally, strict=True) if count
-        }
+
+    @property
+    def counts(self) -> dict[Reason, int]:
+        """How many entries have each reason, in the order of the gates; they add up to the parameter's size."""
+        tally = np.bincount(self._codes.ravel(), minlength=len(ORDER))
+        return {reason: int(count) for reason, count in zip(ORDER, tally, strict=True) if count}
 
     @property
     def reasons(self) -> npt.NDArray[Any]:

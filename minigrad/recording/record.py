@@ -12,7 +12,7 @@ from minigrad.arrays import Array, Integers
 from minigrad.errors import NotExact, RangeError
 from minigrad.parameter import Slot
 from minigrad.recording.aggregates import Tally
-from minigrad.recording.store import Block, Gap, Meta
+from minigrad.recording.blocks import Block, Gap, Meta, replay
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Record:
         known = set(self.meta.steps[-1:].tolist())
         recorded = set(self.meta.steps.tolist())
         for block in self.blocks:
-            if block.keyframe is not None:
-                known.add(block.first - 1)
+            if block.value_after is not None:
+                known.add(block.value_after)
             known.update(block.steps if "value" in block.rows else block.steps[: block.replayable])
         return np.array(sorted(known & recorded), np.int64)
 
@@ -86,7 +86,7 @@ class Record:
         if step < steps[0]:
             return self.initial[part].copy()
         for block in self.blocks:
-            if block.keyframe is not None and block.first == step + 1:
+            if block.keyframe is not None and block.value_after == step:
                 return block.keyframe[part].copy()
         for block in self.blocks:
             if "value" in block.rows and step in block.steps:
@@ -96,6 +96,17 @@ class Record:
         raise NotExact(
             f"the values after step {step} are not known to the bit; nearest steps that are: {self._near(step)}"
         )
+
+    def values_before(self, step: int, part: slice) -> Array:
+        """The exact values before a step, with what others wrote after the step before it.
+
+        Raises:
+            NotExact: They are not known to the bit.
+        """
+        for block in self.blocks:
+            if block.keyframe is not None and block.first == step:
+                return block.keyframe[part].copy()
+        return self.values(step - 1, part)
 
     def _near(self, step: int) -> str:
         exact = self.exact_steps.tolist()
@@ -107,12 +118,3 @@ class Record:
         for block in self.blocks:
             if kind in block.rows and block.count:
                 yield block, block.rows[kind]
-
-
-def replay(block: Block, count: int, part: slice) -> Array:
-    """A block's keyframe, and its first `count` updates added one by one: the same sums as in training, so the same bits."""
-    assert block.keyframe is not None
-    values = block.keyframe[part].copy()
-    for row in block.rows["update"][:count] if count else ():
-        values += row[part]
-    return values

@@ -5,26 +5,30 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
+from itertools import zip_longest
 from types import TracebackType
-from typing import Self, TypeAlias, final
+from typing import Any, Self, TypeAlias, final
 
 import numpy as np
+import numpy.typing as npt
 from typing_extensions import override
 
-from minigrad.arrays import Array, whole
+from minigrad.arrays import Array, parse_bytes, whole
 from minigrad.data import Batches
-from minigrad.errors import KindError, ModelError, OrderError, OutOfBandWrite, RangeError
+from minigrad.errors import KindError, ModelError, OrderError, OutOfBandWrite, RangeError, StaleParameters
 from minigrad.hooks import Handle, Hook, Step
 from minigrad.layer import Layer
 from minigrad.losses import Loss
 from minigrad.optimizers import Optimizer
-from minigrad.parameter import ParameterVector, Slot
+from minigrad.parameter import ParameterVector, Slot, Writer
 from minigrad.recording.aggregates import Aggregates
+from minigrad.recording.blocks import Block, Estimate, Gap
 from minigrad.recording.record import Record
 from minigrad.recording.run import Run
-from minigrad.recording.store import Block, Estimate, MemoryStore, OnFull, parse_bytes
+from minigrad.recording.store import MemoryStore, OnFull
 
 _NAN = float("nan")
+_NONE: dict[str, npt.NDArray[Any]] = {}
 
 Selection: TypeAlias = str | Iterable[str] | Callable[[str], bool]
 """Which parameters: a glob, several, or a function of the name."""
@@ -51,7 +55,7 @@ class Recorder(Hook):
         keyframe_every: How many steps lie between two full copies of the values, at most.
         budget: Bytes for the tensors, or text such as "512MB".
         aggregates: Whether to count. Without the counts there are no reasons, and writes of others into the values
-            are not noticed at once; `run.verify()` finds them.
+            are noticed by a checksum, which values that only changed places can escape; `run.verify()` finds all.
         resume: Append to the record at `path`; not supported yet.
         on_full: When the budget is reached: "thin" gives up alternate blocks of steps, "ring" keeps the start and the
             newest, "stop" records no more tensors, "raise" raises.
@@ -116,12 +120,18 @@ class Recorder(Hook):
                 _explaining(optimizer.model, self._slots),
                 coactivation,
             )
+        self._buffers = [
+            (f"{place}.{buffer}" if place else buffer, layer, buffer)
+            for place, layer in optimizer.model.layers()
+            for buffer in layer.buffers
+        ]
         self._handle: Handle | None = None
         self._complete = False
         self._initial: Array | None = None
-        self._shadow: Array = np.empty(0)
-        self._predicted: Array = np.empty(size, self._vector.values.dtype)
-        self._steps_by: dict[str, int] = {}
+        self._shadow: Array = np.empty(size, self._vector.values.dtype)  # the values after the last step, if it counts
+        self._sum = 0  # a checksum of them, if it does not
+        self._foreign = ""  # what somebody else wrote before the step that is being made
+        self._steps_by: list[int] = []
         self._last_step = -1
         self._notes: list[str] = []
         self._tail: tuple[int, dict[str, Array]] | None = None
@@ -135,20 +145,28 @@ class Recorder(Hook):
         Raises:
             OrderError: It is recording already.
             StaleParameters: The parameters have moved into another model.
+            OrderError: The optimizer has gone back to a step that is recorded already.
         """
         if self._handle is not None:
             raise OrderError("this recorder is recording already")
-        values = self._select(self._vector.values).copy()
+        if self._vector.is_stale:
+            raise StaleParameters("the parameters of this recorder have moved into another model; make a new one")
+        values = self._select(self._vector.values)
         step = self.optimizer.step_count
         if self._initial is None:
             self._initial = values.copy()
             self._store.begin(step, values)
-        elif step != self._last_step + 1 or not _same_bits(values, self._shadow):
-            self._notes.append(f"before step {step}: not recorded for a while, and the values changed meanwhile")
-            self._store.begin(step, values)
-        self._shadow = values
+        elif step <= self._last_step:
+            raise OrderError(
+                f"step {self._last_step} is recorded, and the optimizer has gone back to step {step}; use a new recorder"
+            )
+        elif step > self._last_step + 1 or self._changed(values):
+            if step > self._last_step + 1:
+                self._store.gaps.append(Gap(self._last_step + 1, step - 1, "not recorded"))
+            self._notes.append(f"before step {step} the values changed while they were not recorded")
+            self._store.begin(step, values, foreign=True)
+        self._remember(values)
         self._last_step = step - 1
-        self._steps_by = dict(self._vector.steps_by)
         self._complete = False
         self._handle = self.optimizer.attach(self)
 
@@ -156,8 +174,7 @@ class Recorder(Hook):
         """End the record; calling it again does nothing."""
         if self._handle is None:
             return
-        if self._aggregates is None:
-            self._shadow = self._final()
+        self._shadow = self._final()
         self._handle.remove()
         self._handle = None
         self._complete = True
@@ -176,70 +193,86 @@ class Recorder(Hook):
     def on_step(self, event: Step) -> None:
         """Count, compare, keep."""
         update, values = self._select(event.flat.update), self._select(event.flat.values)
-        as_told = self._aggregates is None or self._count(event, update, values)
-        self._keep(event, update, values, as_told)
+        if self._aggregates is not None:
+            grads = self._select(event.flat.grads)
+            self._aggregates.add(event.step, self._shadow, values, update, grads, event.skipped)
+        self._remember(values)
         self._last_step = event.step
         self._run = None
-        if not as_told:
-            self._rebase(event.step, values)
-        self._steps_by = self._vector.steps_by.copy()
+        self._keep(event, update, values)
+        if self._foreign:
+            note, self._foreign = self._foreign, ""
+            warnings.warn(f"{note}; the record goes on from the new values", OutOfBandWrite, stacklevel=5)
 
-    def _count(self, event: Step, update: Array, values: Array) -> bool:
-        """Count what became of each entry; returns whether the values are what this update makes of those before it."""
-        assert self._aggregates is not None
-        before = self._shadow
-        grads = self._select(event.flat.grads)
-        self._aggregates.add(event.step, before, values, update, grads, event.skipped)
-        np.add(before, update, out=self._predicted)
-        self._shadow, self._predicted = self._predicted, before
-        return _same_bits(self._shadow, values)
+    def _remember(self, values: Array) -> None:
+        """Remember the values after a step: a copy where entries are counted, otherwise a checksum."""
+        if self._aggregates is not None:
+            np.copyto(self._shadow, values)
+        else:
+            self._sum = _checksum(values)
+        self._steps_by = [writer.steps for writer in self._vector.writers]
 
-    def _keep(self, event: Step, update: Array, values: Array, as_told: bool) -> None:
+    def _changed(self, values: Array) -> bool:
+        """Whether the values are others than those remembered."""
+        return _checksum(values) != self._sum if self._aggregates is None else not _same_bits(values, self._shadow)
+
+    def _before_step(self) -> None:
+        """Look whether somebody else has written into the values; if so, take a keyframe, so that replay stays true."""
+        values = self._select(self._vector.values)
+        if not self._changed(values):
+            return
+        step, expected = self.optimizer.step_count, self._last_values()
+        names = [
+            name
+            for name, (part, _) in self._slots.items()
+            if expected is None or not _same_bits(expected[part], np.ascontiguousarray(values[part]))
+        ]
+        which = ", ".join(names) if expected is not None else f"something of {', '.join(names)}"
+        self._store.begin(step, values, foreign=True)
+        others = self._others()
+        told = f"before step {step} {which} changed "
+        self._notes.append(told + (f"by {', '.join(others)}" if others else "other than by an optimizer"))
+        self._foreign = "" if others else self._notes[-1]
+
+    def _last_values(self) -> Array | None:
+        """The values after the last step; None where nothing remembers them."""
+        return self._store.last_values() if self._aggregates is None else self._shadow
+
+    def _keep(self, event: Step, update: Array, values: Array) -> None:
         """Put this step's row into the store."""
         store = self._store
         loss = event.loss if self._loss is None else self._loss.value
-        indices = event.indices if self._data is None else self._data.indices.astype(np.int32)
-        store.note(event.step, event.lr, _NAN if loss is None else loss, event.clip_factor, indices)
+        indices = event.indices
+        if self._data is not None and self._data.has_given:
+            indices = self._data.indices
+        kept = None if indices is None else indices.astype(np.int32)
+        store.note(
+            event.step, event.lr, _NAN if loss is None else loss, event.clip_factor, kept, self._copied_buffers()
+        )
         rows = {"update": update}
         if self._store.kinds != ("update",):
             every = {"update": update, "grad": self._select(event.flat.grads), "value": values}
             rows = {kind: every[kind] for kind in store.kinds}
-        if self._every > 1 and event.step % self._every and len(store) > 1:
+        if rows and self._every > 1 and event.step % self._every and len(store) > 1:
             self._tail = event.step, {kind: row.copy() for kind, row in rows.items()}
             return
         self._tail = None
-        store.add(event.step, rows, values, as_told)
+        store.add(event.step, rows, values)
 
-    def _rebase(self, step: int, values: Array) -> None:
-        """Somebody else wrote into the values: say who and where, and take a keyframe so that replay stays true."""
-        changed = [
-            name
-            for name, slot in self._slots.items()
-            if not _same_bits(self._shadow[slot.slice], np.ascontiguousarray(values[slot.slice]))
-        ]
-        np.copyto(self._shadow, values)
-        if self._every == 1:
-            self._store.begin(step + 1, values)
-        others = self._others()
-        told = f"before step {step} {', '.join(changed)}"
-        if others:
-            self._notes.append(f"{told} were also changed by {', '.join(others)}")
-            return
-        self._notes.append(f"{told} changed other than by an optimizer")
-        warnings.warn(
-            f"{told} changed other than by an optimizer; the record goes on from the new values",
-            OutOfBandWrite,
-            stacklevel=5,
+    def _copied_buffers(self) -> dict[str, npt.NDArray[Any]]:
+        """The layers' state that is not learnt, such as running statistics."""
+        return (
+            {name: getattr(layer, buffer).copy() for name, layer, buffer in self._buffers} if self._buffers else _NONE
         )
 
     def _others(self) -> list[str]:
         """The other optimizers that have made steps in the same memory since this one's last step."""
-        others = []
-        for name, count in self._vector.steps_by.items():
-            own = name == self.optimizer.name
-            if count - self._steps_by.get(name, 0) > own:
-                others.append(f"another {name}" if own else name)
-        return others
+        own = set(self._vector.parameters)
+        return [
+            f"another {writer.name}" if writer.name == self.optimizer.name else writer.name
+            for writer, before in zip_longest(self._vector.writers, self._steps_by, fillvalue=0)
+            if isinstance(writer, Writer) and writer.steps > before and own & writer.parameters
+        ]
 
     def _select(self, flat: Array) -> Array:
         """The recorded parameters' part of a flat array."""
@@ -283,8 +316,11 @@ class Recorder(Hook):
 
     def _final(self) -> Array:
         """The values after the last step."""
-        live = self._aggregates is None and self._handle is not None
-        return self._select(self._vector.values).copy() if live else self._shadow.copy()
+        if self._handle is None:
+            return self._shadow.copy()
+        live = self._select(self._vector.values)
+        known = self._last_values() if self._changed(live) else live
+        return (live if known is None else known).copy()
 
     def estimate(self, steps: int) -> Estimate:
         """What a number of steps will take: bytes a step, bytes in all, and the step at which the budget is reached.
@@ -293,8 +329,9 @@ class Recorder(Hook):
             KindError: `steps` is not a whole number.
             RangeError: `steps` is less than 1.
         """
-        batch = 0 if self._data is None else self._data.batch_size
-        return self._store.estimate(whole(steps, "steps"), self._every, batch)
+        indices = 0 if self._data is None else 4 * self._data.batch_size
+        buffers = sum(array.nbytes for array in self._copied_buffers().values())
+        return self._store.estimate(whole(steps, "steps"), self._every, indices + buffers)
 
     def __repr__(self) -> str:
         state = "recording" if self._handle is not None else "stopped" if self._complete else "not started"
@@ -334,6 +371,13 @@ def _explaining(model: Layer, slots: dict[str, Slot]) -> list[tuple[Layer, dict[
 
 
 def _same_bits(a: Array, b: Array) -> bool:
-    """Whether two contiguous arrays are the same, bit for bit; NaN too, and -0.0 is not 0.0."""
-    bits = np.dtype(f"u{a.dtype.itemsize}")
-    return not (a.view(bits) != b.view(bits)).any()
+    """Whether two contiguous arrays are the same, bit for bit: -0.0 is not 0.0, but all NaNs are the same."""
+    different = a.view(f"u{a.itemsize}") != b.view(f"u{b.itemsize}")
+    return not different.any() or bool((np.isnan(a) & np.isnan(b))[different].all())
+
+
+def _checksum(values: Array) -> int:
+    """The sum of all bits, taken as whole numbers of 64 bits: a fast pass that any single change alters."""
+    bits = values.view(np.uint8)
+    whole_numbers = bits[: len(bits) // 8 * 8].view(np.uint64)
+    return hash((int(np.add.reduce(whole_numbers)), bits[len(whole_numbers) * 8 :].tobytes()))

@@ -7,11 +7,13 @@ import textwrap
 import numpy as np
 
 from minigrad.compare import printed_entries
+from minigrad.pictures import counted
 from minigrad.recording.history import ParameterHistory
 from minigrad.recording.reasons import Reason
 from minigrad.recording.record import Record
 
 WIDTH = 100
+_MOST = 2  # notes and gaps are many or few; the counts of the entries matter more
 
 _UNMOVED = {
     Reason.FROZEN: "they were frozen",
@@ -31,13 +33,21 @@ _UNMOVED = {
 def report_of(record: Record) -> str:
     """The whole report."""
     lines = [_headline(record)]
-    lines += [textwrap.fill(f"Note: {note}.", WIDTH, subsequent_indent="  ") for note in record.notes]
-    lines += [f"Gap: no tensors of steps {gap.first} to {gap.last}, {gap.why}." for gap in record.gaps[:2]]
-    if more := record.gaps[2:]:
-        lines.append(f"And {len(more):,} more gaps, up to step {more[-1].last} (see run.gaps).")
+    lines += [f"Note: {note}." for note in record.notes[:_MOST]]
+    if len(record.notes) > _MOST:
+        lines.append(f"And {counted(len(record.notes) - _MOST, 'more note')} (see run.notes).")
+    lines += [f"Gap: no tensors of steps {gap.first} to {gap.last}, {gap.why}." for gap in record.gaps[:_MOST]]
+    if gaps := record.gaps[_MOST:]:
+        lines.append(f"And {counted(len(gaps), 'more gap')}, up to step {gaps[-1].last} (see run.gaps).")
     for name in record.slots:
         lines += ["", *_parameter(record, ParameterHistory(record, name))]
-    return "\n".join(lines)
+    return "\n".join(_wrapped(line) for line in lines)
+
+
+def _wrapped(line: str) -> str:
+    """The line, broken where it is too long, with what follows set in."""
+    indent = " " * (len(line) - len(line.lstrip()) + 4)
+    return textwrap.fill(line, WIDTH, subsequent_indent=indent) if len(line) > WIDTH else line
 
 
 def _headline(record: Record) -> str:
@@ -51,9 +61,8 @@ def _headline(record: Record) -> str:
         else ""
     )
     held = sum(block.count for block in record.blocks)
-    kept = f"the tensors of {held:,} steps, {record.bytes / 1e6:,.1f} MB" if held else "counts, and no tensors"
-    told = f"{len(steps):,} steps of {record.optimizer}{loss}. Kept: {kept}."
-    return textwrap.fill(told, WIDTH)
+    kept = f"the tensors of {counted(held, 'step')}, {record.bytes / 1e6:,.1f} MB" if held else "counts, and no tensors"
+    return f"{counted(len(steps), 'step')} of {record.optimizer}{loss}. Kept: {kept}."
 
 
 def _parameter(record: Record, history: ParameterHistory) -> list[str]:
@@ -64,7 +73,7 @@ def _parameter(record: Record, history: ParameterHistory) -> list[str]:
     moved = history.moved
     count, size = int(np.count_nonzero(moved)), history.size
     if count == size:
-        lines = [f"{title}: all {size:,} entries moved"]
+        lines = [f"{title}: {'its one entry' if size == 1 else f'all {size:,} entries'} moved"]
     else:
         lines = [f"{title}: {count:,} of {size:,} entries moved; {size - count:,} never did:"]
     unmoved = {reason: n for reason, n in history.why.counts.items() if reason not in (Reason.MOVED, Reason.RETURNED)}
@@ -83,7 +92,7 @@ def _reason(record: Record, history: ParameterHistory, reason: Reason) -> str:
         inputs = record.tally.activity[history.name].inputs
         assert inputs is not None
         dark = int(np.count_nonzero(inputs == 0))
-        return f"{_UNMOVED[reason]} ({dark:,} input{'' if dark == 1 else 's'})"
+        return f"{_UNMOVED[reason]} ({counted(dark, 'input')})"
     return _UNMOVED[reason]
 
 

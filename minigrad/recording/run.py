@@ -11,10 +11,11 @@ import numpy as np
 from minigrad.arrays import Array, Integers
 from minigrad.errors import ModelError, UnknownName
 from minigrad.layer import Layer
+from minigrad.pictures import counted
+from minigrad.recording.blocks import Gap, replay
 from minigrad.recording.history import ParameterHistory
-from minigrad.recording.record import Record, replay
+from minigrad.recording.record import Record
 from minigrad.recording.report import report_of
-from minigrad.recording.store import Gap
 
 
 @final
@@ -61,7 +62,8 @@ class Verification:
 
     def __str__(self) -> str:
         told = (
-            f"{self.checked:,} steps replayed exactly, to {self.keyframes:,} keyframes; {self.unchecked:,} not checked"
+            f"{counted(self.checked, 'step')} replayed exactly, to {counted(self.keyframes, 'keyframe')}; "
+            f"{self.unchecked:,} not checked"
         )
         if self.mismatch is None:
             return told
@@ -155,7 +157,7 @@ class Run:
     # -- exactness ----------------------------------------------------------------------------------------------
 
     def restore(self, model: Layer, step: int | None = None) -> None:
-        """Put the exact values after a step into a model.
+        """Put the exact values after a step into a model, and the state of its layers that is not learnt.
 
         Args:
             model: A model with the same parameters.
@@ -166,21 +168,29 @@ class Run:
             RangeError: The run has no such step.
             NotExact: The record does not hold what is needed for that step.
         """
-        shapes = {name: parameter.shape for name, parameter in model.parameters()}
-        own = {name: slot.shape for name, slot in self._record.slots.items()}
-        if shapes != own:
-            raise ModelError(f"the run has the parameters {own}, the model has {shapes}")
-        everything = slice(None)
-        last = self._record.final.copy()
-        flat = last if step is None else self._record.values(self._record.check(step), everything)
+        record = self._record
+        theirs = {name: (parameter.shape, parameter.dtype) for name, parameter in model.parameters()}
+        ours = {name: (slot.shape, record.final.dtype) for name, slot in record.slots.items()}
+        if theirs != ours:
+            different = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+            raise ModelError(f"the model's parameters are not those of the run; different are {', '.join(different)}")
+        if step is None and self.steps:
+            step = self.steps[-1]
+        flat = record.final if step is None else record.values(record.check(step), slice(None))
+        buffers = {} if step is None else record.meta.buffers[int(np.searchsorted(record.meta.steps, step))]
         for name, parameter in model.parameters():
-            part, shape = self._record.slots[name]
+            part, shape = record.slots[name]
             parameter.value = flat[part].reshape(shape)
+        for place, layer in model.layers():
+            for buffer in layer.buffers:
+                name = f"{place}.{buffer}" if place else buffer
+                if name in buffers:
+                    getattr(layer, buffer)[...] = buffers[name]
 
     def verify(self) -> Verification:
         """Replay all updates, and compare with every keyframe and with the final values, bit for bit."""
         record, everything = self._record, slice(None)
-        keyframes = {b.first - 1: b.keyframe for b in record.blocks if b.keyframe is not None}
+        keyframes = {b.value_after: b.keyframe for b in record.blocks if b.keyframe is not None and not b.foreign}
         if self.steps:
             keyframes.setdefault(self.steps[-1], record.final)
         checked = compared = 0
@@ -218,7 +228,13 @@ class Run:
         our_rows, their_rows = _rows_by_step(ours), _rows_by_step(theirs)
         exact = set(ours.exact_steps.tolist()) & set(theirs.exact_steps.tolist())
         everything = slice(None)
+        foreign = {block.first for record in (ours, theirs) for block in record.blocks if block.foreign}
         for step in sorted((our_rows.keys() & their_rows.keys()) | exact):
+            if step in foreign and {step - 1} <= exact:
+                before = [record.values_before(step, everything) for record in (ours, theirs)]
+                found = self._difference(step, "value", *before)
+                if found is not None:
+                    return found
             if step in our_rows and step in their_rows:
                 found = self._difference(step, "update", our_rows[step], their_rows[step])
             else:
@@ -244,10 +260,11 @@ class Run:
 
 
 def _first_different(a: Array, b: Array) -> int | None:
-    """The first entry whose bits differ."""
-    bits = np.dtype(f"u{a.dtype.itemsize}")
-    different = np.flatnonzero(np.ascontiguousarray(a).view(bits) != np.ascontiguousarray(b).view(bits))
-    return int(different[0]) if len(different) else None
+    """The first entry whose bits differ; all NaNs are the same."""
+    bits = np.dtype(f"u{a.itemsize}")
+    different = np.ascontiguousarray(a).view(bits) != np.ascontiguousarray(b).view(bits)
+    places = np.flatnonzero(different & ~(np.isnan(a) & np.isnan(b)))
+    return int(places[0]) if len(places) else None
 
 
 def _rows_by_step(record: Record) -> dict[int, Array]:

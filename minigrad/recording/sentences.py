@@ -8,6 +8,7 @@ import numpy as np
 
 from minigrad.arrays import Array
 from minigrad.parameter import Slot
+from minigrad.pictures import counted
 from minigrad.recording.aggregates import Tally
 from minigrad.recording.reasons import Reason
 
@@ -43,7 +44,7 @@ class Entries:
     def _told(self, index: tuple[int, ...], reason: Reason) -> str:
         tally = self._tally
         flat = self._slot.slice.start + int(np.ravel_multi_index(index, self._slot.shape))
-        steps = _times(tally.steps, "step")
+        steps = counted(tally.steps, "step")
         grads, updates, moves = int(tally.grads[flat]), int(tally.updates[flat]), int(tally.moves[flat])
         alone = "" if grads else " by decay or momentum alone, its gradient was always 0"
         if moves and not updates:
@@ -65,7 +66,7 @@ class Entries:
                 )
             case Reason.SWALLOWED:
                 return (
-                    f"never moved: {updates:,} of its {_times(tally.steps, 'update')} were not 0{alone}, and rounding "
+                    f"never moved: {updates:,} of its {counted(tally.steps, 'update')} were not 0{alone}, and rounding "
                     f"took each of them, because they are too small beside its value {self._initial[index]:.6g}"
                 )
             case Reason.UPDATE_ZERO:
@@ -107,13 +108,11 @@ class Entries:
                 return f"never moved: no backward reached it in any of {steps}"
             case Reason.FROZEN:
                 return f"never moved: it was frozen in all {steps}"
+            case Reason.UNKNOWN if tally.steps:
+                return f"changed, but in none of {steps} that were recorded: the record has a gap"
             case _:
                 return f"is not explained by this record: {reason.value}"
 
 
 def _entry(name: str, index: tuple[int, ...]) -> str:
-    return f"{name}[{', '.join(str(i) for i in index)}]"
-
-
-def _times(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    return f"{name}[{', '.join(str(i) for i in index)}]" if index else name

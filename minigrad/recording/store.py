@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from array import array
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
+from typing import TYPE_CHECKING, Any, Literal, final
 
 import numpy as np
+import numpy.typing as npt
 
 from minigrad.arrays import Array, Integers
-from minigrad.errors import BudgetError, KindError, RangeError
+from minigrad.errors import BudgetError
+from minigrad.recording.blocks import Block, Estimate, Gap, Meta, replay
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -18,86 +18,8 @@ if TYPE_CHECKING:
 OnFull = Literal["thin", "ring", "stop", "raise"]
 """What happens when the budget is reached."""
 
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _META_BYTES = 4 * 8  # step, rate, loss and clip factor
-_FIRST_ROWS = 8  # the length of the first block
-
-
-class Gap(NamedTuple):
-    """Steps whose tensors the record does not hold.
-
-    Attributes:
-        first: The first of them.
-        last: The last of them.
-        why: What happened.
-    """
-
-    first: int
-    last: int
-    why: str
-
-
-class Estimate(NamedTuple):
-    """What a record will take.
-
-    Attributes:
-        bytes_per_step: Bytes for each step whose tensors are kept.
-        bytes: Bytes in all, if nothing is given up.
-        full_at: The step at which the budget is reached; None if it is not.
-    """
-
-    bytes_per_step: int
-    bytes: int
-    full_at: int | None
-
-
-@dataclass(eq=False)
-class Block:
-    """A keyframe, and rows of tensors of the steps after it.
-
-    Attributes:
-        first: The step that comes first after the keyframe.
-        keyframe: All values before that step; None where each row comes with its value.
-        steps: The steps whose rows are here.
-        rows: For each kind of tensor, "update", "grad" or "value", one row a step.
-        count: How many rows are filled.
-        replayable: How many of them, from the first, lead from one value to the next.
-        lent: Whether a run reads these rows, so that their memory must stay as it is.
-    """
-
-    first: int
-    keyframe: Array | None
-    steps: list[int] = field(default_factory=list)
-    rows: dict[str, Array] = field(default_factory=dict)
-    count: int = 0
-    replayable: int = 0
-    lent: bool = False
-
-    def frozen(self) -> Block:
-        """What is here now; later rows are not in it."""
-        self.lent = True
-        rows = {kind: rows[: self.count] for kind, rows in self.rows.items()}
-        for view in rows.values():
-            view.flags.writeable = False
-        return Block(self.first, self.keyframe, list(self.steps), rows, self.count, self.replayable)
-
-
-class Meta(NamedTuple):
-    """What is kept of every step, whatever becomes of the tensors.
-
-    Attributes:
-        steps: The steps' numbers.
-        lr: The learning rates.
-        loss: The losses; NaN where unknown.
-        clip_factor: What the gradients were multiplied by.
-        indices: The rows of each batch, where known.
-    """
-
-    steps: Integers
-    lr: Array
-    loss: Array
-    clip_factor: Array
-    indices: tuple[Integers | None, ...]
+_FIRST_BYTES = 4 * 10**6  # about how long the first block is
 
 
 @final
@@ -133,42 +55,59 @@ class MemoryStore:
         self.budget = budget
         self.on_full: OnFull = on_full
         self.row_bytes = size * dtype.itemsize
-        smallest = self.row_bytes * (1 + len(kinds))
+        self.step_bytes = self.row_bytes * len(kinds)
+        smallest = self.row_bytes + self.step_bytes
         if budget < smallest:
             raise BudgetError(
                 f"a budget of {budget:,} bytes is too small: one step with its keyframe takes {smallest:,}"
             )
-        # Small enough that at least eight blocks fit, so that giving up one is not giving up all.
-        per_block = max(1, budget // 8 // max(1, self.row_bytes * len(kinds)) - 1)
+        # Small enough that at least twelve blocks fit, so that giving up one is not giving up all.
+        per_block = budget // 12 // self.step_bytes - 1 if kinds else 1
         self.capacity = max(1, min(keyframe_every, per_block))
         self.blocks: list[Block] = []
         self.gaps: list[Gap] = []
         self.full = False
+        self._to_raise = False
         self._kept = 0
         self._spare: list[dict[str, Array]] = []  # memory of blocks that were given up, to be used again
         self._ahead: Future[dict[str, Array]] | None = None
         self._ahead_bytes = 0
         self._steps, self._lr, self._loss, self._clip = array("q"), array("d"), array("d"), array("d")
         self._indices: list[Integers | None] = []
+        self._buffers: list[dict[str, npt.NDArray[Any]]] = []
 
     @property
     def bytes(self) -> int:
-        """How many bytes the record takes now, with the row indices."""
+        """How many bytes the record has filled: tensors, row indices, and what is kept of every step."""
+        rows = sum(block.count for block in self.blocks) * self.step_bytes
+        keyframes = sum(_bytes(block.keyframe) for block in self.blocks)
         indices = sum(rows.nbytes for rows in self._indices if rows is not None)
-        return self._tensor_bytes + indices + len(self._steps) * _META_BYTES
+        buffers = sum(array.nbytes for arrays in self._buffers for array in arrays.values())
+        return rows + keyframes + indices + buffers + len(self) * _META_BYTES
 
     @property
-    def _tensor_bytes(self) -> int:
-        held = sum(_bytes(block.keyframe) + sum(rows.nbytes for rows in block.rows.values()) for block in self.blocks)
-        return held + self._ahead_bytes + sum(array.nbytes for rows in self._spare for array in rows.values())
+    def _taken(self) -> int:
+        """How many bytes the tensors take, filled or not, with what is made ready for the next block."""
+        rows = [block.rows for block in self.blocks] + self._spare
+        held = sum(array.nbytes for arrays in rows for array in arrays.values())
+        return held + sum(_bytes(block.keyframe) for block in self.blocks) + self._ahead_bytes
 
-    def note(self, step: int, lr: float, loss: float, clip_factor: float, indices: Integers | None) -> None:
+    def note(
+        self,
+        step: int,
+        lr: float,
+        loss: float,
+        clip_factor: float,
+        indices: Integers | None,
+        buffers: dict[str, npt.NDArray[Any]],
+    ) -> None:
         """Keep what is kept of every step."""
         self._steps.append(step)
         self._lr.append(lr)
         self._loss.append(loss)
         self._clip.append(clip_factor)
         self._indices.append(indices)
+        self._buffers.append(buffers)
 
     def __len__(self) -> int:
         """The number of steps so far, kept or not."""
@@ -182,92 +121,122 @@ class MemoryStore:
             loss=np.array(self._loss, np.float64),
             clip_factor=np.array(self._clip, np.float64),
             indices=tuple(self._indices),
+            buffers=tuple(self._buffers),
         )
 
-    def begin(self, step: int, values: Array) -> None:
-        """Begin a block before this step, with a keyframe of these values; it gets its rows when the first one comes."""
-        if self.full:
-            return
-        with_keyframe = "value" not in self.kinds or not self.blocks
-        self.blocks.append(Block(step, values.copy() if with_keyframe else None))
-        if self.kinds and self._ahead is None and not self._spare:
-            self._order()
+    def begin(self, step: int, values: Array, foreign: bool = False) -> None:
+        """Begin a block before this step, with a keyframe of these values.
 
-    def add(self, step: int, rows: dict[str, Array], values: Array, replayable: bool = True) -> None:
+        Args:
+            step: The step.
+            values: All values before it.
+            foreign: Whether they are not what the step before it left.
+        """
+        if self.full or (self.blocks and not self.kinds):
+            return
+        rest = self._cut()
+        keyframe = values.copy() if "value" not in self.kinds or not self.blocks else None
+        self._make_room(_bytes(keyframe), bool(self.kinds) and not rest)
+        if not self.full:
+            self.blocks.append(Block(step, keyframe, foreign=foreign))
+            if self.kinds:
+                self.blocks[-1].rows = rest or self._new_rows()
+
+    def last_values(self) -> Array | None:
+        """The values after the last step, by the record itself; None if it does not hold them."""
+        if self.full or not self.blocks or self.blocks[-1].keyframe is None:
+            return None
+        block = self.blocks[-1]
+        return replay(block, block.count, slice(None)) if block.count == block.replayable else None
+
+    def add(self, step: int, rows: dict[str, Array], values: Array) -> None:
         """Keep the tensors of a step, in the block that was begun last.
 
         Args:
             step: Its number.
             rows: One flat array of each kind.
             values: All values after the step; the keyframe of the next block, if this one is full now.
-            replayable: Whether this update led from the value before to the value after.
 
         Raises:
             BudgetError: The budget is reached, and `on_full` is "raise".
         """
+        if self._to_raise:
+            self._to_raise = False
+            raise BudgetError(f"the record has reached its budget of {self.budget:,} bytes, so step {step} is not kept")
         if self.full or not self.kinds:
             return
         block = self.blocks[-1]
-        if not block.rows:
-            self._make_room(step)
-            if self.full:
-                return
-            block.rows = self._take()
         count = block.count
         for kind, row in rows.items():
             block.rows[kind][count] = row
         block.steps.append(step)
         block.count = count + 1
         self._kept += 1
-        if replayable and block.replayable == count and step == block.first + count:
+        if block.replayable == count and step == block.first + count and "update" in self.kinds:
             block.replayable = block.count
         if block.count == len(block.rows[self.kinds[0]]):
             self.begin(step + 1, values)
 
     # -- memory -------------------------------------------------------------------------------------------------
 
-    def _next_capacity(self) -> int:
-        """Blocks begin small, so that a short run takes little, and double until they have their full length."""
-        return min(self.capacity, max(_FIRST_ROWS, self._kept))
+    def _cut(self) -> dict[str, Array]:
+        """The rows that the last block has not used, if any; they are not its own any more."""
+        if not self.blocks or not self.kinds or self.blocks[-1].count == len(self.blocks[-1].rows[self.kinds[0]]):
+            return {}
+        last = self.blocks[-1]
+        rest = {kind: rows[last.count :] for kind, rows in last.rows.items()}
+        last.rows = {kind: rows[: last.count] for kind, rows in last.rows.items()}
+        if last.count == 0:
+            self.blocks.pop()
+        return rest
 
-    def _order(self) -> None:
-        """Have the next block's memory made ready in another thread, if it fits.
+    def _new_rows(self) -> dict[str, Array]:
+        """Memory for a block's rows, and an order for those of the block after it, if it fits.
 
-        The system gives memory out page by page at its first touch, which takes longer than the copy that follows.
+        The system gives memory out page by page at its first touch, which takes longer than the copy that follows; so
+        it is touched in another thread, one block ahead.
         """
         from concurrent.futures import ThreadPoolExecutor  # not at the top: it takes a third of our import time
 
-        capacity = self._next_capacity()
-        if self._tensor_bytes + capacity * self.row_bytes * len(self.kinds) <= self.budget:
+        if self._spare:
+            return self._spare.pop()
+        if self._ahead is not None:
+            rows = self._ahead.result()
+        else:
+            free = (self.budget - self._taken) // self.step_bytes
+            rows = _touched(
+                self.kinds, (min(_capacity(self._kept, self.capacity, self.step_bytes), free), self.size), self.dtype
+            )
+        self._ahead, self._ahead_bytes = None, 0
+        capacity = _capacity(self._kept + len(rows[self.kinds[0]]), self.capacity, self.step_bytes)
+        ordered = capacity * self.step_bytes
+        if self._taken + sum(array.nbytes for array in rows.values()) + self.row_bytes + ordered <= self.budget:
             executor = ThreadPoolExecutor(1, "minigrad-store")
             self._ahead = executor.submit(_touched, self.kinds, (capacity, self.size), self.dtype)
-            self._ahead_bytes = capacity * self.row_bytes * len(self.kinds)
+            self._ahead_bytes = ordered
             executor.shutdown(wait=False)  # the thread ends with its task
+        return rows
 
-    def _take(self) -> dict[str, Array]:
-        """Memory for a block's rows: what was ordered, or new."""
-        if self._spare and self._next_capacity() == self.capacity:
-            return self._spare.pop()
-        ahead, self._ahead, self._ahead_bytes = self._ahead, None, 0
-        if ahead is not None:
-            return ahead.result()
-        return _touched(self.kinds, (self._next_capacity(), self.size), self.dtype)
+    def _make_room(self, keyframe: int, rows: bool) -> None:
+        """Stay within the budget, in the way that `on_full` says.
 
-    def _make_room(self, step: int) -> None:
-        """Stay within the budget, in the way that `on_full` says."""
-        while not self.full and self._ahead is None and not self._spare and self._needed() > self.budget:
-            if self.on_full == "raise":
+        Args:
+            keyframe: The bytes of a keyframe.
+            rows: Whether rows are needed too, at least one.
+        """
+        while not self.full:
+            ready = bool(self._spare) or self._ahead is not None
+            if self._taken + keyframe + (self.step_bytes if rows and not ready else 0) <= self.budget:
+                return
+            if self._ahead is not None:
+                self._ahead, self._ahead_bytes = None, 0
+            elif self.on_full in ("raise", "stop"):
                 self.full = True
-                raise BudgetError(f"the record has reached its budget of {self.budget:,} bytes at step {step}")
-            if self.on_full == "stop":
-                self.full = True
+                self._to_raise = self.on_full == "raise"
             elif self.on_full == "thin":
                 self._thin()
             else:
                 self._forget_oldest()
-
-    def _needed(self) -> int:
-        return self._tensor_bytes + self._next_capacity() * self.row_bytes * len(self.kinds)
 
     def _thin(self) -> None:
         """Give up the rows of every second block.
@@ -282,28 +251,28 @@ class MemoryStore:
     def _forget_oldest(self) -> None:
         """Ring: the first block stays; of the oldest other one the keyframe, as long as there is room for keyframes."""
         with_rows = [block for block in self.blocks if block.rows]
-        keyframes = [block for block in self.blocks[:-1] if not block.rows]
-        if len(with_rows) > 2 or (len(with_rows) == 2 and not keyframes):
-            self._give_up(with_rows[1:2], keep_keyframes=True)
-        elif keyframes:
+        keyframes = [block for block in self.blocks if not block.rows]
+        if len(keyframes) > len(with_rows) or (keyframes and len(with_rows) < 2):
             self.blocks = [block for block in self.blocks if not any(block is other for other in keyframes[::2])]
+        elif len(with_rows) > 1:
+            self._give_up(with_rows[1:2], keep_keyframes=True)
         else:
             self.full = True
 
     def _give_up(self, victims: list[Block], keep_keyframes: bool) -> None:
-        """Drop the rows of some blocks, and the keyframes that nothing leads to; the block begun last stays."""
+        """Drop the rows of some blocks, and the keyframes that nothing leads to."""
         left: list[Block] = []
-        for block in self.blocks[:-1]:
+        for block in self.blocks:
             if block.rows and not any(block is victim for victim in victims):
                 left.append(block)
                 continue
-            if block.rows and not block.lent and len(block.rows[self.kinds[0]]) == self.capacity:
-                self._spare.append(block.rows)
             if block.steps:
                 self.gaps.append(Gap(block.steps[0], block.steps[-1], "given up to stay within the budget"))
+            if block.rows and not block.lent and all(_whole(rows, self.capacity) for rows in block.rows.values()):
+                self._spare.append(block.rows)
             if block.keyframe is not None and (keep_keyframes or (left and left[-1].rows)):
-                left.append(Block(block.first, block.keyframe))
-        self.blocks = [*left, self.blocks[-1]]
+                left.append(Block(block.first, block.keyframe, foreign=block.foreign))
+        self.blocks = left
 
     def all_gaps(self, last_step: int) -> list[Gap]:
         """The gaps in order, neighbours joined, with the one at the end if the record is full."""
@@ -321,24 +290,37 @@ class MemoryStore:
                 joined.append(gap)
         return joined
 
-    def estimate(self, steps: int, every: int, batch_rows: int) -> Estimate:
+    def estimate(self, steps: int, every: int, extra: int) -> Estimate:
         """What a number of steps will take.
 
         Args:
             steps: How many steps.
             every: Every how manieth step's tensors are kept.
-            batch_rows: How many row indices are kept of each step.
+            extra: The bytes of the row indices and buffers that are kept of each step.
         """
-        kept = -(-steps // every)
-        per_step = self.row_bytes * len(self.kinds)
-        total, rows, full_at = self.row_bytes, 0, None
+        kept, keyframe = -(-steps // every), self.row_bytes
+        rows, keyframes, full_at = 0, 1, None
         while self.kinds and rows < kept:
-            capacity = min(self.capacity, max(_FIRST_ROWS, rows))
-            total += capacity * per_step + self.row_bytes
-            if full_at is None and total > self.budget:
+            used = rows * self.step_bytes + keyframes * keyframe
+            if full_at is None and used + self.step_bytes > self.budget:
                 full_at = rows * every
+            capacity = _capacity(rows, self.capacity, self.step_bytes)
+            if full_at is None:
+                capacity = min(capacity, (self.budget - used) // self.step_bytes)
             rows += capacity
-        return Estimate(per_step, total + steps * (_META_BYTES + 4 * batch_rows), full_at)
+            keyframes += every == 1
+        filled = kept * self.step_bytes + (keyframes if self.kinds else 1) * keyframe
+        return Estimate(self.step_bytes, filled + steps * (_META_BYTES + extra), full_at)
+
+
+def _capacity(rows: int, most: int, row_bytes: int) -> int:
+    """How long a block is after so many rows: it begins small, so that a short run takes little, and doubles."""
+    return min(most, max(8, _FIRST_BYTES // row_bytes, rows))
+
+
+def _whole(rows: Array, capacity: int) -> bool:
+    """Whether these are all the rows of a block of full length, not a part of them."""
+    return rows.base is None and len(rows) == capacity
 
 
 def _touched(kinds: tuple[str, ...], shape: tuple[int, int], dtype: np.dtype[Any]) -> dict[str, Array]:
@@ -351,24 +333,3 @@ def _touched(kinds: tuple[str, ...], shape: tuple[int, int], dtype: np.dtype[Any
 
 def _bytes(array: Array | None) -> int:
     return 0 if array is None else array.nbytes
-
-
-def parse_bytes(budget: object) -> int:
-    """A number of bytes, or text such as "512MB", as bytes.
-
-    Raises:
-        KindError: It is neither.
-        RangeError: It is not positive, or has an unknown unit.
-    """
-    if isinstance(budget, int) and not isinstance(budget, bool):
-        found = budget
-    elif isinstance(budget, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", budget)
-        if match is None or match[2].upper() not in _UNITS:
-            raise RangeError(f"budget is {budget!r}, expected a number of bytes, or text such as '512MB' or '2GB'")
-        found = int(float(match[1]) * _UNITS[match[2].upper()])
-    else:
-        raise KindError(f"budget is {budget!r}, expected a number of bytes, or text such as '512MB' or '2GB'")
-    if found <= 0:
-        raise RangeError(f"budget is {budget!r}, expected more than 0 bytes")
-    return found
