@@ -135,7 +135,7 @@ def compare(
     if a.shape != b.shape:
         raise ShapeError(f"before has shape {a.shape} and after {b.shape}; compare arrays of the same shape")
     mask = np.asarray((a != b) & ~(np.isnan(a) & np.isnan(b)))
-    places = np.nonzero(mask)
+    places = np.nonzero(mask) if mask.ndim else ()
     changed = int(np.count_nonzero(mask))
     wide = np.result_type(a, b, np.float64)
     change = np.abs(a[mask].astype(wide) - b[mask].astype(wide))

@@ -9,7 +9,7 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import Integers, Seed, generator, number, real_array, whole
+from minigrad.arrays import FLOATS, Integers, Seed, generator, number, real_array, whole
 from minigrad.errors import ModelError, OrderError, RangeError, ShapeError
 
 
@@ -86,7 +86,13 @@ class Batches:
             self._order, self._start, self._stop = order, first, first + len(rows)
             # All rows exist, so "clip" never clips; it spares `take` a buffer and half of its time.
             x, y = self.x.take(rows, axis=0, mode="clip"), self.y.take(rows, axis=0, mode="clip")
-            yield (x if self.scale is None else x * np.float32(self.scale)), y
+            yield (x if self.scale is None else self._scaled(x, self.scale)), y
+
+    @staticmethod
+    def _scaled(x: npt.NDArray[Any], scale: float) -> npt.NDArray[Any]:
+        kind = x.dtype if x.dtype in FLOATS else np.dtype(np.float32)
+        scaled: npt.NDArray[Any] = np.multiply(x, kind.type(scale), dtype=kind, casting="unsafe")
+        return scaled
 
     @property
     def has_given(self) -> bool:
@@ -107,7 +113,7 @@ class Batches:
     def state_dict(self) -> dict[str, Any]:
         """Where the data stands: the order of this epoch, how far it has come, and the generator's state."""
         order = None if self._order is None else self._order.copy()
-        return {"order": order, "position": self._stop, "rng": deepcopy(self.rng.bit_generator.state)}
+        return {"order": order, "start": self._start, "stop": self._stop, "rng": deepcopy(self.rng.bit_generator.state)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where `state_dict` stood: the next iteration gives the rest of that epoch.
@@ -115,16 +121,17 @@ class Batches:
         Raises:
             ModelError: The state is of other data.
         """
-        if not {"order", "position", "rng"} <= set(state):
-            raise ModelError(f"this is no state of Batches: it has {sorted(state)}, expected order, position and rng")
+        if not {"order", "start", "stop", "rng"} <= set(state):
+            raise ModelError(
+                f"this is no state of Batches: it has {sorted(state)}, expected order, start, stop and rng"
+            )
         order = None if state["order"] is None else np.array(state["order"])
         if order is not None and len(order) != len(self.x):
             raise ModelError(f"the state is of {len(order)} samples, but there are {len(self.x)}")
-        position = int(state["position"])
         self.rng.bit_generator.state = deepcopy(state["rng"])
-        self._order, self._start, self._stop = order, max(0, position - self.batch_size), position
+        self._order, self._start, self._stop = order, int(state["start"]), int(state["stop"])
         # At the end of an epoch there is no rest, and the next iteration begins a new one.
-        self._resume = order is not None and position < min(len(order), len(self) * self.batch_size)
+        self._resume = order is not None and self._stop < min(len(order), len(self) * self.batch_size)
 
     def __repr__(self) -> str:
         return f"Batches({len(self.x):,} samples of shape {self.x.shape[1:]}, {len(self)} batches of {self.batch_size})"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, NamedTuple, Self, final
+from typing import Any, NoReturn, Protocol, Self, final
 
 import numpy as np
 from typing_extensions import override
@@ -35,6 +35,8 @@ class Hook:
 
     def on_epoch(self, event: Epoch) -> None:
         """An epoch has ended."""
+
+    _before_step: Callable[[], None] | None = None  # for the recorder alone: called before each step is written
 
 
 @final
@@ -225,34 +227,20 @@ class Listener:
         hook: The hook.
         methods: The names of the methods that it wants called here.
         prefix: What comes before the names of this place, to make them names of the model that was asked.
-        reports: Whether failures are raised at the end of this place's pass; an inner place leaves that to an outer one.
-        failures: What went wrong, with the event; one list for all places of one attachment.
-        before_step: What the recorder wants called before each step is written; None for all other hooks.
     """
 
     hook: Hook
     methods: frozenset[str]
     prefix: str
-    reports: bool
-    failures: list[tuple[Exception, object]]
-    before_step: Callable[[], None] | None = None
 
 
-class Place(NamedTuple):
-    """Where a hook can be attached: a list of listeners, the prefix of its names, and whether it reports failures."""
-
-    listeners: list[Listener]
-    prefix: str = ""
-    reports: bool = True
-
-
-def attach(hook: Hook, methods: tuple[str, ...], places: list[Place], where: str) -> Handle:
+def attach(hook: Hook, methods: tuple[str, ...], places: list[tuple[list[Listener], str]], where: str) -> Handle:
     """Attach a hook to some places.
 
     Args:
         hook: The hook.
         methods: The names of the methods that these places call.
-        places: Where; none, if nothing is ever called.
+        places: The listeners of each place, and the prefix of its names; none, if nothing is ever called.
         where: What the hook is attached to, for the error.
 
     Raises:
@@ -263,19 +251,17 @@ def attach(hook: Hook, methods: tuple[str, ...], places: list[Place], where: str
         raise KindError(f"cannot attach {hook!r}: expected an instance of a subclass of minigrad.Hook")
     own = frozenset(name for name in vars(Hook) if name.startswith("on_") and _overrides(hook, name))
     wanted = own.intersection(methods)
+    name = type(hook).__name__
     if not wanted:
         has = f"has only {', '.join(sorted(own))}" if own else "overrides no method of Hook"
-        raise AttachError(
-            f"{where} calls {' and '.join(methods)}, but {type(hook).__name__} {has}: it would never be called"
-        )
+        raise AttachError(f"{where} calls {' and '.join(methods)}, but {name} {has}: it would never be called")
     if not places:
         raise AttachError(
-            f"{where} has no Sequential, which is what tells hooks: {type(hook).__name__} would never be called"
+            f"{where}: there is no Sequential inside, which is what tells hooks: {name} would never be called"
         )
-    failures: list[tuple[Exception, object]] = []
     attached = []
-    for listeners, prefix, reports in places:
-        listener = Listener(hook, wanted, prefix, reports, failures, getattr(hook, "_before_step", None))
+    for listeners, prefix in places:
+        listener = Listener(hook, wanted, prefix)
         listeners.append(listener)
         attached.append((listeners, listener))
     return Handle(attached)
@@ -285,13 +271,21 @@ def _overrides(hook: Hook, name: str) -> bool:
     return name in vars(hook) or getattr(type(hook), name) is not getattr(Hook, name)
 
 
-def tell(listeners: list[Listener], method: str, event: Callable[[str], object]) -> None:
+class Passes(Protocol):
+    """Where it is counted how many passes are running, one inside the other, and kept what went wrong in hooks."""
+
+    passes: int
+    failures: list[Any]
+
+
+def tell(listeners: list[Listener], method: str, event: Callable[[str], object], failures: list[Any]) -> None:
     """Tell all listeners, in order of attachment; those added or removed meanwhile count from the next event on.
 
     Args:
         listeners: The listeners of this place.
         method: The name of the method to call.
         event: Makes the event, given the listener's prefix.
+        failures: Where to put what goes wrong.
     """
     for listener in tuple(listeners):
         if method in listener.methods:
@@ -301,31 +295,39 @@ def tell(listeners: list[Listener], method: str, event: Callable[[str], object])
                 if result is not None:
                     raise TypeError(f"{method} returned {type(result).__name__}; hooks only observe and return nothing")
             except Exception as error:  # noqa: BLE001 - whatever a hook raises is reported, after the others were told
-                listener.failures.append((error, told))
+                failures.append((listener.hook, error, told))
 
 
-def report(listeners: list[Listener]) -> None:
-    """Raise the first thing that went wrong in a hook since the last report.
+@final
+class telling:
+    """A pass, or a step: what goes wrong in hooks is raised at the end of the outermost one that is running.
 
     Raises:
         HookError: With the hook, the event, the step, and the original exception as `__cause__`.
     """
-    for listener in listeners:
-        if listener.failures and listener.reports:
-            break
-    else:
-        return
-    failed = [listener for listener in listeners if listener.reports and listener.failures]
-    hook, (error, event) = failed[0].hook, failed[0].failures[0]
-    more = sum(len(listener.failures) for listener in failed) - 1
-    for listener in failed:
-        listener.failures.clear()
+
+    __slots__ = ("_passes",)
+
+    def __init__(self, passes: Passes) -> None:
+        self._passes = passes
+
+    def __enter__(self) -> None:
+        self._passes.passes += 1
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._passes.passes -= 1
+        if self._passes.passes == 0 and self._passes.failures:
+            failures, self._passes.failures = self._passes.failures, []
+            if error is None:
+                _raise(failures)
+
+
+def _raise(failures: list[tuple[Hook, Exception, object]]) -> NoReturn:
+    hook, error, event = failures[0]
     step: int | None = getattr(event, "step", None)
     when = f"layer '{getattr(event, 'name', '')}'" if step is None else f"step {step}"
-    others = f" ({more} more failures in hooks)" if more else ""
-    message = (
-        f"{type(hook).__name__} failed in {type(event).__name__} of {when}: {type(error).__name__}: {error}{others}"
-    )
+    more = f" ({len(failures) - 1} more failures in hooks)" if len(failures) > 1 else ""
+    message = f"{type(hook).__name__} failed in {type(event).__name__} of {when}: {type(error).__name__}: {error}{more}"
     raise HookError(message, hook, event, step) from error
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from minigrad.arrays import Array, real_array, shaped
 from minigrad.errors import KindError, ModelError, OrderError
-from minigrad.hooks import Handle, Hook, Listener, Place, attach
+from minigrad.hooks import Handle, Hook, Listener, attach
 from minigrad.parameter import Parameter
 
 T = TypeVar("T")
@@ -199,6 +199,9 @@ class Layer(ABC, metaclass=_LayerType):
                 problems.append(f"'{name}' has shape {new[name].shape}, expected {own[name].shape}")
         if problems:
             raise ModelError(f"the state does not fit this model, which is unchanged: {'; '.join(sorted(problems))}")
+        for name, parameter in self.parameters():
+            if name in new:
+                parameter.value = new.pop(name)
         for name, array in new.items():
             own[name][...] = array
 
@@ -226,14 +229,11 @@ class Layer(ABC, metaclass=_LayerType):
             KindError: `hook` is not a Hook.
             AttachError: The hook has neither `on_forward` nor `on_backward`, or no `Sequential` is inside to tell it.
         """
-        places: list[Place] = []
-        reporters: list[str] = []  # the outermost Sequentials, which raise what went wrong inside
+        places: list[tuple[list[Listener], str]] = []
         for place, layer in self.layers():
             listeners: list[Listener] | None = getattr(layer, "_listeners", None)
             if listeners is not None:
-                inside = any(place.startswith(_joined(outer, "")) for outer in reporters)
-                places.append(Place(listeners, _joined(place, ""), not inside))
-                reporters.append(place)
+                places.append((listeners, _joined(place, "")))
         return attach(hook, ("on_forward", "on_backward"), places, f"{type(self).__name__}.attach")
 
     # -- text ---------------------------------------------------------------------------------------------------

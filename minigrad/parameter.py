@@ -59,6 +59,8 @@ class Parameter:
     @value.setter
     def value(self, value: object) -> None:
         self._value[...] = shaped(value, self.shape, self.dtype, f"the value assigned to {self}")
+        if self.owner is not None:
+            self.owner.assignments += 1
 
     @property
     def grad(self) -> Array:
@@ -175,6 +177,9 @@ class ParameterVector:
         whole: The vector that this one is a view of; itself, if it is none.
         writers: The optimizers that write into this memory.
         in_backward: Whether a backward is running, in which reading a gradient may be writing it.
+        assignments: How often values were assigned, other than by an optimizer.
+        passes: How many passes that tell hooks are running, one inside the other.
+        failures: What went wrong in hooks during these.
     """
 
     def __init__(
@@ -192,6 +197,9 @@ class ParameterVector:
         self.whole: ParameterVector = self if whole is None else whole
         self._given_up = False
         self.in_backward: bool = False
+        self.assignments: int = 0
+        self.passes: int = 0
+        self.failures: list[Any] = []
         self.writers: list[Writer] = [] if whole is None else whole.writers
 
     @classmethod
@@ -269,6 +277,7 @@ class ParameterVector:
     def values(self, values: object) -> None:
         self._check_not_stale()
         self._values[...] = shaped(values, self._values.shape, self._values.dtype, "what is assigned to the values")
+        self.whole.assignments += 1
 
     @property
     def grads(self) -> Array:

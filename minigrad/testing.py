@@ -52,7 +52,7 @@ def check_gradients(
     """
     number(eps, "eps", above=0)
     x64 = np.array(float_array(x, np.dtype(np.float64), "x of check_gradients"))
-    random = generator(rng)
+    random = generator(rng).spawn(1)[0]  # a stream of its own, also where the caller drew x with the same seed
     if isinstance(layer_or_loss, Loss):
         if targets is None:
             raise KindError(
@@ -92,8 +92,12 @@ class _LossSubject(_Subject):
         return self._loss.forward(self._logits, self._targets)
 
     def tensors(self) -> Iterator[tuple[str, Array, Array]]:
+        before = self._logits.copy()
         self.value()
-        yield "the gradient of the logits", self._logits, _result(self._loss.backward(), self._logits, "backward")
+        grad = self._loss.backward()
+        if not np.array_equal(self._logits, before):
+            raise GradientError(f"{self._loss!r}: forward or backward changes the logits in place; work on a copy")
+        yield "the gradient of the logits", self._logits, _result(grad, self._logits, "backward")
 
 
 class _LayerSubject(_Subject):
@@ -164,7 +168,7 @@ def _check(
     want, have = np.array(expected), np.array(found)
     if not np.all(np.isfinite(have)):
         raise GradientError(f"{name} holds NaN or infinity")
-    noise = 1e-9 * max(1.0, abs(value())) / eps * 1e-6  # what float64 leaves of the value's own digits
+    noise = 1e-9 * max(1.0, abs(value()))  # what rounding leaves of a difference at the usual distance
     allowed = (
         rtol * np.maximum(np.abs(want), np.abs(have)) + atol * max(scale, float(np.abs(want).max(initial=0.0))) + noise
     )
@@ -208,7 +212,7 @@ def _slopes(value: Callable[[], float], array: Array, direction: Array, eps: flo
     try:
         slope, near = central(eps), eps / 8
         # Curvature bends by about eps, a kink by the same much larger amount at any distance.
-        if bend(eps) <= 1e-3 * abs(slope) + 1e-8 * max(1.0, abs(at(0.0))) / eps * 1e-6 + 1e-6:
+        if bend(eps) <= 1e-3 * abs(slope) + 1e-8 * max(1.0, abs(at(0.0))) + 1e-6:
             return slope
         return None if bend(near) > 0.3 * bend(eps) else central(near)
     finally:

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from minigrad.arrays import Array, batch, real_array, whole
 from minigrad.errors import KindError, ModelError, ShapeError
-from minigrad.hooks import Backward, Forward, Listener, report, tell
+from minigrad.hooks import Backward, Forward, Listener, tell, telling
 from minigrad.layer import Layer
 from minigrad.parameter import Parameter, ParameterVector
 
@@ -77,6 +77,12 @@ class Sequential(Layer):
             ShapeError: The input has no rows, or does not fit a layer; a layer returns another number of rows.
             HookError: A hook failed.
         """
+        if not self._listeners:
+            return self._run_forward(x)
+        with telling(ParameterVector.of(self).whole):
+            return self._run_forward(x)
+
+    def _run_forward(self, x: Array) -> Array:
         x = batch(x, self._parameters[0].dtype if self._parameters else None, self)
         n = len(x)
         shapes = [x.shape]
@@ -85,12 +91,11 @@ class Sequential(Layer):
             if type(output) is not np.ndarray or output.ndim == 0 or len(output) != n:
                 raise _wrong("forward", layer, output, f"an array of {n} rows, as many as its input")
             if self._listeners:
-                tell(self._listeners, "on_forward", partial(_forward, self._names[index], layer, x, output))
+                event = partial(_forward, self._names[index], layer, x, output)
+                tell(self._listeners, "on_forward", event, ParameterVector.of(self).whole.failures)
             shapes.append(output.shape)
             x = output
         self._shapes = shapes
-        if self._listeners:
-            report(self._listeners)
         self._awaited = x
         return x.copy()  # a layer may keep its output for backward; what leaves is the caller's
 
@@ -113,6 +118,12 @@ class Sequential(Layer):
             HookError: A hook failed.
         """
         wanted = self._held if input_grad is None else input_grad
+        if not self._listeners:
+            return self._run_backward(grad, wanted)
+        with telling(ParameterVector.of(self).whole):
+            return self._run_backward(grad, wanted)
+
+    def _run_backward(self, grad: Array, wanted: bool) -> Array | None:
         grad = self._arrived(grad)
         vector = ParameterVector.of(self).whole
         outer, vector.in_backward = vector.in_backward, True
@@ -124,8 +135,6 @@ class Sequential(Layer):
             raise
         finally:
             vector.in_backward = outer
-        if self._listeners:
-            report(self._listeners)
         return grad.copy() if wanted else None
 
     def _chain(self, grad: Array, vector: ParameterVector, wanted: bool) -> Array:
@@ -141,7 +150,8 @@ class Sequential(Layer):
                 layer.backward_parameters(grad)
             if self._listeners:
                 vector.in_backward = False  # a hook that reads a gradient does not write it
-                tell(self._listeners, "on_backward", partial(_backward, self._names[index], layer, grad, below))
+                event = partial(_backward, self._names[index], layer, grad, below)
+                tell(self._listeners, "on_backward", event, vector.failures)
                 vector.in_backward = True
             if below is not None:
                 grad = below

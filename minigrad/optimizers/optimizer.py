@@ -13,7 +13,7 @@ import numpy as np
 
 from minigrad.arrays import Array, Integers, number, shaped
 from minigrad.errors import KindError, ModelError, NoGradient, StaleParameters
-from minigrad.hooks import FlatArrays, Handle, Hook, Listener, Place, Step, attach, report, tell
+from minigrad.hooks import FlatArrays, Handle, Hook, Listener, Step, attach, tell, telling
 from minigrad.layer import Layer
 from minigrad.parameter import Parameter, ParameterVector, Writer
 
@@ -204,20 +204,20 @@ class Optimizer(ABC):
             self._part = stretch.part
             self.compute(stretch.values, stretch.grads, stretch.update)
         for listener in self._listeners:
-            if listener.before_step is not None:
-                listener.before_step()
+            if listener.hook._before_step is not None:
+                listener.hook._before_step()
         for stretch in stretches:
             values = stretch.live
             values += stretch.update
         self.step_count += 1
         self._writer.steps += 1
-        if self._listeners:
-            self._tell(loss, indices)
-        for parameter in vector.parameters:
-            parameter.new_grads = 0
-            parameter.assigned_by_hand = False
-        if self._listeners:
-            report(self._listeners)
+        try:
+            if self._listeners:
+                self._tell(loss, indices)
+        finally:
+            for parameter in vector.parameters:
+                parameter.new_grads = 0
+                parameter.assigned_by_hand = False
 
     def _to_update(self) -> tuple[list[_Stretch], dict[str, str]]:
         """The neighbouring parameters that are trainable and have a new gradient; and why the others are skipped."""
@@ -246,7 +246,8 @@ class Optimizer(ABC):
 
     def _clipped(self, stretches: list[_Stretch], most: float) -> list[_Stretch]:
         """The gradients, scaled so that their norm is at most this (as PyTorch's clip_grad_norm_ does)."""
-        norm = math.sqrt(sum(float(np.dot(stretch.grads, stretch.grads)) for stretch in stretches))
+        with np.errstate(over="ignore"):
+            norm = math.sqrt(sum(float(np.dot(stretch.grads, stretch.grads)) for stretch in stretches))
         if not math.isfinite(norm):  # squares overflow in float32 long before the norm does
             norm = math.hypot(*(float(np.linalg.norm(stretch.grads.astype(np.float64))) for stretch in stretches))
         self.clip_factor = min(1.0, most / (norm + 1e-6))
@@ -260,7 +261,9 @@ class Optimizer(ABC):
         event = Step(step, self.current_lr, self.clip_factor, skipped, flat, loss, indices)
         flat.told = step
         try:
-            tell(self._listeners, "on_step", lambda prefix: event)
+            whole = self._vector.whole
+            with telling(whole):
+                tell(self._listeners, "on_step", lambda prefix: event, whole.failures)
         finally:
             flat.told = None
 
@@ -272,7 +275,7 @@ class Optimizer(ABC):
             KindError: `hook` is not a Hook.
             AttachError: The hook has no `on_step`.
         """
-        return attach(hook, ("on_step",), [Place(self._listeners)], f"{type(self).__name__}.attach")
+        return attach(hook, ("on_step",), [(self._listeners, "")], f"{type(self).__name__}.attach")
 
     # -- state --------------------------------------------------------------------------------------------------
 

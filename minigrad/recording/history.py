@@ -61,12 +61,14 @@ class Tensors(Sequence[Array]):
         blocks = {block for block, _ in self._places}
         rows = [row for _, row in self._places]
         one_view = len(blocks) == 1 and rows == list(range(rows[0], rows[0] + len(rows)))
+        if copy is False and (not one_view or (dtype is not None and np.dtype(dtype) != self._record.final.dtype)):
+            raise ValueError(
+                "these tensors cannot be given without a copy: they lie in several blocks, or have another dtype"
+            )
         if one_view:
             held = self._record.blocks[blocks.pop()].rows[self._kind]
             array = held[rows[0] : rows[0] + len(rows), self._slot.slice].reshape(self.shape)
         else:
-            if copy is False:
-                raise ValueError("these tensors do not lie side by side, so they cannot be given without a copy")
             array = np.array(list(self), self._record.final.dtype).reshape(self.shape)
         if (dtype is not None and np.dtype(dtype) != array.dtype) or (copy and one_view):
             return array.astype(array.dtype if dtype is None else dtype)

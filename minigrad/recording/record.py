@@ -29,7 +29,6 @@ class Record:
         notes: What else happened, in sentences.
         tally: What was counted; None if nothing was.
         complete: Whether the recorder was stopped.
-        every: The tensors of every how manieth step were kept.
         bytes: How much memory the tensors take.
         optimizer: The optimizer in words.
     """
@@ -43,7 +42,6 @@ class Record:
     notes: tuple[str, ...]
     tally: Tally | None
     complete: bool
-    every: int
     bytes: int
     optimizer: str
 

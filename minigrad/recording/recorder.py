@@ -55,7 +55,7 @@ class Recorder(Hook):
         keyframe_every: How many steps lie between two full copies of the values, at most.
         budget: Bytes for the tensors, or text such as "512MB".
         aggregates: Whether to count. Without the counts there are no reasons, and writes of others into the values
-            are noticed by a checksum, which values that only changed places can escape; `run.verify()` finds all.
+            in place are noticed by a checksum, which values that only change places escape; `run.verify()` finds all.
         resume: Append to the record at `path`; not supported yet.
         on_full: When the budget is reached: "thin" gives up alternate blocks of steps, "ring" keeps the start and the
             newest, "stop" records no more tensors, "raise" raises.
@@ -130,6 +130,7 @@ class Recorder(Hook):
         self._initial: Array | None = None
         self._shadow: Array = np.empty(size, self._vector.values.dtype)  # the values after the last step, if it counts
         self._sum = 0  # a checksum of them, if it does not
+        self._assignments = 0  # how often values had been assigned then
         self._foreign = ""  # what somebody else wrote before the step that is being made
         self._steps_by: list[int] = []
         self._last_step = -1
@@ -211,22 +212,30 @@ class Recorder(Hook):
         else:
             self._sum = _checksum(values)
         self._steps_by = [writer.steps for writer in self._vector.writers]
+        self._assignments = self._vector.whole.assignments
 
     def _changed(self, values: Array) -> bool:
         """Whether the values are others than those remembered."""
-        return _checksum(values) != self._sum if self._aggregates is None else not _same_bits(values, self._shadow)
+        if self._aggregates is not None:
+            return not _same_bits(values, self._shadow)
+        return self._vector.whole.assignments != self._assignments or _checksum(values) != self._sum
 
+    @override
     def _before_step(self) -> None:
         """Look whether somebody else has written into the values; if so, take a keyframe, so that replay stays true."""
-        values = self._select(self._vector.values)
+        values, step = self._select(self._vector.values), self.optimizer.step_count
         if not self._changed(values):
+            if self._store.needs_block:
+                self._store.begin(step, values)
             return
-        step, expected = self.optimizer.step_count, self._last_values()
+        expected = self._last_values()
         names = [
             name
             for name, (part, _) in self._slots.items()
             if expected is None or not _same_bits(expected[part], np.ascontiguousarray(values[part]))
         ]
+        if not names:  # what was assigned were the same values
+            return
         which = ", ".join(names) if expected is not None else f"something of {', '.join(names)}"
         self._store.begin(step, values, foreign=True)
         others = self._others()
@@ -257,7 +266,7 @@ class Recorder(Hook):
             self._tail = event.step, {kind: row.copy() for kind, row in rows.items()}
             return
         self._tail = None
-        store.add(event.step, rows, values)
+        store.add(event.step, rows)
 
     def _copied_buffers(self) -> dict[str, npt.NDArray[Any]]:
         """The layers' state that is not learnt, such as running statistics."""
@@ -309,7 +318,6 @@ class Recorder(Hook):
             notes=tuple(self._notes),
             tally=None if self._aggregates is None else self._aggregates.tally(),
             complete=self._complete,
-            every=self._every,
             bytes=self._store.bytes,
             optimizer=repr(self.optimizer),
         )

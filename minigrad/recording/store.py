@@ -149,13 +149,19 @@ class MemoryStore:
         block = self.blocks[-1]
         return replay(block, block.count, slice(None)) if block.count == block.replayable else None
 
-    def add(self, step: int, rows: dict[str, Array], values: Array) -> None:
+    @property
+    def needs_block(self) -> bool:
+        """Whether the next row needs a new block."""
+        if self.full or not self.kinds:
+            return False
+        return self.blocks[-1].count == len(self.blocks[-1].rows[self.kinds[0]])
+
+    def add(self, step: int, rows: dict[str, Array]) -> None:
         """Keep the tensors of a step, in the block that was begun last.
 
         Args:
             step: Its number.
             rows: One flat array of each kind.
-            values: All values after the step; the keyframe of the next block, if this one is full now.
 
         Raises:
             BudgetError: The budget is reached, and `on_full` is "raise".
@@ -174,8 +180,6 @@ class MemoryStore:
         self._kept += 1
         if block.replayable == count and step == block.first + count and "update" in self.kinds:
             block.replayable = block.count
-        if block.count == len(block.rows[self.kinds[0]]):
-            self.begin(step + 1, values)
 
     # -- memory -------------------------------------------------------------------------------------------------
 
