@@ -11,7 +11,7 @@ from workloads import Workload, make_data, make_weights
 
 import minigrad as mg
 
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[Any]
 Labels = npt.NDArray[np.int64]
 Steps = Callable[[int], None]
 
@@ -47,12 +47,14 @@ class Linear:
 
     def forward(self, inputs: Floats) -> Floats:
         self.inputs = inputs
-        return inputs @ self.params["w"] + self.params["b"]
+        outputs: Floats = inputs @ self.params["w"] + self.params["b"]
+        return outputs
 
     def backward(self, grad: Floats) -> Floats:
         self.grads["b"] = np.sum(grad, axis=0)
         self.grads["w"] = self.inputs.T @ grad
-        return grad @ self.params["w"].T
+        below: Floats = grad @ self.params["w"].T
+        return below
 
 
 class Sigmoid:
@@ -63,7 +65,8 @@ class Sigmoid:
         return self.outputs
 
     def backward(self, grad: Floats) -> Floats:
-        return self.outputs * (1 - self.outputs) * grad
+        below: Floats = self.outputs * (1 - self.outputs) * grad
+        return below
 
 
 class Relu:

@@ -28,8 +28,10 @@ def main(seconds: float = 1.0) -> None:
     print(f"minigrad {mg.__version__} trained {model!r} for {seconds:g} s on {len(x_train):,} handwritten digits.")
     print(f"{accuracy:.1%} of {len(x_test)} others are read correctly.\n")
     print(recorder.run.report())
-    print("\nWhere unit 0 of the first layer moved:\n")
-    print(recorder.run["0.weight"].picture(unit=0, shape=(28, 28)))
+    history = recorder.run["0.weight"]
+    unit = int(history.movement.sum(axis=0).argmax())
+    print(f"\nWhere unit {unit} of the first layer moved, the one that moved most:\n")
+    print(history.picture(unit=unit, shape=(28, 28)))
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ class Comparison:
             return []
         axes = self.names if self.names is not None and len(self.names) == len(self.shape) else None
         ranges = [
-            f"{axes[axis] if axes else f'axis {axis}'} {low} to {high} (of 0 to {length - 1})"
+            f"{axes[axis] if axes else f'axis {axis}'}: {low} to {high} (of 0 to {length - 1})"
             for axis, ((low, high), length) in enumerate(zip(self.changed_range, self.shape, strict=True))
         ]
         lines = [f"{self.changed:,} changed, by up to {self.largest_change:.3g}; they lie on {', '.join(ranges)}."]

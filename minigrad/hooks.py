@@ -112,10 +112,10 @@ class FlatArrays:
     def __init__(
         self, slots: Mapping[str, tuple[slice, tuple[int, ...]]], values: Array, grads: Array, update: Array
     ) -> None:
-        self.slots = slots
-        self.values = values
-        self.grads = grads
-        self.update = update
+        self.slots: Mapping[str, tuple[slice, tuple[int, ...]]] = slots
+        self.values: Array = values
+        self.grads: Array = grads
+        self.update: Array = update
         self.told: int | None = None
 
 

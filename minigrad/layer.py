@@ -240,7 +240,9 @@ class Layer(ABC, metaclass=_LayerType):
 
     def __repr__(self) -> str:
         """The class and what is inside; layers with settings show those."""
-        inside = ", ".join(f"{name}={part!r}" for name, part in self.parts())
+        inside = ", ".join(
+            f"{name}={part.shape if isinstance(part, Parameter) else part!r}" for name, part in self.parts()
+        )
         return f"{type(self).__name__}({inside})"
 
     def __str__(self) -> str:

@@ -37,6 +37,8 @@ class Activation(Layer):
         if not isinstance(function, ActivationFunction):
             raise KindError(f"activation is {function!r}, expected a name or an ActivationFunction")
         self.function: ActivationFunction = function
+        self.x: Array
+        self.y: Array
 
     @override
     def forward(self, x: Array) -> Array:

@@ -56,6 +56,7 @@ class Dense(Layer):
         self.weight: Parameter = Parameter(draw(init, (self.n_in, self.n_out), generator(rng), kind))
         self.bias: Parameter | None = Parameter(np.zeros(self.n_out, kind)) if bias else None
         self.factors: tuple[Array, Array] | None = None
+        self.x: Array
 
     @override
     def forward(self, x: Array) -> Array:

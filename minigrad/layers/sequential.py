@@ -194,10 +194,10 @@ class Sequential(Layer):
         return iter(self._layers)
 
     @overload
-    def __getitem__(self, index: SupportsIndex | str) -> Layer: ...
+    def __getitem__(self, index: SupportsIndex | str) -> Any: ...  # not Layer, so that model[0].weight type-checks
     @overload
     def __getitem__(self, index: slice) -> Sequential: ...
-    def __getitem__(self, index: SupportsIndex | str | slice) -> Layer:
+    def __getitem__(self, index: SupportsIndex | str | slice) -> Any:
         """A layer by position or name; a slice gives a `Sequential` over the same layers and parameters.
 
         Raises:

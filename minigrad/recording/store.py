@@ -49,13 +49,13 @@ class MemoryStore:
         budget: int,
         on_full: OnFull,
     ) -> None:
-        self.kinds = kinds
-        self.size = size
-        self.dtype = dtype
-        self.budget = budget
+        self.kinds: tuple[str, ...] = kinds
+        self.size: int = size
+        self.dtype: np.dtype[Any] = dtype
+        self.budget: int = budget
         self.on_full: OnFull = on_full
-        self.row_bytes = size * dtype.itemsize
-        self.step_bytes = self.row_bytes * len(kinds)
+        self.row_bytes: int = size * dtype.itemsize
+        self.step_bytes: int = self.row_bytes * len(kinds)
         smallest = self.row_bytes + self.step_bytes
         if budget < smallest:
             raise BudgetError(
@@ -63,10 +63,10 @@ class MemoryStore:
             )
         # Small enough that at least twelve blocks fit, so that giving up one is not giving up all.
         per_block = budget // 12 // self.step_bytes - 1 if kinds else 1
-        self.capacity = max(1, min(keyframe_every, per_block))
+        self.capacity: int = max(1, min(keyframe_every, per_block))
         self.blocks: list[Block] = []
         self.gaps: list[Gap] = []
-        self.full = False
+        self.full: bool = False
         self._to_raise = False
         self._kept = 0
         self._spare: list[dict[str, Array]] = []  # memory of blocks that were given up, to be used again

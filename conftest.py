@@ -1,0 +1,77 @@
+"""Every code block of README.md and docs/ is a test.
+
+A ```python block is run after those before it on its page. What it prints must stand in a ```text block right after it,
+and such a block shows nothing else: code can be copied, and output is real. Numbers with a decimal point may differ by one
+per cent, because matrix products differ in their last digits from one machine to another; all else must be the same.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from contextlib import redirect_stdout
+from typing import Any
+
+import numpy as np
+from sybil import Example, Sybil
+from sybil.evaluators.python import PythonEvaluator
+from sybil.parsers.markdown import CodeBlockParser
+from sybil.parsers.rest import DocTestParser
+from sybil.sybil import SybilCollection
+
+import minigrad as mg
+
+OUTPUT = re.compile(r"\s*\n(?P<indent> *)```text\n(?P<shown>.*?)\n(?P=indent)```$", re.DOTALL | re.MULTILINE)
+DECIMAL = re.compile(r"-?\d[\d,]*\.\d+(?:e[-+]?\d+)?")
+run_python = PythonEvaluator()
+
+
+def run(example: Example) -> str | None:
+    """Run a block, and compare what it prints with what the page shows; returns what is wrong."""
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        run_python(example)
+    found = OUTPUT.match(example.document.text, example.region.end)
+    shown = re.sub(f"^{found['indent']}", "", found["shown"], flags=re.MULTILINE) if found else ""
+    if agree(shown, printed.getvalue()):
+        return None
+    return f"The page shows:\n{shown}\n\nIt prints:\n{printed.getvalue()}"
+
+
+def agree(shown: str, printed: str) -> bool:
+    """Whether two outputs are the same, but for one per cent of the numbers with a decimal point."""
+    words = [DECIMAL.sub("#", text).split() for text in (shown, printed)]
+    numbers = [[float(number.replace(",", "")) for number in DECIMAL.findall(text)] for text in (shown, printed)]
+    return words[0] == words[1] and all(math.isclose(a, b, rel_tol=0.01) for a, b in zip(*numbers, strict=True))
+
+
+def somebodys_training(namespace: dict[str, Any]) -> None:
+    """What the first lines of the README take for granted: somebody's weights, data and training, without minigrad."""
+    rng = np.random.default_rng(0)
+    x_train, y_train, _, _ = mg.datasets.load_digits()
+    weights, out = rng.uniform(-0.5, 0.5, (784, 10)), rng.uniform(-0.5, 0.5, (10, 10))
+
+    def train(weights: np.ndarray[Any, Any]) -> None:
+        for _ in range(20):
+            for rows in np.array_split(rng.permutation(len(x_train)), 29):
+                x = x_train[rows]
+                hidden = 1 / (1 + np.exp(-x @ weights))
+                error = np.exp(hidden @ out)
+                error /= error.sum(axis=1, keepdims=True)
+                error[np.arange(len(x)), y_train[rows]] -= 1
+                below = error @ out.T * hidden * (1 - hidden)
+                out[...] -= 0.3 / len(x) * hidden.T @ error
+                weights -= 0.3 / len(x) * x.T @ below
+
+    namespace.update(weights=weights, x_train=x_train, train=train, mg=mg)
+
+
+blocks = CodeBlockParser("python", run)
+pytest_collect_file = SybilCollection(
+    [
+        Sybil([blocks], pattern="README.md", setup=somebodys_training),
+        Sybil([blocks], patterns=["docs/*.md", "docs/*/*.md"]),
+        Sybil([DocTestParser()], patterns=["minigrad/*.py", "minigrad/*/*.py"]),
+    ]
+).pytest()

@@ -1,0 +1,72 @@
+#!/usr/bin/env -S uv run --script
+# /// script
+# dependencies = ["nox"]
+# ///
+"""The checks, each in an environment of its own: `nox` runs all, `nox -s lint` one, `nox -l` lists them.
+
+What a session needs stands in pyproject.toml alone, as a dependency group. Each is installed together with `-e .`, so that
+the groups' `minigrad[...]` means this checkout: the name on the package index belongs to somebody else.
+"""
+
+from __future__ import annotations
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PROJECT)
+
+
+def install(session: nox.Session, *groups: str, pins: tuple[str, ...] = ()) -> None:
+    """Install this checkout with the dependency groups of these names, and the pins."""
+    session.install("-e", ".", *nox.project.dependency_groups(PROJECT, *groups), *pins)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests, on each Python that is supported and installed."""
+    install(session, "test")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python=PYTHONS[0], default=False)
+def lowest(session: nox.Session) -> None:
+    """Run the tests with the lowest versions that pyproject.toml allows."""
+    install(session, "test", pins=tuple(f"{need.replace('>=', '==')}.*" for need in PROJECT["project"]["dependencies"]))
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and layout."""
+    install(session, "lint")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types inside, and that users see a type for every public name."""
+    install(session, "types")
+    session.run("mypy")
+    session.run("pyright", "--verifytypes", "minigrad", "--ignoreexternal")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; every warning is an error. `nox -s docs -- serve` shows it while you write."""
+    install(session, "docs")
+    session.run("mkdocs", *(session.posargs or ["build", "--strict"]))
+
+
+@nox.session
+def examples(session: nox.Session) -> None:
+    """Run the examples."""
+    session.install("-e", ".[examples]")
+    session.run("python", "examples/frozen_layer.py", "--output", session.create_tmp())
+
+
+if __name__ == "__main__":
+    nox.main()

@@ -1,0 +1,265 @@
+"""The rooms of the house: who imports whom, what the core needs, and what is public."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import minigrad as mg
+from minigrad import errors
+
+PACKAGE = Path(mg.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+ROOMS = [  # each imports only from those above it
+    "errors",
+    "arrays",
+    "pictures",
+    "compare",
+    "parameter",
+    "hooks",
+    "layer",
+    "init",
+    "activations",
+    "layers",
+    "targets",
+    "losses",
+    "optimizers",
+    "data",
+    "training",
+    "checkpoint",
+    "recording",
+    "diagnosis",
+    "datasets",
+    "config",
+    "interop",
+    "testing",
+    "__init__",
+    "__main__",
+]
+
+CORE = {"minigrad", "numpy", "typing_extensions"} | sys.stdlib_module_names
+OPTIONAL = {"pooch", "tqdm"}  # each inside the function that needs it
+
+
+def module_of(file: Path) -> str:
+    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+MODULES = {module_of(file) for file in FILES}
+files = pytest.mark.parametrize("file", FILES, ids=[str(file.relative_to(PACKAGE)) for file in FILES])
+
+
+def imports(file: Path) -> Iterator[tuple[str, bool]]:
+    """(module, whether it is imported inside a function) for all that a file imports."""
+    tree = ast.parse(file.read_text("utf-8"))
+    lines = {
+        line
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef)
+        for line in range(function.lineno, (function.end_lineno or 0) + 1)
+    }
+    for node in ast.walk(tree):
+        deep = getattr(node, "lineno", 0) in lines
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, deep) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            assert node.module is not None
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in MODULES else node.module, deep
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            assert isinstance(node.args[0], ast.Constant)
+            yield str(node.args[0].value), deep
+
+
+# -- imports ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_room_has_its_place() -> None:
+    """A new module gets a place in the list of rooms."""
+    assert not {room_of(module) for module in MODULES} - set(ROOMS)
+
+
+@files
+def test_imports_run_one_way(file: Path) -> None:
+    """No module imports one from a room below its own; the package as a whole is at the bottom."""
+    own = ROOMS.index(room_of(module_of(file)))
+    wrong = [
+        module
+        for module, _ in imports(file)
+        if module.split(".")[0] == "minigrad" and ROOMS.index(room_of(module)) > own
+    ]
+    assert not wrong
+
+
+def test_no_modules_import_each_other() -> None:
+    """Inside a room, too, there is an order: no module is imported, at however many removes, by one that it imports."""
+    graph = {module_of(file): {name for name, _ in imports(file) if name in MODULES} for file in FILES}
+    while leaves := [module for module, needs in graph.items() if not needs & graph.keys() - {module}]:
+        for leaf in leaves:
+            del graph[leaf]
+    assert {} == graph
+
+
+@files
+def test_the_core_imports_numpy_and_the_standard_library(file: Path) -> None:
+    """Anything else is optional, and imported where it is used."""
+    found = [(name.split(".")[0], deep) for name, deep in imports(file)]
+    assert not [name for name, deep in found if name not in CORE and not deep]
+    assert not [name for name, deep in found if name not in CORE | OPTIONAL]
+
+
+def test_importing_minigrad_loads_nothing_else() -> None:
+    """`import minigrad` needs no third-party module but NumPy and typing_extensions."""
+    code = (
+        "import sys, numpy.random, typing_extensions; before = set(sys.modules)\n"
+        "import minigrad\n"
+        "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) - CORE
+    assert "" == done.stderr
+
+
+def test_layers_carry_no_hook_code() -> None:
+    """`Sequential` tells hooks about each layer, so the layers themselves know nothing of them."""
+    knowing = {file.name for file in (PACKAGE / "layers").glob("*.py") for name, _ in imports(file) if "hooks" in name}
+    assert {"sequential.py"} == knowing
+
+
+# -- size and documentation -------------------------------------------------------------------------------------------
+
+
+@files
+def test_modules_are_short(file: Path) -> None:
+    """A module can be read in one sitting."""
+    assert len(file.read_text("utf-8").splitlines()) <= 400
+
+
+def undocumented(tree: ast.Module | ast.ClassDef, prefix: str = "") -> Iterator[str]:
+    for node in tree.body:
+        if not isinstance(node, ast.ClassDef | ast.FunctionDef) or node.name.startswith("_"):
+            continue
+        decorators = {ast.unparse(decorator).split(".")[-1] for decorator in node.decorator_list}
+        if ast.get_docstring(node) is None and not decorators & {"overload", "setter"}:
+            yield prefix + node.name
+        if isinstance(node, ast.ClassDef):
+            yield from undocumented(node, f"{prefix}{node.name}.")
+
+
+@files
+def test_everything_public_has_a_docstring(file: Path) -> None:
+    """Every module, public class, function and method says what it is."""
+    tree = ast.parse(file.read_text("utf-8"))
+    assert ast.get_docstring(tree)
+    assert [] == list(undocumented(tree))
+
+
+# -- public names -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", ["minigrad", "minigrad.errors"])
+def test_public_names_are_sorted_and_exist(module: str) -> None:
+    """`__all__` reads like an index: sorted without regard to case, each name once, and each one is there."""
+    found = importlib.import_module(module)
+    names = list(found.__all__)
+    assert sorted(set(names), key=str.lower) == names
+    assert [] == [name for name in names if not hasattr(found, name)]
+
+
+@pytest.mark.parametrize("module", sorted(MODULES - {"minigrad.__main__"}))
+def test_every_all_exists(module: str) -> None:
+    """What a module lists as public, it has."""
+    found = importlib.import_module(module)
+    assert [] == [name for name in getattr(found, "__all__", []) if not hasattr(found, name)]
+
+
+def test_the_names_of_the_contract_are_public() -> None:
+    """What DESIGN.md promises for this slice is there under its name."""
+    promised = (
+        "Activation Batches Dense Handle Hook Layer Loss Optimizer Parameter ParameterVector Reason Recorder Run SGD "
+        "Sequential SoftmaxCrossEntropy Step compare datasets errors init show_config testing"
+    )
+    assert not set(promised.split()) - set(mg.__all__)
+
+
+def test_nothing_else_is_public() -> None:
+    """Every public class and function in the namespace is listed, so that `__all__` is the whole truth."""
+    found = {name for name, thing in vars(mg).items() if not name.startswith("_") and not inspect.ismodule(thing)}
+    assert not found - set(mg.__all__)
+
+
+def test_classes_are_abstract_or_final() -> None:
+    """What users instantiate cannot be subclassed; what is there to be subclassed cannot be instantiated, but Hook."""
+    classes = [thing for name in mg.__all__ if inspect.isclass(thing := getattr(mg, name))]
+    neither = {cls.__name__ for cls in classes if not getattr(cls, "__final__", False) and not inspect.isabstract(cls)}
+    assert neither <= {"Hook", "MinigradError", "Factors", "Reason"}  # Factors and Reason hold data only
+
+
+# -- errors -----------------------------------------------------------------------------------------------------------
+
+
+def exceptions() -> dict[str, type[BaseException]]:
+    return {
+        name: thing
+        for name, thing in vars(errors).items()
+        if inspect.isclass(thing) and issubclass(thing, BaseException) and thing.__module__ == errors.__name__
+    }
+
+
+def test_all_exceptions_are_listed() -> None:
+    """`errors.__all__` is exactly the exceptions that are defined there."""
+    assert set(exceptions()) == set(errors.__all__)
+
+
+def test_every_error_is_a_minigrad_error() -> None:
+    """One `except MinigradError` catches all; warnings are warnings."""
+    for name, error in exceptions().items():
+        assert issubclass(error, Warning) or issubclass(error, errors.MinigradError), name
+
+
+def test_the_tree_in_the_docstring_is_the_real_one() -> None:
+    """Each line's class has the base that the drawing shows, and the built-in one in brackets."""
+    drawn: dict[str, set[str]] = {}
+    above: dict[int, str] = {}
+    for line in (errors.__doc__ or "").splitlines():
+        found = re.match(r"^    ([│├└─ ]*)([A-Z]\w+)\b(?: +\((\w+)\))?(?:  +\S|$)", line)
+        if found is None:
+            continue
+        branch, name, builtin = found.groups()
+        depth = len(branch) // 4
+        above[depth] = name
+        drawn[name] = {base for base in (above[depth - 1] if depth else None, builtin) if base}
+    real = {name: {base.__name__ for base in error.__bases__} for name, error in exceptions().items()}
+    real["MinigradError"] -= {"Exception"}
+    assert real == drawn
+
+
+def test_only_own_errors_are_raised() -> None:
+    """What minigrad raises on purpose is a MinigradError: no bare built-in exception."""
+    own = {*exceptions(), "AssertionError"}  # the latter says that something cannot happen
+    # A hook that returned something, which is wrapped; and what NumPy's `__array__` protocol asks for.
+    wanted = {("hooks.py", "TypeError"), ("history.py", "ValueError")}
+    found = {
+        (file.name, ast.unparse(node.exc.func))
+        for file in FILES
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name)
+    }
+    assert found
+    assert not {(file, name) for file, name in found - wanted if name[0].isupper() and name not in own}

@@ -1,0 +1,92 @@
+"""The examples run as a user would run them, and tell what they promise."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the example draws its picture."""
+    return tmp_path_factory.mktemp("story")
+
+
+@pytest.fixture(scope="module")
+def story(directory: Path) -> str:
+    """What `python examples/frozen_layer.py` prints."""
+    command = [sys.executable, str(ROOT / "examples" / "frozen_layer.py"), "--output", str(directory)]
+    environment = {**os.environ, "PYTHONUTF8": "1", "PYTHONPATH": str(ROOT)}  # this checkout, installed or not
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, check=False)
+    assert (0, "") == (done.returncode, done.stderr)
+    return done.stdout
+
+
+def test_both_prints_are_identical(story: str) -> None:
+    """NumPy's print of the first layer stands there twice, to the letter, and the program says so."""
+    prints = re.findall(r"^\[\[.*?\]\]$", story, re.DOTALL | re.MULTILINE)
+    assert 2 == len(prints)
+    assert prints[0] == prints[1]
+    assert "..." in prints[0]
+    assert "The two prints are identical, to the letter." in story
+
+
+def test_the_network_learns(story: str) -> None:
+    """At least 85 % of the digits that were held out are read correctly."""
+    found = re.search(r"reads (\d+\.\d)% of (\d+) digits", story)
+    assert found is not None
+    assert float(found[1]) >= 85
+    assert "359" == found[2]
+
+
+def test_the_counts_add_up(story: str) -> None:
+    """The comparison and the report agree: 235 dark pixels hold 2,350 entries, and the other 5,490 moved."""
+    assert "2,350 of 7,840 unchanged; all 2,350 lie on 235 inputs that are 0 in every row of x" in story
+    assert "0.weight (784, 10) float32: 5,490 of 7,840 entries moved; 2,350 never did:" in story
+    assert "2,350  their input was 0 in every sample (235 inputs)" in story
+    assert "NumPy's print of this parameter shows 36 entries; none of them moved, so it looks unchanged." in story
+
+
+def test_single_entries_are_explained(story: str) -> None:
+    """An entry of the printed corner never moved, and another one did, each in a sentence with its numbers."""
+    assert "0.weight[0, 3] never moved: its input 0 was 0 in all 28,760 samples" in story
+    assert re.search(r"0\.weight\[\d+, \d\] moved in 580 of 580 steps", story)
+
+
+def test_the_picture_in_text(story: str) -> None:
+    """One unit is drawn as 28 lines of 28 characters, its border as entries that never moved."""
+    drawn = re.findall(r"^[·░▒▓█]{28}$", story, re.MULTILINE)
+    assert 28 == len(drawn)
+    assert "·" * 28 == drawn[0]
+    assert set("·░▒▓█") == set("".join(drawn))
+
+
+def test_the_record_is_complete_and_exact(story: str) -> None:
+    """All 580 steps are kept, and replaying them gives the final values."""
+    assert "580 steps, every update of every entry:" in story
+    assert "580 steps replayed exactly" in story
+    assert "0 not checked." in story
+
+
+def test_the_picture_as_png(story: str, directory: Path) -> None:
+    """Ten units, five in a row, each entry four pixels wide, with lines of two pixels between."""
+    picture = directory / "frozen_layer_digits.png"
+    assert str(picture) in story
+    content = picture.read_bytes()
+    assert PNG_SIGNATURE == content[:8]
+    assert (5 * (28 * 4 + 2) + 2, 2 * (28 * 4 + 2) + 2) == struct.unpack(">II", content[16:24])
+
+
+def test_the_picture_of_the_docs_is_a_png_of_the_same_size(story: str, directory: Path) -> None:
+    """The picture that README and docs show comes from the example."""
+    shown = (ROOT / "docs" / "images" / "frozen_layer.png").read_bytes()
+    assert (directory / "frozen_layer_digits.png").read_bytes()[:24] == shown[:24]

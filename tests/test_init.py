@@ -1,0 +1,108 @@
+"""Initial weights: the moments of the draws, against the papers' formulas."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.errors import KindError, MinigradError, RangeError, ShapeError
+
+N_IN, N_OUT = 400, 300
+VARIANCES = {"he": 2 / N_IN, "glorot": 2 / (N_IN + N_OUT), "lecun": 1 / N_IN}
+
+
+def weight(init: Any, dtype: Any = np.float64, seed: int = 0) -> Any:
+    return mg.Dense(N_IN, N_OUT, init=init, dtype=dtype, rng=seed).weight.value
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", VARIANCES)
+@pytest.mark.parametrize("form", ["normal", "uniform"])
+def test_the_moments_are_the_papers(name: str, form: str, dtype: Any) -> None:
+    """Mean 0 and the variance of the formula; a normal draw has the fourth moment 3, a uniform one 9/5 and bounds."""
+    drawn = weight(f"{name}_{form}", dtype)
+    std, n = VARIANCES[name] ** 0.5, N_IN * N_OUT
+    assert dtype == drawn.dtype
+    assert abs(drawn.mean()) < 5 * std / n**0.5
+    np.testing.assert_allclose(drawn.std(), std, rtol=0.01)
+    fourth = ((drawn / std).astype(np.float64) ** 4).mean()
+    assert abs(fourth - (3 if form == "normal" else 9 / 5)) < 0.1
+    if form == "uniform":
+        assert 0.999 * 3**0.5 * std < np.abs(drawn).max() <= 3**0.5 * std * (1 + 1e-6)
+    else:
+        assert 3.9 * std < np.abs(drawn).max() < 6 * std
+
+
+def test_the_default_is_he_normal_and_a_bias_of_0() -> None:
+    """What `Dense` draws when nothing is said."""
+    layer = mg.Dense(N_IN, N_OUT, rng=0)
+    assert layer.weight.value.tobytes() == weight("he_normal", np.float32).tobytes()
+    assert layer.bias is not None
+    assert not layer.bias.value.any()
+
+
+def test_both_dtypes_draw_the_same_numbers() -> None:
+    """A float32 model starts where the float64 one of the same seed does, but for rounding."""
+    assert weight("he_normal").astype(np.float32).tobytes() == weight("he_normal", np.float32).tobytes()
+
+
+def test_the_story_begins_uniformly() -> None:
+    """`uniform(-0.5, 0.5)`: its range, mean and variance."""
+    drawn = weight(mg.init.uniform(-0.5, 0.5))
+    assert drawn.min() >= -0.5
+    assert drawn.max() < 0.5
+    assert 0.999 < np.ptp(drawn) < 1
+    assert abs(drawn.mean()) < 5 / (12 * drawn.size) ** 0.5
+    np.testing.assert_allclose(drawn.var(), 1 / 12, rtol=0.01)
+
+
+def test_normal_and_constant() -> None:
+    """`normal(mean, std)` has both; `constant` is the same everywhere, and so are "zeros" and "ones"."""
+    drawn = weight(mg.init.normal(2.0, 0.5))
+    assert abs(drawn.mean() - 2) < 5 * 0.5 / drawn.size**0.5
+    np.testing.assert_allclose(drawn.std(), 0.5, rtol=0.01)
+    assert {0.25} == set(weight(mg.init.constant(0.25)).ravel().tolist())
+    assert {0.0} == set(weight("zeros").ravel().tolist())
+    assert {1.0} == set(weight("ones").ravel().tolist())
+
+
+def test_an_initializer_of_ones_own() -> None:
+    """Any callable `(shape, rng) -> array`; what it returns is copied and converted."""
+    mine = np.arange(6).reshape(2, 3)
+    asked: list[tuple[int, ...]] = []
+
+    def draw(shape: tuple[int, ...], rng: np.random.Generator) -> Any:
+        asked.append(shape)
+        assert np.random.default_rng(5).random() == rng.random()
+        return mine
+
+    layer = mg.Dense(2, 3, init=draw, rng=5)
+    assert [(2, 3)] == asked
+    assert mine.tolist() == layer.weight.value.tolist()
+    layer.weight.value.fill(9)
+    assert [0, 1, 2, 3, 4, 5] == mine.ravel().tolist()
+
+
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        (lambda: mg.init.uniform(0.5, 0.5), RangeError),
+        (lambda: mg.init.uniform(1, -1), RangeError),
+        (lambda: mg.init.uniform(0, np.inf), RangeError),
+        (lambda: mg.init.uniform("a", 1), KindError),  # type: ignore[arg-type]
+        (lambda: mg.init.normal(0, -1), RangeError),
+        (lambda: mg.init.normal(np.nan, 1), RangeError),
+        (lambda: mg.init.constant(np.nan), RangeError),
+        (lambda: weight(lambda shape, rng: np.ones(shape[::-1])), ShapeError),
+        (lambda: weight(lambda shape, rng: 1.0), ShapeError),
+        (lambda: weight(lambda shape, rng: np.full(shape, "a")), KindError),
+    ],
+    ids=["empty", "turned", "infinite", "text", "negative", "mean", "NaN", "turned shape", "number", "text draw"],
+)
+def test_settings_out_of_range(make: Any, error: type[MinigradError]) -> None:
+    """What cannot be drawn is refused, not stretched."""
+    with pytest.raises(error):
+        make()

@@ -1,0 +1,277 @@
+"""`Layer`: what an author of a layer may take for granted."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.arrays import Array
+from minigrad.errors import ModelError
+
+
+class Scale(mg.Layer):
+    """Ten lines: no super().__init__(), no registration, no names."""
+
+    def __init__(self, features: int, start: float = 1.0) -> None:
+        self.scale = mg.Parameter(np.full(features, start, np.float32))
+
+    def forward(self, x: Array) -> Array:
+        self.x = x
+        return x * self.scale.value
+
+    def backward(self, grad: Array) -> Array:
+        self.scale.grad = (grad * self.x).sum(axis=0)
+        return grad * self.scale.value
+
+
+class InPlace(Scale):
+    """Writes its gradient in place, without an assignment."""
+
+    def backward(self, grad: Array) -> Array:
+        self.scale.grad[...] = (grad * self.x).sum(axis=0)
+        return grad * self.scale.value
+
+
+class Many(mg.Layer):
+    """Holds layers and parameters in lists, tuples, dicts and attributes, also nested ones."""
+
+    def __init__(self) -> None:
+        self.single = Scale(2)
+        self.listed = [Scale(2), Scale(2)]
+        self.pair = (mg.Parameter(np.zeros(2, np.float32)), Scale(2))
+        self.table = {"left": Scale(2), "deep": [mg.Parameter(np.zeros(1, np.float32)), {"er": Scale(2)}]}
+        self.settings = {"rate": 0.5, "names": ["a", "b"]}
+        self.last = mg.Parameter(np.zeros(3, np.float32))
+
+    def forward(self, x: Array) -> Array:
+        for layer in (self.single, *self.listed):
+            x = layer(x)
+        return x
+
+    def backward(self, grad: Array) -> Array:
+        for layer in (*reversed(self.listed), self.single):
+            grad = layer.backward(grad)
+        return grad
+
+
+class Residual(mg.Layer):
+    """A composite with an inner chain as a plain attribute."""
+
+    def __init__(self, features: int) -> None:
+        self.inner = mg.Sequential(mg.Dense(features, features, rng=3), mg.Activation("tanh"))
+
+    def forward(self, x: Array) -> Array:
+        return x + self.inner(x)
+
+    def backward(self, grad: Array) -> Array:
+        below = self.inner.backward(grad)
+        assert below is not None
+        return grad + below
+
+
+class Average(mg.Layer):
+    """Has a buffer: state that is not learnt."""
+
+    buffers: ClassVar[tuple[str, ...]] = ("mean",)
+
+    def __init__(self) -> None:
+        self.mean = np.zeros(2, np.float32)
+
+    def forward(self, x: Array) -> Array:
+        if self.training:
+            self.mean[...] = x.mean(axis=0)
+        return x - self.mean
+
+    def backward(self, grad: Array) -> Array:
+        return grad.copy()
+
+
+NAMES = "single.scale listed.0.scale listed.1.scale pair.0 pair.1.scale table.left.scale table.deep.0 table.deep.1.er.scale last"
+
+
+def test_parameters_are_found_wherever_they_are() -> None:
+    """Layers and parameters in attributes, lists, tuples and dicts have names, in definition order."""
+    assert NAMES.split() == [name for name, _ in Many().parameters()]
+    assert [f"0.{name}" for name in NAMES.split()] == [name for name, _ in mg.Sequential(Many()).parameters()]
+    inside = [name for name, _ in mg.Sequential(Many()).layers()]
+    assert ["", "0", "0.single", "0.listed.0", "0.listed.1", "0.pair.1", "0.table.left", "0.table.deep.1.er"] == inside
+
+
+def test_a_layer_is_called_like_a_function() -> None:
+    """`layer(x)` is `layer.forward(x)`."""
+    assert [[2, 6]] == Scale(2, start=2.0)(np.array([[1, 3]], np.float32)).tolist()
+
+
+@pytest.mark.parametrize("kind", [Scale, InPlace])
+def test_a_custom_layer_of_ten_lines_trains(kind: type[Scale]) -> None:
+    """In a Sequential it is found, gets its memory and its update; a gradient written in place counts as well."""
+    layer = kind(3, 2.0)
+    model = mg.Sequential(mg.Activation("linear"), layer)
+    optimizer = mg.SGD(model, lr=0.5)
+    x = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
+    for step in range(2):
+        expected = layer.scale.value - np.float32(0.5) * x.sum(axis=0)
+        model(x)
+        model.backward(np.ones((2, 3)))
+        optimizer.step()
+        assert expected.tolist() == layer.scale.value.tolist()
+        assert step + 1 == optimizer.step_count
+    assert np.shares_memory(layer.scale.value, mg.ParameterVector.of(model).values)
+
+
+def test_a_gradient_written_in_place_counts_at_any_depth() -> None:
+    """Also inside of a composite, and of a Sequential in a Sequential; and only in the pass that wrote it."""
+    model = mg.Sequential(mg.Sequential(mg.Sequential(InPlace(2)), InPlace(2)), Residual(2))
+    optimizer = mg.SGD(model, lr=0.1)
+    for _ in range(2):
+        model.backward(model(np.ones((3, 2))))
+        assert {1} == {parameter.new_grads for _, parameter in model.parameters()}
+        optimizer.step()
+        assert {0} == {parameter.new_grads for _, parameter in model.parameters()}
+
+
+def test_a_composite_gives_the_same_everywhere() -> None:
+    """A residual block alone, in a Sequential, and by hand: the same output and gradients."""
+    alone, held = Residual(2), mg.Sequential(Residual(2))
+    x, grad = np.array([[1.0, -2.0]], np.float32), np.array([[3.0, 1.0]], np.float32)
+    weight = dict(alone.parameters())["inner.0.weight"].value
+    y = np.tanh(x @ weight)
+    slope = grad * (1 - y * y)
+    np.testing.assert_allclose(alone(x), x + y, rtol=1e-6)
+    np.testing.assert_allclose(held(x), x + y, rtol=1e-6)
+    below = held.backward(grad, input_grad=True)
+    assert below is not None
+    for found in (alone.backward(grad), below):
+        np.testing.assert_allclose(found, grad + slope @ weight.T, rtol=1e-6)
+    for model in (alone, held):
+        for name, parameter in model.parameters():
+            np.testing.assert_allclose(parameter.grad, x.T @ slope if name.endswith("weight") else slope[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_composite_can_be_trained_alone(deep: bool) -> None:
+    """An optimizer takes any layer, not only a Sequential."""
+    model: mg.Layer = mg.Sequential(Residual(2)) if deep else Residual(2)
+    optimizer = mg.SGD(model, lr=0.1)
+    x = np.ones((4, 2), np.float32)
+    first = float((model(x) ** 2).sum())
+    for _ in range(20):
+        model.backward(model(x))
+        optimizer.step()
+    assert float((model(x) ** 2).sum()) < first / 2
+
+
+def test_modes_reach_every_layer_inside() -> None:
+    """`train` and `eval` are for the layer and all inside, and return the layer."""
+    model = mg.Sequential(Many(), Residual(2))
+    assert model.eval() is model
+    assert {False} == {layer.training for _, layer in model.layers()}
+    assert model.train() is model
+    assert {True} == {layer.training for _, layer in model.layers()}
+    model[1].eval()
+    assert (True, False) == (model.training, model[1].training)
+
+
+def test_freezing_reaches_every_parameter_inside() -> None:
+    """`freeze` and `unfreeze` are for all parameters of the layer, and return it."""
+    model = mg.Sequential(Many(), Residual(2))
+    assert model[0].freeze() is model[0]
+    frozen = [name for name, parameter in model.parameters() if not parameter.trainable]
+    assert [f"0.{name}" for name in NAMES.split()] == frozen
+    model.unfreeze()
+    assert all(parameter.trainable for _, parameter in model.parameters())
+
+
+def test_the_state_has_parameters_and_buffers() -> None:
+    """A state is a mapping of copies by name, and brings back what it was taken from."""
+    model = mg.Sequential(Average(), mg.Dense(2, 1, rng=0))
+    model(np.array([[1.0, 2.0], [3.0, 4.0]]))
+    state = model.state_dict()
+    assert ["1.weight", "1.bias", "0.mean"] == list(state)
+    assert [2, 3] == state["0.mean"].tolist()
+    other = mg.Sequential(Average(), mg.Dense(2, 1, rng=9))
+    mean = other[0]
+    assert isinstance(mean, Average)
+    held = mean.mean
+    other.load_state_dict(state)
+    assert held is mean.mean
+    assert {n: a.tolist() for n, a in state.items()} == {n: a.tolist() for n, a in other.state_dict().items()}
+    state["0.mean"].fill(9)
+    assert [2, 3] == mean.mean.tolist()
+
+
+def test_a_state_may_fit_in_part() -> None:
+    """With `strict=False` names that one side does not have are passed over; shapes must still fit."""
+    model = mg.Sequential(mg.Dense(2, 2, rng=0), mg.Dense(2, 1, rng=0))
+    before = model.state_dict()
+    model.load_state_dict({"0.bias": [1, 2], "head.weight": [[1.0]]}, strict=False)
+    after = model.state_dict()
+    assert [1, 2] == after.pop("0.bias").tolist()
+    assert all(before[name].tobytes() == array.tobytes() for name, array in after.items())
+    with pytest.raises(ModelError, match=r"'0.bias' has shape \(3,\)"):
+        model.load_state_dict({"0.bias": [1, 2, 3]}, strict=False)
+
+
+def test_loading_is_no_gradient_and_keeps_the_optimizer() -> None:
+    """Values are loaded into the memory that the optimizer knows."""
+    model = mg.Sequential(mg.Dense(2, 1, rng=0))
+    optimizer = mg.SGD(model, lr=1.0)
+    model.load_state_dict({"0.weight": [[5.0], [6.0]], "0.bias": [7.0]})
+    assert [5, 6, 7] == mg.ParameterVector.of(model).values.tolist()
+    model(np.ones((1, 2)))
+    model.backward(np.ones((1, 1)))
+    optimizer.step()
+    assert [4, 5, 6] == mg.ParameterVector.of(model).values.tolist()
+
+
+def test_the_summary_counts() -> None:
+    """A table with each layer, its parameters, shapes and entries, and the sums."""
+    model = mg.Sequential(mg.Dense(784, 10, rng=0), mg.Activation("relu"), Residual(10))
+    model[0].freeze()
+    text = model.summary()
+    for part in ("Dense(784, 10)", "weight (784, 10), bias (10,)", "7,850", "frozen", "2.inner.0", "110"):
+        assert part in text
+    assert "7,960 entries, 110 of them trainable" == text.splitlines()[-1]
+    assert "Activation('relu')" in text
+
+
+def test_its_repr_shows_what_is_inside() -> None:
+    """A layer of one's own needs no repr."""
+    assert "Residual(inner=Sequential(Dense(2, 2), Activation('tanh')))" == repr(Residual(2))
+
+
+def test_a_layer_may_take_any_arguments() -> None:
+    """What makes a layer look at itself after `__init__` gets in nobody's way."""
+
+    class Strange(Scale):
+        def __init__(self, *args: Any, features: int = 2, **kwargs: Any) -> None:
+            super().__init__(features)
+            self.args, self.kwargs = args, kwargs
+
+    layer = Strange(1, 2, features=3, other=4)
+    assert ((1, 2), {"other": 4}, 3) == (layer.args, layer.kwargs, layer.scale.size)
+
+
+def test_a_layer_that_leaves_the_input_gradient_out() -> None:
+    """At the first place of the outermost model `backward_parameters` is called instead of `backward`, elsewhere not."""
+    calls: list[str] = []
+
+    class Watched(Scale):
+        def backward(self, grad: Array) -> Array:
+            calls.append("backward")
+            return super().backward(grad)
+
+        def backward_parameters(self, grad: Array) -> None:
+            calls.append("parameters")
+            super().backward(grad)
+
+    first, second = Watched(2), Watched(2)
+    model = mg.Sequential(mg.Activation("tanh"), first, second)
+    model.backward(model(np.ones((1, 2))))
+    assert ["backward", "parameters"] == calls
+    calls.clear()
+    model.backward(model(np.ones((1, 2))), input_grad=True)
+    assert ["backward", "backward"] == calls
