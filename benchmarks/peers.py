@@ -57,27 +57,39 @@ class Linear:
         return below
 
 
-class Sigmoid:
+class Activation:
+    """A function and its derivative of the input, which computes the function again, as joelnet's tanh_prime does."""
+
     params: dict[str, Floats] = {}  # noqa: RUF012 - as teaching frameworks write it
 
-    def forward(self, inputs: Floats) -> Floats:
-        self.outputs: Floats = 1 / (1 + np.exp(-inputs))
-        return self.outputs
-
-    def backward(self, grad: Floats) -> Floats:
-        below: Floats = self.outputs * (1 - self.outputs) * grad
-        return below
-
-
-class Relu:
-    params: dict[str, Floats] = {}  # noqa: RUF012
+    def __init__(self, f: Callable[[Floats], Floats], f_prime: Callable[[Floats], Floats]) -> None:
+        self.f, self.f_prime = f, f_prime
 
     def forward(self, inputs: Floats) -> Floats:
         self.inputs = inputs
-        return np.maximum(inputs, 0)
+        return self.f(inputs)
 
     def backward(self, grad: Floats) -> Floats:
-        return (self.inputs > 0) * grad
+        return self.f_prime(self.inputs) * grad
+
+
+def sigmoid(x: Floats) -> Floats:
+    y: Floats = 1 / (1 + np.exp(-x))
+    return y
+
+
+def sigmoid_prime(x: Floats) -> Floats:
+    y = sigmoid(x)
+    return y * (1 - y)
+
+
+def relu(x: Floats) -> Floats:
+    y: Floats = np.maximum(x, 0)
+    return y
+
+
+def relu_prime(x: Floats) -> Floats:
+    return (x > 0).astype(np.float32)
 
 
 class CrossEntropy:
@@ -113,12 +125,15 @@ class Optimizer:
                 param -= self.lr * grad
 
 
+FUNCTIONS = {"sigmoid": (sigmoid, sigmoid_prime), "relu": (relu, relu_prime)}
+
+
 def allocating_classes(workload: Workload) -> Steps:
     """Classes that allocate every array, parameters updated one by one."""
     x, y = make_data(workload)
     layers: list[Any] = []
     for weight in make_weights(workload):
-        layers += [Linear(weight), Sigmoid() if workload.activation == "sigmoid" else Relu()]
+        layers += [Linear(weight), Activation(*FUNCTIONS[workload.activation])]
     layers.pop()
     loss, optimizer = CrossEntropy(), Optimizer(workload.lr, workload.momentum)
     rng = np.random.default_rng(3)

@@ -386,6 +386,6 @@ def _same_bits(a: Array, b: Array) -> bool:
 
 def _checksum(values: Array) -> int:
     """The sum of all bits, taken as whole numbers of 64 bits: a fast pass that any single change alters."""
-    bits = values.view(np.uint8)
-    whole_numbers = bits[: len(bits) // 8 * 8].view(np.uint64)
-    return hash((int(np.add.reduce(whole_numbers)), bits[len(whole_numbers) * 8 :].tobytes()))
+    pairs = values.size // 2 * 2 if values.itemsize == 4 else values.size
+    total = int(np.add.reduce(values[:pairs].view(np.uint64)))
+    return total if pairs == values.size else hash((total, values[-1:].tobytes()))
