@@ -1,4 +1,8 @@
-"""Activation functions: each a function and its derivative, side by side."""
+"""Activation functions: each a function and its derivative, side by side.
+
+They are precise at any magnitude: where the plain formula overflows, or takes the difference of two almost equal
+numbers, an equal one is used that does not.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from typing import final
 import numpy as np
 
 from minigrad.arrays import Array
+from minigrad.gaussian import cdf, pdf
 
 
 @final
@@ -28,6 +33,27 @@ class ActivationFunction:
     backward: Callable[[Array, Array, Array], Array]
 
 
+@lru_cache(maxsize=8)
+def _filled(shape: tuple[int, ...], value: float, char: str) -> Array:
+    """An array of one value, read-only and kept: minimum and maximum are several times faster with it than with a number."""
+    array = np.full(shape, value, char)
+    array.flags.writeable = False
+    return array
+
+
+def _below(x: Array, end: float) -> Array:
+    """min(x, end), a new array."""
+    return np.minimum(x, _filled(x.shape, end, x.dtype.char))
+
+
+def _above(x: Array, end: float) -> Array:
+    """max(x, end), a new array."""
+    return np.maximum(x, _filled(x.shape, end, x.dtype.char))
+
+
+# -- piecewise linear -------------------------------------------------------------------------------------------------
+
+
 def _linear(x: Array) -> Array:
     return x.copy()
 
@@ -36,40 +62,122 @@ def _linear_backward(grad: Array, x: Array, y: Array) -> Array:
     return grad.copy()  # dy/dx = 1
 
 
-@lru_cache(maxsize=8)
-def _everywhere(value: float, shape: tuple[int, ...], char: str) -> Array:
-    """One value in an array, read-only and kept: minimum and maximum are several times faster against that than against a number."""
-    array = np.full(shape, value, char)
-    array.flags.writeable = False
-    return array
-
-
 def _relu(x: Array) -> Array:
-    return np.maximum(x, _everywhere(0, x.shape, x.dtype.char))
+    return _above(x, 0)
 
 
 def _relu_backward(grad: Array, x: Array, y: Array) -> Array:
     return grad * (x > 0)  # dy/dx = 1 above 0, else 0; at 0 itself too, as is usual
 
 
-def _sigmoid(x: Array) -> Array:
-    e = np.minimum(x, _everywhere(40, x.shape, x.dtype.char))  # from 40 on the result is 1, and exp does not overflow
-    np.exp(e, out=e)
-    e /= e + 1
-    return e
+_LEAK = 0.01
+
+
+def _leaky_relu(x: Array) -> Array:
+    return np.maximum(x, x.dtype.type(_LEAK) * x)
+
+
+def _leaky_relu_backward(grad: Array, x: Array, y: Array) -> Array:
+    return np.where(x > 0, grad, x.dtype.type(_LEAK) * grad)  # dy/dx = 1 above 0, else 0.01
+
+
+# -- sigmoid and its relatives ----------------------------------------------------------------------------------------
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x)), a new array."""
+    y = _below(x, 40)  # from here on the result is 1, and the exponential does not overflow
+    np.exp(y, out=y)
+    y /= y + 1  # e^x / (1 + e^x) = 1 / (1 + e^-x)
+    return y
+
+
+def _sigmoid_slope(x: Array) -> Array:
+    slope = np.copysign(x, -1)
+    np.exp(slope, out=slope)
+    root = slope + 1
+    root *= root
+    slope /= root  # dy/dx = y (1 - y) = e / (1 + e)^2 with e = e^-|x|, which does not lose what 1 - y rounds off
+    return slope
 
 
 def _sigmoid_backward(grad: Array, x: Array, y: Array) -> Array:
-    return grad * (y * (1 - y))  # dy/dx = y (1 - y)
+    below = _sigmoid_slope(x)
+    below *= grad
+    return below
 
 
 def _tanh_backward(grad: Array, x: Array, y: Array) -> Array:
-    slope: Array = 1 - y * y  # dy/dx = 1 - y^2
+    return grad * (4 * _sigmoid_slope(2 * x))  # dy/dx = 1 - y^2, and tanh(x) = 2 sigmoid(2x) - 1
+
+
+def softplus(x: Array) -> Array:
+    """log(1 + exp(x)), a new array."""
+    return np.logaddexp(x, x.dtype.type(0))
+
+
+def _softplus_backward(grad: Array, x: Array, y: Array) -> Array:
+    return grad * sigmoid(x)  # dy/dx = e^x / (e^x + 1)
+
+
+def _silu(x: Array) -> Array:
+    return _above(x, _END) * sigmoid(x)
+
+
+def _silu_backward(grad: Array, x: Array, y: Array) -> Array:
+    # dy/dx = s + x ds/dx, with s = sigmoid(x)
+    slope: Array = sigmoid(x) + np.clip(x, _END, -_END) * _sigmoid_slope(x)
     return grad * slope
 
 
+_END = (
+    -1000
+)  # here every bell and sigmoid is 0; a product with it then is 0, where a product with infinity would be NaN
+
+
+def _gelu(x: Array) -> Array:
+    return _above(x, _END) * cdf(x)
+
+
+def _gelu_backward(grad: Array, x: Array, y: Array) -> Array:
+    slope: Array = cdf(x) + np.clip(x, _END, -_END) * pdf(x)  # dy/dx = cdf + x pdf
+    return grad * slope
+
+
+# -- exponential below 0 ----------------------------------------------------------------------------------------------
+
+# Klambauer et al. 2017, "Self-normalizing neural networks", https://arxiv.org/abs/1706.02515
+_SELU_ALPHA = 1.6732632423543772848170429916717
+_SELU_SCALE = 1.0507009873554804934193349852946
+
+
+def _exponential_unit(name: str, alpha: float, scale: float) -> ActivationFunction:
+    def forward(x: Array) -> Array:
+        low: Array = np.expm1(_below(x, 0))
+        return np.where(x > 0, x.dtype.type(scale) * x, x.dtype.type(scale * alpha) * low)
+
+    def backward(grad: Array, x: Array, y: Array) -> Array:
+        low: Array = np.exp(_below(x, 0))
+        slope = np.where(x > 0, x.dtype.type(scale), x.dtype.type(scale * alpha) * low)
+        return grad * slope  # dy/dx = scale above 0, else scale alpha e^x
+
+    return ActivationFunction(name, forward, backward)
+
+
+# -- over the last axis -----------------------------------------------------------------------------------------------
+
+
+def _shifted(x: Array) -> Array:
+    """`x` less the largest of its row: the softmax is the same, and exp does not overflow."""
+    largest = x.max(axis=-1, keepdims=True)
+    shifted = np.zeros_like(x)
+    # Infinity less itself would be NaN; in the limit it is 0.
+    np.subtract(x, largest, out=shifted, where=True if np.isfinite(largest).all() else x != largest)
+    return shifted
+
+
 def _softmax(x: Array) -> Array:
-    y: Array = np.exp(x - x.max(axis=-1, keepdims=True))  # a shift changes nothing but keeps exp from overflowing
+    y: Array = np.exp(_shifted(x))
     y /= y.sum(axis=-1, keepdims=True)
     return y
 
@@ -79,14 +187,34 @@ def _softmax_backward(grad: Array, x: Array, y: Array) -> Array:
     return y * (grad - shared)  # dy_j/dx_k = y_j ([j = k] - y_k)
 
 
+def _log_softmax(x: Array) -> Array:
+    shifted = _shifted(x)
+    y: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return y
+
+
+def _log_softmax_backward(grad: Array, x: Array, y: Array) -> Array:
+    below: Array = grad - np.exp(y) * grad.sum(axis=-1, keepdims=True)  # dy_j/dx_k = [j = k] - softmax_k
+    return below
+
+
 FUNCTIONS: dict[str, ActivationFunction] = {
     function.name: function
     for function in (
         ActivationFunction("linear", _linear, _linear_backward),
         ActivationFunction("relu", _relu, _relu_backward),
-        ActivationFunction("sigmoid", _sigmoid, _sigmoid_backward),
+        ActivationFunction("leaky_relu", _leaky_relu, _leaky_relu_backward),
+        _exponential_unit("elu", alpha=1.0, scale=1.0),
+        _exponential_unit("selu", _SELU_ALPHA, _SELU_SCALE),
+        ActivationFunction(
+            "gelu", _gelu, _gelu_backward
+        ),  # Hendrycks and Gimpel 2016, https://arxiv.org/abs/1606.08415
+        ActivationFunction("silu", _silu, _silu_backward),  # Elfwing et al. 2017, https://arxiv.org/abs/1702.03118
+        ActivationFunction("sigmoid", sigmoid, _sigmoid_backward),
         ActivationFunction("tanh", np.tanh, _tanh_backward),
+        ActivationFunction("softplus", softplus, _softplus_backward),
         ActivationFunction("softmax", _softmax, _softmax_backward),
+        ActivationFunction("log_softmax", _log_softmax, _log_softmax_backward),
     )
 }
 """The activation functions that have a name."""

@@ -31,7 +31,8 @@ def check_gradients(
     """Compare every gradient with central differences in float64, (f(v + eps) - f(v - eps)) / 2 eps.
 
     A layer is reduced to one number by a random weighting of its outputs. It runs in its current mode, as a copy
-    that computes in float64, so it stays as it is. An entry at a kink (a relu at 0), where the derivative from the
+    that computes in float64, so it stays as it is; a layer that draws random numbers from a generator of its own, such
+    as Dropout, draws the same ones each time. An entry at a kink (a relu at 0), where the derivative from the
     left is not that from the right, is passed over.
 
     Args:
@@ -103,18 +104,30 @@ class _LossSubject(_Subject):
 class _LayerSubject(_Subject):
     def __init__(self, layer: Layer, x: Array, rng: np.random.Generator) -> None:
         self._layer, self._x = layer, x
+        self._generators = [
+            (attribute, attribute.bit_generator.state)
+            for _, inner in layer.layers()
+            for attribute in vars(inner).values()
+            if isinstance(attribute, np.random.Generator)
+        ]
         output = layer.forward(x.copy())
         if not isinstance(output, np.ndarray):
             raise KindError(f"{layer}: forward returned {type(output).__name__}, expected an array")
         self._weighting: Array = rng.normal(size=output.shape)
 
+    def _forward(self) -> Array:
+        """The output; each time with the same random numbers, where the layer draws any."""
+        for own, state in self._generators:
+            own.bit_generator.state = state
+        return self._layer.forward(self._x)
+
     def value(self) -> float:
-        return float((self._layer.forward(self._x) * self._weighting).sum())
+        return float((self._forward() * self._weighting).sum())
 
     def tensors(self) -> Iterator[tuple[str, Array, Array]]:
         layer, before = self._layer, self._x.copy()
         grad = self._weighting.copy()
-        layer.forward(self._x)
+        self._forward()
         below = layer.backward(grad, input_grad=True) if isinstance(layer, Sequential) else layer.backward(grad)
         if not np.array_equal(self._x, before):
             raise GradientError(f"{layer}: forward or backward changes its input in place; work on a copy")

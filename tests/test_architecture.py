@@ -28,6 +28,7 @@ ROOMS = [  # each imports only from those above it
     "hooks",
     "layer",
     "init",
+    "gaussian",
     "activations",
     "layers",
     "targets",

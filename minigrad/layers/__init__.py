@@ -2,6 +2,9 @@
 
 from minigrad.layers.activation import Activation
 from minigrad.layers.dense import Dense
+from minigrad.layers.dropout import Dropout
+from minigrad.layers.flatten import Flatten
+from minigrad.layers.normalization import BatchNorm, LayerNorm
 from minigrad.layers.sequential import Sequential
 
-__all__ = ["Activation", "Dense", "Sequential"]
+__all__ = ["Activation", "BatchNorm", "Dense", "Dropout", "Flatten", "LayerNorm", "Sequential"]

@@ -32,6 +32,7 @@ class _Stretch(NamedTuple):
     grads: Array  # read-only
     update: Array
     live: Array
+    skips: int = 0  # how many steps have left these entries out
 
 
 class Optimizer(ABC):
@@ -48,14 +49,18 @@ class Optimizer(ABC):
         model: Any layer, a part of a model too.
         lr: The learning rate, above 0; or a schedule `step -> rate`, 0 or more.
         max_grad_norm: Scale the gradients down so that their norm over all parameters is at most this.
+        max_grad_value: Before that, limit each entry of the gradients to between minus this and this.
 
     Attributes:
         model: The layer whose parameters are changed.
         name: The class and the parameters: "SGD over 0.weight ... 2.bias".
         max_grad_norm: The largest norm of the gradients, or None.
+        max_grad_value: The largest magnitude of a gradient's entry, or None.
         step_count: The number of steps made so far.
         current_lr: The learning rate of this step, while `compute` runs; that of the last one, afterwards.
-        clip_factor: What the gradients of the last step were multiplied by.
+        update_count: While `compute` runs, how many updates its entries have had before: 0 at the first. It is less
+            than `step_count` where steps have left them out, because they were frozen, say.
+        clip_factor: What the gradients of the last step were multiplied by, for `max_grad_norm`.
 
     Raises:
         KindError: `model` is not a layer, or a setting is no number.
@@ -63,18 +68,26 @@ class Optimizer(ABC):
         RangeError: A setting is out of range.
     """
 
-    def __init__(self, model: Layer, lr: float | Schedule, *, max_grad_norm: float | None = None) -> None:
+    def __init__(
+        self,
+        model: Layer,
+        lr: float | Schedule,
+        *,
+        max_grad_norm: float | None = None,
+        max_grad_value: float | None = None,
+    ) -> None:
         if not isinstance(model, Layer):
             raise KindError(f"{type(self).__name__} got {model!r} as its model, expected a layer, such as a Sequential")
         self.model: Layer = model
         self.lr = lr
-        self.max_grad_norm: float | None = (
-            None if max_grad_norm is None else number(max_grad_norm, "max_grad_norm", above=0)
-        )
+        self.max_grad_norm: float | None = _limit(max_grad_norm, "max_grad_norm")
+        self.max_grad_value: float | None = _limit(max_grad_value, "max_grad_value")
         self.step_count: int = 0
+        self.update_count: int = 0
         self.current_lr: float = 0.0
         self.clip_factor: float = 1.0
         self._states: dict[str, Array] = {}
+        self._skips: dict[str, int] = {}  # how many steps have left a parameter out, where any has
         self._bind()
 
     def _bind(self) -> None:
@@ -189,7 +202,7 @@ class Optimizer(ABC):
                 )
         stretches, skipped = self._everything, _NONE
         for parameter in vector.parameters:
-            if not (parameter.new_grads and parameter.trainable):
+            if self._skips or not (parameter.new_grads and parameter.trainable):
                 stretches, skipped = self._to_update()
                 break
         if skipped != self._skipped:
@@ -198,10 +211,12 @@ class Optimizer(ABC):
         lr = self._lr
         self.current_lr = number(lr(self.step_count), f"lr({self.step_count})", least=0) if callable(lr) else lr
         self.clip_factor = 1.0
+        if self.max_grad_value is not None:
+            stretches = _limited(stretches, self.max_grad_value)
         if self.max_grad_norm is not None:
-            stretches = self._clipped(stretches, self.max_grad_norm)
+            stretches = self._scaled(stretches, self.max_grad_norm)
         for stretch in stretches:
-            self._part = stretch.part
+            self._part, self.update_count = stretch.part, self.step_count - stretch.skips
             self.compute(stretch.values, stretch.grads, stretch.update)
         for listener in self._listeners:
             if listener.hook._before_step is not None:
@@ -211,6 +226,8 @@ class Optimizer(ABC):
             values += stretch.update
         self.step_count += 1
         self._writer.steps += 1
+        for name in skipped:
+            self._skips[name] = self._skips.get(name, 0) + 1
         try:
             if self._listeners:
                 self._tell(loss, indices)
@@ -220,31 +237,32 @@ class Optimizer(ABC):
                 parameter.assigned_by_hand = False
 
     def _to_update(self) -> tuple[list[_Stretch], dict[str, str]]:
-        """The neighbouring parameters that are trainable and have a new gradient; and why the others are skipped."""
+        """The neighbouring parameters that are trainable, have a new gradient and are equally old; why others are skipped."""
         vector = self._vector
         if not any(parameter.new_grads for parameter in vector.parameters):
             raise NoGradient(
                 "step() needs a new gradient, and none has arrived since the last step: call model.backward(grad) "
                 "first (a layer of one's own assigns its gradients, weight.grad = ...)"
             )
-        parts: list[slice] = []
+        runs: list[tuple[slice, int]] = []
         skipped: dict[str, str] = {}
         for (name, slot), parameter in zip(vector.slots.items(), vector.parameters, strict=True):
+            skips = self._skips.get(name, 0)
             if not parameter.trainable:
                 skipped[name] = "frozen"
             elif not parameter.new_grads:
                 skipped[name] = "no gradient"
-            elif parts and parts[-1].stop == slot.slice.start:
-                parts[-1] = slice(parts[-1].start, slot.slice.stop)
+            elif runs and runs[-1] == (slice(runs[-1][0].start, slot.slice.start), skips):
+                runs[-1] = slice(runs[-1][0].start, slot.slice.stop), skips
             else:
-                parts.append(slot.slice)
-        return [self._stretch(part) for part in parts], skipped
+                runs.append((slot.slice, skips))
+        return [self._stretch(part, skips) for part, skips in runs], skipped
 
-    def _stretch(self, part: slice) -> _Stretch:
+    def _stretch(self, part: slice, skips: int = 0) -> _Stretch:
         values, grads = self._vector.values[part], self._vector.grads[part]
-        return _Stretch(part, _read_only(values), _read_only(grads), self._update[part], values)
+        return _Stretch(part, _read_only(values), _read_only(grads), self._update[part], values, skips)
 
-    def _clipped(self, stretches: list[_Stretch], most: float) -> list[_Stretch]:
+    def _scaled(self, stretches: list[_Stretch], most: float) -> list[_Stretch]:
         """The gradients, scaled so that their norm is at most this (as PyTorch's clip_grad_norm_ does)."""
         with np.errstate(over="ignore"):
             norm = math.sqrt(sum(float(np.dot(stretch.grads, stretch.grads)) for stretch in stretches))
@@ -281,12 +299,12 @@ class Optimizer(ABC):
 
     @final
     def state_dict(self) -> dict[str, Any]:
-        """The step count, and copies of the state arrays by their name and the parameter's."""
+        """The step count, how many steps each parameter was left out of, and copies of the state arrays by name."""
         states = {
             state: {name: flat[slot.slice].reshape(slot.shape).copy() for name, slot in self._vector.slots.items()}
             for state, flat in self._states.items()
         }
-        return {"step_count": self.step_count, "state": states}
+        return {"step_count": self.step_count, "skipped_steps": dict(self._skips), "state": states}
 
     @final
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -296,8 +314,9 @@ class Optimizer(ABC):
             ModelError: It belongs to other parameters.
             ShapeError: An array has another shape.
         """
-        if not {"step_count", "state"} <= set(state):
-            raise ModelError(f"this is no state of an optimizer: it has {sorted(state)}, expected step_count and state")
+        expected = {"step_count", "skipped_steps", "state"}
+        if not expected <= set(state):
+            raise ModelError(f"this is no state of an optimizer: it has {sorted(state)}, expected {sorted(expected)}")
         new: dict[str, Array] = {}
         for own, arrays in state["state"].items():
             if set(arrays) != set(self._vector.slots):
@@ -307,6 +326,10 @@ class Optimizer(ABC):
             for name, slot in self._vector.slots.items():
                 array = shaped(arrays[name], slot.shape, new[own].dtype, f"the state '{own}' of '{name}'")
                 new[own][slot.slice] = array.ravel()
+        unknown = sorted(set(state["skipped_steps"]) - set(self._vector.slots))
+        if unknown:
+            raise ModelError(f"the state is of other parameters; the difference is {', '.join(unknown)}")
+        self._skips = {name: int(steps) for name, steps in state["skipped_steps"].items()}
         self.step_count = int(state["step_count"])
         self._states = new
 
@@ -322,6 +345,15 @@ class Optimizer(ABC):
     def __repr__(self) -> str:
         lr = getattr(self._lr, "__name__", type(self._lr).__name__) if callable(self._lr) else f"{self._lr:g}"
         return f"{type(self).__name__}(lr={lr}, {self._vector.values.size:,} entries)"
+
+
+def _limit(limit: float | None, name: str) -> float | None:
+    return None if limit is None else number(limit, name, above=0)
+
+
+def _limited(stretches: list[_Stretch], most: float) -> list[_Stretch]:
+    """The gradients, each entry limited to this magnitude (as PyTorch's clip_grad_value_ does)."""
+    return [s._replace(grads=_read_only(np.clip(s.grads, -most, most))) for s in stretches]
 
 
 def _read_only(array: Array) -> Array:

@@ -30,6 +30,7 @@ class SGD(Optimizer):
         nesterov: Look one step ahead; needs momentum.
         weight_decay: Pulls the values towards 0; a number, or numbers by pattern, `{"*.weight": 1e-4}`.
         max_grad_norm: Scale the gradients down so that their norm over all parameters is at most this.
+        max_grad_value: Before that, limit each entry of the gradients to between minus this and this.
 
     Raises:
         KindError: `model` is not a layer, or a setting is no number.
@@ -46,8 +47,9 @@ class SGD(Optimizer):
         nesterov: bool = False,
         weight_decay: float | Mapping[str, float] = 0.0,
         max_grad_norm: float | None = None,
+        max_grad_value: float | None = None,
     ) -> None:
-        super().__init__(model, lr, max_grad_norm=max_grad_norm)
+        super().__init__(model, lr, max_grad_norm=max_grad_norm, max_grad_value=max_grad_value)
         self.momentum: float = number(momentum, "momentum", least=0, below=1)
         self.nesterov: bool = bool(nesterov)
         if self.nesterov and self.momentum == 0:

@@ -1,10 +1,9 @@
-"""`Loss`, the abstract base, and the losses that come with minigrad."""
+"""`SoftmaxCrossEntropy`, for one class of several."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, SupportsIndex, final
+from typing import NamedTuple, SupportsIndex, final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,41 +11,9 @@ from typing_extensions import override
 
 from minigrad.arrays import Array, Integers, float_array, number, ones, row_starts
 from minigrad.errors import KindError, OrderError, RangeError, ShapeError
+from minigrad.losses.loss import Loss, Reduction, checked_reduction
 from minigrad.pictures import in_words
 from minigrad.targets import class_targets
-
-Reduction = Literal["mean", "sum"]
-"""How the losses of the samples become one number."""
-
-
-class Loss(ABC):
-    """What training makes small: one number for a batch, and its gradient.
-
-    A subclass writes `forward` and `backward`. `forward` keeps what `backward` needs.
-
-    Attributes:
-        value: The last value, for recorders; NaN where `forward` does not set it.
-    """
-
-    value: float = float("nan")
-
-    @abstractmethod
-    def forward(self, logits: Array, targets: npt.ArrayLike) -> float:
-        """The loss of a batch.
-
-        Args:
-            logits: What the model gave, shape (batch, ...).
-            targets: What it should have given.
-        """
-
-    @abstractmethod
-    def backward(self) -> Array:
-        """The gradient of the last `forward`'s value with respect to its logits, same shape as those."""
-
-    @final
-    def __call__(self, logits: Array, targets: npt.ArrayLike) -> float:
-        """`loss(logits, targets)` is `loss.forward(logits, targets)`."""
-        return self.forward(logits, targets)
 
 
 @final
@@ -83,14 +50,12 @@ class SoftmaxCrossEntropy(Loss):
         ignore_index: int | None = None,
         reduction: Reduction = "mean",
     ) -> None:
-        if reduction not in ("mean", "sum"):
-            raise RangeError(f"reduction is {reduction!r}, expected 'mean' or 'sum'")
         if ignore_index is not None and (isinstance(ignore_index, bool) or not isinstance(ignore_index, SupportsIndex)):
             raise KindError(f"ignore_index is {ignore_index!r}, expected a label, which is a whole number")
         self.label_smoothing: float = number(label_smoothing, "label_smoothing", least=0, most=1)
         self.class_weight: Array | None = _checked_weights(class_weight)
         self.ignore_index: int | None = ignore_index
-        self.reduction: Reduction = reduction
+        self.reduction: Reduction = checked_reduction(reduction)
         self.value: float = float("nan")
         self._last: _Pass | None = None
 

@@ -1,0 +1,41 @@
+"""`Flatten`, which turns each sample into one row."""
+
+from __future__ import annotations
+
+from typing import final
+
+from typing_extensions import override
+
+from minigrad.arrays import Array, batch
+from minigrad.layer import Layer
+
+
+@final
+class Flatten(Layer):
+    """Each sample as one row: images (batch, 28, 28) become (batch, 784)."""
+
+    def __init__(self) -> None:
+        self.shape: tuple[int, ...] = ()  # of the last input
+
+    @override
+    def forward(self, x: Array) -> Array:
+        """(batch, ...) -> (batch, features), a new array.
+
+        Raises:
+            KindError: The input holds no real numbers.
+            ShapeError: The input has no rows.
+        """
+        x = batch(x, None, self)
+        self.shape = x.shape
+        self._awaited = x.reshape(len(x), -1).copy()
+        return self._awaited
+
+    @override
+    def backward(self, grad: Array) -> Array:
+        """(batch, features) -> (batch, ...): the same numbers in the shape of the input.
+
+        Raises:
+            OrderError: No forward came before, or backward was already called for it.
+            ShapeError: The gradient does not have the output's shape.
+        """
+        return self._arrived(grad).reshape(self.shape).copy()

@@ -1,0 +1,18 @@
+"""The losses that come with minigrad, and their abstract base."""
+
+from minigrad.losses.elementwise import ElementwiseLoss
+from minigrad.losses.loss import Loss, Reduction
+from minigrad.losses.regression import Huber, MeanAbsoluteError, MeanSquaredError
+from minigrad.losses.sigmoid_cross_entropy import SigmoidCrossEntropy
+from minigrad.losses.softmax_cross_entropy import SoftmaxCrossEntropy
+
+__all__ = [
+    "ElementwiseLoss",
+    "Huber",
+    "Loss",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
+    "Reduction",
+    "SigmoidCrossEntropy",
+    "SoftmaxCrossEntropy",
+]

@@ -1,0 +1,101 @@
+"""`ElementwiseLoss`, the abstract base of losses that compare outputs and targets entry by entry."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import final
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import override
+
+from minigrad.arrays import Array, float_array, real_array
+from minigrad.errors import OrderError, ShapeError
+from minigrad.losses.loss import Loss, Reduction, checked_reduction
+
+
+class ElementwiseLoss(Loss):
+    """A loss of each entry, and their mean or sum over all entries. A subclass writes `entries`.
+
+    Args:
+        reduction: "mean" or "sum", over all entries of the batch.
+
+    Attributes:
+        value: The last value; NaN before the first.
+
+    Raises:
+        RangeError: The reduction is another one.
+    """
+
+    def __init__(self, *, reduction: Reduction = "mean") -> None:
+        self.reduction: Reduction = checked_reduction(reduction)
+        self.value: float = float("nan")
+        self._slopes: Array | None = None
+
+    @abstractmethod
+    def entries(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
+        """The loss of each entry, and its derivative with respect to the output; new arrays of the same shape.
+
+        Args:
+            outputs: What the model gave, shape (batch, ...).
+            targets: What it should have given, same shape and dtype.
+        """
+
+    @final
+    @override
+    def forward(self, logits: Array, targets: npt.ArrayLike) -> float:
+        """The loss of a batch.
+
+        Args:
+            logits: What the model gave, shape (batch, ...).
+            targets: What it should have given, exactly the same shape.
+
+        Raises:
+            KindError: Outputs or targets hold no real numbers.
+            ShapeError: Their shapes differ, or there are no entries.
+            LabelError: A target is out of the loss's range.
+        """
+        outputs = float_array(logits, None, f"the outputs given to {type(self).__name__}")
+        losses, self._slopes = self.entries(outputs, self._matching(targets, outputs))
+        total = float(losses.sum(dtype=np.float64))
+        self.value = total / losses.size if self.reduction == "mean" else total
+        return self.value
+
+    @final
+    @override
+    def backward(self) -> Array:
+        """Shape (batch, ...): the slope of each entry, divided by their number for a mean.
+
+        Raises:
+            OrderError: No forward came before.
+        """
+        if self._slopes is None:
+            raise OrderError(f"{type(self).__name__}: backward was called before forward(outputs, targets)")
+        return self._slopes / self._slopes.size if self.reduction == "mean" else self._slopes.copy()
+
+    def _matching(self, targets: npt.ArrayLike, outputs: Array) -> Array:
+        """The targets in the dtype of the outputs; nothing is broadcast."""
+        name = type(self).__name__
+        found = real_array(targets, f"the targets given to {name}")
+        told = f"{name} got outputs of shape {outputs.shape} and targets of shape {found.shape}"
+        if outputs.ndim == 0 or outputs.size == 0:
+            raise ShapeError(f"{told}: expected at least one row of outputs")
+        if found.shape == outputs.shape:
+            return found.astype(outputs.dtype, copy=False)
+        if found.shape == (*outputs.shape, 1):
+            raise ShapeError(f"{told}: nothing is broadcast, pass targets[..., 0]")
+        if (*found.shape, 1) == outputs.shape:
+            raise ShapeError(f"{told}: nothing is broadcast, pass targets[..., np.newaxis]")
+        if found.ndim == 1 and found.dtype.kind in "iu" and len(found) == len(outputs) and outputs.ndim == 2:
+            raise ShapeError(
+                f"{told}: these are labels; use SoftmaxCrossEntropy, or pass rows, np.eye({outputs.shape[1]})[targets]"
+            )
+        raise ShapeError(f"{told}: targets must have exactly the outputs' shape, nothing is broadcast")
+
+    @override
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._settings()})"
+
+    def _settings(self) -> str:
+        """The settings that are not the usual ones."""
+        return "reduction='sum'" if self.reduction == "sum" else ""

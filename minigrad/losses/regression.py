@@ -1,0 +1,95 @@
+"""`MeanSquaredError`, `MeanAbsoluteError` and `Huber`, for numbers as targets; with d = output - target."""
+
+from __future__ import annotations
+
+from typing import final
+
+import numpy as np
+from typing_extensions import override
+
+from minigrad.arrays import Array, number
+from minigrad.losses.elementwise import ElementwiseLoss
+from minigrad.losses.loss import Reduction
+
+
+@final
+class MeanSquaredError(ElementwiseLoss):
+    """The squared difference of each entry, d^2, with slope 2 d.
+
+    As PyTorch's [MSELoss](https://docs.pytorch.org/docs/stable/generated/torch.nn.MSELoss.html).
+
+    Args:
+        reduction: "mean" or "sum", over all entries of the batch.
+
+    Attributes:
+        value: The last value; NaN before the first.
+
+    Raises:
+        RangeError: The reduction is another one.
+    """
+
+    @override
+    def entries(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
+        """d^2 and 2 d."""
+        difference: Array = outputs - targets
+        return difference * difference, 2 * difference
+
+
+@final
+class MeanAbsoluteError(ElementwiseLoss):
+    """The absolute difference of each entry, |d|, with slope sign(d), 0 at 0.
+
+    As PyTorch's [L1Loss](https://docs.pytorch.org/docs/stable/generated/torch.nn.L1Loss.html).
+
+    Args:
+        reduction: "mean" or "sum", over all entries of the batch.
+
+    Attributes:
+        value: The last value; NaN before the first.
+
+    Raises:
+        RangeError: The reduction is another one.
+    """
+
+    @override
+    def entries(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
+        """|d| and sign(d)."""
+        difference: Array = outputs - targets
+        return np.abs(difference), np.sign(difference)
+
+
+@final
+class Huber(ElementwiseLoss):
+    """Squared near the target and absolute far from it, so that outliers do not dominate.
+
+    The loss of an entry is d^2 / 2 up to |d| = delta, and delta (|d| - delta / 2) from there on; its slope is d, kept
+    within -delta and delta. Huber 1964, https://doi.org/10.1214/aoms/1177703732; as PyTorch's
+    [HuberLoss](https://docs.pytorch.org/docs/stable/generated/torch.nn.HuberLoss.html).
+
+    Args:
+        delta: Where the loss turns from squared to absolute, above 0.
+        reduction: "mean" or "sum", over all entries of the batch.
+
+    Attributes:
+        value: The last value; NaN before the first.
+
+    Raises:
+        KindError: `delta` is no number.
+        RangeError: A setting is out of range.
+    """
+
+    def __init__(self, *, delta: float = 1.0, reduction: Reduction = "mean") -> None:
+        super().__init__(reduction=reduction)
+        self.delta: float = number(delta, "delta", above=0)
+
+    @override
+    def entries(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
+        """With s = d kept within -delta and delta: s (d - s / 2), which is both cases in one, and s."""
+        difference: Array = outputs - targets
+        slope = np.clip(difference, -self.delta, self.delta)
+        return slope * (difference - slope / 2), slope
+
+    @override
+    def _settings(self) -> str:
+        told = [] if self.delta == 1.0 else [f"delta={self.delta:g}"]
+        return ", ".join([*told, *filter(None, [super()._settings()])])

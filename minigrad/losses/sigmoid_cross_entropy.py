@@ -1,0 +1,82 @@
+"""`SigmoidCrossEntropy`, for questions of yes or no, one for each output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+import numpy as np
+from typing_extensions import override
+
+from minigrad.activations import sigmoid, softplus
+from minigrad.arrays import Array, float_array
+from minigrad.errors import LabelError, RangeError, ShapeError
+from minigrad.losses.elementwise import ElementwiseLoss
+from minigrad.losses.loss import Reduction
+from minigrad.pictures import in_words
+
+
+@final
+class SigmoidCrossEntropy(ElementwiseLoss):
+    """The cross-entropy of yes or no, given as logits: sigmoid and -log in one, so that nothing overflows.
+
+    With logit z, target t, s = sigmoid(z) and the weight w of a yes, an entry's loss and slope are
+
+        L = - w t log s - (1 - t) log(1 - s)            dL/dz = (1 - t) s - w t (1 - s)
+
+    where -log s = softplus(-z) and -log(1 - s) = softplus(z). These are PyTorch's definitions
+    (https://docs.pytorch.org/docs/stable/generated/torch.nn.BCEWithLogitsLoss.html).
+
+    Args:
+        pos_weight: What a yes counts, 0 or more; one number, or one for each column of the outputs.
+        reduction: "mean" or "sum", over all entries of the batch.
+
+    Attributes:
+        value: The last value; NaN before the first.
+
+    Raises:
+        KindError: `pos_weight` holds no real numbers.
+        RangeError: A setting is out of range.
+    """
+
+    def __init__(
+        self, *, pos_weight: float | Sequence[float] | Array | None = None, reduction: Reduction = "mean"
+    ) -> None:
+        super().__init__(reduction=reduction)
+        self.pos_weight: Array | None = None
+        if pos_weight is not None:
+            weights = np.array(float_array(pos_weight, np.dtype(np.float64), "pos_weight"))
+            if weights.ndim > 1 or not np.all(np.isfinite(weights)) or np.any(weights < 0):
+                raise RangeError(
+                    f"pos_weight is {in_words(weights)}, expected a finite number of 0 or more, or one for each column"
+                )
+            self.pos_weight = weights
+
+    @override
+    def entries(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
+        """L and dL/dz.
+
+        Raises:
+            LabelError: A target is not between 0 and 1.
+            ShapeError: The number of weights is not that of the columns.
+        """
+        wrong = ~((targets >= 0) & (targets <= 1))
+        if wrong.any():
+            raise LabelError(
+                f"SigmoidCrossEntropy got the target {targets[wrong][0]:g}, expected 0 (no) to 1 (yes) "
+                f"({int(wrong.sum())} of {targets.size} targets are out of range)"
+            )
+        yes, no = targets, 1 - targets
+        if self.pos_weight is not None:
+            if self.pos_weight.ndim and self.pos_weight.shape != outputs.shape[-1:]:
+                raise ShapeError(
+                    f"pos_weight has {len(self.pos_weight)} weights for outputs of shape {outputs.shape}, expected one "
+                    f"for each of the {outputs.shape[-1]} columns"
+                )
+            yes = targets * self.pos_weight.astype(outputs.dtype)
+        return yes * softplus(-outputs) + no * softplus(outputs), no * sigmoid(outputs) - yes * sigmoid(-outputs)
+
+    @override
+    def _settings(self) -> str:
+        told = [] if self.pos_weight is None else [f"pos_weight=<{in_words(self.pos_weight)}>"]
+        return ", ".join([*told, *filter(None, [super()._settings()])])
