@@ -66,6 +66,7 @@ def examples(session: nox.Session) -> None:
     """Run the examples."""
     session.install("-e", ".[examples]")
     session.run("python", "examples/frozen_layer.py", "--output", session.create_tmp())
+    session.run("python", "examples/regularized.py")
 
 
 if __name__ == "__main__":

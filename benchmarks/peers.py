@@ -70,7 +70,8 @@ class Activation:
         return self.f(inputs)
 
     def backward(self, grad: Floats) -> Floats:
-        return self.f_prime(self.inputs) * grad
+        below: Floats = self.f_prime(self.inputs) * grad
+        return below
 
 
 def sigmoid(x: Floats) -> Floats:
@@ -80,7 +81,8 @@ def sigmoid(x: Floats) -> Floats:
 
 def sigmoid_prime(x: Floats) -> Floats:
     y = sigmoid(x)
-    return y * (1 - y)
+    slope: Floats = y * (1 - y)
+    return slope
 
 
 def relu(x: Floats) -> Floats:
@@ -89,7 +91,8 @@ def relu(x: Floats) -> Floats:
 
 
 def relu_prime(x: Floats) -> Floats:
-    return (x > 0).astype(np.float32)
+    slope: Floats = (x > 0).astype(np.float32)
+    return slope
 
 
 class CrossEntropy:
@@ -125,6 +128,28 @@ class Optimizer:
                 param -= self.lr * grad
 
 
+class Adam:
+    """The textbook's formulas, parameter by parameter."""
+
+    def __init__(self, lr: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> None:
+        self.lr, self.beta1, self.beta2, self.eps = lr, beta1, beta2, eps
+        self.moments: dict[tuple[int, str], tuple[Floats, Floats]] = {}
+        self.count = 0
+
+    def step(self, layers: list[Any]) -> None:
+        self.count += 1
+        for index, layer in enumerate(layers):
+            for name, param in layer.params.items():
+                grad, zero = layer.grads[name], np.float32(0)
+                m, v = self.moments.get((index, name), (zero, zero))
+                m = self.beta1 * m + (1 - self.beta1) * grad
+                v = self.beta2 * v + (1 - self.beta2) * grad**2
+                self.moments[index, name] = m, v
+                m_hat = m / (1 - self.beta1**self.count)
+                v_hat = v / (1 - self.beta2**self.count)
+                param -= self.lr * m_hat / (np.sqrt(v_hat) + self.eps)
+
+
 FUNCTIONS = {"sigmoid": (sigmoid, sigmoid_prime), "relu": (relu, relu_prime)}
 
 
@@ -135,7 +160,8 @@ def allocating_classes(workload: Workload) -> Steps:
     for weight in make_weights(workload):
         layers += [Linear(weight), Activation(*FUNCTIONS[workload.activation])]
     layers.pop()
-    loss, optimizer = CrossEntropy(), Optimizer(workload.lr, workload.momentum)
+    loss = CrossEntropy()
+    optimizer = Adam(workload.lr) if workload.adam else Optimizer(workload.lr, workload.momentum)
     rng = np.random.default_rng(3)
 
     def batches() -> Iterator[tuple[Floats, Labels]]:
@@ -174,7 +200,9 @@ def minigrad_loop(workload: Workload, **recorded: Any) -> Steps:
         layers += [dense, mg.Activation(workload.activation)]
     model = mg.Sequential(*layers[:-1])
     loss = mg.SoftmaxCrossEntropy()
-    optimizer = mg.SGD(model, lr=workload.lr, momentum=workload.momentum)
+    optimizer: mg.Optimizer = mg.SGD(model, lr=workload.lr, momentum=workload.momentum)
+    if workload.adam:
+        optimizer = mg.Adam(model, lr=workload.lr)
     data = mg.Batches(x, y, workload.batch_size, drop_last=True, rng=3)
 
     def batches() -> Iterator[tuple[Any, Any]]:

@@ -1,6 +1,6 @@
 """How long a training step takes, beside what it is compared with: side by side, in turns, in one process.
 
-    python benchmarks/steps.py                # S, M and L, one BLAS thread, OpenBLAS's own kernels
+    python benchmarks/steps.py                # S, M, L and A, one BLAS thread, OpenBLAS's own kernels
     python benchmarks/steps.py --workloads S --rounds 30 --write docs/benchmarks.md
 
 Each round gives every peer a slice of about equal length, in turn; so a neighbour's load falls on all of them. The
@@ -82,7 +82,7 @@ def processor() -> str:
 def main() -> None:
     """Measure, print, and write if asked."""
     parser = argparse.ArgumentParser(description="How long a training step takes.")
-    parser.add_argument("--workloads", nargs="+", choices=sorted(WORKLOADS), default=["S", "M", "L"])
+    parser.add_argument("--workloads", nargs="+", choices=sorted(WORKLOADS), default=["S", "M", "L", "A"])
     parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=0.15, help="the length of a slice")

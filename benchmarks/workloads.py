@@ -1,4 +1,4 @@
-"""The workloads that the benchmarks time: shapes, batch size, activation and momentum."""
+"""The workloads that the benchmarks time: shapes, batch size, activation and optimizer."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class Workload:
     activation: str
     momentum: float = 0.0
     lr: float = 0.01
+    adam: bool = False
 
 
 WORKLOADS = {
@@ -26,6 +27,7 @@ WORKLOADS = {
         Workload("S", (784, 10, 10), 50, "sigmoid"),
         Workload("M", (784, 128, 10), 64, "relu"),
         Workload("L", (784, 512, 512, 10), 128, "relu", momentum=0.9),
+        Workload("A", (784, 512, 512, 10), 128, "relu", lr=1e-3, adam=True),
     )
 }
 

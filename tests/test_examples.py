@@ -90,3 +90,16 @@ def test_the_picture_of_the_docs_is_a_png_of_the_same_size(story: str, directory
     """The picture that README and docs show comes from the example."""
     shown = (ROOT / "docs" / "images" / "frozen_layer.png").read_bytes()
     assert (directory / "frozen_layer_digits.png").read_bytes()[:24] == shown[:24]
+
+
+def test_the_regularized_network_reads_well_and_follows_its_schedule() -> None:
+    """`python examples/regularized.py` reads at least 95 % of the digits held out; the updates grow, then fade."""
+    command = [sys.executable, str(ROOT / "examples" / "regularized.py"), "--epochs", "15"]
+    environment = {**os.environ, "PYTHONUTF8": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, check=False)
+    assert (0, "") == (done.returncode, done.stderr)
+    accuracies = re.findall(r"(\d+\.\d)% of 359 digits held out", done.stdout)
+    assert float(accuracies[-1]) >= 95
+    assert "345 steps replayed exactly" in done.stdout
+    for first, largest, last in re.findall(r"weight: (\S+), (\S+) in step \d+, (\S+)", done.stdout):
+        assert float(last) < float(first) < float(largest)

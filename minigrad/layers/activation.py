@@ -16,24 +16,26 @@ from minigrad.layer import Layer
 class Activation(Layer):
     """An activation function as a layer.
 
-    Args:
-        function: An `ActivationFunction`, or the name of one; with c(x) the share of the standard normal distribution
-            below x, and s(x) = 1 / (1 + exp(-x)):
+    These have names; c(x) is the share of the standard normal distribution below x, and s(x) = 1 / (1 + exp(-x)). The last two
+    go over the last axis, the others over each entry.
 
-            | name | of each entry | |
-            |---|---|---|
-            | "linear" | x | |
-            | "relu" | max(x, 0) | |
-            | "leaky_relu" | x above 0, else 0.01 x | |
-            | "elu" | x above 0, else exp(x) - 1 | [Clevert et al. 2015](https://arxiv.org/abs/1511.07289) |
-            | "selu" | 1.0507 x above 0, else 1.7581 (exp(x) - 1) | [Klambauer et al. 2017](https://arxiv.org/abs/1706.02515) |
-            | "gelu" | x c(x) | [Hendrycks and Gimpel 2016](https://arxiv.org/abs/1606.08415) |
-            | "silu" | x s(x) | [Elfwing et al. 2017](https://arxiv.org/abs/1702.03118) |
-            | "sigmoid" | s(x) | |
-            | "tanh" | tanh(x) | |
-            | "softplus" | log(1 + exp(x)) | [Glorot et al. 2011](https://proceedings.mlr.press/v15/glorot11a.html) |
-            | "softmax" | exp(x) / sum of exp(x) over the last axis | |
-            | "log_softmax" | its logarithm | |
+    | Name | Function | Source |
+    |---|---|---|
+    | linear | x | |
+    | relu | max(x, 0) | [Nair and Hinton 2010](https://www.cs.toronto.edu/~hinton/absps/reluICML.pdf) |
+    | leaky_relu | x above 0, else 0.01 x | [Maas et al. 2013](https://ai.stanford.edu/~amaas/papers/relu_hybrid_icml2013_final.pdf) |
+    | elu | x above 0, else exp(x) - 1 | [Clevert et al. 2015](https://arxiv.org/abs/1511.07289) |
+    | selu | 1.0507 x above 0, else 1.7581 (exp(x) - 1) | [Klambauer et al. 2017](https://arxiv.org/abs/1706.02515) |
+    | gelu | x c(x) | [Hendrycks and Gimpel 2016](https://arxiv.org/abs/1606.08415) |
+    | silu | x s(x) | [Elfwing et al. 2017](https://arxiv.org/abs/1702.03118) |
+    | sigmoid | s(x) | |
+    | tanh | tanh(x) | |
+    | softplus | log(1 + exp(x)) | [Glorot et al. 2011](https://proceedings.mlr.press/v15/glorot11a.html) |
+    | softmax | exp(x) / sum of exp(x) | |
+    | log_softmax | x - log(sum of exp(x)) | |
+
+    Args:
+        function: An `ActivationFunction`, or the name of one.
 
     Attributes:
         function: The `ActivationFunction`.
