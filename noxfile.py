@@ -38,6 +38,13 @@ def lowest(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
+@nox.session(python=PYTHONS[0], default=False)
+def pytorch(session: nox.Session) -> None:
+    """Train side by side with PyTorch, which is large; without it these tests are skipped."""
+    install(session, "pytorch")
+    session.run("pytest", "tests/pytorch", *session.posargs)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and layout."""

@@ -81,6 +81,9 @@ def _leaky_relu_backward(grad: Array, x: Array, y: Array) -> Array:
     return np.where(x > 0, grad, x.dtype.type(_LEAK) * grad)  # dy/dx = 1 above 0, else 0.01
 
 
+_END = -1000  # where every bell and sigmoid is 0, and so is their product with this; with infinity it would be NaN
+
+
 # -- sigmoid and its relatives ----------------------------------------------------------------------------------------
 
 
@@ -108,12 +111,14 @@ def _sigmoid_backward(grad: Array, x: Array, y: Array) -> Array:
 
 
 def _tanh_backward(grad: Array, x: Array, y: Array) -> Array:
-    return grad * (4 * _sigmoid_slope(2 * x))  # dy/dx = 1 - y^2, and tanh(x) = 2 sigmoid(2x) - 1
+    slope: Array = 4 * _sigmoid_slope(2 * np.clip(x, _END, -_END))  # dy/dx = 1 - y^2, and tanh(x) = 2 sigmoid(2x) - 1
+    return grad * slope
 
 
 def softplus(x: Array) -> Array:
     """log(1 + exp(x)), a new array."""
-    return np.logaddexp(x, x.dtype.type(0))
+    y: Array = _above(x, 0) + np.log1p(np.exp(np.copysign(x, -1)))
+    return y
 
 
 def _softplus_backward(grad: Array, x: Array, y: Array) -> Array:
@@ -128,11 +133,6 @@ def _silu_backward(grad: Array, x: Array, y: Array) -> Array:
     # dy/dx = s + x ds/dx, with s = sigmoid(x)
     slope: Array = sigmoid(x) + np.clip(x, _END, -_END) * _sigmoid_slope(x)
     return grad * slope
-
-
-_END = (
-    -1000
-)  # here every bell and sigmoid is 0; a product with it then is 0, where a product with infinity would be NaN
 
 
 def _gelu(x: Array) -> Array:
@@ -151,17 +151,31 @@ _SELU_ALPHA = 1.6732632423543772848170429916717
 _SELU_SCALE = 1.0507009873554804934193349852946
 
 
-def _exponential_unit(name: str, alpha: float, scale: float) -> ActivationFunction:
-    def forward(x: Array) -> Array:
-        low: Array = np.expm1(_below(x, 0))
-        return np.where(x > 0, x.dtype.type(scale) * x, x.dtype.type(scale * alpha) * low)
+def _exponential(alpha: float, scale: float, x: Array) -> Array:
+    low: Array = np.expm1(_below(x, 0))
+    return np.where(x > 0, x.dtype.type(scale) * x, x.dtype.type(scale * alpha) * low)
 
-    def backward(grad: Array, x: Array, y: Array) -> Array:
-        low: Array = np.exp(_below(x, 0))
-        slope = np.where(x > 0, x.dtype.type(scale), x.dtype.type(scale * alpha) * low)
-        return grad * slope  # dy/dx = scale above 0, else scale alpha e^x
 
-    return ActivationFunction(name, forward, backward)
+def _exponential_backward(alpha: float, scale: float, grad: Array, x: Array, y: Array) -> Array:
+    low: Array = np.exp(_below(x, 0))
+    slope = np.where(x > 0, x.dtype.type(scale), x.dtype.type(scale * alpha) * low)
+    return grad * slope
+
+
+def _elu(x: Array) -> Array:
+    return _exponential(1.0, 1.0, x)
+
+
+def _elu_backward(grad: Array, x: Array, y: Array) -> Array:
+    return _exponential_backward(1.0, 1.0, grad, x, y)
+
+
+def _selu(x: Array) -> Array:
+    return _exponential(_SELU_ALPHA, _SELU_SCALE, x)
+
+
+def _selu_backward(grad: Array, x: Array, y: Array) -> Array:
+    return _exponential_backward(_SELU_ALPHA, _SELU_SCALE, grad, x, y)
 
 
 # -- over the last axis -----------------------------------------------------------------------------------------------
@@ -172,7 +186,8 @@ def _shifted(x: Array) -> Array:
     largest = x.max(axis=-1, keepdims=True)
     shifted = np.zeros_like(x)
     # Infinity less itself would be NaN; in the limit it is 0.
-    np.subtract(x, largest, out=shifted, where=True if np.isfinite(largest).all() else x != largest)
+    with np.errstate(over="ignore"):
+        np.subtract(x, largest, out=shifted, where=True if np.isfinite(largest).all() else x != largest)
     return shifted
 
 
@@ -183,13 +198,18 @@ def _softmax(x: Array) -> Array:
 
 
 def _softmax_backward(grad: Array, x: Array, y: Array) -> Array:
+    # dy_j/dx_k = y_j ([j = k] - y_k). The slope is the same for grad less a constant; with that of the largest share, no
+    # 1 - y_k of it is needed, of which rounding would leave nothing.
+    grad = grad - np.take_along_axis(grad, y.argmax(axis=-1, keepdims=True), axis=-1)
     shared: Array = (grad * y).sum(axis=-1, keepdims=True)
-    return y * (grad - shared)  # dy_j/dx_k = y_j ([j = k] - y_k)
+    return y * (grad - shared)
 
 
 def _log_softmax(x: Array) -> Array:
     shifted = _shifted(x)
-    y: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    others = np.exp(shifted)
+    np.put_along_axis(others, x.argmax(axis=-1, keepdims=True), 0, axis=-1)  # the largest is 1
+    y: Array = shifted - np.log1p(others.sum(axis=-1, keepdims=True))
     return y
 
 
@@ -204,12 +224,10 @@ FUNCTIONS: dict[str, ActivationFunction] = {
         ActivationFunction("linear", _linear, _linear_backward),
         ActivationFunction("relu", _relu, _relu_backward),
         ActivationFunction("leaky_relu", _leaky_relu, _leaky_relu_backward),
-        _exponential_unit("elu", alpha=1.0, scale=1.0),
-        _exponential_unit("selu", _SELU_ALPHA, _SELU_SCALE),
-        ActivationFunction(
-            "gelu", _gelu, _gelu_backward
-        ),  # Hendrycks and Gimpel 2016, https://arxiv.org/abs/1606.08415
-        ActivationFunction("silu", _silu, _silu_backward),  # Elfwing et al. 2017, https://arxiv.org/abs/1702.03118
+        ActivationFunction("elu", _elu, _elu_backward),
+        ActivationFunction("selu", _selu, _selu_backward),
+        ActivationFunction("gelu", _gelu, _gelu_backward),
+        ActivationFunction("silu", _silu, _silu_backward),
         ActivationFunction("sigmoid", sigmoid, _sigmoid_backward),
         ActivationFunction("tanh", np.tanh, _tanh_backward),
         ActivationFunction("softplus", softplus, _softplus_backward),

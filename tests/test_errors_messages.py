@@ -108,6 +108,61 @@ def test_input_of_a_layer_alone(
     assert "Dense(6, 4)" in str(told)
 
 
+NO_NUMBERS = ["empty batch", "empty list", "a number", "complex", "strings", "objects", "ragged", "dates", "nothing"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: mg.BatchNorm(6),
+        lambda: mg.BatchNorm(6).eval(),
+        lambda: mg.LayerNorm(6),
+        lambda: mg.Dropout(0.5),
+        lambda: mg.Flatten(),
+    ],
+    ids=["BatchNorm", "BatchNorm in eval mode", "LayerNorm", "Dropout", "Flatten"],
+)
+@pytest.mark.parametrize("kind", NO_NUMBERS)
+def test_input_of_layers_of_other_kinds(make: Callable[[], mg.Layer], kind: str) -> None:
+    """What is no batch of numbers is refused by every layer, which says its name; its state stays."""
+    layer: Any = make()
+    x, error, builtin, contents = INPUTS[kind]
+    before = {name: array.tobytes() for name, array in layer.state_dict().items()}
+    fails(lambda: layer(x), error, builtin, repr(layer), *contents)
+    assert before == {name: array.tobytes() for name, array in layer.state_dict().items()}
+    fails(lambda: layer.backward(np.ones((2, 6))), OrderError, RuntimeError, "before forward")
+
+
+LAYER_INPUTS: dict[str, tuple[Callable[[], mg.Layer], tuple[int, ...], list[str]]] = {
+    "BatchNorm width": (lambda: mg.BatchNorm(6), (2, 5), ["(2, 5)", "(batch, 6)", "5 features", "must have 6"]),
+    "BatchNorm sample": (lambda: mg.BatchNorm(6), (6,), ["(6,)", "(batch, 6)", "x[np.newaxis]"]),
+    "BatchNorm image": (lambda: mg.BatchNorm(6), (5, 2, 3), ["(5, 2, 3)", "(batch, 6)", "reshape(len(x), -1)"]),
+    "BatchNorm places": (lambda: mg.BatchNorm(6), (5, 2, 6), ["(5, 2, 6)", "(batch, 6)", "2 axes"]),
+    "BatchNorm one row": (lambda: mg.BatchNorm(6), (1, 6), ["batch of 1", "variance", "drop_last=True", "eval()"]),
+    "LayerNorm width": (lambda: mg.LayerNorm(6), (2, 5), ["(2, 5)", "(batch, ..., 6)"]),
+    "LayerNorm image": (lambda: mg.LayerNorm(6), (5, 6, 3), ["(5, 6, 3)", "(batch, ..., 6)"]),
+    "LayerNorm sample": (lambda: mg.LayerNorm(6), (6,), ["(6,)", "(batch, ..., 6)", "x[np.newaxis]"]),
+}
+
+
+@pytest.mark.parametrize(("make", "shape", "contents"), LAYER_INPUTS.values(), ids=LAYER_INPUTS.keys())
+def test_input_of_layers_that_normalize(
+    make: Callable[[], mg.Layer], shape: tuple[int, ...], contents: list[str]
+) -> None:
+    """Named alone and by its place in a model, in training as in eval mode; the state and a pending backward stay."""
+    layer = make()
+    fails(lambda: layer(np.ones(shape)), ShapeError, ValueError, repr(layer), *contents)
+    model = mg.Sequential(mg.Activation("linear"), mg.Sequential(inner=layer))
+    y = model(np.arange(12.0).reshape(2, 6))
+    before = {name: array.tobytes() for name, array in model.state_dict().items()}
+    fails(lambda: layer(np.ones(shape)), ShapeError, ValueError, f"layer '1.inner', {layer!r}", *contents)
+    if shape != (1, 6):
+        fails(lambda: model.predict(np.ones(shape)), ShapeError, ValueError, repr(layer), *contents)
+    assert before == {name: array.tobytes() for name, array in model.state_dict().items()}
+    assert layer.training
+    layer.backward(y)
+
+
 def test_input_of_an_inner_layer() -> None:
     """Where the widths of two layers do not fit, the message names the second by its place in the outermost model."""
     model = mg.Sequential(mg.Dense(2, 3, rng=0), mg.Sequential(mg.Activation("relu"), mg.Dense(4, 1, rng=0)))
@@ -278,6 +333,12 @@ def test_data(act: Callable[[], object], error: type[MinigradError], contents: l
 CHECKED: dict[str, Callable[[], mg.Layer]] = {
     "Dense": lambda: mg.Dense(6, 3, rng=0),
     "Activation": lambda: mg.Activation("tanh"),
+    "Dropout": lambda: mg.Dropout(0.5, rng=0),
+    "Dropout in eval mode": lambda: mg.Dropout(0.5, rng=0).eval(),
+    "BatchNorm": lambda: mg.BatchNorm(6),
+    "BatchNorm in eval mode": lambda: mg.BatchNorm(6).eval(),
+    "LayerNorm": lambda: mg.LayerNorm(6),
+    "Flatten": lambda: mg.Flatten(),
     "Sequential": small,
 }
 checked = pytest.mark.parametrize("make", CHECKED.values(), ids=CHECKED.keys())
@@ -488,6 +549,7 @@ def test_a_parameter_used_twice() -> None:
     )
 
 
+ACTIVATIONS = "linear relu leaky_relu elu selu gelu silu sigmoid tanh softplus softmax log_softmax".split()  # noqa: SIM905
 NO_MODELS: dict[str, tuple[Callable[[], object], type[MinigradError], list[str]]] = {
     "no layers": (lambda: mg.Sequential(), ModelError, ["at least one layer"]),
     "a list": (lambda: mg.Sequential([mg.Dense(1, 1)]), KindError, ["layer '0'", "Sequential(*layers)"]),  # type: ignore[arg-type]
@@ -500,13 +562,38 @@ NO_MODELS: dict[str, tuple[Callable[[], object], type[MinigradError], list[str]]
     ),
     "empty slice": (lambda: small()[2:2], ModelError, ["2:2", "empty"]),
     "unknown layer": (lambda: small()["out"], ModelError, ["'out'", "0, 1, 2"]),
-    "activation name": (lambda: mg.Activation("rellu"), ModelError, ["'rellu'", "relu, sigmoid"]),
+    "activation name": (lambda: mg.Activation("rellu"), ModelError, ["'rellu'", *ACTIVATIONS]),
     "activation kind": (lambda: mg.Activation(np.tanh), KindError, ["tanh", "ActivationFunction"]),  # type: ignore[arg-type]
     "no width": (lambda: mg.Dense(0, 3), RangeError, ["n_in is 0", "1 or more"]),
     "half a width": (lambda: mg.Dense(3, 1.5), KindError, ["n_out is 1.5", "whole number"]),  # type: ignore[arg-type]
     "init name": (lambda: mg.Dense(1, 1, init="he"), ModelError, ["'he'", "he_normal", "(shape, rng)"]),
     "init shape": (lambda: mg.Dense(2, 3, init=lambda shape, rng: np.ones(3)), ShapeError, ["init", "(3,)", "(2, 3)"]),
     "init kind": (lambda: mg.Dense(1, 1, init=3), KindError, ["init is 3", "callable"]),  # type: ignore[arg-type]
+    "rate above 1": (lambda: mg.Dropout(1.5), RangeError, ["rate is 1.5", "at least 0", "at most 1"]),
+    "rate below 0": (lambda: mg.Dropout(-0.1), RangeError, ["rate is -0.1", "at least 0"]),
+    "rate NaN": (lambda: mg.Dropout(np.nan), RangeError, ["rate is nan", "finite"]),
+    "rate as text": (lambda: mg.Dropout("0.5"), KindError, ["rate is '0.5'", "number"]),  # type: ignore[arg-type]
+    "rate of nothing": (lambda: mg.Dropout(None), KindError, ["rate is None", "number"]),  # type: ignore[arg-type]
+    "rate as a truth": (lambda: mg.Dropout(True), KindError, ["rate is True", "number"]),
+    "rng of Dropout": (lambda: mg.Dropout(0.5, rng="a"), KindError, ["rng is 'a'", "default_rng"]),  # type: ignore[arg-type]
+    "no features": (lambda: mg.BatchNorm(0), RangeError, ["features is 0", "1 or more"]),
+    "half a feature": (lambda: mg.BatchNorm(2.5), KindError, ["features is 2.5", "whole number"]),  # type: ignore[arg-type]
+    "a shape": (lambda: mg.LayerNorm((3, 4)), KindError, ["features is (3, 4)", "whole number"]),  # type: ignore[arg-type]
+    "negative features": (lambda: mg.LayerNorm(-1), RangeError, ["features is -1", "1 or more"]),
+    "momentum above 1": (lambda: mg.BatchNorm(3, momentum=1.5), RangeError, ["momentum is 1.5", "at most 1"]),
+    "momentum below 0": (lambda: mg.BatchNorm(3, momentum=-1), RangeError, ["momentum is -1", "at least 0"]),
+    "no momentum": (lambda: mg.BatchNorm(3, momentum=None), KindError, ["momentum is None"]),  # type: ignore[arg-type]
+    "eps 0": (lambda: mg.BatchNorm(3, eps=0), RangeError, ["eps is 0", "above 0"]),
+    "eps below 0": (lambda: mg.LayerNorm(3, eps=-1e-5), RangeError, ["eps is -1e-05", "above 0"]),
+    "eps as text": (lambda: mg.LayerNorm(3, eps="small"), KindError, ["eps is 'small'"]),  # type: ignore[arg-type]
+    "half precision": (lambda: mg.BatchNorm(3, dtype=np.float16), KindError, ["float16", "np.float32 or np.float64"]),
+    "whole numbers": (lambda: mg.LayerNorm(3, dtype=int), KindError, ["int64", "np.float32 or np.float64"]),
+    "two dtypes": (
+        lambda: mg.Sequential(mg.Dense(3, 3, dtype=np.float64, rng=0), mg.BatchNorm(3)),
+        KindError,
+        ["one dtype a model", "'0.weight' is float64", "'1.weight' is float32"],
+    ),
+    "optimizer of Dropout": (lambda: mg.SGD(mg.Dropout(0.5), 0.1), ModelError, ["without parameters"]),
     "optimizer of nothing": (lambda: mg.SGD(mg.Activation("relu"), 0.1), ModelError, ["without parameters"]),
     "optimizer of a slice of nothing": (lambda: mg.SGD(small()[1:2], 0.1), ModelError, ["without parameters"]),
     "optimizer of an array": (lambda: mg.SGD(np.ones(3), 0.1), KindError, ["SGD got", "expected a layer"]),  # type: ignore[arg-type]
@@ -589,6 +676,25 @@ def test_a_state_that_does_not_fit(
     change(state)
     fails(lambda: model.load_state_dict(state), error, TypeError if error is KindError else ValueError, *contents)
     assert before == snapshot(model)
+
+
+BUFFERS: dict[str, tuple[object, type[MinigradError], list[str]]] = {
+    "shape": (np.ones(5), ModelError, ["'1.running_var' has shape (5,), expected (4,)"]),
+    "a number": (1.0, ModelError, ["'1.running_var' has shape ()"]),
+    "text": (["a", "b", "c", "d"], KindError, ["'1.running_var'", "text"]),
+    "complex": (np.ones(4, complex), KindError, ["'1.running_var'", "complex128"]),
+}
+
+
+@pytest.mark.parametrize(("array", "error", "contents"), BUFFERS.values(), ids=BUFFERS.keys())
+def test_running_statistics_that_do_not_fit(array: object, error: type[MinigradError], contents: list[str]) -> None:
+    """State that is not learnt is checked as parameters are, before anything is written."""
+    model = mg.Sequential(mg.Dense(6, 4, rng=0), mg.BatchNorm(4))
+    before = {name: array.tobytes() for name, array in model.state_dict().items()}
+    state: dict[str, Any] = {name: array + 1 for name, array in model.state_dict().items()}
+    state["1.running_var"] = array
+    fails(lambda: model.load_state_dict(state), error, TypeError if error is KindError else ValueError, *contents)
+    assert before == {name: array.tobytes() for name, array in model.state_dict().items()}
 
 
 def test_an_optimizer_state_that_does_not_fit() -> None:

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.errors import KindError, MinigradError, RangeError, ShapeError
+from minigrad.errors import KindError, MinigradError, ModelError, RangeError, ShapeError
+from minigrad.init import BY_NAME
 
 N_IN, N_OUT = 400, 300
 VARIANCES = {"he": 2 / N_IN, "glorot": 2 / (N_IN + N_OUT), "lecun": 1 / N_IN}
+PAPERS = [f"{name}_{form}" for name in VARIANCES for form in ("normal", "uniform")]
 
 
 def weight(init: Any, dtype: Any = np.float64, seed: int = 0) -> Any:
@@ -34,6 +36,24 @@ def test_the_moments_are_the_papers(name: str, form: str, dtype: Any) -> None:
         assert 0.999 * 3**0.5 * std < np.abs(drawn).max() <= 3**0.5 * std * (1 + 1e-6)
     else:
         assert 3.9 * std < np.abs(drawn).max() < 6 * std
+
+
+def test_the_names() -> None:
+    """Three papers in two forms, and two constants; an unknown name lists them."""
+    assert sorted([*PAPERS, "zeros", "ones"]) == sorted(BY_NAME)
+    with pytest.raises(ModelError, match="no initializer 'xavier'; there are ") as caught:
+        weight("xavier")
+    assert [] == [name for name in BY_NAME if name not in str(caught.value)]
+
+
+@pytest.mark.parametrize(("n_in", "n_out"), [(1, 1000), (1000, 1), (3, 700)])
+@pytest.mark.parametrize("paper", VARIANCES)
+def test_narrow_layers(paper: str, n_in: int, n_out: int) -> None:
+    """n_in is the first axis, n_out the second, however different they are: the bound of a uniform draw tells."""
+    drawn = mg.Dense(n_in, n_out, init=f"{paper}_uniform", dtype=np.float64, rng=0).weight.value
+    bound = (3 * {"he": 2 / n_in, "glorot": 2 / (n_in + n_out), "lecun": 1 / n_in}[paper]) ** 0.5
+    assert 0.98 * bound < np.abs(drawn).max() <= bound
+    assert (n_in, n_out) == drawn.shape
 
 
 def test_the_default_is_he_normal_and_a_bias_of_0() -> None:
@@ -69,6 +89,23 @@ def test_normal_and_constant() -> None:
     assert {1.0} == set(weight("ones").ravel().tolist())
 
 
+def test_settings_at_their_ends() -> None:
+    """A normal distribution without width is its mean, and has mean 0 and width 1 where nothing is said."""
+    assert {2.0} == set(weight(mg.init.normal(2, 0)).ravel().tolist())
+    assert weight(mg.init.normal(0, 1)).tobytes() == weight(mg.init.normal()).tobytes()
+    assert abs(weight(mg.init.uniform(-3, -2)) + 2.5).max() <= 0.5
+
+
+def test_seeds_and_generators() -> None:
+    """The same seed draws the same weight; a generator goes on, so that two layers differ."""
+    inits: list[Any] = [*PAPERS, mg.init.uniform(0, 1), mg.init.normal()]
+    for init in inits:
+        assert weight(init, seed=3).tobytes() == weight(init, seed=3).tobytes() != weight(init, seed=4).tobytes()
+        rng = np.random.default_rng(3)
+        first, second = (mg.Dense(20, 30, init=init, rng=rng).weight.value for _ in range(2))
+        assert first.tobytes() != second.tobytes()
+
+
 def test_an_initializer_of_ones_own() -> None:
     """Any callable `(shape, rng) -> array`; what it returns is copied and converted."""
     mine = np.arange(6).reshape(2, 3)
@@ -99,8 +136,29 @@ def test_an_initializer_of_ones_own() -> None:
         (lambda: weight(lambda shape, rng: np.ones(shape[::-1])), ShapeError),
         (lambda: weight(lambda shape, rng: 1.0), ShapeError),
         (lambda: weight(lambda shape, rng: np.full(shape, "a")), KindError),
+        (lambda: weight(lambda shape, rng: np.full(shape, 1j)), KindError),
+        (lambda: weight(None), KindError),
+        (lambda: mg.init.normal(0, np.inf), RangeError),
+        (lambda: mg.init.normal("a"), KindError),  # type: ignore[arg-type]
+        (lambda: mg.init.constant("a"), KindError),  # type: ignore[arg-type]
     ],
-    ids=["empty", "turned", "infinite", "text", "negative", "mean", "NaN", "turned shape", "number", "text draw"],
+    ids=[
+        "empty",
+        "turned",
+        "infinite",
+        "text",
+        "negative",
+        "mean",
+        "NaN",
+        "turned shape",
+        "number",
+        "text draw",
+        "complex draw",
+        "nothing",
+        "infinite width",
+        "text mean",
+        "text constant",
+    ],
 )
 def test_settings_out_of_range(make: Any, error: type[MinigradError]) -> None:
     """What cannot be drawn is refused, not stretched."""

@@ -103,6 +103,17 @@ RIGHT: dict[str, Callable[[], mg.Layer]] = {
     "sigmoid": lambda: mg.Activation("sigmoid"),
     "tanh": lambda: mg.Activation("tanh"),
     "softmax": lambda: mg.Activation("softmax"),
+    "leaky_relu": lambda: mg.Activation("leaky_relu"),
+    "elu": lambda: mg.Activation("elu"),
+    "selu": lambda: mg.Activation("selu"),
+    "gelu": lambda: mg.Activation("gelu"),
+    "silu": lambda: mg.Activation("silu"),
+    "softplus": lambda: mg.Activation("softplus"),
+    "log_softmax": lambda: mg.Activation("log_softmax"),
+    "BatchNorm": lambda: mg.BatchNorm(3),
+    "BatchNorm in eval mode": lambda: mg.BatchNorm(3).eval(),
+    "LayerNorm": lambda: mg.LayerNorm(3),
+    "Flatten": mg.Flatten,
     "a custom layer": lambda: Scale(3),
     "a layer like Dense": lambda: Affine(),
     "a residual block": lambda: Residual(3),
@@ -149,6 +160,116 @@ def test_kinks_are_passed_over() -> None:
         check_gradients(bad, x)
     with pytest.raises(OrderError, match="every entry lies at a kink"):
         check_gradients(mg.Activation("relu"), np.zeros((2, 2)))
+
+
+# -- layers that draw random numbers ----------------------------------------------------------------------------------
+
+
+class Noise(mg.Layer):
+    """Multiplies by what it draws from a generator of its own."""
+
+    def __init__(self) -> None:
+        self.generator = np.random.default_rng(7)
+
+    def forward(self, x: Array) -> Array:
+        self.y, self.factor = np.tanh(x), self.generator.normal(size=x.shape)
+        return np.asarray(self.y * self.factor)
+
+    def backward(self, grad: Array) -> Array:
+        return np.asarray(grad * self.factor * (1 - self.y**2))
+
+
+class Around(mg.Layer):
+    """A composite that holds its inner layer in a list."""
+
+    def __init__(self, inner: mg.Layer) -> None:
+        self.inner = [inner]
+
+    def forward(self, x: Array) -> Array:
+        return x + self.inner[0](x)
+
+    def backward(self, grad: Array) -> Array:
+        below = self.inner[0].backward(grad)
+        assert below is not None
+        return grad + below
+
+
+def shared_generator() -> mg.Sequential:
+    rng = np.random.default_rng(3)
+    return mg.Sequential(mg.Dropout(0.5, rng=rng), mg.Dense(3, 4, rng=rng), mg.Sequential(mg.Dropout(0.2, rng=rng)))
+
+
+RANDOM: dict[str, Callable[[], mg.Layer]] = {
+    "Dropout": lambda: mg.Dropout(0.5, rng=0),
+    "Dropout that nobody seeded": lambda: mg.Dropout(0.5),
+    "in eval mode": lambda: mg.Dropout(0.5, rng=0).eval(),
+    "one generator for several": shared_generator,
+    "one's own": lambda: Noise(),
+    "inside of others": lambda: mg.Sequential(mg.Dense(3, 3, rng=0), Around(Noise()), mg.BatchNorm(3)),
+}
+
+
+def generators(layer: mg.Layer) -> list[Any]:
+    """Where the generators of the layers inside stand."""
+    inside = [vars(inner).values() for _, inner in layer.layers()]
+    return [
+        thing.bit_generator.state for things in inside for thing in things if isinstance(thing, np.random.Generator)
+    ]
+
+
+@pytest.mark.parametrize("make", RANDOM.values(), ids=RANDOM.keys())
+def test_layers_that_draw_random_numbers(make: Callable[[], mg.Layer]) -> None:
+    """Each evaluation draws the same ones, so that the differences are derivatives; the layer's own are not used up."""
+    layer = make()
+    before = generators(layer)
+    assert before
+    check_gradients(layer, X)
+    assert before == generators(layer)
+    check_gradients(layer, X[:2])
+
+
+class WrongDropout(mg.Layer):
+    """The mistake that people make with dropout."""
+
+    def __init__(self, mistake: str) -> None:
+        self.rng, self.mistake = np.random.default_rng(0), mistake
+
+    def forward(self, x: Array) -> Array:
+        self.kept = self.rng.random(x.shape) > 0.5
+        return x * self.kept * 2
+
+    def backward(self, grad: Array) -> Array:
+        if self.mistake == "another mask":
+            return grad * (self.rng.random(grad.shape) > 0.5) * 2
+        return grad if self.mistake == "no mask" else grad * self.kept
+
+
+@pytest.mark.parametrize("mistake", ["another mask", "no mask", "no factor"])
+def test_wrong_layers_that_draw_random_numbers_fail(mistake: str) -> None:
+    """The same draw for each evaluation hides no mistake."""
+    with pytest.raises(GradientError, match="the gradient of the input"):
+        check_gradients(WrongDropout(mistake), X)
+    with pytest.raises(GradientError, match="the gradient of the input"):
+        check_gradients(mg.Sequential(mg.Dropout(0.1, rng=0), WrongDropout(mistake)), X)
+
+
+@pytest.mark.parametrize("forget", ["mean", "variance"])
+def test_a_normalization_that_takes_its_statistics_for_constants_fails(forget: str) -> None:
+    """The other one: mean and variance of a batch depend on each sample."""
+
+    class Constant(mg.Layer):
+        def forward(self, x: Array) -> Array:
+            self.std = x.std(axis=0)
+            self.normalized = np.asarray((x - x.mean(axis=0)) / self.std)
+            return self.normalized.copy()
+
+        def backward(self, grad: Array) -> Array:
+            mean = 0 if forget == "mean" else grad.mean(axis=0)
+            scale = 0 if forget == "variance" else (grad * self.normalized).mean(axis=0)
+            return np.asarray((grad - mean - self.normalized * scale) / self.std)
+
+    with pytest.raises(GradientError, match="the gradient of the input"):
+        check_gradients(Constant(), X)
 
 
 # -- what is wrong ----------------------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ class Dropout(Layer):
 
     def _draw(self, x: Array) -> Array:
         dtype = np.float32 if x.dtype == np.float32 else np.float64
-        kept = self.rng.random(x.shape, dtype) >= self.rate
+        kept = self.rng.random(x.shape) >= self.rate
         return kept * dtype(1 / (1 - self.rate) if self.rate < 1 else 0)
 
     @override

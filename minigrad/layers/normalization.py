@@ -78,8 +78,9 @@ class BatchNorm(Layer):
                     f"(Batches(..., drop_last=True)), or call eval()"
                 )
             mean, variance = x.mean(axis=0), x.var(axis=0)
-            self.running_mean += self.momentum * (mean - self.running_mean)
-            self.running_var += self.momentum * (variance * (len(x) / (len(x) - 1)) - self.running_var)
+            unbiased = variance * (len(x) / (len(x) - 1))
+            self.running_mean = self.running_mean + self.momentum * (mean - self.running_mean)
+            self.running_var = self.running_var + self.momentum * (unbiased - self.running_var)
         else:
             mean, variance = self.running_mean, self.running_var
         self.std = np.sqrt(variance + self.eps)
@@ -155,7 +156,10 @@ class LayerNorm(Layer):
         """
         x = batch(x, self.weight.dtype, self)
         if x.ndim < 2 or x.shape[-1] != self.features:
-            raise ShapeError(f"{self} got an input of shape {x.shape}, expected (batch, ..., {self.features})")
+            got = f"{self} got an input of shape {x.shape}, expected (batch, ..., {self.features})"
+            if x.shape == (self.features,):
+                raise ShapeError(f"{got}: this is one sample without its batch axis; pass x[np.newaxis]")
+            raise ShapeError(f"{got}: the last axis has {x.shape[-1]} features and must have {self.features}")
         self.std = np.sqrt(x.var(axis=-1, keepdims=True) + self.eps)
         self.normalized = (x - x.mean(axis=-1, keepdims=True)) / self.std
         self._awaited = self.normalized * self.weight.value + self.bias.value

@@ -30,7 +30,7 @@ class ElementwiseLoss(Loss):
     def __init__(self, *, reduction: Reduction = "mean") -> None:
         self.reduction: Reduction = checked_reduction(reduction)
         self.value: float = float("nan")
-        self._slopes: Array | None = None
+        self._last: tuple[Array, int] | None = None  # the slopes of the last forward, and what its sum was divided by
 
     @abstractmethod
     def entries(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
@@ -56,9 +56,10 @@ class ElementwiseLoss(Loss):
             LabelError: A target is out of the loss's range.
         """
         outputs = float_array(logits, None, f"the outputs given to {type(self).__name__}")
-        losses, self._slopes = self.entries(outputs, self._matching(targets, outputs))
-        total = float(losses.sum(dtype=np.float64))
-        self.value = total / losses.size if self.reduction == "mean" else total
+        losses, slopes = self.entries(outputs, self._matching(targets, outputs))
+        divisor = losses.size if self.reduction == "mean" else 1
+        self._last = slopes, divisor
+        self.value = float(losses.sum(dtype=np.float64)) / divisor
         return self.value
 
     @final
@@ -69,9 +70,11 @@ class ElementwiseLoss(Loss):
         Raises:
             OrderError: No forward came before.
         """
-        if self._slopes is None:
+        if self._last is None:
             raise OrderError(f"{type(self).__name__}: backward was called before forward(outputs, targets)")
-        return self._slopes / self._slopes.size if self.reduction == "mean" else self._slopes.copy()
+        slopes, divisor = self._last
+        grad: Array = slopes / divisor
+        return grad
 
     def _matching(self, targets: npt.ArrayLike, outputs: Array) -> Array:
         """The targets in the dtype of the outputs; nothing is broadcast."""

@@ -62,16 +62,20 @@ class SigmoidCrossEntropy(ElementwiseLoss):
         """
         wrong = ~((targets >= 0) & (targets <= 1))
         if wrong.any():
+            place = tuple(int(i) for i in np.argwhere(wrong)[0])
             raise LabelError(
-                f"SigmoidCrossEntropy got the target {targets[wrong][0]:g}, expected 0 (no) to 1 (yes) "
+                f"SigmoidCrossEntropy got the target {targets[place]} at {place}, expected 0 (no) to 1 (yes) "
                 f"({int(wrong.sum())} of {targets.size} targets are out of range)"
             )
         yes, no = targets, 1 - targets
         if self.pos_weight is not None:
-            if self.pos_weight.ndim and self.pos_weight.shape != outputs.shape[-1:]:
+            if self.pos_weight.ndim and self.pos_weight.shape != outputs.shape[1:][-1:]:
+                columns = (
+                    f"each of the {outputs.shape[-1]} columns" if outputs.ndim > 1 else "all, as there are no columns"
+                )
                 raise ShapeError(
                     f"pos_weight has {len(self.pos_weight)} weights for outputs of shape {outputs.shape}, expected one "
-                    f"for each of the {outputs.shape[-1]} columns"
+                    f"for {columns}"
                 )
             yes = targets * self.pos_weight.astype(outputs.dtype)
         return yes * softplus(-outputs) + no * softplus(outputs), no * sigmoid(outputs) - yes * sigmoid(-outputs)

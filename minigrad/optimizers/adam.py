@@ -39,6 +39,8 @@ class _Moments(Optimizer):
         self.eps: float = number(eps, "eps", above=0)
         self.weight_decay: float | Array = self.per_entry(weight_decay, "weight_decay")
         self.amsgrad: bool = bool(amsgrad)
+        for name in ("first_moment", "second_moment", *(["largest_second_moment"] if amsgrad else [])):
+            self.state(name)  # there from the start, so that a state that lacks one is noticed when it is loaded
 
     def _adapt(self, grads: Array, update: Array) -> None:
         """Update = -lr m_ / (sqrt(v_) + eps), with the means m_ and v_ corrected for their start at 0."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias, final
 
 import numpy as np
 
-from minigrad.arrays import Array, Integers, number, shaped
+from minigrad.arrays import Array, Integers, number, shaped, whole
 from minigrad.errors import KindError, ModelError, NoGradient, StaleParameters
 from minigrad.hooks import FlatArrays, Handle, Hook, Listener, Step, attach, tell, telling
 from minigrad.layer import Layer
@@ -299,12 +299,13 @@ class Optimizer(ABC):
 
     @final
     def state_dict(self) -> dict[str, Any]:
-        """The step count, how many steps each parameter was left out of, and copies of the state arrays by name."""
+        """Its class, the step count, how many steps have left out which parameter, and copies of the state arrays by name."""
         states = {
             state: {name: flat[slot.slice].reshape(slot.shape).copy() for name, slot in self._vector.slots.items()}
             for state, flat in self._states.items()
         }
-        return {"step_count": self.step_count, "skipped_steps": dict(self._skips), "state": states}
+        counts = {"step_count": self.step_count, "skipped_steps": dict(self._skips)}
+        return {"optimizer": type(self).__name__, **counts, "state": states}
 
     @final
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -314,9 +315,22 @@ class Optimizer(ABC):
             ModelError: It belongs to other parameters.
             ShapeError: An array has another shape.
         """
-        expected = {"step_count", "skipped_steps", "state"}
+        expected = {"optimizer", "step_count", "skipped_steps", "state"}
         if not expected <= set(state):
             raise ModelError(f"this is no state of an optimizer: it has {sorted(state)}, expected {sorted(expected)}")
+        kind, names = type(self).__name__, sorted(state["state"])
+        if state["optimizer"] != kind or (self._states and names != sorted(self._states)):
+            raise ModelError(
+                f"this is the state of {state['optimizer']} with {', '.join(names) or 'no arrays'}, expected that of "
+                f"{kind} with {', '.join(sorted(self._states)) or 'any'}"
+            )
+        count = whole(state["step_count"], "step_count", least=0)
+        skips = {name: whole(n, f"skipped_steps['{name}']", least=0) for name, n in state["skipped_steps"].items()}
+        wrong = [name for name, n in skips.items() if n > count or name not in self._vector.slots]
+        if wrong:
+            raise ModelError(
+                f"skipped_steps tells of other parameters or of more than {count} steps: {', '.join(wrong)}"
+            )
         new: dict[str, Array] = {}
         for own, arrays in state["state"].items():
             if set(arrays) != set(self._vector.slots):
@@ -326,11 +340,7 @@ class Optimizer(ABC):
             for name, slot in self._vector.slots.items():
                 array = shaped(arrays[name], slot.shape, new[own].dtype, f"the state '{own}' of '{name}'")
                 new[own][slot.slice] = array.ravel()
-        unknown = sorted(set(state["skipped_steps"]) - set(self._vector.slots))
-        if unknown:
-            raise ModelError(f"the state is of other parameters; the difference is {', '.join(unknown)}")
-        self._skips = {name: int(steps) for name, steps in state["skipped_steps"].items()}
-        self.step_count = int(state["step_count"])
+        self.step_count, self._skips = count, skips
         self._states = new
 
     def __getstate__(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, final
 
 from typing_extensions import override
@@ -103,7 +104,7 @@ class ReduceOnPlateau(Hook):
 
     def _is_better(self, figure: float) -> bool:
         if self.best is None:
-            return True
+            return not math.isnan(figure)
         margin = self.threshold if self.mode == "max" else -self.threshold
         limit = self.best * (1 + margin)
         return figure > limit if self.mode == "max" else figure < limit

@@ -20,7 +20,14 @@ def _checked(lr: float | Schedule) -> None:
 
 
 def _rate(lr: float | Schedule, step: int) -> float:
-    return lr(step) if callable(lr) else lr
+    return float(lr(step) if callable(lr) else lr)
+
+
+def _power(factor: float, exponent: int) -> float:
+    try:
+        return math.pow(factor, exponent)
+    except OverflowError:
+        return math.inf  # which the optimizer refuses, and says in which step
 
 
 @final
@@ -49,7 +56,7 @@ class StepDecay:
 
     def __call__(self, step: int) -> float:
         """The rate of a step."""
-        return float(_rate(self.lr, step) * self.factor ** (step // self.every))
+        return _rate(self.lr, step) * _power(self.factor, step // self.every)
 
 
 @final
@@ -75,7 +82,7 @@ class ExponentialDecay:
 
     def __call__(self, step: int) -> float:
         """The rate of a step."""
-        return float(_rate(self.lr, step) * self.factor**step)
+        return _rate(self.lr, step) * _power(self.factor, step)
 
 
 @final

@@ -55,6 +55,8 @@ class SGD(Optimizer):
         if self.nesterov and self.momentum == 0:
             raise RangeError("nesterov=True needs momentum above 0, got momentum=0.0")
         self.weight_decay: float | Array = self.per_entry(weight_decay, "weight_decay")
+        if self.momentum:
+            self.state("velocity")
 
     @override
     def compute(self, values: Array, grads: Array, update: Array) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,145 @@ def test_what_leaves_is_the_callers_whatever_the_layers_keep() -> None:
     assert isinstance(keeper, Keeper)
     assert not (keeper.y == 9).any()
     assert not (keeper.grad == 9).any()
+
+
+# -- with layers of every kind ----------------------------------------------------------------------------------------
+
+
+def of_every_kind(named: bool = True) -> mg.Sequential:
+    layers: dict[str, mg.Layer] = {
+        "flatten": mg.Flatten(),
+        "hidden": mg.Dense(12, 4, rng=0),
+        "norm": mg.BatchNorm(4),
+        "act": mg.Activation("gelu"),
+        "drop": mg.Dropout(0.5, rng=1),
+        "block": mg.Sequential(mg.LayerNorm(4), mg.Dense(4, 2, bias=False, rng=2)),
+    }
+    return mg.Sequential(**layers) if named else mg.Sequential(*layers.values())
+
+
+IMAGES = np.random.default_rng(0).normal(size=(6, 3, 4)).astype(np.float32)
+NAMES = [
+    "hidden.weight",
+    "hidden.bias",
+    "norm.weight",
+    "norm.bias",
+    "block.0.weight",
+    "block.0.bias",
+    "block.1.weight",
+]
+NUMBERS = {"flatten": "0", "hidden": "1", "norm": "2", "act": "3", "drop": "4", "block": "5"}
+
+
+def test_names_of_every_kind() -> None:
+    """Layers without parameters have no entries, but keep their names and places; statistics come last in a state."""
+    model, numbered = of_every_kind(), of_every_kind(named=False)
+    assert NAMES == [name for name, _ in model.parameters()]
+    assert [*NAMES, "norm.running_mean", "norm.running_var"] == list(model.state_dict())
+    places = [f"{NUMBERS[first]}.{rest}" for first, rest in (name.split(".", 1) for name in NAMES)]
+    assert places == [name for name, _ in numbered.parameters()]
+    assert 12 * 4 + 4 + 8 + 8 + 8 == mg.ParameterVector.of(model).values.size
+    assert model["norm"] is model[2]
+    inside = "Flatten(), Dense(12, 4), BatchNorm(4), Activation('gelu'), Dropout(0.5), "
+    assert f"Sequential({inside}Sequential(LayerNorm(4), Dense(4, 2, bias=False)))" == repr(numbered)
+    assert repr(model).startswith("Sequential(flatten=Flatten(), hidden=Dense(12, 4), norm=BatchNorm(4), act=")
+
+
+def test_the_summary_of_every_kind() -> None:
+    """A line for each layer, also for those without parameters; shapes, counts, and what is frozen."""
+    model = of_every_kind()
+    model["norm"].freeze()
+    head, *lines, last = [line.split() for line in model.summary().splitlines()]
+    assert ["name", "layer", "parameters", "entries"] == head
+    assert [
+        ["flatten", "Flatten()", "0"],
+        ["hidden", "Dense(12,", "4)", "weight", "(12,", "4),", "bias", "(4,)", "52"],
+        ["norm", "BatchNorm(4)", "weight", "(4,),", "bias", "(4,)", "8", "frozen"],
+        ["act", "Activation('gelu')", "0"],
+        ["drop", "Dropout(0.5)", "0"],
+        ["block.0", "LayerNorm(4)", "weight", "(4,),", "bias", "(4,)", "8"],
+        ["block.1", "Dense(4,", "2,", "bias=False)", "weight", "(4,", "2)", "8"],
+    ] == lines
+    assert "76 entries, 68 of them trainable" == " ".join(last)
+    columns = [line.index("weight") for line in model.summary().splitlines() if "weight" in line]
+    assert 1 == len(set(columns))
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_slices_of_every_kind(named: bool) -> None:
+    """A slice shares statistics, masks and modes with the whole, since it has the same layers."""
+    model = of_every_kind(named)
+    part = model[1:5]
+    first = "norm" if named else "1"
+    assert f"{first}.running_mean" in part.state_dict()
+    before = model["norm" if named else "2"].running_mean.copy()
+    part(IMAGES.reshape(6, 12))
+    assert (before != model[2].running_mean).all()
+    assert part.state_dict()[f"{first}.running_mean"].tolist() == model[2].running_mean.tolist()
+    part.eval()
+    assert [True, True, False, False, False, False, True, True, True] == [inner.training for _, inner in model.layers()]
+    assert model[4].mask is not None
+    part(IMAGES.reshape(6, 12))
+    assert model[4].mask is None
+
+
+def test_modes_reach_every_kind() -> None:
+    """In eval mode the model is a function of each sample alone; in training it is not."""
+    model = of_every_kind()
+    assert model(IMAGES).tolist() != model(IMAGES).tolist()
+    model.eval()
+    y = model(IMAGES)
+    assert y.tolist() == model(IMAGES).tolist()
+    np.testing.assert_allclose(np.concatenate([model(image[np.newaxis]) for image in IMAGES]), y, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(model.train().predict(IMAGES, batch_size=4), y, rtol=1e-4, atol=1e-5)
+
+
+def test_every_kind_nested_or_not_computes_the_same() -> None:
+    """A chain in a chain gives the same bits, forward, backward, and after a step of the optimizer."""
+    ends = []
+    for nested in (False, True):
+        layers = list(of_every_kind())
+        model = (
+            mg.Sequential(mg.Sequential(*layers[:2]), mg.Sequential(*layers[2:])) if nested else mg.Sequential(*layers)
+        )
+        optimizer = mg.SGD(model, lr=0.01)
+        for _ in range(3):
+            below = model.backward(model(IMAGES), input_grad=True)
+            optimizer.step()
+        assert below is not None
+        assert IMAGES.shape == below.shape
+        ends.append([below.tobytes(), *(array.tobytes() for array in model.state_dict().values())])
+    assert ends[0] == ends[1]
+
+
+def test_training_a_part_of_every_kind() -> None:
+    """An optimizer over the end leaves the parameters of the beginning alone; its statistics go on while it runs."""
+    model = of_every_kind()
+    optimizer = mg.SGD(model[5:], lr=0.1)
+    before = model.state_dict()
+    for _ in range(3):
+        model.backward(model(IMAGES))
+        optimizer.step()
+    after = model.state_dict()
+    changed = [name for name in before if before[name].tobytes() != after[name].tobytes()]
+    assert ["block.0.weight", "block.0.bias", "block.1.weight", "norm.running_mean", "norm.running_var"] == changed
+
+
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_copies_of_every_kind(how: Any) -> None:
+    """A copy trains to the same bits: parameters, statistics and what is left out."""
+    model = of_every_kind()
+    model.backward(model(IMAGES))
+    other = how(model)
+    assert model.summary() == other.summary()
+    ends = []
+    for one in (model, other):
+        optimizer = mg.SGD(one, lr=0.1)
+        for _ in range(3):
+            one.backward(one(IMAGES))
+            optimizer.step()
+        ends.append([array.tobytes() for array in one.state_dict().values()])
+    assert ends[0] == ends[1]
 
 
 # -- predict ----------------------------------------------------------------------------------------------------------

@@ -248,6 +248,38 @@ def test_clipping_of_gradients_whose_squares_overflow() -> None:
     np.testing.assert_allclose(mg.ParameterVector.of(model).values, [-2, -2, 3, 4, 5, 6], rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_limiting_each_entry(dtype: Any) -> None:
+    """Entries beyond the limit become the limit, in each direction; the others, and -0.0 and NaN, stay as they are."""
+    model, tape = three(dtype), Tape()
+    optimizer = mg.SGD(model, lr=1, max_grad_value=2)
+    optimizer.attach(tape)
+    give(model, 3, -3, 1.5, -0.0, -2, 1e30)
+    optimizer.step()
+    updates = np.concatenate([update.ravel() for update in tape.events[0]["updates"].values()])
+    assert [-2, 2, -1.5, 0, 2, -2] == updates.tolist()
+    assert dtype == updates.dtype
+    assert 1.0 == tape.events[0]["clip_factor"] == optimizer.clip_factor
+    unlimited = np.concatenate([grad.ravel() for grad in tape.events[0]["grads"].values()])
+    assert np.array([3, -3, 1.5, 0, -2, 1e30], dtype).tolist() == unlimited.tolist()
+    give(model, *[math.nan] * 6)
+    optimizer.step()
+    assert np.isnan(mg.ParameterVector.of(model).values).all()
+
+
+def test_each_entry_is_limited_before_the_norm() -> None:
+    """The norm is that of the limited gradients, (3, 4) here, so the factor is 1 / 5, and is in the event."""
+    model, tape = three(), Tape()
+    optimizer = Seen(model, lr=1, max_grad_value=4, max_grad_norm=1)
+    optimizer.attach(tape)
+    give(model, 3, 1e6, 0, 0, 0, 0)
+    optimizer.step()
+    np.testing.assert_allclose(optimizer.seen[0][1], [0.6, 0.8, 0, 0, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(tape.events[0]["clip_factor"], 0.2, rtol=1e-6)
+    assert [3, 1e6] == tape.events[0]["grads"]["0.weight"].ravel().tolist()
+    assert [3, 1e6, 0, 0, 0, 0] == mg.ParameterVector.of(model).grads.tolist()
+
+
 # -- events -----------------------------------------------------------------------------------------------------------
 
 

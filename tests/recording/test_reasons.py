@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -319,11 +320,20 @@ def test_frozen_steps_count_for_nothing() -> None:
     assert "its input 2 was not 0 in 1 of 2 samples" in why.at(2, 0)
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_decay_alone(momentum: float) -> None:
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda model: mg.SGD(model, 0.1, weight_decay=0.1), id="SGD"),
+        pytest.param(lambda model: mg.SGD(model, 0.1, weight_decay=0.1, momentum=0.9), id="SGD momentum"),
+        pytest.param(lambda model: mg.Adam(model, 0.1, weight_decay=0.1), id="Adam"),
+        pytest.param(lambda model: mg.AdamW(model, 0.1, weight_decay=0.1), id="AdamW"),
+        pytest.param(lambda model: mg.RMSprop(model, 0.1, weight_decay=0.1), id="RMSprop"),
+    ],
+)
+def test_decay_alone(make: Callable[[mg.Layer], mg.Optimizer]) -> None:
     """Decay moves an entry whose gradient is always 0: MOVED, and the sentence says by what."""
     model = linear(2, 1)
-    run = record(model, mg.SGD(model, 0.1, weight_decay=0.1, momentum=momentum), [([[0, 1]], [[1]])] * 3)
+    run = record(model, make(model), [([[0, 1]], [[1]])] * 3)
     assert run["0.weight"].why.counts == {Reason.MOVED: 2}
     assert "moved in 3 of 3 steps by decay or momentum alone, its gradient was always 0: from 1 to" in run[
         "0.weight"
@@ -348,14 +358,83 @@ def test_decay_alone_is_swallowed() -> None:
     assert "rounding took each of them" in sentence
 
 
-def test_momentum_goes_on_alone() -> None:
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda model: mg.SGD(model, 0.1, momentum=0.9), id="SGD"),
+        pytest.param(lambda model: mg.Adam(model, 0.1), id="Adam"),
+        pytest.param(lambda model: mg.Adam(model, 0.1, amsgrad=True), id="Adam amsgrad"),
+        pytest.param(lambda model: mg.AdamW(model, 0.1, weight_decay=0), id="AdamW"),
+        pytest.param(lambda model: mg.RMSprop(model, 0.1, momentum=0.9), id="RMSprop"),
+    ],
+)
+def test_momentum_goes_on_alone(make: Callable[[mg.Layer], mg.Optimizer]) -> None:
     """Momentum of a gradient from before the record moves entries whose recorded gradient is 0, and it is told."""
     model = linear(1, 1)
-    optimizer = mg.SGD(model, 0.1, momentum=0.9)
+    optimizer = make(model)
     one(model, optimizer, [[1]], [[1]])
     run = record(model, optimizer, [([[0]], [[1]])] * 2)
     assert run["0.weight"].why.counts == {Reason.MOVED: 1}
     assert "moved in 2 of 2 steps by decay or momentum alone" in run["0.weight"].why.at(0, 0)
+
+
+def test_rmsprop_without_momentum_remembers_no_direction() -> None:
+    """RMSprop's mean square lives on, but where the gradient is 0 the update is 0: the reason is the gradient's."""
+    model = linear(1, 1)
+    optimizer = mg.RMSprop(model, 0.1)
+    one(model, optimizer, [[1]], [[1]])
+    run = record(model, optimizer, [([[0]], [[1]])] * 2)
+    assert run["0.weight"].why.counts == {Reason.INPUT_ZERO: 1}
+    assert run["0.bias"].why.counts == {Reason.MOVED: 1}
+
+
+@pytest.mark.parametrize("kind", [mg.Adam, mg.AdamW, mg.RMSprop])
+def test_an_entry_that_never_had_a_gradient(kind: Callable[..., mg.Optimizer]) -> None:
+    """Where the gradient was always 0 the adaptive optimizers divide 0 by their eps: the update is 0, in float32 too."""
+    model = linear(3, 2)
+    settings = {"weight_decay": 0} if kind is mg.AdamW else {}
+    batches = [([[0, 1, 0], [0, 2, 0]], [[1, 0], [1, 0]]), ([[0, 1, 0]], [[1, 0]])]
+    run = record(model, kind(model, 0.1, **settings), batches)
+    assert run["0.weight"].why.counts == {Reason.INPUT_ZERO: 4, Reason.UNIT_SILENT: 1, Reason.MOVED: 1}
+    assert run["0.bias"].why.counts == {Reason.UNIT_SILENT: 1, Reason.MOVED: 1}
+
+
+@pytest.mark.parametrize("kind", [mg.Adam, mg.AdamW, mg.RMSprop])
+def test_adaptive_rates_are_swallowed_too(kind: Callable[..., mg.Optimizer]) -> None:
+    """A rate that is too small beside the value is SWALLOWED, however large the gradient was."""
+    model = linear(1, 1, 100.0)
+    run = record(model, kind(model, 1e-8), [([[1]], [[1000]])] * 3)
+    assert run["0.weight"].why.counts == {Reason.SWALLOWED: 1}
+    assert run["0.bias"].why.counts == {Reason.MOVED: 1}
+    assert "3 of its 3 updates were not 0, and rounding took each of them" in run["0.weight"].why.at(0, 0)
+
+
+@pytest.mark.parametrize("kind", [mg.SGD, mg.Adam, mg.RMSprop])
+def test_dropout_that_leaves_out_everything(kind: Callable[..., mg.Optimizer]) -> None:
+    """Behind Dropout(1) units are silent, and what is fed by it has inputs of 0; in eval mode everything moves."""
+    rng = np.random.default_rng(0)
+    model = mg.Sequential(mg.Dense(2, 2, rng=rng), mg.Dropout(1, rng=rng), mg.Dense(2, 1, rng=rng))
+    batches = [([[1, 1], [1, 2]], [[1], [1]])] * 3
+    run = record(model, kind(model, 0.1), batches)
+    assert run["0.weight"].why.counts == {Reason.UNIT_SILENT: 4}
+    assert run["0.bias"].why.counts == {Reason.UNIT_SILENT: 2}
+    assert run["2.weight"].why.counts == {Reason.INPUT_ZERO: 2}
+    assert run["2.bias"].why.counts == {Reason.MOVED: 1}
+    model.eval()
+    run = record(model, kind(model, 0.1), batches)
+    for name, history in ((name, run[name]) for name in run):
+        assert history.why.counts == {Reason.MOVED: history.size}, name
+
+
+@pytest.mark.parametrize("kind", [mg.SGD, mg.Adam, mg.RMSprop])
+def test_batch_norm_of_a_feature_that_never_changes(kind: Callable[..., mg.Optimizer]) -> None:
+    """A feature that is the same in every sample is 0 when normalized: its scale does not move, its shift does."""
+    model = mg.Sequential(mg.BatchNorm(2), mg.Dense(2, 1, init="lecun_normal", rng=0))
+    run = record(model, kind(model, 0.1), [([[3, 1], [3, 2]], [[1], [2]]), ([[3, 5], [3, 0]], [[1], [-3]])])
+    assert run["0.weight"].why.counts == {Reason.GRADIENT_ZERO: 1, Reason.MOVED: 1}
+    assert run["0.weight"].why.where(Reason.GRADIENT_ZERO).tolist() == [True, False]
+    assert run["0.bias"].why.counts == {Reason.MOVED: 2}
+    assert run["0.weight"].why.at(0) == "0.weight[0] never moved: its gradient was 0 in all 2 steps."
 
 
 def test_a_write_from_outside_is_not_called_decay() -> None:
@@ -596,13 +675,45 @@ def test_reasons_say_what_they_are() -> None:
     assert "MOVED" in text
 
 
+ANY: dict[str, Callable[[mg.Layer], mg.Optimizer]] = {
+    "SGD": lambda model: mg.SGD(model, 1e-6, momentum=0.5, max_grad_value=0.1),
+    "Adam": lambda model: mg.Adam(model, 1e-8, weight_decay={"0.*": 0.1}),
+    "Adam amsgrad": lambda model: mg.Adam(model, mg.StepDecay(0.1, 3, 0.01), amsgrad=True, max_grad_norm=1e-20),
+    "AdamW": lambda model: mg.AdamW(model, 1e-7, weight_decay=0.1),
+    "RMSprop": lambda model: mg.RMSprop(model, 1e-7),
+    "RMSprop with all": lambda model: mg.RMSprop(model, 1e-7, momentum=0.9, centered=True, weight_decay=0.01),
+}
+
+
+def with_norms(dtype: npt.DTypeLike) -> mg.Sequential:
+    """Normalization and dropout among layers that have dead units."""
+    rng = np.random.default_rng(0)
+    return mg.Sequential(
+        mg.Dense(5, 6, rng=rng, dtype=dtype),
+        mg.BatchNorm(6, dtype=dtype),
+        mg.Activation("relu"),
+        mg.Dropout(0.5, rng=rng),
+        mg.Sequential(mg.Dense(6, 4, rng=rng, dtype=dtype), mg.LayerNorm(4, dtype=dtype)),
+        mg.Dense(4, 3, rng=rng, dtype=dtype),
+    )
+
+
+@pytest.mark.parametrize("make", ANY.values(), ids=ANY.keys())
+@pytest.mark.parametrize("norms", [False, True], ids=["plain", "normalization and dropout"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("coactivation", [True, False])
-def test_counts_add_up_in_any_training(coactivation: bool) -> None:
+def test_counts_add_up_in_any_training(
+    coactivation: bool, dtype: npt.DTypeLike, norms: bool, make: Callable[[mg.Layer], mg.Optimizer]
+) -> None:
     """Whatever happened, the counts by reason add up to the size of the parameter."""
-    model = network(5, 6, 4, 3, activation="relu")
-    optimizer = mg.SGD(model, 1e-6, momentum=0.5)
+    model = with_norms(dtype) if norms else network(5, 6, 4, 3, activation="relu", dtype=dtype)
+    dense(model, 0).weight.value[1:3] = 0
+    optimizer = make(model)
     with mg.Recorder(optimizer, coactivation=coactivation) as recorder:
-        train(model, optimizer, 20)
+        train(model, optimizer, 10)
+        model[0].freeze()
+        train(model, optimizer, 10, seed=2)
     assert sum(sum(recorder.run[name].why.counts.values()) for name in recorder.run) == flat(model).size
     for name in recorder.run:
         check_sums(recorder.run[name])
+        assert Reason.UNKNOWN not in recorder.run[name].why.counts

@@ -150,25 +150,40 @@ def random_model(kind: str, activation: str, rng: np.random.Generator, dtype: np
         return mg.Sequential(Conv1D(3, 1, rng, dtype), between[0], dense(4, 3))
     if kind == "residual":
         return mg.Sequential(dense(6, 4), Residual(dense(4, 4), between[0]), Scale(4, dtype), dense(4, 3))
+    if kind == "normalized":
+        norms = mg.BatchNorm(4, dtype=dtype), mg.LayerNorm(4, dtype=dtype)
+        return mg.Sequential(dense(6, 4), norms[0], between[0], mg.Dropout(0.5, rng=rng), norms[1], dense(4, 3))
     if kind == "switch":
         return mg.Sequential(dense(6, 4), Switch(dense(4, 4), dense(4, 4), dense(4, 4)), between[0], dense(4, 3))
     assert kind == "held"
     return mg.Sequential(dense(6, 4), between[0], Held(dense(4, 4)), between[1], dense(4, 3))
 
 
-def random_optimizer(model: mg.Sequential, dtype: npt.DTypeLike, rng: np.random.Generator) -> mg.SGD:
+def random_optimizer(model: mg.Sequential, dtype: npt.DTypeLike, rng: np.random.Generator) -> mg.Optimizer:
     """Momentum, decay, clipping, schedules, and rates so small that rounding takes the updates."""
     momentum = float(rng.choice([0, 0, 0.5]))
     rates = [0.5, 1e-3, 1e-8, 1e-46] if dtype is np.float32 else [0.5, 1e-17, 5e-324]
     rate = float(rng.choice(rates))
     decay: Any = [0.0, 0.0, 0.01, {"*.weight": 0.01}][rng.integers(4)]
+    lr = (lambda step: rate * (step % 3 != 0)) if rng.random() < 0.3 else rate
+    nesterov = bool(momentum and rng.random() < 0.5)
+    norm = [None, None, 1.0, 1e-25][rng.integers(4)]
+    kind = rng.choice(["sgd", "adam", "adamw", "rmsprop"], p=[0.5, 0.2, 0.15, 0.15])
+    value = [None, None, 0.5, 1e-25][rng.integers(4)]
+    flag = bool(rng.random() < 0.5)
+    if kind == "adam":
+        betas = [(0.9, 0.999), (0.0, 0.0), (0.5, 0.9)][rng.integers(3)]
+        return mg.Adam(
+            model, lr, betas=betas, amsgrad=flag, weight_decay=decay, max_grad_norm=norm, max_grad_value=value
+        )
+    if kind == "adamw":
+        return mg.AdamW(model, lr, amsgrad=flag, weight_decay=decay, max_grad_norm=norm, max_grad_value=value)
+    if kind == "rmsprop":
+        return mg.RMSprop(
+            model, lr, momentum=momentum, centered=flag, weight_decay=decay, max_grad_norm=norm, max_grad_value=value
+        )
     return mg.SGD(
-        model,
-        (lambda step: rate * (step % 3 != 0)) if rng.random() < 0.3 else rate,
-        momentum=momentum,
-        nesterov=bool(momentum and rng.random() < 0.5),
-        weight_decay=decay,
-        max_grad_norm=[None, None, 1.0, 1e-25][rng.integers(4)],
+        model, lr, momentum=momentum, nesterov=nesterov, weight_decay=decay, max_grad_norm=norm, max_grad_value=value
     )
 
 
@@ -204,7 +219,7 @@ def simulate(
                 freeze_some(model, rng)
             for switch in switches:
                 switch.which = int(rng.integers(2))
-            rows = int(rng.integers(1, 5))
+            rows = int(rng.integers(2 if kind == "normalized" else 1, 5))
             x = rng.integers(-2, 3, (rows, 6)) * (rng.random((rows, 6)) < density) * ~dark
             grad = rng.integers(-1, 2, (rows, 3)) * (rng.random((rows, 3)) < density) * ~silent
             model(x.astype(dtype))
@@ -218,7 +233,7 @@ def entries(shape: tuple[int, ...]) -> Iterable[tuple[int, ...]]:
     return product(*map(range, shape))
 
 
-KINDS = ("plain", "linear", "nested", "convolution", "residual", "switch", "held")
+KINDS = ("plain", "linear", "nested", "convolution", "residual", "normalized", "switch", "held")
 SEEDS = 12
 seen: dict[bool, set[str]] = {True: set(), False: set()}
 

@@ -26,17 +26,37 @@ class SignDescent(mg.Optimizer):
 OPTIMIZERS: dict[str, Make] = {
     "plain": lambda model: mg.SGD(model, 0.1),
     "momentum": lambda model: mg.SGD(model, 0.1, momentum=0.9),
+    "gentle momentum": lambda model: mg.SGD(model, 0.01, momentum=0.9),
     "nesterov": lambda model: mg.SGD(model, 0.1, momentum=0.9, nesterov=True),
     "decay": lambda model: mg.SGD(model, 0.1, weight_decay=0.01),
     "decay of weights": lambda model: mg.SGD(model, 0.1, momentum=0.5, weight_decay={"*.weight": 0.1}),
     "clipping": lambda model: mg.SGD(model, 0.1, max_grad_norm=0.5),
+    "clipping entries": lambda model: mg.SGD(model, 0.1, max_grad_value=0.25),
     "schedule": lambda model: mg.SGD(model, lambda step: 0.2 / (1 + step)),
     "everything": lambda model: mg.SGD(
         model, lambda step: 0.1 * 0.9**step, momentum=0.9, nesterov=True, weight_decay=0.01, max_grad_norm=1.0
     ),
     "tiny": lambda model: mg.SGD(model, 1e-7),
+    "adam": lambda model: mg.Adam(model, 0.01),
+    "adam amsgrad": lambda model: mg.Adam(model, 0.01, betas=(0.5, 0.9), amsgrad=True),
+    "adam everything": lambda model: mg.Adam(
+        model,
+        mg.LinearWarmup(mg.CosineDecay(0.05, steps=20, minimum=1e-3), steps=5),
+        amsgrad=True,
+        weight_decay={"*.weight": 0.01},
+        max_grad_norm=1.0,
+        max_grad_value=0.5,
+    ),
+    "adamw": lambda model: mg.AdamW(model, 0.01),
+    "adamw decay of weights": lambda model: mg.AdamW(model, mg.StepDecay(0.1, 10, 0.5), weight_decay={"*.weight": 0.1}),
+    "rmsprop": lambda model: mg.RMSprop(model),
+    "rmsprop momentum": lambda model: mg.RMSprop(model, mg.ExponentialDecay(0.02, 0.9), momentum=0.9),
+    "rmsprop everything": lambda model: mg.RMSprop(
+        model, 0.01, momentum=0.5, centered=True, weight_decay=0.01, max_grad_norm=1.0, max_grad_value=0.5
+    ),
     "own": lambda model: SignDescent(model, 0.01),
 }
+STATEFUL = ["momentum", "adam everything", "adamw", "rmsprop everything"]
 
 
 def replayed(history: mg.recording.ParameterHistory) -> Array:
@@ -84,8 +104,9 @@ def test_replay_gives_the_final_bits(kind: str, dtype: npt.DTypeLike) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", ["everything", *STATEFUL])
 @pytest.mark.parametrize("frozen", [(0,), (2,), (4,), (0, 4), (0, 2)])
-def test_frozen_layers_keep_minus_zero(frozen: tuple[int, ...], dtype: npt.DTypeLike) -> None:
+def test_frozen_layers_keep_minus_zero(frozen: tuple[int, ...], kind: str, dtype: npt.DTypeLike) -> None:
     """A frozen entry of -0.0 stays -0.0 in training and in replay, also where it is frozen only for some steps."""
     model = network(5, 4, 4, 3, dtype=dtype)
     for index in frozen:
@@ -93,7 +114,7 @@ def test_frozen_layers_keep_minus_zero(frozen: tuple[int, ...], dtype: npt.DType
         layer.freeze()
         layer.weight.value = np.full(layer.weight.shape, -0.0, dtype)
         bias(layer).value = np.full(layer.n_out, -0.0, dtype)
-    optimizer = mg.SGD(model, 0.1, momentum=0.9, weight_decay=0.01)
+    optimizer = OPTIMIZERS[kind](model)
     with mg.Recorder(optimizer, keyframe_every=4) as recorder:
         train(model, optimizer, 10)
     for name, parameter in model.parameters():
@@ -104,11 +125,12 @@ def test_frozen_layers_keep_minus_zero(frozen: tuple[int, ...], dtype: npt.DType
     assert recorder.run.verify()
 
 
+@pytest.mark.parametrize("kind", STATEFUL)
 @pytest.mark.parametrize("pattern", ["TF", "FT", "FTF", "FFTTFFTT", "TFTFTTFFFT", "0202", "0220", "0T2T0T2"])
-def test_freezing_and_unfreezing_between_steps(pattern: str) -> None:
+def test_freezing_and_unfreezing_between_steps(pattern: str, kind: str) -> None:
     """Freezing a layer, letting it go and freezing it again leaves a record that replays, with no false alarm."""
     model = network(5, 4, 3)
-    optimizer = mg.SGD(model, 0.1, momentum=0.9)
+    optimizer = OPTIMIZERS[kind](model)
     tape = Tape()
     optimizer.attach(tape)
 
@@ -130,12 +152,13 @@ def test_freezing_and_unfreezing_between_steps(pattern: str) -> None:
         assert same(replayed(run[name]), parameter.value)
 
 
-def test_parts_without_a_gradient() -> None:
+@pytest.mark.parametrize("kind", ["gentle momentum", *STATEFUL[1:]])
+def test_parts_without_a_gradient(kind: str) -> None:
     """A branch that backward does not reach gets no update, and the record replays whichever branch runs."""
     rng = np.random.default_rng(0)
     switch = Switch(mg.Dense(4, 4, rng=rng), mg.Dense(4, 4, rng=rng), mg.Dense(4, 4, rng=rng))
     model = mg.Sequential(mg.Dense(5, 4, rng=rng), switch, mg.Dense(4, 3, rng=rng))
-    optimizer = mg.SGD(model, 0.01, momentum=0.9)
+    optimizer = OPTIMIZERS[kind](model)
     tape = Tape()
     optimizer.attach(tape)
 
@@ -152,8 +175,9 @@ def test_parts_without_a_gradient() -> None:
     assert same(run["1.branches.1.0.weight"].value(1), run["1.branches.1.0.weight"].initial)
 
 
+@pytest.mark.parametrize("make", [lambda model: mg.SGD(model, 0.001, momentum=0.9), mg.Adam, mg.AdamW, mg.RMSprop])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_nested_models_and_own_layers(dtype: npt.DTypeLike) -> None:
+def test_nested_models_and_own_layers(make: Make, dtype: npt.DTypeLike) -> None:
     """Nested models, a residual block and layers of one's own replay as any other."""
     rng = np.random.default_rng(0)
     model = mg.Sequential(
@@ -162,7 +186,7 @@ def test_nested_models_and_own_layers(dtype: npt.DTypeLike) -> None:
         Residual(mg.Dense(4, 4, rng=rng, dtype=dtype), mg.Activation("tanh")),
         mg.Dense(4, 3, rng=rng, dtype=dtype),
     )
-    optimizer = mg.SGD(model, 0.001, momentum=0.9)
+    optimizer = make(model)
     tape = Tape()
     optimizer.attach(tape)
     with mg.Recorder(optimizer, keyframe_every=3) as recorder:
@@ -181,7 +205,7 @@ def test_nested_models_and_own_layers(dtype: npt.DTypeLike) -> None:
 def test_two_optimizers_over_two_slices() -> None:
     """Each of two optimizers over slices of one model has a record of its own part, exact and without alarms."""
     model = network(5, 4, 4, 3)
-    lower, upper = mg.SGD(model[:2], 0.1, momentum=0.9), mg.SGD(model[2:], 0.3, weight_decay=0.01)
+    lower, upper = mg.SGD(model[:2], 0.1, momentum=0.9), mg.Adam(model[2:], 0.01, weight_decay=0.01)
     tapes = Tape(), Tape()
     lower.attach(tapes[0])
     upper.attach(tapes[1])
@@ -689,6 +713,40 @@ def test_restored_model_predicts_as_it_did_then() -> None:
     for step in (0, 3, 5):
         recorder.run.restore(model, step)
         assert same(model.predict(x), then[step])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", STATEFUL)
+def test_normalization_and_dropout_replay(kind: str, dtype: npt.DTypeLike) -> None:
+    """With BatchNorm, LayerNorm and Dropout every step replays, and restored it predicts as it did, to the bit."""
+    rng = np.random.default_rng(0)
+    model = mg.Sequential(
+        mg.Dense(5, 4, rng=rng, dtype=dtype),
+        mg.Sequential(mg.BatchNorm(4, dtype=dtype), mg.Activation("gelu"), mg.Dropout(0.5, rng=rng)),
+        mg.LayerNorm(4, dtype=dtype),
+        mg.Dense(4, 3, rng=rng, dtype=dtype),
+    )
+    optimizer, tape = OPTIMIZERS[kind](model), Tape()
+    optimizer.attach(tape)
+    x = rng.normal(size=(6, 5)).astype(dtype)
+    then: list[Array] = []
+    buffers: list[dict[str, npt.NDArray[Any]]] = []
+    with mg.Recorder(optimizer, keyframe_every=3) as recorder:
+        for seed in range(12):
+            train(model, optimizer, 1, seed=seed)
+            then.append(model.predict(x))
+            buffers.append(model.state_dict())
+    run = recorder.run
+    assert not set(run.names) & {"1.0.running_mean", "1.0.running_var"}  # no parameters, so they have no updates
+    assert run.verify().checked == 12
+    check_against(run, tape)
+    for name, parameter in model.parameters():
+        assert same(replayed(run[name]), parameter.value)
+    for step in (11, 0, 5, 7):
+        run.restore(model, step)
+        assert same(model.predict(x), then[step])
+        for name, array in model.state_dict().items():
+            assert same(array, buffers[step][name]), (step, name)
 
 
 def run_of(before: Callable[[mg.Sequential, int], None] | None = None, steps: int = 20, **settings: Any) -> mg.Run:

@@ -64,8 +64,8 @@ def pytorch(
     losses, divisor = [], 0.0
     for z, target in zip(logits.tolist(), targets.tolist(), strict=True):
         top = max(z)
-        log_sum = top + math.log(math.fsum(math.exp(value - top) for value in z))
-        log_p = [value - log_sum for value in z]
+        log_sum = math.log(math.fsum(math.exp(value - top) for value in z))
+        log_p = [value - top - log_sum for value in z]
         if isinstance(target, list):  # probabilities: the mean is over the batch
             wanted, scale = target, 1.0
         elif target == ignored:
@@ -134,6 +134,95 @@ def test_by_hand() -> None:
     np.testing.assert_allclose(loss.probabilities, [[1 / 8, 2 / 8, 5 / 8]] * 2, rtol=1e-14)
 
 
+# PyTorch 2.13.0, torch.nn.CrossEntropyLoss in float64: the value, and the gradient of the first sample's logits.
+PYTORCHS_LOGITS = [
+    [1.5, -0.5, 0.25, 3.0],
+    [-2.0, 0.75, 1.25, 0.5],
+    [0.0, 4.0, -1.0, 2.5],
+    [3.5, -3.0, 0.5, -0.75],
+    [0.125, 0.25, -0.375, 1.0],
+]
+PYTORCHS_LABELS = [3, 0, 1, 2, 3]
+PYTORCHS_ROWS = [
+    [0.1, 0.2, 0.3, 0.4],
+    [0.7, 0.1, 0.1, 0.1],
+    [0.0, 0.5, 0.5, 0.0],
+    [0.25, 0.25, 0.25, 0.25],
+    [0.0, 0.0, 0.0, 1.0],
+]
+PYTORCHS_WEIGHTS = [0.5, 2.0, 1.25, 3.0]
+PYTORCHS_NUMBERS = [  # targets, weighted, label smoothing, ignored label, reduction, value, gradient
+    ("labels", False, 0.0, None, "mean", 1.6645648533375486, [0.03387804055905568, 0.004584894214561253, 0.009706221128393531, -0.04816915590201046]),
+    ("labels", False, 0.0, None, "sum", 8.322824266687743, [0.16939020279527842, 0.022924471072806266, 0.04853110564196765, -0.24084577951005226]),
+    ("labels", False, 0.0, 1, "mean", 2.025283693794323, [0.042347550698819604, 0.005731117768201567, 0.012132776410491913, -0.060211444877513065]),
+    ("labels", False, 0.0, 1, "sum", 8.101134775177291, [0.16939020279527842, 0.022924471072806266, 0.04853110564196765, -0.24084577951005226]),
+    ("labels", False, 0.2, None, "mean", 1.8095648533375488, [0.023878040559055683, -0.005415105785438747, -0.0002937788716064695, -0.018169155902010455]),
+    ("labels", False, 0.2, None, "sum", 9.047824266687742, [0.11939020279527841, -0.027075528927193736, -0.0014688943580323521, -0.09084577951005235]),
+    ("labels", False, 0.2, 1, "mean", 2.075283693794323, [0.029847550698819603, -0.006768882231798434, -0.00036722358950808803, -0.022711444877513087]),
+    ("labels", False, 0.2, 1, "sum", 8.301134775177292, [0.11939020279527841, -0.027075528927193736, -0.0014688943580323521, -0.09084577951005235]),
+    ("labels", True, 0.0, None, "mean", 0.962551113275228, [0.05212006239854721, 0.007053683407017313, 0.014932647889836202, -0.0741063936954007]),
+    ("labels", True, 0.0, None, "sum", 9.384873354433473, [0.5081706083858353, 0.0687734132184188, 0.14559331692590294, -0.7225373385301568]),
+    ("labels", True, 0.0, 1, "mean", 1.1537412092145254, [0.06557040108204326, 0.00887398880237662, 0.018786234442051995, -0.09323062432647183]),
+    ("labels", True, 0.0, 1, "sum", 8.941494371412572, [0.5081706083858353, 0.0687734132184188, 0.14559331692590294, -0.7225373385301568]),
+    ("labels", True, 0.2, None, "mean", 1.1595809613901427, [0.04499545437457176, -0.0038199241475069586, 0.007215784789219123, -0.048391315016283916]),
+    ("labels", True, 0.2, None, "sum", 11.305914373553893, [0.43870568015207473, -0.037244260438192844, 0.07035390169488645, -0.47181532140876814]),
+    ("labels", True, 0.2, 1, "mean", 1.3211472237099864, [0.056607184535751566, -0.004805711024282948, 0.009077922799340186, -0.0608793963108088]),
+    ("labels", True, 0.2, 1, "sum", 10.238890983752395, [0.43870568015207473, -0.037244260438192844, 0.07035390169488645, -0.47181532140876814]),
+    ("probabilities", False, 0.0, None, "mean", 2.4170648533375485, [0.013878040559055681, -0.03541510578543875, -0.050293778871606465, 0.07183084409798954]),
+    ("probabilities", False, 0.0, None, "sum", 12.085324266687742, [0.06939020279527841, -0.17707552892719375, -0.2514688943580323, 0.3591542204899477]),
+    ("probabilities", False, 0.2, None, "mean", 2.4115648533375484, [0.007878040559055683, -0.03741510578543875, -0.04829377887160646, 0.07783084409798954]),
+    ("probabilities", False, 0.2, None, "sum", 12.057824266687742, [0.03939020279527841, -0.18707552892719376, -0.24146889435803232, 0.3891542204899477]),
+    ("probabilities", True, 0.0, None, "mean", 3.7022016288094735, [0.05860303213208777, -0.07071558921551348, -0.05534490221500309, 0.06745745929842885]),
+    ("probabilities", True, 0.0, None, "sum", 18.511008144047366, [0.29301516066043887, -0.3535779460775673, -0.2767245110750155, 0.3372872964921443]),
+    ("probabilities", True, 0.2, None, "mean", 3.7213644410490003, [0.05331626439435151, -0.07502506957499637, -0.053500072141169655, 0.07520887732181454]),
+    ("probabilities", True, 0.2, None, "sum", 18.606822205245003, [0.2665813219717575, -0.37512534787498175, -0.2675003607058483, 0.37604438660907263]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "weighted", "smoothing", "ignored", "reduction", "value", "slopes"), PYTORCHS_NUMBERS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_pytorchs_numbers(
+    kind: str,
+    weighted: bool,
+    smoothing: float,
+    ignored: int | None,
+    reduction: Literal["mean", "sum"],
+    value: float,
+    slopes: list[float],
+    dtype: Any,
+) -> None:
+    """Value and gradient are the numbers that PyTorch itself printed, for every combination of settings."""
+    loss = mg.SoftmaxCrossEntropy(
+        label_smoothing=smoothing,
+        class_weight=PYTORCHS_WEIGHTS if weighted else None,
+        ignore_index=ignored,
+        reduction=reduction,
+    )
+    targets = PYTORCHS_LABELS if kind == "labels" else PYTORCHS_ROWS
+    rtol = 1e-5 if dtype is np.float32 else 1e-12
+    assert math.isclose(value, loss.forward(np.array(PYTORCHS_LOGITS, dtype), targets), rel_tol=rtol)
+    np.testing.assert_allclose(loss.backward()[0], slopes, rtol=rtol, atol=rtol / 10)
+
+
+def test_the_mean_is_over_the_weights_of_the_labels() -> None:
+    """By hand: losses log 2 and log 4 with weights 3 and 1 have the mean (3 log 2 + log 4) / 4, not / 2."""
+    logits = np.log([[2.0, 1.0, 1.0], [2.0, 1.0, 1.0], [5.0, 1.0, 1.0]])
+    loss = mg.SoftmaxCrossEntropy(class_weight=[3, 1, 7], ignore_index=2)
+    assert math.isclose((3 * math.log(2) + math.log(4)) / 4, loss.forward(logits, [0, 1, 2]), rel_tol=1e-14)
+    # p - t is (-2, 1, 1) / 4 and (2, -3, 1) / 4; times the weight of the label, over the sum of these weights.
+    np.testing.assert_allclose(loss.backward(), np.array([[-6, 3, 3], [2, -3, 1], [0, 0, 0]]) / 16, rtol=1e-13, atol=0)
+
+
+def test_smoothing_spreads_over_the_weighted_classes() -> None:
+    """By hand: with smoothing 1/2 and two classes the targets are 3/4 and 1/4, each times the weight of its class."""
+    logits = np.log([[3.0, 1.0]])
+    loss = mg.SoftmaxCrossEntropy(label_smoothing=0.5, class_weight=[4, 8])
+    # 4 * 3/4 * log(4/3) + 8 * 1/4 * log 4, over the weight of the label, 4.
+    assert math.isclose((3 * math.log(4 / 3) + 2 * math.log(4)) / 4, loss.forward(logits, [0]), rel_tol=1e-14)
+    # p (3 + 2) - (3, 2) = (3/4, -3/4), over 4.
+    np.testing.assert_allclose(loss.backward(), [[3 / 16, -3 / 16]], rtol=1e-13)
+
+
 def test_a_call_is_forward() -> None:
     """`loss(logits, targets)` is `loss.forward(logits, targets)`."""
     loss = mg.SoftmaxCrossEntropy()
@@ -158,6 +247,37 @@ def test_extreme_logits(dtype: Any, smoothing: float, size: float, kind: str) ->
     assert np.isfinite(grad).all()
     assert (np.abs(grad) <= 0.25 + 1e-6).all()
     np.testing.assert_allclose(grad.sum(axis=1), 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("ignored", [None, 2])
+@pytest.mark.parametrize("smoothing", [0.0, 0.25])
+@pytest.mark.parametrize("kind", ["labels", "probabilities"])
+def test_extreme_logits_with_every_setting(
+    kind: str, smoothing: float, ignored: int | None, reduction: Literal["mean", "sum"], dtype: Any
+) -> None:
+    """Logits of a million, class weights, smoothing and an ignored label together: the exact value, finite gradients."""
+    size = 1e6
+    logits = np.array([[size, -size, 0], [-size, -size, -size], [0, size, size], [size, 0, size / 2]], dtype)
+    targets = np.array([1, 0, 2, 1]) if kind == "labels" else np.array([[0.5, 0.25, 0.25]] * 4)
+    weights = [0.5, 2.0, 4.0]
+    loss = mg.SoftmaxCrossEntropy(
+        label_smoothing=smoothing, class_weight=weights, ignore_index=ignored, reduction=reduction
+    )
+    expected, samples = pytorch(logits.astype(np.float64), targets, weights, smoothing, ignored, reduction)
+    rtol = 1e-6 if dtype is np.float32 else 1e-14
+    assert math.isclose(expected, loss.forward(logits, targets), rel_tol=rtol)
+    np.testing.assert_allclose(loss.per_sample(logits, targets), samples, rtol=rtol)
+    grad = loss.backward()
+    assert np.isfinite(grad).all()
+    np.testing.assert_allclose(grad.sum(axis=1), 0, atol=1e-6)
+    if smoothing == 0 and reduction == "sum" and kind == "labels":
+        # w (p - t), where p is known exactly
+        certain = np.array([[2, -2, 0], [-1 / 3, 1 / 6, 1 / 6], [0, 2, -2], [2, -2, 0]])
+        if ignored is not None:
+            certain[2] = 0
+        np.testing.assert_allclose(grad, certain, rtol=1e-6)
 
 
 def test_a_probability_of_0_costs_nothing() -> None:
