@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -190,7 +194,7 @@ def allocating_classes(workload: Workload) -> Steps:
 # -- minigrad ------------------------------------------------------------------------------------------------------------
 
 
-def minigrad_loop(workload: Workload, **recorded: Any) -> Steps:
+def minigrad_loop(workload: Workload, on_disk: bool = False, **recorded: Any) -> Steps:
     """The loop by hand, without a recorder or with one of these settings."""
     x, y = make_data(workload)
     layers: list[mg.Layer] = []
@@ -211,6 +215,9 @@ def minigrad_loop(workload: Workload, **recorded: Any) -> Steps:
 
     stream = batches()
     if recorded:
+        if on_disk:
+            recorded["path"] = Path(tempfile.mkdtemp(prefix="minigrad-benchmark-")) / "run"
+            atexit.register(shutil.rmtree, recorded["path"].parent, ignore_errors=True)
         mg.Recorder(optimizer, loss=loss, data=data, **recorded).start()
 
     def steps(count: int) -> None:
@@ -230,4 +237,5 @@ PEERS: dict[str, Callable[[Workload], Steps]] = {
     "minigrad, rows recorded": lambda w: minigrad_loop(w, aggregates=False, budget="1GB"),
     "minigrad, counts recorded": lambda w: minigrad_loop(w, keep=()),
     "minigrad, both recorded": lambda w: minigrad_loop(w, budget="1GB"),
+    "minigrad, both on disk": lambda w: minigrad_loop(w, on_disk=True, budget="2GB"),
 }

@@ -78,6 +78,10 @@ def main(argv: list[str] | None = None) -> None:
     print(f"{len(run.steps):,} steps, every update of every entry: {run.bytes / 1e6:,.0f} MB in memory.")
     print(f"{run.verify()}.")
     print(f"All ten units, red where a weight grew and blue where it fell: {picture}")
+    if options.animation:
+        moving = options.output / f"learning_{options.data}.png"
+        history.animation(moving, shape=(28, 28))
+        print(f"The same, as they learn: {moving}")
 
 
 def examples(history: Any) -> Iterator[tuple[int, int]]:
@@ -114,7 +118,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path(), help="the directory for the picture")
+    parser.add_argument("--output", type=Path, default=Path(), help="the directory for the pictures")
+    parser.add_argument("--animation", action="store_true", help="draw the units as they learn, as well")
     return parser.parse_args(argv)
 
 

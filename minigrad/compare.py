@@ -9,6 +9,7 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
+from minigrad import notebook
 from minigrad.arrays import Mask, real_array
 from minigrad.errors import ShapeError, SharedMemoryError
 
@@ -51,6 +52,12 @@ class Comparison:
 
     def __str__(self) -> str:
         return "\n".join([f"{self._counts()}{self._inputs()}{self._print()}.", *self._details()])
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the sentences, and where the arrays differ."""
+        return notebook.block(
+            notebook.lines(str(self).splitlines()), notebook.differences(self.mask) if self.changed else ""
+        )
 
     def _counts(self) -> str:
         if self.changed == 0:

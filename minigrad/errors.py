@@ -15,6 +15,7 @@
     ├── BudgetError       (MemoryError)     a record that does not fit its budget
     ├── NotExact          (LookupError)     a step whose exact values the record does not hold
     ├── SharedMemoryError (ValueError)      two arrays to compare that are one and the same memory
+    ├── RunError          (OSError)         a recorded run that cannot be written, or is damaged, or none at all
     ├── DataFileError     (OSError)         a data file that is missing, truncated or not what it should be
     ├── GradientError     (AssertionError)  a backward that is not the derivative of its forward
     └── MissingExtra      (ImportError)     an optional library that is not installed
@@ -44,6 +45,7 @@ __all__ = [
     "OrderError",
     "OutOfBandWrite",
     "RangeError",
+    "RunError",
     "ShapeError",
     "SharedMemoryError",
     "StaleParameters",
@@ -125,6 +127,10 @@ class NotExact(MinigradError, LookupError):
 
 class SharedMemoryError(MinigradError, ValueError):
     """Two arrays to compare are the same live memory, so they can never differ."""
+
+
+class RunError(MinigradError, OSError):
+    """A recorded run cannot be written (a full disk, an existing directory), or what is there cannot be read as one."""
 
 
 class DataFileError(MinigradError, OSError):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol, Self, final
 
 import numpy as np
 
+from minigrad import notebook
 from minigrad.arrays import Array, float_array, shaped
 from minigrad.errors import KindError, ModelError, StaleParameters
 from minigrad.pictures import in_words
@@ -112,6 +113,15 @@ class Parameter:
         name = f"'{self.name}', " if self.name else ""
         frozen = "" if self.trainable else ", frozen"
         return f"Parameter({name}{in_words(self._value)}{frozen})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the counts, and the values as a picture."""
+        told = f"{in_words(self._value)}{'' if self.trainable else '; frozen'}"
+        return notebook.block(
+            notebook.title(f"Parameter {self.name}".strip()),
+            notebook.line(told),
+            notebook.amounts(self._value, what="values"),
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy has memory of its own: neither the vector nor views of it are copied or pickled."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import Array, Mask
-from minigrad.errors import ShapeError
+from minigrad.arrays import Array, Mask, number
+from minigrad.errors import RangeError, ShapeError
 
 NOTHING = "·"
 """The character of an entry that never moved."""
@@ -89,8 +91,8 @@ def tiled(pictures: list[npt.NDArray[np.uint8]], columns: int, scale: int = 1) -
     height, width = pictures[0].shape[0] * scale, pictures[0].shape[1] * scale
     lines = -(-len(pictures) // columns)
     sheet = np.full((lines * (height + 2) + 2, columns * (width + 2) + 2, 3), 128, np.uint8)
-    for number, picture in enumerate(pictures):
-        top, left = 2 + number // columns * (height + 2), 2 + number % columns * (width + 2)
+    for place, picture in enumerate(pictures):
+        top, left = 2 + place // columns * (height + 2), 2 + place % columns * (width + 2)
         sheet[top : top + height, left : left + width] = picture.repeat(scale, axis=0).repeat(scale, axis=1)
     return sheet
 
@@ -104,14 +106,99 @@ def png(pixels: npt.NDArray[np.uint8]) -> bytes:
     Raises:
         ShapeError: Another shape, or no pixel.
     """
+    _check_pixels(pixels)
+    height, width, _ = pixels.shape
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits a channel, RGB
+    return _file([(b"IHDR", header), (b"IDAT", _compressed(pixels.reshape(height, width * 3)))])
+
+
+def apng(frames: Iterable[npt.NDArray[np.uint8]], seconds: float) -> bytes:
+    """RGB pictures as an animated PNG, which repeats for ever (W3C, PNG specification, third edition).
+
+    A frame after the first holds no more than the rectangle that changed, transparent wherever nothing did, and each
+    pixel is a byte, the number of its color: what changes little takes little.
+
+    Args:
+        frames: Each of shape (height, width, 3), 0 to 255; all together have at most 255 colors. They are taken one
+            by one, so a generator need not hold them all.
+        seconds: How long one round takes.
+
+    Raises:
+        KindError: `seconds` is not a number.
+        RangeError: `seconds` is not above 0, or too long for the format, or there are too many colors.
+        ShapeError: No frame, no pixel, or another shape.
+    """
+    seconds = number(seconds, "seconds", above=0)
+    numbers = np.zeros(1 << 24, np.uint8)  # of each color; 0, which no color has, is the transparent pixel
+    palette = np.zeros(1, np.uint32)
+    before: npt.NDArray[np.uint8] | None = None
+    parts: list[tuple[tuple[int, int, int, int], bytes]] = []
+    for frame in frames:
+        _check_pixels(frame)
+        if before is not None and frame.shape[:2] != before.shape:
+            raise ShapeError(f"frame {len(parts)} has shape {frame.shape}, those before it {(*before.shape, 3)}")
+        red, green, blue = (frame[..., channel].astype(np.uint32) for channel in range(3))
+        colors = red << 16 | green << 8 | blue
+        new = np.unique(colors[numbers[colors] == 0])
+        if len(palette) + len(new) > 256:
+            raise RangeError(f"an animation has at most 255 colors, these frames have {len(palette) + len(new) - 1}")
+        numbers[new] = np.arange(len(palette), len(palette) + len(new))
+        palette = np.append(palette, new)
+        found = numbers[colors]
+        parts.append(_changed_part(before, found))
+        before = found
+    if before is None:
+        raise ShapeError("an animation is made of one frame or more, got none")
+    # The duration of a frame is a fraction of two numbers of 16 bits.
+    delay = max(Fraction(seconds) / len(parts), Fraction(1, 65535))
+    if delay > 65535:
+        raise RangeError(
+            f"seconds is {seconds:g} for {counted(len(parts), 'frame')}: a frame takes at most 65,535 seconds"
+        )
+    duration = delay.limit_denominator(min(65535, int(65535 / delay))).as_integer_ratio()
+
+    height, width = before.shape
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0))]  # 8 bits a pixel, numbers of colors
+    chunks.append((b"acTL", struct.pack(">II", len(parts), 0)))
+    chunks.append((b"PLTE", palette.astype(">u4").view(np.uint8).reshape(-1, 4)[:, 1:].tobytes()))
+    chunks.append((b"tRNS", b"\x00"))  # color 0 is transparent
+    order = 0
+    for place, ((top, left, high, wide), pixels) in enumerate(parts):
+        over = min(place, 1)  # the first frame is the picture, the others are drawn over what is there
+        control = struct.pack(">IIIIIHHBB", order, wide, high, left, top, *duration, 0, over)
+        data = (b"fdAT", struct.pack(">I", order + 1) + pixels) if place else (b"IDAT", pixels)
+        chunks += [(b"fcTL", control), data]
+        order += 2 if place else 1
+    return _file(chunks)
+
+
+def _changed_part(
+    before: npt.NDArray[np.uint8] | None, now: npt.NDArray[np.uint8]
+) -> tuple[tuple[int, int, int, int], bytes]:
+    """(top, left, height, width) of the rectangle that changed, and its pixels, compressed; 0 where nothing did."""
+    if before is None:
+        return (0, 0, *now.shape), _compressed(now)
+    changed = now != before
+    rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+    if len(rows) == 0:
+        return (0, 0, 1, 1), _compressed(np.zeros((1, 1), np.uint8))  # a frame has at least one pixel
+    high, wide = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    pixels = np.where(changed[high, wide], now[high, wide], 0).astype(np.uint8)
+    return (int(rows[0]), int(columns[0]), *pixels.shape), _compressed(pixels)
+
+
+def _check_pixels(pixels: npt.NDArray[np.uint8]) -> None:
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
         raise ShapeError(f"a PNG is made of pixels of shape (height, width, 3), got {pixels.shape}")
-    height, width, _ = pixels.shape
-    no_filter = np.zeros((height, 1), np.uint8)  # each row starts with the number of its filter
-    rows = np.hstack([no_filter, pixels.reshape(height, width * 3)])
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits a channel, RGB
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 9)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
+
+
+def _compressed(rows: npt.NDArray[np.uint8]) -> bytes:
+    """Rows of bytes, each with the number of its filter in front: 0, none."""
+    return zlib.compress(np.pad(rows, ((0, 0), (1, 0))).tobytes(), 9)
+
+
+def _file(chunks: list[tuple[bytes, bytes]]) -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in [*chunks, (b"IEND", b"")])
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -21,8 +21,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 ROOMS = [  # each imports only from those above it
     "errors",
+    "files",
     "arrays",
     "pictures",
+    "notebook",
     "compare",
     "parameter",
     "hooks",

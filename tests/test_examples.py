@@ -92,6 +92,23 @@ def test_the_picture_of_the_docs_is_a_png_of_the_same_size(story: str, directory
     assert (directory / "frozen_layer_digits.png").read_bytes()[:24] == shown[:24]
 
 
+def test_the_animation(story: str, directory: Path, tmp_path: Path) -> None:
+    """With `--animation`, and only then, the ten units are drawn as they learn: 60 frames as large as the still picture."""
+    assert ["frozen_layer_digits.png"] == [file.name for file in directory.iterdir()]
+    command = [sys.executable, str(ROOT / "examples" / "frozen_layer.py"), "--output", str(tmp_path)]
+    command += ["--animation", "--epochs", "3"]
+    environment = {**os.environ, "PYTHONUTF8": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, check=False)
+    assert (0, "") == (done.returncode, done.stderr)
+    moving = tmp_path / "learning_digits.png"
+    assert f"The same, as they learn: {moving}" in done.stdout
+    for file in (moving, ROOT / "docs" / "images" / "learning.png"):  # the one that README and docs show is alike
+        content = file.read_bytes()
+        assert (directory / "frozen_layer_digits.png").read_bytes()[:24] == content[:24]
+        assert (b"acTL", 60) == struct.unpack(">4sI", content[37:45])
+        assert len(content) < 600_000
+
+
 def test_the_regularized_network_reads_well_and_follows_its_schedule() -> None:
     """`python examples/regularized.py` reads at least 95 % of the digits held out; the updates grow, then fade."""
     command = [sys.executable, str(ROOT / "examples" / "regularized.py"), "--epochs", "15"]

@@ -190,6 +190,11 @@ class Aggregates:
         self._flush()
         return deepcopy(self._tally)
 
+    def go_on_with(self, tally: Tally) -> None:
+        """Begin with what was counted in an earlier session."""
+        self._tally = deepcopy(tally)
+        self._ever_moved = self._tally.moves > 0
+
     # -- inputs and units ---------------------------------------------------------------------------------------
 
     def _explain(
@@ -273,3 +278,14 @@ def _active(array: Array) -> tuple[Mask, npt.NDArray[Any]]:
     for part in parts[1:]:
         counts = counts.astype(np.int64) + np.add.reduce(part, axis=0, dtype=np.uint8)
     return mask, counts
+
+
+def explaining(model: Layer, slots: dict[str, Slot]) -> list[tuple[Layer, dict[str, str]]]:
+    """The layers that explain gradients, with the full names of their recorded parameters by attribute."""
+    found = []
+    for place, layer in model.layers():
+        names = {own: f"{place}.{own}" if place else own for own, _ in layer.parts()}
+        names = {own: name for own, name in names.items() if name in slots}
+        if names and type(layer).explain is not Layer.explain:
+            found.append((layer, names))
+    return found

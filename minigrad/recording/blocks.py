@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, MutableSequence, Sequence
+from typing import Any, NamedTuple, final, overload
 
 import numpy.typing as npt
+from typing_extensions import override
 
-from minigrad.arrays import Array, Integers
+from minigrad.arrays import Array, Integers, Mask
 
 
 class Gap(NamedTuple):
@@ -24,6 +25,17 @@ class Gap(NamedTuple):
     why: str
 
 
+def joined(gaps: Iterable[Gap]) -> list[Gap]:
+    """The gaps in order, neighbours with the same reason made one."""
+    found: list[Gap] = []
+    for gap in sorted(gaps):
+        if found and found[-1].why == gap.why and gap.first <= found[-1].last + 1:
+            found[-1] = Gap(found[-1].first, max(gap.last, found[-1].last), gap.why)
+        else:
+            found.append(gap)
+    return found
+
+
 class Estimate(NamedTuple):
     """What a record will take.
 
@@ -38,35 +50,73 @@ class Estimate(NamedTuple):
     full_at: int | None
 
 
-@dataclass(eq=False)
 class Block:
     """A keyframe, and rows of tensors of the steps after it.
 
-    Attributes:
+    Args:
         first: The step that comes first after the keyframe.
-        keyframe: All values before that step; None where each row comes with its value.
+        keyframe: All values before that step, or what reads them from a file; None where each row comes with its value.
         steps: The steps whose rows are here.
         rows: For each kind of tensor, "update", "grad" or "value", one row a step.
         count: How many rows are filled.
         replayable: How many of them, from the first, lead from one value to the next.
         foreign: Whether somebody else wrote into the values before it, so that its keyframe is not what the step before
             it left.
+        capacity: How many rows there is room for.
+        sums: The CRC-32 of each row as it was written, where known.
+
+    Attributes:
         lent: Whether a run reads these rows, so that their memory must stay as it is.
     """
 
-    first: int
-    keyframe: Array | None
-    steps: list[int] = field(default_factory=list)
-    rows: dict[str, Array] = field(default_factory=dict)
-    count: int = 0
-    replayable: int = 0
-    foreign: bool = False
-    lent: bool = False
+    def __init__(
+        self,
+        first: int,
+        keyframe: Array | Callable[[], Array] | None,
+        steps: MutableSequence[int] | None = None,
+        rows: Mapping[str, Array] | None = None,
+        count: int = 0,
+        replayable: int = 0,
+        foreign: bool = False,
+        capacity: int = 0,
+        sums: Integers | None = None,
+    ) -> None:
+        self.first: int = first
+        self._keyframe = keyframe
+        self.steps: MutableSequence[int] = [] if steps is None else steps
+        self.rows: Mapping[str, Array] = {} if rows is None else rows
+        self.count: int = count
+        self.replayable: int = replayable
+        self.foreign: bool = foreign
+        self.capacity: int = capacity
+        self.sums: Integers | None = sums
+        self.lent: bool = False
+
+    @property
+    def has_keyframe(self) -> bool:
+        """Whether there is a keyframe."""
+        return self._keyframe is not None
+
+    @property
+    def keyframe(self) -> Array | None:
+        """All values before the first step; None where each row comes with its value."""
+        return self._keyframe() if callable(self._keyframe) else self._keyframe
 
     @property
     def value_after(self) -> int | None:
         """The step whose values the keyframe holds, if any."""
-        return None if self.keyframe is None or self.foreign else self.first - 1
+        return None if self._keyframe is None or self.foreign else self.first - 1
+
+    def counted(self, step: int) -> None:
+        """Note that the row of this step is filled."""
+        if self.replayable == self.count and step == self.first + self.count and "update" in self.rows:
+            self.replayable += 1
+        self.steps.append(step)
+        self.count += 1
+
+    def without_rows(self) -> Block:
+        """The keyframe alone."""
+        return Block(self.first, self._keyframe, foreign=self.foreign)
 
     def frozen(self) -> Block:
         """What is here now; later rows are not in it."""
@@ -74,7 +124,40 @@ class Block:
         rows = {kind: rows[: self.count] for kind, rows in self.rows.items()}
         for view in rows.values():
             view.flags.writeable = False
-        return Block(self.first, self.keyframe, list(self.steps), rows, self.count, self.replayable, self.foreign)
+        return Block(self.first, self._keyframe, list(self.steps), rows, self.count, self.replayable, self.foreign)
+
+
+@final
+class BatchRows(Sequence["Integers | None"]):
+    """The rows of the data in each step's batch, kept as one flat array.
+
+    Args:
+        flat: The rows of all batches, one after the other.
+        ends: For each step, where its rows end; they begin where those of the step before end.
+        known: For each step, whether its rows are known.
+    """
+
+    def __init__(self, flat: Integers, ends: Integers, known: Mask) -> None:
+        self._flat = flat
+        self._ends = ends
+        self._known = known
+
+    @override
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, index: int) -> Integers | None: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Integers | None]: ...
+    @override
+    def __getitem__(self, index: int | slice) -> Integers | Sequence[Integers | None] | None:
+        """A step's rows, by the step's position; None where they are not known."""
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        if not self._known[index]:
+            return None
+        return self._flat[int(self._ends[index - 1]) if index else 0 : int(self._ends[index])]
 
 
 class Meta(NamedTuple):
@@ -93,14 +176,15 @@ class Meta(NamedTuple):
     lr: Array
     loss: Array
     clip_factor: Array
-    indices: tuple[Integers | None, ...]
-    buffers: tuple[dict[str, npt.NDArray[Any]], ...]
+    indices: Sequence[Integers | None]
+    buffers: Sequence[Mapping[str, npt.NDArray[Any]]]
 
 
 def replay(block: Block, count: int, part: slice) -> Array:
     """A block's keyframe, and its first `count` updates added one by one: the same sums as in training, so the same bits."""
-    assert block.keyframe is not None
-    values = block.keyframe[part].copy()
+    keyframe = block.keyframe
+    assert keyframe is not None
+    values: Array = keyframe[part].copy()
     for row in block.rows["update"][:count] if count else ():
         values += row[part]
     return values

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
+from os import PathLike
 from typing import Any, final, overload
 
 import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
+from minigrad import notebook
 from minigrad.arrays import Array, Integers, Mask
-from minigrad.errors import OrderError, RangeError, ShapeError
+from minigrad.errors import KindError, OrderError, RangeError, ShapeError
+from minigrad.files import save
 from minigrad.parameter import Slot
-from minigrad.pictures import as_text, diverging, in_words, png, tiled
+from minigrad.pictures import as_text, counted, diverging, in_words, png, tiled
 from minigrad.recording import sentences
 from minigrad.recording.aggregates import Counts
+from minigrad.recording.animation import What, animated
 from minigrad.recording.reasons import Reason, Why, code, codes_of
 from minigrad.recording.record import Record
 
@@ -193,7 +197,7 @@ class ParameterHistory:
         if record.tally is None:
             unknown = np.full(self.shape, code(Reason.UNKNOWN), np.uint8)
             return Why(name, unknown, lambda index, reason: sentences.unknown(name, index))
-        initial, final_ = self.initial, self.final
+        initial, final_ = self.initial, self._shaped(record.counted[self._slot.slice])
         codes = codes_of(name, self._slot, record.tally, initial, final_)
         told = sentences.Entries(name, self._slot, record.tally, initial, final_)
         return Why(name, codes, told.sentence)
@@ -236,14 +240,78 @@ class ParameterHistory:
             RangeError: There is no such unit.
             ShapeError: The entries do not fill that shape.
         """
-        units = list(range(self.shape[-1])) if unit is None and shape is not None and len(self.shape) == 2 else [unit]
-        with np.errstate(invalid="ignore"):  # infinity less infinity
-            change = self.final.astype(np.float64) - self.initial
+        units = self._units(unit, shape)
+        change = self._change()
         top = float(np.abs(change[np.isfinite(change)]).max(initial=0.0))
         tiles = [
             diverging(self._of_unit(change, one, shape), ~self._of_unit(self.moved, one, shape), top) for one in units
         ]
         return png(tiled(tiles, columns=min(5, len(tiles)), scale=scale))
+
+    def animation(
+        self,
+        path: str | PathLike[str] | None = None,
+        *,
+        units: int | Iterable[int] | None = None,
+        shape: tuple[int, int] | None = None,
+        steps: Iterable[int] | None = None,
+        frames: int = 60,
+        seconds: float = 6.0,
+        scale: int = 4,
+        what: What = "change",
+    ) -> bytes:
+        """Units that learn, as an animated PNG: blue below 0, red above, white 0. All frames have one scale.
+
+        The frames lie evenly among the steps that are known exactly, the first and the last of them included. In the
+        picture of the change, entries that never moved are green; a record without counts does not know them.
+
+        Args:
+            path: Where to write the file as well; what is there is replaced.
+            units: Which units' weights; None with a `shape`: all units, side by side.
+            shape: How they lie, (28, 28) for an image.
+            steps: Among which steps to choose, `range(100)`; those that are not known exactly are passed over.
+            frames: How many frames, 2 or more. There are fewer if fewer steps are known.
+            seconds: How long one round takes.
+            scale: How many pixels wide an entry is.
+            what: "change" is the value less the one before the first step, "value" the value, "update" the update.
+
+        Raises:
+            DataFileError: The file cannot be written.
+            KindError: An argument is of the wrong kind.
+            NotExact: The record knows fewer than two of the steps exactly, or holds fewer than two updates.
+            RangeError: There is no such unit or step, or a number is out of range.
+            ShapeError: The entries do not fill that shape.
+        """
+        chosen = self._units(units, shape)
+        never = what == "change" and self._record.tally is not None
+        content = animated(
+            self._record,
+            self._slot,
+            lambda array: [self._of_unit(array, unit, shape) for unit in chosen],
+            ~self.moved if never else np.zeros(self.shape, bool),
+            steps=steps,
+            frames=frames,
+            seconds=seconds,
+            scale=scale,
+            what=what,
+        )
+        if path is not None:
+            save(path, content, "the animation")
+        return content
+
+    def _units(self, units: int | Iterable[int] | None, shape: tuple[int, int] | None) -> list[int] | list[None]:
+        """The units to draw; None stands for the whole parameter."""
+        if units is None:
+            return list(range(self.shape[1])) if shape is not None and len(self.shape) == 2 else [None]
+        chosen = [units] if isinstance(units, int | np.integer) else units
+        if isinstance(chosen, str) or not isinstance(chosen, Iterable):
+            raise KindError(f"units is {units!r}, expected the number of a unit, or several")
+        found = list(chosen)
+        if not found:
+            raise RangeError("units is empty: give at least one")
+        if strange := [unit for unit in found if isinstance(unit, bool) or not isinstance(unit, int | np.integer)]:
+            raise KindError(f"{strange[0]!r} is no number of a unit")
+        return found
 
     def _of_unit(self, array: npt.NDArray[Any], unit: int | None, shape: tuple[int, int] | None) -> npt.NDArray[Any]:
         if unit is not None:
@@ -252,7 +320,7 @@ class ParameterHistory:
             array = array[:, unit]
         if shape is None:
             shape = array.shape if array.ndim == 2 else (1, array.size)
-        if array.size != shape[0] * shape[1]:
+        if len(shape) != 2 or min(shape) < 0 or array.size != shape[0] * shape[1]:
             raise ShapeError(f"{array.size} entries of '{self.name}' do not fill a picture of shape {shape}")
         return array.reshape(shape)
 
@@ -261,6 +329,25 @@ class ParameterHistory:
             "" if self._record.tally is None else f", {np.count_nonzero(self.moved):,} of {self.size:,} entries moved"
         )
         return f"ParameterHistory('{self.name}', {in_words(self.final)} at the end{moved})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: how many entries moved, and by how much, as a picture."""
+        steps = len(self._record.meta.steps)
+        counts, never = "nothing was counted (aggregates=False)", None
+        if self._record.tally is not None:
+            moved = self.moved
+            counts = f"{np.count_nonzero(moved):,} of {self.size:,} entries moved"
+            never = ~moved if steps else None
+        return notebook.block(
+            notebook.title(f"{self.name} {self.shape} {self._record.final.dtype}, {counted(steps, 'step')}"),
+            notebook.line(f"{counts}; at the end {in_words(self.final)}"),
+            notebook.amounts(self._change(), never, "the change from before the first step to after the last"),
+        )
+
+    def _change(self) -> npt.NDArray[np.float64]:
+        """The values at the end less those before the first step."""
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            return self.final.astype(np.float64) - self.initial
 
 
 def _norm(array: Array) -> float:

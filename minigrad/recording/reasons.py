@@ -13,6 +13,7 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
+from minigrad import notebook
 from minigrad.arrays import Array, Mask
 from minigrad.errors import ShapeError
 from minigrad.parameter import Slot
@@ -42,6 +43,23 @@ class Reason(Enum):
 
 ORDER: tuple[Reason, ...] = tuple(Reason)
 """The reasons in the order of the gates; an array of reasons holds their positions in it."""
+
+COLORS: dict[Reason, tuple[int, int, int]] = {
+    Reason.FROZEN: (110, 78, 66),
+    Reason.NO_GRADIENT: (196, 160, 128),
+    Reason.INPUT_ZERO: (88, 106, 119),
+    Reason.UNIT_SILENT: (142, 94, 162),
+    Reason.NEVER_TOGETHER: (230, 159, 0),
+    Reason.CANCELLED: (213, 94, 0),
+    Reason.NEVER_TOGETHER_OR_CANCELLED: (201, 138, 27),
+    Reason.GRADIENT_ZERO: (204, 121, 167),
+    Reason.UPDATE_ZERO: (240, 228, 66),
+    Reason.SWALLOWED: (190, 30, 45),
+    Reason.RETURNED: (0, 158, 115),
+    Reason.MOVED: (222, 217, 204),
+    Reason.UNKNOWN: (140, 140, 140),
+}
+"""The color of each reason in pictures, red, green and blue."""
 
 Codes = npt.NDArray[np.uint8]
 
@@ -137,3 +155,18 @@ class Why:
         return "\n".join([f"{self._name}, {self._codes.size:,} entries:", *lines])
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: how many entries have each reason, and a picture of them in these colors."""
+        rows = [(reason.name, count, reason.value) for reason, count in self.counts.items()]
+        colors = [COLORS[reason] for reason in self.counts]
+        palette = [COLORS[reason] for reason in ORDER]
+        picture = notebook.categories(
+            self._codes, palette, "reasons, in the colors of the table", "the one that came least far"
+        )
+        # Where all entries have one reason, a picture would say nothing.
+        return notebook.block(
+            notebook.title(f"{self._name}: {self._codes.size:,} {'entry' if self._codes.size == 1 else 'entries'}"),
+            notebook.table(("reason", "entries", "what it says"), rows, colors),
+            picture if len(rows) > 1 else "",
+        )

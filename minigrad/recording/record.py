@@ -22,12 +22,14 @@ class Record:
     Attributes:
         slots: Where each parameter lies in the flat arrays.
         initial: All values before the first step.
-        final: All values after the last step.
+        final: All values after the last step; of a run that was cut off, after the last step that is known exactly.
+        final_step: That step; the one before the first where there is none.
         blocks: Keyframes, and the rows of tensors that follow them.
         meta: What is kept of every step.
         gaps: Steps whose tensors are not held.
         notes: What else happened, in sentences.
         tally: What was counted; None if nothing was.
+        counted: The values after the last step that was counted; `final`, unless the run was cut off.
         complete: Whether the recorder was stopped.
         bytes: How much memory the tensors take.
         optimizer: The optimizer in words.
@@ -36,11 +38,13 @@ class Record:
     slots: dict[str, Slot]
     initial: Array
     final: Array
+    final_step: int
     blocks: tuple[Block, ...]
     meta: Meta
     gaps: tuple[Gap, ...]
     notes: tuple[str, ...]
     tally: Tally | None
+    counted: Array
     complete: bool
     bytes: int
     optimizer: str
@@ -48,7 +52,7 @@ class Record:
     @property
     def exact_steps(self) -> Integers:
         """The steps after which the values are known to the bit, in order."""
-        known = set(self.meta.steps[-1:].tolist())
+        known = {self.final_step}
         recorded = set(self.meta.steps.tolist())
         for block in self.blocks:
             if block.value_after is not None:
@@ -79,17 +83,17 @@ class Record:
             NotExact: They are not known to the bit.
         """
         steps = self.meta.steps
-        if len(steps) == 0 or step == steps[-1]:
+        if len(steps) == 0 or step == self.final_step:
             return self.final[part].copy()
         if step < steps[0]:
             return self.initial[part].copy()
         for block in self.blocks:
-            if block.keyframe is not None and block.value_after == step:
-                return block.keyframe[part].copy()
+            if block.value_after == step:
+                return replay(block, 0, part)
         for block in self.blocks:
             if "value" in block.rows and step in block.steps:
                 return block.rows["value"][block.steps.index(step), part].copy()
-            if block.keyframe is not None and block.first <= step < block.first + block.replayable:
+            if block.has_keyframe and block.first <= step < block.first + block.replayable:
                 return replay(block, step - block.first + 1, part)
         raise NotExact(
             f"the values after step {step} are not known to the bit; nearest steps that are: {self._near(step)}"
@@ -102,8 +106,8 @@ class Record:
             NotExact: They are not known to the bit.
         """
         for block in self.blocks:
-            if block.keyframe is not None and block.first == step:
-                return block.keyframe[part].copy()
+            if block.has_keyframe and block.first == step:
+                return replay(block, 0, part)
         return self.values(step - 1, part)
 
     def _near(self, step: int) -> str:

@@ -1,4 +1,4 @@
-"""The report of a run in text: counts and reasons first, never a corner of an array."""
+"""The report of a run in text, and in short for notebooks: counts and reasons first, never a corner of an array."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import textwrap
 
 import numpy as np
 
+from minigrad import notebook
 from minigrad.compare import printed_entries
 from minigrad.pictures import counted
 from minigrad.recording.history import ParameterHistory
@@ -15,7 +16,7 @@ from minigrad.recording.record import Record
 WIDTH = 100
 _MOST = 2  # notes and gaps are many or few; the counts of the entries matter more
 
-_UNMOVED = {
+UNMOVED = {
     Reason.FROZEN: "they were frozen",
     Reason.NO_GRADIENT: "no backward reached them",
     Reason.INPUT_ZERO: "their input was 0 in every sample",
@@ -32,7 +33,7 @@ _UNMOVED = {
 
 def report_of(record: Record) -> str:
     """The whole report."""
-    lines = [_headline(record)]
+    lines = [headline(record)]
     lines += [f"Note: {note}." for note in record.notes[:_MOST]]
     if len(record.notes) > _MOST:
         lines.append(f"And {counted(len(record.notes) - _MOST, 'more note')} (see run.notes).")
@@ -44,13 +45,32 @@ def report_of(record: Record) -> str:
     return "\n".join(_wrapped(line) for line in lines)
 
 
+def html_of(record: Record) -> str:
+    """The report in short, as notebooks show it: a row for each parameter."""
+    rows: list[tuple[object, ...]] = []
+    for name in record.slots:
+        history = ParameterHistory(record, name)
+        row: tuple[object, ...] = ("not counted", "", "nothing was counted (aggregates=False)")
+        if record.tally is not None:
+            moved = int(np.count_nonzero(history.moved))
+            unmoved = {reason: n for reason, n in history.why.counts.items() if reason in UNMOVED}
+            row = (moved, history.size - moved, "; ".join(f"{n:,} {UNMOVED[reason]}" for reason, n in unmoved.items()))
+        rows.append((name, str(history.shape), history.size, *row))
+    told = [*(f"Note: {note}." for note in record.notes[:_MOST])]
+    if record.gaps:
+        told.append(f"Gaps: no tensors of {counted(sum(gap.last - gap.first + 1 for gap in record.gaps), 'step')}.")
+    head = ("parameter", "shape", "entries", "moved", "never did", "why not")
+    return notebook.block(notebook.title(headline(record)), notebook.lines(told), notebook.table(head, rows))
+
+
 def _wrapped(line: str) -> str:
     """The line, broken where it is too long, with what follows set in."""
     indent = " " * (len(line) - len(line.lstrip()) + 4)
     return textwrap.fill(line, WIDTH, subsequent_indent=indent) if len(line) > WIDTH else line
 
 
-def _headline(record: Record) -> str:
+def headline(record: Record) -> str:
+    """What was trained and what is kept, in a line."""
     steps = record.meta.steps
     if len(steps) == 0:
         return "No step is recorded."
@@ -83,7 +103,7 @@ def _parameter(record: Record, history: ParameterHistory) -> list[str]:
     problem = record.tally.unexplained.get(history.name)
     if problem and Reason.GRADIENT_ZERO in unmoved:
         lines.append(f"    Inputs and units are not told apart: {problem}.")
-    lines += _print_trap(history)
+    lines += print_trap(history)
     return lines
 
 
@@ -92,11 +112,11 @@ def _reason(record: Record, history: ParameterHistory, reason: Reason) -> str:
         inputs = record.tally.activity[history.name].inputs
         assert inputs is not None
         dark = int(np.count_nonzero(inputs == 0))
-        return f"{_UNMOVED[reason]} ({counted(dark, 'input')})"
-    return _UNMOVED[reason]
+        return f"{UNMOVED[reason]} ({counted(dark, 'input')})"
+    return UNMOVED[reason]
 
 
-def _print_trap(history: ParameterHistory) -> list[str]:
+def print_trap(history: ParameterHistory) -> list[str]:
     """What NumPy's own print of this parameter shows, where it shows only a part."""
     shown = printed_entries(history.shape)
     if shown.all():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
 from typing import final
 
 import numpy as np
@@ -12,10 +14,13 @@ from minigrad.arrays import Array, Integers
 from minigrad.errors import ModelError, UnknownName
 from minigrad.layer import Layer
 from minigrad.pictures import counted
-from minigrad.recording.blocks import Gap, replay
+from minigrad.recording.blocks import Block, Gap, replay
+from minigrad.recording.directory import read_record
+from minigrad.recording.format import checksum
 from minigrad.recording.history import ParameterHistory
+from minigrad.recording.html.page import save_page
 from minigrad.recording.record import Record
-from minigrad.recording.report import report_of
+from minigrad.recording.report import html_of, report_of
 
 
 @final
@@ -50,21 +55,26 @@ class Verification:
         unchecked: How many steps could not be: their updates are not held, or nothing exact follows them.
         keyframes: How many keyframes and final values were compared.
         mismatch: The first step, parameter and entry that does not hold; None if all do.
+        damaged: The steps whose rows are not what was written: their checksum differs.
     """
 
     checked: int
     unchecked: int
     keyframes: int
     mismatch: tuple[int, str, tuple[int, ...]] | None
+    damaged: tuple[int, ...] = ()
 
     def __bool__(self) -> bool:
-        return self.checked > 0 and self.mismatch is None
+        return self.checked > 0 and self.mismatch is None and not self.damaged
 
     def __str__(self) -> str:
         told = (
             f"{counted(self.checked, 'step')} replayed exactly, to {counted(self.keyframes, 'keyframe')}; "
             f"{self.unchecked:,} not checked"
         )
+        if self.damaged:
+            which = ", ".join(str(step) for step in self.damaged[:5]) + (", ..." if len(self.damaged) > 5 else "")
+            told += f"; the stored rows of {counted(len(self.damaged), 'step')} are damaged: {which}"
         if self.mismatch is None:
             return told
         step, name, index = self.mismatch
@@ -96,6 +106,15 @@ class Run:
         self.notes: tuple[str, ...] = record.notes
         self.optimizer: str = record.optimizer
         self.bytes: int = record.bytes
+
+    @classmethod
+    def open(cls, path: str | PathLike[str]) -> Run:
+        """The run that a recorder wrote to a directory, as far as it is whole: also while it is written, or cut off.
+
+        Raises:
+            RunError: There is no run, it is damaged beyond reading, or of a later version.
+        """
+        return cls(read_record(Path(path)))
 
     def __getitem__(self, name: str) -> ParameterHistory:
         """One parameter's history.
@@ -147,8 +166,26 @@ class Run:
         """Counts and reasons for every parameter, as text of 100 columns."""
         return report_of(self._record)
 
+    def save_report(self, path: str | PathLike[str]) -> None:
+        """Write one HTML file that shows the run: what moved, what did not, and why, with a slider over the updates.
+
+        It needs no network and no library, and has less than 5 MB for any number of steps, and up to some hundred
+        parameters: pictures and charts that would take more are reduced, and say so.
+
+        Args:
+            path: The file. One that exists is replaced, and only by a whole one.
+
+        Raises:
+            DataFileError: The file cannot be written: its directory is missing or not writable.
+        """
+        save_page(self._record, path)
+
     def __str__(self) -> str:
         return self.report()
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the counts of each parameter."""
+        return html_of(self._record)
 
     def __repr__(self) -> str:
         state = "complete" if self.complete else "going on"
@@ -175,7 +212,7 @@ class Run:
             different = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
             raise ModelError(f"the model's parameters are not those of the run; different are {', '.join(different)}")
         if step is None and self.steps:
-            step = self.steps[-1]
+            step = record.final_step
         flat = record.final if step is None else record.values(record.check(step), slice(None))
         buffers = {} if step is None else record.meta.buffers[int(np.searchsorted(record.meta.steps, step))]
         for name, parameter in model.parameters():
@@ -197,7 +234,7 @@ class Run:
         mismatch: tuple[int, str, tuple[int, ...]] | None = None
         for block in record.blocks:
             end = block.first + block.replayable - 1
-            if block.keyframe is None or block.replayable == 0 or end not in keyframes:
+            if not block.has_keyframe or block.replayable == 0 or end not in keyframes:
                 continue
             compared += 1
             entry = _first_different(replay(block, block.replayable, everything), keyframes[end])
@@ -205,7 +242,8 @@ class Run:
                 checked += block.replayable
             elif mismatch is None:
                 mismatch = (end, *self._entry(entry))
-        return Verification(checked, len(self.steps) - checked, compared, mismatch)
+        damaged = tuple(step for block in record.blocks for step in _damaged(block))
+        return Verification(checked, len(self.steps) - checked, compared, mismatch, damaged)
 
     def first_difference(self, other: Run) -> Difference | None:
         """The first step, parameter and entry in which two runs part, bit for bit; None if they never do.
@@ -265,6 +303,15 @@ def _first_different(a: Array, b: Array) -> int | None:
     different = np.ascontiguousarray(a).view(bits) != np.ascontiguousarray(b).view(bits)
     places = np.flatnonzero(different & ~(np.isnan(a) & np.isnan(b)))
     return int(places[0]) if len(places) else None
+
+
+def _damaged(block: Block) -> Iterator[int]:
+    """The steps of a block whose rows do not have the checksum that they were written with."""
+    if block.sums is not None:
+        tensors = list(block.rows.values())
+        for row, (step, told) in enumerate(zip(block.steps, block.sums.tolist(), strict=True)):
+            if checksum(rows[row] for rows in tensors) != told:
+                yield step
 
 
 def _rows_by_step(record: Record) -> dict[int, Array]:

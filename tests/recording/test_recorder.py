@@ -126,8 +126,7 @@ def test_keep(keep: Any, updates: int, grads: int) -> None:
         ({"budget": True}, KindError, "budget"),
         ({"budget": None}, KindError, "budget"),
         ({"budget": 10}, BudgetError, "one step with its keyframe takes"),
-        ({"path": "somewhere"}, RangeError, "not supported yet"),
-        ({"resume": True}, RangeError, "not supported yet"),
+        ({"resume": True}, RangeError, "resume=True needs the path"),
     ],
 )
 def test_bad_settings(settings: dict[str, Any], error: type[Exception], message: str) -> None:

@@ -1,0 +1,105 @@
+"""How much memory a recorded training takes, and whether a step stays as fast: over many steps of the story's network.
+
+    python benchmarks/memory.py                        # 100,000 steps, in memory and on disk, with budgets
+    python benchmarks/memory.py --steps 1000000
+
+Each training runs in a process of its own. It prints the resident memory above that of the same training without a
+recorder, what `estimate` announced, and the time of a step in the first and in the last tenth.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.pop("OPENBLAS_CORETYPE", None)
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import argparse
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from workloads import WORKLOADS, make_data
+
+import minigrad as mg
+
+CASES: dict[str, dict[str, Any] | None] = {
+    "without a recorder": None,
+    "counts alone": {"keep": ()},
+    "in memory, 50 MB, thinned": {"budget": "50MB"},
+    "in memory, 50 MB, ring": {"budget": "50MB", "on_full": "ring"},
+    "in memory, 50 MB, stop": {"budget": "50MB", "on_full": "stop"},
+    "on disk, 200 MB, thinned": {"budget": "200MB", "path": "run"},
+}
+
+
+def train(case: str, steps: int, directory: Path) -> dict[str, Any]:
+    """Train, and say what it took."""
+    workload = WORKLOADS["S"]
+    x, y = make_data(workload, 2_000)
+    layers: list[mg.Layer] = []
+    for n_in, n_out in zip(workload.sizes, workload.sizes[1:], strict=False):
+        layers += [mg.Dense(n_in, n_out, rng=0), mg.Activation(workload.activation)]
+    model, loss = mg.Sequential(*layers[:-1]), mg.SoftmaxCrossEntropy()
+    optimizer = mg.SGD(model, lr=workload.lr)
+    data = mg.Batches(x, y, workload.batch_size, drop_last=True, rng=3)
+    settings = CASES[case]
+    recorder = None
+    announced = 0
+    if settings is not None:
+        if "path" in settings:
+            settings = {**settings, "path": directory / "run"}
+        recorder = mg.Recorder(optimizer, loss=loss, data=data, **settings)
+        announced = recorder.estimate(steps).bytes
+        recorder.start()
+    done, marks = 0, [time.perf_counter()]
+    while done < steps:
+        for inputs, labels in data:
+            loss.forward(model(inputs), labels)
+            model.backward(loss.backward())
+            optimizer.step()
+            done += 1
+            if done % (steps // 10) == 0:
+                marks.append(time.perf_counter())
+    if recorder is not None:
+        recorder.stop()
+    tenths = np.diff(marks[:11]) / (steps // 10) * 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"peak": peak, "announced": announced, "first": tenths[0], "last": tenths[-1]}
+
+
+def main() -> None:
+    """Run each case in a process of its own, and print the table."""
+    parser = argparse.ArgumentParser(description="How much memory a recorded training takes.")
+    parser.add_argument("--steps", type=int, default=100_000)
+    parser.add_argument("--case", choices=list(CASES), help="run one in this process, and print what it took as JSON")
+    options = parser.parse_args()
+    if options.case:
+        directory = Path(tempfile.mkdtemp(prefix="minigrad-benchmark-"))
+        try:
+            print(json.dumps(train(options.case, options.steps, directory)))
+        finally:
+            shutil.rmtree(directory)
+        return
+    print(f"{options.steps:,} steps of the story's network (784-10-10, batches of 50)\n")
+    print("| | MB above no recorder | MB announced | us a step, first tenth | last tenth |\n|---|---:|---:|---:|---:|")
+    plain = 0
+    for case in CASES:
+        command = [sys.executable, __file__, "--steps", str(options.steps), "--case", case]
+        found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        plain = plain or found["peak"]
+        print(
+            f"| {case} | {(found['peak'] - plain) / 1e6:,.0f} | {found['announced'] / 1e6:,.0f} | "
+            f"{found['first']:,.0f} | {found['last']:,.0f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

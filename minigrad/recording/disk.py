@@ -1,0 +1,393 @@
+"""`DiskStore`: a record in a directory, which survives the process that writes it."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import override
+
+from minigrad.arrays import Array, Integers
+from minigrad.errors import RunError
+from minigrad.files import replace
+from minigrad.parameter import Slot
+from minigrad.recording.aggregates import Tally
+from minigrad.recording.blocks import Block, joined
+from minigrad.recording.directory import FileBlock, Files, described, read_record
+from minigrad.recording.format import (
+    BLOCK,
+    FOLDERS,
+    NAME,
+    STEP,
+    VERSION,
+    GrowingArray,
+    checksum,
+    file_of,
+    packed,
+    read_json,
+)
+from minigrad.recording.store import OnFull, Store
+
+_SEGMENT_BYTES = 64 * 10**6  # about how large a file of rows becomes
+_FLUSH_STEPS = 256  # after so many steps, or so many seconds, everything written counts for readers
+_FLUSH_SECONDS = 1.0
+_COUNTS_SHARE = 20  # the counts are written anew when this many times as long has gone by as writing them takes
+
+
+@final
+class DiskStore(Store):
+    """Keeps a record in a directory. The first arguments are those of `Store`.
+
+    Args:
+        size: The number of entries in a tensor.
+        dtype: Their dtype.
+        kinds: What is kept of a step.
+        keyframe_every: How many rows a block holds at most.
+        budget: Bytes for the tensors.
+        on_full: What to do when the budget is reached.
+        directory: Where to write.
+        slots: Where each parameter lies in a row.
+        buffers: The layers' state that is not learnt, by name.
+        told: What else run.json tells.
+        resume: Go on with the run that is there.
+
+    Raises:
+        BudgetError: The budget is too small for a single step.
+        RunError: There is something at that path already; or with `resume`, no run, or one of other parameters.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        dtype: np.dtype[Any],
+        kinds: tuple[str, ...],
+        keyframe_every: int,
+        budget: int,
+        on_full: OnFull,
+        directory: Path,
+        slots: Mapping[str, Slot],
+        buffers: Sequence[tuple[str, npt.NDArray[Any]]],
+        told: Mapping[str, Any],
+        *,
+        resume: bool,
+    ) -> None:
+        super().__init__(size, dtype, kinds, keyframe_every, budget, on_full, _SEGMENT_BYTES)
+        self.directory: Path = directory
+        self._buffer_kinds = [(name, live.dtype, live.shape) for name, live in buffers]
+        self._told: dict[str, Any] = {
+            "format": NAME,
+            "version": VERSION,
+            "numpy": np.__version__,
+            "dtype": dtype.name,
+            "kinds": list(kinds),
+            "parameters": [
+                {"name": name, "shape": list(slot.shape), "dtype": dtype.name, "offset": slot.slice.start}
+                for name, slot in slots.items()
+            ],
+            "buffers": [
+                {"name": name, "dtype": kind.name, "shape": list(shape)} for name, kind, shape in self._buffer_kinds
+            ],
+            **told,
+            "sessions": [],
+            "complete": False,
+        }
+        self._count = 0
+        self._number = 0  # of the next block
+        self._table: GrowingArray | None = None
+        self._rows: dict[str, GrowingArray] = {}  # the files of the block that was begun last
+        self._pending: list[tuple[Any, ...]] = []  # the rows of steps.npy since the last flush
+        self._batches: list[Integers] = []
+        self._indices_end = 0
+        self._buffers: list[list[npt.NDArray[Any]]] = [[] for _ in self._buffer_kinds]
+        self._written: tuple[int, int] = (-1, -1)  # how many gaps and notes run.json tells of
+        self._flushed = self._counts_due = 0.0
+        self.broken: str = ""  # what the system refused; nothing more is written then
+        if resume:
+            self._load()
+        elif os.path.lexists(directory) and not (directory.is_dir() and not any(directory.iterdir())):
+            raise RunError(
+                f"'{directory}' exists already; record into a new directory, or go on with the run there by resume=True"
+            )
+
+    def _load(self) -> None:
+        """Look at the run that is there, and make sure that it can go on."""
+        record = read_record(self.directory)
+        told = read_json(self.directory)
+        for what in ("dtype", "kinds", "parameters", "buffers"):
+            if told[what] != self._told[what]:
+                raise RunError(
+                    f"the run in '{self.directory}' cannot go on: its {what} are {told[what]}, and now they are "
+                    f"{self._told[what]}; record into a new directory"
+                )
+        self._told["sessions"] = told["sessions"]
+        self.take_up(record)
+        self._count = len(record.meta.steps)
+        self._indices_end = int(Files(self.directory).rows("steps.npy", STEP, (self._count,))["indices_end"][-1:].sum())
+        # A writer that was killed may have left a file of which the table does not tell yet.
+        self._number = 1 + max(
+            int(path.stem) for path in self.directory.glob("*/*.npy") if path.parent.name != "buffers"
+        )
+
+    # -- opening and closing ------------------------------------------------------------------------------------
+
+    @override
+    def open(self, first_step: int) -> None:
+        """Begin a session.
+
+        Raises:
+            RunError: The directory cannot be written.
+        """
+        with self._writing():
+            if not self._told["sessions"]:
+                for folder in ("keyframes", "buffers", *(FOLDERS[kind] for kind in self.kinds)):
+                    (self.directory / folder).mkdir(parents=True, exist_ok=True)
+            old = self._count if self._told["sessions"] else None
+            self._told["sessions"].append({"first_step": first_step})
+            self._told["complete"] = False
+            self._steps = GrowingArray(self.directory / "steps.npy", STEP, (), old)
+            self._indices = GrowingArray(
+                self.directory / "indices.npy", np.dtype(np.int32), (), None if old is None else self._indices_end
+            )
+            self._buffer_files = [
+                GrowingArray(self.directory / file_of("buffers", number), kind, shape, old)
+                for number, (_, kind, shape) in enumerate(self._buffer_kinds)
+            ]
+            self._write_table()
+            self._write_json()
+        self._flushed = time.monotonic()
+
+    @override
+    def close(self, step: int, values: Array) -> None:
+        """End the session before this step: the values become a last keyframe, and the run is complete.
+
+        Raises:
+            RunError: The disk does not take them.
+        """
+        if self.broken:
+            self._close_files()
+            return
+        with self._writing():
+            self._close_rows()
+            self.blocks.append(self._new_block(step, values, rows=False, foreign=False))
+            self._write_table()
+            self.flush()
+            self._told["complete"] = True
+            self._told["sessions"][-1]["last_step"] = step - 1
+            self._write_json()
+            self._close_files()
+
+    def _close_files(self) -> None:
+        for file in (self._steps, self._indices, *self._buffer_files, *self._rows.values(), self._table):
+            if file is not None:
+                file.close()
+        self._rows, self._table = {}, None
+
+    # -- steps --------------------------------------------------------------------------------------------------
+
+    @override
+    def note(
+        self,
+        step: int,
+        lr: float,
+        loss: float,
+        clip_factor: float,
+        indices: Integers | None,
+        buffers: Mapping[str, npt.NDArray[Any]],
+    ) -> None:
+        """Keep what is kept of every step."""
+        self._count += 1
+        if self.broken:
+            return
+        if self._pending and (len(self._pending) >= _FLUSH_STEPS or time.monotonic() - self._flushed > _FLUSH_SECONDS):
+            self.flush()
+        if indices is not None:
+            self._batches.append(indices)
+            self._indices_end += len(indices)
+        for kept, value in zip(self._buffers, buffers.values(), strict=True):
+            kept.append(value)
+        self._pending.append((step, lr, loss, clip_factor, -1, -1, 0, indices is not None, self._indices_end))
+
+    @override
+    def __len__(self) -> int:
+        return self._count
+
+    @override
+    def _write(self, block: Block, step: int, rows: Mapping[str, Array]) -> None:
+        assert isinstance(block, FileBlock)
+        with self._writing():
+            for kind, row in rows.items():
+                self._rows[kind].append(row)
+            place = (block.number, block.count, checksum(rows.values()))
+            if self._pending:
+                self._pending[-1] = (*self._pending[-1][:4], *place, *self._pending[-1][7:])
+            else:  # the last step's, which only now turns out to be kept
+                last = np.array(self.files.rows("steps.npy", STEP, (self._steps.rows,))[-1])
+                last["segment"], last["row"], last["crc32"] = place
+                self._steps.replace_last(last)
+
+    def flush(self) -> None:
+        """Have everything that was written count for readers, up to the last step.
+
+        Raises:
+            RunError: The disk does not take it.
+        """
+        if self.broken:
+            return
+        with self._writing():
+            for file in self._rows.values():
+                file.publish()
+            if self._batches:
+                self._indices.append(np.concatenate(self._batches))
+            for buffer, kept in zip(self._buffer_files, self._buffers, strict=True):
+                if kept:
+                    buffer.append(np.stack(kept))
+                buffer.publish()
+            self._indices.publish()
+            if self._pending:
+                self._steps.append(np.array(self._pending, STEP))
+            self._steps.publish()
+            self._pending, self._batches = [], []
+            self._buffers = [[] for _ in self._buffer_kinds]
+            if self._written != (len(self.gaps), len(self.notes)):
+                self._write_json()
+        self._flushed = time.monotonic()
+
+    @override
+    def last_values(self) -> Array | None:
+        """The values after the last step, by the record itself; None if it does not hold them."""
+        for file in self._rows.values():
+            file.publish()
+        return super().last_values()
+
+    @property
+    @override
+    def starts_anew(self) -> bool:
+        """A session ends with a keyframe, so the next one needs a block of its own."""
+        return True
+
+    @property
+    @override
+    def wants_counts(self) -> bool:
+        """Whether it is time to write the counts anew."""
+        return not self.broken and time.monotonic() >= self._counts_due
+
+    def save_counts(self, tally: Tally, values: Array, last_step: int) -> None:
+        """Write the counts, in place of those before.
+
+        Raises:
+            RunError: The disk does not take them.
+        """
+        if self.broken:
+            return
+        start = time.monotonic()
+        self.flush()  # so that no step is counted that readers do not know of
+        with self._writing():
+            replace(self.directory / "aggregates.npz", packed(tally, values, last_step))
+        end = time.monotonic()
+        self._counts_due = end + max(_FLUSH_SECONDS, _COUNTS_SHARE * (end - start))
+
+    # -- blocks -------------------------------------------------------------------------------------------------
+
+    @property
+    def files(self) -> Files:
+        """The directory's arrays, as they are now."""
+        return Files(self.directory)
+
+    @property
+    @override
+    def bytes(self) -> int:
+        """How many bytes the record has filled."""
+        return sum(path.stat().st_size for path in self.directory.rglob("*.np[yz]"))
+
+    @property
+    @override
+    def _taken(self) -> int:
+        rows = sum(block.capacity for block in self.blocks) * self.step_bytes
+        return rows + sum(block.has_keyframe for block in self.blocks) * self.row_bytes
+
+    @override
+    def _start(self, step: int, values: Array | None, foreign: bool) -> Block:
+        with self._writing():
+            self._close_rows()
+            block = self._new_block(step, values, bool(self.kinds), foreign)
+            if self.kinds:
+                free = self.budget - self._taken - (0 if values is None else self.row_bytes)
+                block.capacity = max(1, min(self.capacity, free // self.step_bytes))
+                for kind in self.kinds:
+                    path = self.directory / file_of(FOLDERS[kind], block.number)
+                    self._rows[kind] = GrowingArray(path, self.dtype, (self.size,))
+            assert self._table is not None
+            self._table.append(described([block]))
+            self._table.publish()
+        return block
+
+    def _new_block(self, step: int, values: Array | None, rows: bool, foreign: bool) -> FileBlock:
+        number, self._number = self._number, self._number + 1
+        if values is not None:
+            keyframe = GrowingArray(self.directory / file_of("keyframes", number), self.dtype, (self.size,))
+            keyframe.append(values)
+            keyframe.close()
+        row = np.array((number, step, values is not None, rows, foreign), BLOCK)
+        return FileBlock(self.files, number, row, self.kinds, self.dtype, self.size)
+
+    @override
+    def _end(self) -> None:
+        if self.blocks:
+            self.blocks[-1].capacity = self.blocks[-1].count
+
+    @override
+    def _drop(self, block: Block) -> None:
+        assert isinstance(block, FileBlock)
+        with self._writing():
+            self._write_table()
+            self._write_json()
+            for kind in block.rows:
+                (self.directory / file_of(FOLDERS[kind], block.number)).unlink(missing_ok=True)
+            if not any(isinstance(other, FileBlock) and other.number == block.number for other in self.blocks):
+                (self.directory / file_of("keyframes", block.number)).unlink(missing_ok=True)
+
+    def _close_rows(self) -> None:
+        for file in self._rows.values():
+            file.close()
+        self._rows = {}
+
+    def _write_table(self) -> None:
+        """Write blocks.npy anew, as a whole."""
+        path = self.directory / "blocks.npy"
+        fresh = path.with_name("blocks.npy.tmp")
+        fresh.unlink(missing_ok=True)
+        table = GrowingArray(fresh, BLOCK, ())
+        if self.blocks:
+            table.append(described(self.blocks))
+        table.close()
+        fresh.replace(path)
+        if self._table is not None:
+            self._table.close()
+        self._table = GrowingArray(path, BLOCK, (), len(self.blocks))
+
+    def _write_json(self) -> None:
+        told = {**self._told, "gaps": joined(self.gaps), "full": self.full, "notes": self.notes}
+        replace(self.directory / "run.json", json.dumps(told, indent=1, allow_nan=False).encode())
+        self._written = len(self.gaps), len(self.notes)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """What the system refuses becomes an error of ours; nothing more is written then, and training can go on."""
+        try:
+            yield
+        except RunError:
+            raise
+        except OSError as error:
+            self.broken = f"{type(error).__name__}: {error}"
+            self.full = True
+            raise RunError(
+                f"the run in '{self.directory}' cannot be written ({error}); what is there can be read, and nothing more "
+                f"is recorded"
+            ) from error

@@ -1,0 +1,34 @@
+"""Which parameters are recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
+from typing import TypeAlias
+
+from minigrad.errors import ModelError
+from minigrad.parameter import ParameterVector, Slot
+
+Selection: TypeAlias = str | Iterable[str] | Callable[[str], bool]
+"""Which parameters: a glob, several, or a function of the name."""
+
+
+def selected(vector: ParameterVector, params: Selection) -> tuple[dict[str, Slot], list[slice]]:
+    """The chosen parameters: where they lie in the record, and in the vector."""
+    if callable(params):
+        names = [name for name in vector.slots if params(name)]
+    else:
+        globs = [params] if isinstance(params, str) else list(params)
+        for glob in globs:
+            if not any(fnmatchcase(name, glob) for name in vector.slots):
+                raise ModelError(f"params: '{glob}' matches no parameter; there are {', '.join(vector.slots)}")
+        names = [name for name in vector.slots if any(fnmatchcase(name, glob) for glob in globs)]
+    if not names:
+        raise ModelError(f"params matches no parameter; there are {', '.join(vector.slots)}")
+    slots: dict[str, Slot] = {}
+    start = 0
+    for name in names:
+        part, shape = vector.slots[name]
+        slots[name] = Slot(slice(start, start + part.stop - part.start), shape)
+        start = slots[name].slice.stop
+    return slots, [vector.slots[name].slice for name in names]
