@@ -102,13 +102,17 @@ def float_array(x: object, dtype: np.dtype[Any] | None, what: str) -> Array:
     return array.astype(dtype, copy=False)
 
 
+def _called(who: object) -> str:
+    return str(getattr(who, "called", who))
+
+
 def batch(x: object, dtype: np.dtype[Any] | None, who: object) -> Array:
     """`x` as a batch: an array of real numbers, batch-first, with at least one row.
 
     Args:
         x: Shape (batch, ...).
         dtype: The dtype to arrive at.
-        who: The layer that asks; its `str` names it in the error.
+        who: The layer that asks, or its name, for the error.
 
     Raises:
         KindError: It holds no real numbers.
@@ -116,11 +120,11 @@ def batch(x: object, dtype: np.dtype[Any] | None, who: object) -> Array:
     """
     if type(x) is np.ndarray and x.ndim and len(x) and (x.dtype in FLOATS if dtype is None else x.dtype == dtype):
         return x
-    array = float_array(x, dtype, f"the input of {who}")
+    array = float_array(x, dtype, f"the input of {_called(who)}")
     if array.ndim == 0 or len(array) == 0:
         shape = f"shape {array.shape}"
         told = "a single number" if array.ndim == 0 else f"an empty batch, {shape}"
-        raise ShapeError(f"{who} got {told}: expected at least one row, shape (batch, ...)")
+        raise ShapeError(f"{_called(who)} got {told}: expected at least one row, shape (batch, ...)")
     return array
 
 
@@ -131,7 +135,7 @@ def rows(x: object, width: int, dtype: np.dtype[Any], who: object) -> Array:
         x: Shape (batch, width).
         width: How many features each row must have.
         dtype: The dtype to arrive at.
-        who: The layer that asks; its `str` names it in the error.
+        who: The layer that asks, or its name, for the error.
 
     Raises:
         KindError: It holds no real numbers.
@@ -142,7 +146,7 @@ def rows(x: object, width: int, dtype: np.dtype[Any], who: object) -> Array:
     array = batch(x, dtype, who)
     if array.shape[1:] == (width,):
         return array
-    got = f"{who} got an input of shape {array.shape}, expected (batch, {width})"
+    got = f"{_called(who)} got an input of shape {array.shape}, expected (batch, {width})"
     if array.shape == (width,):
         raise ShapeError(f"{got}: this is one sample without its batch axis; pass x[np.newaxis]")
     if array.ndim == 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, ABCMeta, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar, final
@@ -31,6 +32,12 @@ class Factors(NamedTuple):
 
 class _LayerType(ABCMeta):
     """Looks at each layer once, when its own `__init__` is done: so authors need no `super().__init__()`."""
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """That of `__init__`, which `__call__` below would hide from `help` and notebooks."""
+        own = inspect.signature(cls.__init__)  # type: ignore[misc] # the class's own
+        return own.replace(parameters=list(own.parameters.values())[1:])
 
     def __call__(cls: type[T], *args: Any, **kwargs: Any) -> T:
         missing = sorted(getattr(cls, "__abstractmethods__", ()))
@@ -176,7 +183,7 @@ class Layer(ABC, metaclass=_LayerType):
     @final
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
         """Copies of all parameters and buffers by name: "0.weight", "1.running_mean"."""
-        return {name: array.copy() for name, array in self._state()}
+        return {name: np.array(array) for name, array in self._state()}
 
     @final
     def load_state_dict(self, state: Mapping[str, npt.ArrayLike], strict: bool = True) -> None:
@@ -194,7 +201,7 @@ class Layer(ABC, metaclass=_LayerType):
         problems += [f"'{name}' is unknown" for name in state if name not in own] if strict else []
         new: dict[str, npt.NDArray[Any]] = {}
         for name in own.keys() & state.keys():
-            new[name] = real_array(state[name], f"'{name}'")
+            new[name] = real_array(state[name], f"'{name}'").astype(own[name].dtype)
             if new[name].shape != own[name].shape:
                 problems.append(f"'{name}' has shape {new[name].shape}, expected {own[name].shape}")
         if problems:
@@ -202,8 +209,9 @@ class Layer(ABC, metaclass=_LayerType):
         for name, parameter in self.parameters():
             if name in new:
                 parameter.value = new.pop(name)
-        for name, array in new.items():
-            own[name][...] = array
+        for name, layer, buffer in self.named_buffers():
+            if name in new:
+                setattr(layer, buffer, new[name])
 
     def __getstate__(self) -> dict[str, Any]:
         """A copied or pickled layer has memory and hooks of its own; its vector is made when it is first needed."""
@@ -217,9 +225,15 @@ class Layer(ABC, metaclass=_LayerType):
         """The live arrays of all parameters and buffers by name."""
         for name, parameter in self.parameters():
             yield name, parameter.value
+        for name, layer, buffer in self.named_buffers():
+            yield name, np.asarray(getattr(layer, buffer))
+
+    @final
+    def named_buffers(self) -> Iterator[tuple[str, Layer, str]]:
+        """(name, layer, attribute) of each buffer of this layer and all layers inside."""
         for place, layer in self.layers():
             for buffer in layer.buffers:
-                yield _joined(place, buffer), getattr(layer, buffer)
+                yield _joined(place, buffer), layer, buffer
 
     @final
     def attach(self, hook: Hook) -> Handle:
@@ -245,7 +259,8 @@ class Layer(ABC, metaclass=_LayerType):
         )
         return f"{type(self).__name__}({inside})"
 
-    def __str__(self) -> str:
+    @property
+    def called(self) -> str:
         """Which layer of which kind, as errors name it: "layer '0', Dense(784, 10)"."""
         return f"layer '{self._place}', {self!r}" if self._place else repr(self)
 
@@ -283,9 +298,11 @@ class Layer(ABC, metaclass=_LayerType):
         output = self._awaited
         if not isinstance(output, np.ndarray):
             again = "a second time for the same forward" if output is not None else "before forward"
-            raise OrderError(f"{self}: backward was called {again}; call forward(x) first, then backward(grad) once")
+            raise OrderError(
+                f"{self.called}: backward was called {again}; call forward(x) first, then backward(grad) once"
+            )
         if type(grad) is not np.ndarray or grad.shape != output.shape or grad.dtype != output.dtype:
-            grad = shaped(grad, output.shape, output.dtype, f"{self}: the gradient of its last output")
+            grad = shaped(grad, output.shape, output.dtype, f"{self.called}: the gradient of its last output")
         self._awaited = ()
         return grad
 

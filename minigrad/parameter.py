@@ -59,7 +59,7 @@ class Parameter:
 
     @value.setter
     def value(self, value: object) -> None:
-        self._value[...] = shaped(value, self.shape, self.dtype, f"the value assigned to {self}")
+        self._value[...] = shaped(value, self.shape, self.dtype, f"the value assigned to {self.called}")
         if self.owner is not None:
             self.owner.assignments += 1
 
@@ -77,7 +77,7 @@ class Parameter:
 
     @grad.setter
     def grad(self, grad: object) -> None:
-        self.new_grad[...] = shaped(grad, self.shape, self.dtype, f"the gradient assigned to {self}")
+        self.new_grad[...] = shaped(grad, self.shape, self.dtype, f"the gradient assigned to {self.called}")
         self.assigned_by_hand = self.owner is None or not self.owner.in_backward
 
     @property
@@ -106,7 +106,9 @@ class Parameter:
         """The number of entries."""
         return self._value.size
 
-    def __str__(self) -> str:
+    @property
+    def called(self) -> str:
+        """What errors call it: "parameter '0.weight'"."""
         return f"parameter '{self.name}'" if self.name else f"a Parameter of shape {self.shape}"
 
     def __repr__(self) -> str:
@@ -221,10 +223,10 @@ class ParameterVector:
             KindError: The parameters have different dtypes.
             StaleParameters: `model` is a slice, and its parameters no longer lie side by side in one model.
         """
-        known: Self | None = vars(model).get("_vector")
-        if known is not None and not known.is_stale:
-            return known
         named = list(model.parameters())
+        known: Self | None = vars(model).get("_vector")
+        if known is not None and not known.is_stale and known.parameters == tuple(own for _, own in named):
+            return known
         vector = cls._part(named)
         if vector is None:
             if not getattr(model, "_owns_memory", True):
@@ -235,6 +237,12 @@ class ParameterVector:
             vector = cls.take_over(named)
         vars(model)["_vector"] = vector
         return vector
+
+    @classmethod
+    def known(cls, model: HasParameters) -> Self:
+        """As `of`, without a look whether the model still has the same parameters."""
+        known: Self | None = vars(model).get("_vector")
+        return known if known is not None and not known.is_stale else cls.of(model)
 
     @classmethod
     def take_over(cls, named: list[tuple[str, Parameter]]) -> Self:

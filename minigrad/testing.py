@@ -112,7 +112,7 @@ class _LayerSubject(_Subject):
         ]
         output = layer.forward(x.copy())
         if not isinstance(output, np.ndarray):
-            raise KindError(f"{layer}: forward returned {type(output).__name__}, expected an array")
+            raise KindError(f"{layer.called}: forward returned {type(output).__name__}, expected an array")
         self._weighting: Array = rng.normal(size=output.shape)
 
     def _forward(self) -> Array:
@@ -130,13 +130,15 @@ class _LayerSubject(_Subject):
         self._forward()
         below = layer.backward(grad, input_grad=True) if isinstance(layer, Sequential) else layer.backward(grad)
         if not np.array_equal(self._x, before):
-            raise GradientError(f"{layer}: forward or backward changes its input in place; work on a copy")
+            raise GradientError(f"{layer.called}: forward or backward changes its input in place; work on a copy")
         if not np.array_equal(grad, self._weighting):
-            raise GradientError(f"{layer}: backward changes the gradient that it is given; work on a copy")
+            raise GradientError(f"{layer.called}: backward changes the gradient that it is given; work on a copy")
         yield "the gradient of the input", self._x, _result(below, self._x, "backward")
         for name, parameter in layer.parameters():
             if not parameter.new_grads and (parameter.owner is not None or parameter._grad is None):
-                raise GradientError(f"{layer}: backward assigns no gradient to '{name}'; write self.{name}.grad = ...")
+                raise GradientError(
+                    f"{layer.called}: backward assigns no gradient to '{name}'; write self.{name}.grad = ..."
+                )
             yield f"the gradient of '{name}'", parameter.value, parameter.grad.copy()
 
 

@@ -74,7 +74,7 @@ class BatchNorm(Layer):
         if self.training:
             if len(x) == 1:
                 raise ShapeError(
-                    f"{self} got a batch of 1 in training: one sample has no variance; use larger batches "
+                    f"{self.called} got a batch of 1 in training: one sample has no variance; use larger batches "
                     f"(Batches(..., drop_last=True)), or call eval()"
                 )
             mean, variance = x.mean(axis=0), x.var(axis=0)
@@ -156,7 +156,7 @@ class LayerNorm(Layer):
         """
         x = batch(x, self.weight.dtype, self)
         if x.ndim < 2 or x.shape[-1] != self.features:
-            got = f"{self} got an input of shape {x.shape}, expected (batch, ..., {self.features})"
+            got = f"{self.called} got an input of shape {x.shape}, expected (batch, ..., {self.features})"
             if x.shape == (self.features,):
                 raise ShapeError(f"{got}: this is one sample without its batch axis; pass x[np.newaxis]")
             raise ShapeError(f"{got}: the last axis has {x.shape[-1]} features and must have {self.features}")

@@ -79,7 +79,7 @@ class Sequential(Layer):
         """
         if not self._listeners:
             return self._run_forward(x)
-        with telling(ParameterVector.of(self).whole):
+        with telling(ParameterVector.known(self).whole):
             return self._run_forward(x)
 
     def _run_forward(self, x: Array) -> Array:
@@ -92,7 +92,7 @@ class Sequential(Layer):
                 raise _wrong("forward", layer, output, f"an array of {n} rows, as many as its input")
             if self._listeners:
                 event = partial(_forward, self._names[index], layer, x, output)
-                tell(self._listeners, "on_forward", event, ParameterVector.of(self).whole.failures)
+                tell(self._listeners, "on_forward", event, ParameterVector.known(self).whole.failures)
             shapes.append(output.shape)
             x = output
         self._shapes = shapes
@@ -120,12 +120,12 @@ class Sequential(Layer):
         wanted = self._held if input_grad is None else input_grad
         if not self._listeners:
             return self._run_backward(grad, wanted)
-        with telling(ParameterVector.of(self).whole):
+        with telling(ParameterVector.known(self).whole):
             return self._run_backward(grad, wanted)
 
     def _run_backward(self, grad: Array, wanted: bool) -> Array | None:
         grad = self._arrived(grad)
-        vector = ParameterVector.of(self).whole
+        vector = ParameterVector.known(self).whole
         outer, vector.in_backward = vector.in_backward, True
         try:
             grad = self._chain(grad, vector, wanted)
@@ -178,7 +178,7 @@ class Sequential(Layer):
             RangeError: `batch_size` is less than 1.
         """
         size = whole(batch_size, "batch_size")
-        x = real_array(x, f"the input of {self}")
+        x = real_array(x, f"the input of {self.called}")
         with _untouched(self):
             self.eval()
             if x.ndim == 0 or len(x) <= size:
@@ -225,8 +225,10 @@ class Sequential(Layer):
         inside = ", ".join(f"{name + named if named else ''}{layer!r}" for name, layer in self.parts())
         return f"Sequential({inside})"
 
+    @property
     @override
-    def __str__(self) -> str:
+    def called(self) -> str:
+        """Which part of the model it is, as errors name it."""
         return f"layer '{self._place}', a Sequential of {len(self)} layers" if self._place else "the model"
 
     @override
@@ -245,8 +247,8 @@ def _backward(name: str, layer: Layer, grad: Array, below: Array | None, prefix:
 
 def _wrong(method: str, layer: Layer, result: object, expected: str) -> KindError | ShapeError:
     if not isinstance(result, np.ndarray):
-        return KindError(f"{layer}: {method} returned {type(result).__name__}, expected {expected}")
-    return ShapeError(f"{layer}: {method} returned an array of shape {result.shape}, expected {expected}")
+        return KindError(f"{layer.called}: {method} returned {type(result).__name__}, expected {expected}")
+    return ShapeError(f"{layer.called}: {method} returned an array of shape {result.shape}, expected {expected}")
 
 
 @contextmanager

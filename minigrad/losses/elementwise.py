@@ -29,7 +29,6 @@ class ElementwiseLoss(Loss):
 
     def __init__(self, *, reduction: Reduction = "mean") -> None:
         self.reduction: Reduction = checked_reduction(reduction)
-        self.value: float = float("nan")
         self._last: tuple[Array, int] | None = None  # the slopes of the last forward, and what its sum was divided by
 
     @abstractmethod
@@ -59,8 +58,7 @@ class ElementwiseLoss(Loss):
         losses, slopes = self.entries(outputs, self._matching(targets, outputs))
         divisor = losses.size if self.reduction == "mean" else 1
         self._last = slopes, divisor
-        self.value = float(losses.sum(dtype=np.float64)) / divisor
-        return self.value
+        return float(losses.sum(dtype=np.float64)) / divisor
 
     @final
     @override

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal, final
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Literal, final
 
 import numpy.typing as npt
 
@@ -20,10 +22,16 @@ class Loss(ABC):
     A subclass writes `forward` and `backward`. `forward` keeps what `backward` needs.
 
     Attributes:
-        value: The last value, for recorders; NaN where `forward` does not set it.
+        value: What `forward` returned last; NaN before the first.
     """
 
     value: float = float("nan")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Have each `forward` note its value, for recorders; so authors need not."""
+        super().__init_subclass__(**kwargs)
+        if "forward" in vars(cls):
+            setattr(cls, "forward", _noting(vars(cls)["forward"]))  # noqa: B010 - mypy knows no other way
 
     @abstractmethod
     def forward(self, logits: Array, targets: npt.ArrayLike) -> float:
@@ -42,6 +50,15 @@ class Loss(ABC):
     def __call__(self, logits: Array, targets: npt.ArrayLike) -> float:
         """`loss(logits, targets)` is `loss.forward(logits, targets)`."""
         return self.forward(logits, targets)
+
+
+def _noting(forward: Callable[..., float]) -> Callable[..., float]:
+    @wraps(forward)
+    def noted(self: Loss, *args: Any, **kwargs: Any) -> float:
+        self.value = forward(self, *args, **kwargs)
+        return self.value
+
+    return noted
 
 
 def checked_reduction(reduction: Reduction) -> Reduction:

@@ -56,7 +56,6 @@ class SoftmaxCrossEntropy(Loss):
         self.class_weight: Array | None = _checked_weights(class_weight)
         self.ignore_index: int | None = ignore_index
         self.reduction: Reduction = checked_reduction(reduction)
-        self.value: float = float("nan")
         self._last: _Pass | None = None
 
     @override
@@ -73,8 +72,7 @@ class SoftmaxCrossEntropy(Loss):
             LabelError: Labels out of range or not integers; probabilities negative or rows that do not sum to 1.
         """
         last = self._last = self._run(logits, targets)
-        self.value = float(last.losses.dot(ones(len(last.losses), last.losses.dtype.char))) / last.divisor
-        return self.value
+        return float(last.losses.dot(ones(len(last.losses), last.losses.dtype.char))) / last.divisor
 
     @override
     def backward(self) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias, final
@@ -103,12 +103,7 @@ class Optimizer(ABC):
         self._writer = Writer(self.name, frozenset(self._vector.parameters))
         self._vector.writers.append(self._writer)
         # Which attribute holds which layer or parameter, to notice at once that one was replaced by another.
-        self._holders = [
-            (vars(layer), name, thing)
-            for _, layer in self.model.layers()
-            for name, thing in vars(layer).items()
-            if isinstance(thing, Layer | Parameter)
-        ]
+        self._holders = [holder for _, layer in self.model.layers() for holder in _holders(vars(layer))]
         everything = self._stretch(self._part)
         self._everything = [everything]
         self._flat = FlatArrays(self._vector.slots, everything.values, everything.grads, _read_only(self._update))
@@ -194,12 +189,12 @@ class Optimizer(ABC):
             raise StaleParameters(
                 f"the parameters of this {type(self).__name__} have moved into another model; make a new one"
             )
-        for holder, attribute, thing in self._holders:
-            if holder.get(attribute) is not thing:
-                raise StaleParameters(
-                    f"{attribute!r} of the model was replaced by another object; assign values (weight.value = ...), "
-                    f"or make a new {type(self).__name__}"
-                )
+        replaced = self._replaced()
+        if replaced is not None:
+            raise StaleParameters(
+                f"{replaced} of the model was replaced by another object; assign values (weight.value = ...), "
+                f"or make a new {type(self).__name__}"
+            )
         stretches, skipped = self._everything, _NONE
         for parameter in vector.parameters:
             if self._skips or not (parameter.new_grads and parameter.trainable):
@@ -235,6 +230,17 @@ class Optimizer(ABC):
             for parameter in vector.parameters:
                 parameter.new_grads = 0
                 parameter.assigned_by_hand = False
+
+    def _replaced(self) -> str | None:
+        """Where a layer or a parameter was replaced by another, if anywhere."""
+        for container, place, thing in self._holders:
+            try:
+                if container[place] is thing:
+                    continue
+            except (KeyError, IndexError):
+                pass
+            return repr(place)
+        return None
 
     def _to_update(self) -> tuple[list[_Stretch], dict[str, str]]:
         """The neighbouring parameters that are trainable, have a new gradient and are equally old; why others are skipped."""
@@ -355,6 +361,16 @@ class Optimizer(ABC):
     def __repr__(self) -> str:
         lr = getattr(self._lr, "__name__", type(self._lr).__name__) if callable(self._lr) else f"{self._lr:g}"
         return f"{type(self).__name__}(lr={lr}, {self._vector.values.size:,} entries)"
+
+
+def _holders(container: Any) -> Iterator[tuple[Any, Any, object]]:
+    """(container, place, thing) for the layers and parameters in a layer's attributes, and in lists and dicts there."""
+    for place, thing in list(container.items() if isinstance(container, dict) else enumerate(container)):
+        if isinstance(thing, Layer | Parameter):
+            yield container, place, thing
+        elif isinstance(thing, list | dict) and (inside := list(_holders(thing))):
+            yield container, place, thing
+            yield from inside
 
 
 def _limit(limit: float | None, name: str) -> float | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, final, overload
@@ -12,95 +12,35 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
-from minigrad.arrays import Array, Integers
+from minigrad.arrays import Array
 from minigrad.errors import RunError, UnknownName
-from minigrad.pictures import counted
+from minigrad.parameter import Slot
 from minigrad.recording.aggregates import Tally
 from minigrad.recording.blocks import BatchRows, Block, Gap, Meta, joined, replay
-from minigrad.recording.format import BLOCK, FOLDERS, STEP, file_of, read_json, slots_of, unpacked
+from minigrad.recording.format import (
+    BLOCK,
+    FOLDERS,
+    STEP,
+    checksum_of_block,
+    file_of,
+    read_json,
+    slots_of,
+    sums_of,
+    unpacked,
+)
+from minigrad.recording.mapped import MappedFiles
 from minigrad.recording.record import Record
 
-_OPEN = 32  # how many files are open at a time; a process may have about a thousand
-
-
-@final
-class Files:
-    """The arrays of a directory, mapped into memory when they are needed.
-
-    Args:
-        directory: Where the run is.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self._open: OrderedDict[tuple[str, int], npt.NDArray[Any]] = OrderedDict()
-
-    def rows(self, file: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-        """The first rows of a file, read-only.
-
-        Args:
-            file: Its name in the directory.
-            dtype: The dtype that it must have.
-            shape: (rows, ...): how many rows, and their shape.
-
-        Raises:
-            RunError: The file is missing, damaged, or holds something else.
-        """
-        key = file, shape[0]
-        if key not in self._open:
-            self._open[key] = self._map(file, dtype, shape)
-            if len(self._open) > _OPEN:
-                self._open.popitem(last=False)
-        self._open.move_to_end(key)
-        return self._open[key]
-
-    def _map(self, file: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-        if 0 in shape:
-            return np.empty(shape, dtype)
-        path = self.directory / file
-        problem = self.problem(file, dtype, shape)
-        if problem:
-            raise RunError(f"'{path}' {problem}")
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)[: shape[0]]
-        array: npt.NDArray[Any] = np.asarray(mapped)
-        return array
-
-    def problem(self, file: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> str:
-        """What is wrong with a file, in words; empty if its header and its size are right."""
-        path = self.directory / file
-        try:
-            with path.open("rb") as opened:
-                version = np.lib.format.read_magic(opened)
-                if version != (1, 0):
-                    return f"is damaged: its header has version {version}"
-                has, fortran, kind = np.lib.format.read_array_header_1_0(opened)
-                start = opened.tell()
-        except FileNotFoundError:
-            return "is missing; if the run is still being written, open it again"
-        except (OSError, ValueError) as error:
-            return f"is damaged: {error}"
-        if fortran or kind != dtype.newbyteorder("<") or has[1:] != shape[1:]:
-            return f"is damaged: it holds {kind} of shape {has}, expected {dtype} of shape {shape}"
-        size = path.stat().st_size
-        if has[0] < shape[0] or size < start + shape[0] * int(np.prod(shape[1:])) * dtype.itemsize:
-            return f"is damaged: it holds less than the {counted(shape[0], 'row')} that the run says"
-        return ""
-
-    def length(self, file: str) -> int:
-        """How many rows a file's header tells of."""
-        try:
-            with (self.directory / file).open("rb") as opened:
-                np.lib.format.read_magic(opened)
-                return int(np.lib.format.read_array_header_1_0(opened)[0][0])
-        except (OSError, ValueError, IndexError) as error:
-            raise RunError(f"'{self.directory / file}' is damaged or missing: {error}") from error
+_TRIES = 20  # how often a run is read that changes meanwhile
 
 
 @final
 class _Rows(Mapping[str, Array]):
     """The rows of a block, by kind."""
 
-    def __init__(self, files: Files, number: int, kinds: tuple[str, ...], dtype: np.dtype[Any], size: int) -> None:
+    def __init__(
+        self, files: MappedFiles, number: int, kinds: tuple[str, ...], dtype: np.dtype[Any], size: int
+    ) -> None:
         self._files = files
         self._number = number
         self._kinds = kinds
@@ -141,9 +81,11 @@ class FileBlock(Block):
     """
 
     def __init__(
-        self, files: Files, number: int, row: Any, kinds: tuple[str, ...], dtype: np.dtype[Any], size: int
+        self, files: MappedFiles, number: int, row: Any, kinds: tuple[str, ...], dtype: np.dtype[Any], size: int
     ) -> None:
         self.number: int = number
+        self.told: Any = row
+        self.crc32: int = int(row["crc32"])
         self._own = _Rows(files, number, kinds if row["has_rows"] else (), dtype, size)
         super().__init__(
             int(row["first"]),
@@ -163,21 +105,21 @@ class FileBlock(Block):
         """The keyframe alone."""
         block = FileBlock.__new__(FileBlock)
         Block.__init__(block, self.first, self._keyframe, foreign=self.foreign)
-        block.number = self.number
+        block.number, block.crc32, block.told = self.number, self.crc32, self.told
         return block
 
 
 def described(blocks: Sequence[Block]) -> npt.NDArray[Any]:
     """Blocks as rows of blocks.npy."""
     rows = [
-        (block.number, block.first, block.has_keyframe, bool(block.rows), block.foreign)
+        (block.number, block.first, block.has_keyframe, bool(block.rows), block.foreign, block.crc32)
         for block in blocks
         if isinstance(block, FileBlock)
     ]
     return np.array(rows, BLOCK)
 
 
-def _keyframe(files: Files, number: int, dtype: np.dtype[Any], size: int) -> Array:
+def _keyframe(files: MappedFiles, number: int, dtype: np.dtype[Any], size: int) -> Array:
     values: Array = files.rows(file_of("keyframes", number), dtype, (1, size))[0]
     return values
 
@@ -213,20 +155,37 @@ def read_record(directory: Path) -> Record:
     Raises:
         RunError: There is no run, it is damaged beyond reading, or of a later version.
     """
-    told = read_json(directory)
-    try:
-        return _read(directory, told)
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"'{directory / 'run.json'}' is damaged: {type(error).__name__}: {error}") from error
+    for _ in range(_TRIES):
+        told = read_json(directory)
+        try:
+            record = _read(directory, told)
+        except (KeyError, TypeError, ValueError, OverflowError, IndexError) as error:
+            raise RunError(f"'{directory / 'run.json'}' is damaged: {type(error).__name__}: {error}") from error
+        except RunError:
+            if read_json(directory) == told:
+                raise
+            continue
+        if read_json(directory) == told:
+            break  # nothing was given up while it was read
+    return record
 
 
 def _read(directory: Path, told: dict[str, Any]) -> Record:
-    files, slots, dtype = Files(directory), slots_of(told), np.dtype(told["dtype"])
+    files, slots, dtype = MappedFiles(directory), slots_of(told), np.dtype(told["dtype"])
     size = max((slot.slice.stop for slot in slots.values()), default=0)
     # The writer tells of steps last, so whatever they refer to is there when it is read after them.
-    steps = files.rows("steps.npy", STEP, (files.length("steps.npy"),))
-    table = files.rows("blocks.npy", BLOCK, (files.length("blocks.npy"),))
-    notes, gaps = list(told["notes"]), [Gap(*gap) for gap in told["gaps"]]
+    notes: list[str] = []
+    tally, values, counted_to = _counts(directory, slots, size, notes)
+    steps = files.table("steps.npy", STEP)
+    table = files.table("blocks.npy", BLOCK)
+    if dtype.name not in ("float32", "float64"):
+        raise RunError(f"the dtype is {dtype}")
+    if (np.diff(steps["step"]) <= 0).any() or (np.diff(steps["indices_end"]) < 0).any():
+        raise RunError(f"'{directory / 'steps.npy'}' is damaged: its rows are not in order")
+    if (steps["row_crc32"] != sums_of(steps)).any():
+        raise RunError(f"'{directory / 'steps.npy'}' is damaged: the checksum of a row differs")
+    notes = [*told["notes"], *notes]
+    gaps = [Gap(*gap) for gap in told["gaps"]]
     initial_step = int(table["first"][0]) if len(table) else 0
     last = int(steps["step"][-1]) if len(steps) else initial_step - 1
     blocks: list[FileBlock] = []
@@ -239,25 +198,28 @@ def _read(directory: Path, told: dict[str, Any]) -> Record:
         block.sums = rows["crc32"].copy()
     blocks = _whole(files, blocks, gaps, notes, dtype, size)
     if not blocks:
-        raise RunError(f"'{directory}' holds no keyframe that can be read")
+        raise RunError(f"'{directory}' holds no keyframe that can be read{': ' if notes else ''}{'; '.join(notes)}")
     initial = files.rows(file_of("keyframes", int(table["number"][0])), dtype, (1, size))[0]
     meta = Meta(
         steps=steps["step"].copy(),
         lr=steps["lr"].copy(),
         loss=steps["loss"].copy(),
         clip_factor=steps["clip_factor"].copy(),
-        indices=BatchRows(_flat_indices(files, steps), steps["indices_end"], steps["has_indices"]),
-        buffers=_buffers(files, told["buffers"], len(steps)),
+        indices=_batches(files, steps, notes),
+        buffers=_buffers(files, told["buffers"], len(steps), notes),
     )
     held = max((step for block in blocks for step in block.steps), default=initial_step - 1)
     if told["full"] and held < last:
         gaps.append(Gap(held + 1, last, "the budget was reached"))
     final_step, final_ = _final(blocks, last, initial_step - 1, initial)
-    tally, values, counted_to = _counts(directory, notes)
-    if tally is not None and values is not None and counted_to == last and final_step != last:
-        final_step, final_ = last, values
-    if tally is not None and counted_to < last:
-        notes.append(f"the writer was cut off: entries are counted up to step {counted_to}, and steps go to {last}")
+    closed = max((b.value_after for b in blocks if b.value_after is not None), default=initial_step - 1)
+    if tally is not None and values is not None and final_step < counted_to <= last:
+        final_step, final_ = counted_to, values
+    gaps = [Gap(gap.first, min(gap.last, last), gap.why) for gap in gaps if gap.first <= last]
+    if tally is not None and counted_to < last and not told["complete"]:
+        notes.append(
+            f"entries are counted up to step {counted_to} of {last}: the writer was cut off, or is still writing"
+        )
     return Record(
         slots=slots,
         initial=initial,
@@ -269,14 +231,16 @@ def _read(directory: Path, told: dict[str, Any]) -> Record:
         notes=tuple(notes),
         tally=tally,
         counted=final_ if values is None else values,
+        counted_step=final_step if values is None else counted_to,
+        replayed=final_step != closed,
         complete=bool(told["complete"]),
-        bytes=sum(path.stat().st_size for path in directory.rglob("*.np[yz]")),
+        bytes=size_of(directory),
         optimizer=str(told["optimizer"]),
     )
 
 
 def _whole(
-    files: Files, blocks: list[FileBlock], gaps: list[Gap], notes: list[str], dtype: np.dtype[Any], size: int
+    files: MappedFiles, blocks: list[FileBlock], gaps: list[Gap], notes: list[str], dtype: np.dtype[Any], size: int
 ) -> list[FileBlock]:
     """The blocks whose files are there and whole; what is not becomes a gap."""
     found: list[FileBlock] = []
@@ -285,6 +249,9 @@ def _whole(
         if block.has_keyframe:
             wanted.append((file_of("keyframes", block.number), (1, size)))
         problems = [f"{file} {problem}" for file, shape in wanted if (problem := files.problem(file, dtype, shape))]
+        if not problems and checksum_of_block(block.told, block.keyframe) != block.crc32:
+            named = f"{file_of('keyframes', block.number)} and " if block.has_keyframe else ""
+            problems = [f"{named}its row of blocks.npy are damaged: their checksum differs"]
         if not problems:
             found.append(block)
             continue
@@ -294,16 +261,33 @@ def _whole(
     return found
 
 
-def _flat_indices(files: Files, steps: npt.NDArray[Any]) -> Integers:
-    count = int(steps["indices_end"][-1]) if len(steps) else 0
-    return files.rows("indices.npy", np.dtype(np.int32), (count,))
+def size_of(directory: Path) -> int:
+    """How many bytes the arrays of a directory take; one that is just given up takes none."""
+    found = 0
+    for path in directory.rglob("*.np[yz]"):
+        with suppress(FileNotFoundError):
+            found += path.stat().st_size
+    return found
 
 
-def _buffers(files: Files, described: list[dict[str, Any]], count: int) -> _Buffers:
-    arrays = {
-        buffer["name"]: files.rows(file_of("buffers", number), np.dtype(buffer["dtype"]), (count, *buffer["shape"]))
-        for number, buffer in enumerate(described)
-    }
+def _batches(files: MappedFiles, steps: npt.NDArray[Any], notes: list[str]) -> BatchRows:
+    count, known = int(steps["indices_end"][-1]) if len(steps) else 0, steps["has_indices"]
+    try:
+        flat = files.rows("indices.npy", np.dtype(np.int32), (count,))
+    except RunError as error:
+        notes.append(f"the rows of the batches are not known: {error}")
+        flat, known = np.empty(0, np.int32), np.zeros(len(steps), bool)
+    return BatchRows(flat, steps["indices_end"], known)
+
+
+def _buffers(files: MappedFiles, described: list[dict[str, Any]], count: int, notes: list[str]) -> _Buffers:
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for number, buffer in enumerate(described):
+        try:
+            shape = (count, *buffer["shape"])
+            arrays[buffer["name"]] = files.rows(file_of("buffers", number), np.dtype(buffer["dtype"]), shape)
+        except RunError as error:
+            notes.append(f"{buffer['name']} is not known: {error}")
     return _Buffers(arrays, count)
 
 
@@ -322,12 +306,17 @@ def _final(blocks: list[FileBlock], last: int, before: int, initial: Array) -> t
     return best, values
 
 
-def _counts(directory: Path, notes: list[str]) -> tuple[Tally | None, Array | None, int]:
+def _counts(
+    directory: Path, slots: dict[str, Slot], size: int, notes: list[str]
+) -> tuple[Tally | None, Array | None, int]:
     path = directory / "aggregates.npz"
     if not path.is_file():
         return None, None, -1
     try:
-        return unpacked(path)
+        tally, values, counted_to = unpacked(path)
+        if any(len(array) != size for array in (values, tally.moves)) or set(tally.trainable) != set(slots):
+            raise RunError("it is of other parameters")
+        return tally, values, counted_to
     except Exception as error:  # noqa: BLE001 - a damaged zip file fails in many ways, and each of them says the same
         notes.append(
             f"aggregates.npz is damaged ({type(error).__name__}: {error}), so nothing is known of the entries' counts"

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, final
 
@@ -20,19 +20,22 @@ from minigrad.files import replace
 from minigrad.parameter import Slot
 from minigrad.recording.aggregates import Tally
 from minigrad.recording.blocks import Block, joined
-from minigrad.recording.directory import FileBlock, Files, described, read_record
+from minigrad.recording.directory import FileBlock, described, read_record, size_of
 from minigrad.recording.format import (
     BLOCK,
     FOLDERS,
-    NAME,
     STEP,
-    VERSION,
     GrowingArray,
+    about,
     checksum,
+    checksum_of_block,
+    checksum_of_json,
     file_of,
     packed,
     read_json,
 )
+from minigrad.recording.mapped import MappedFiles
+from minigrad.recording.steps import StepFiles
 from minigrad.recording.store import OnFull, Store
 
 _SEGMENT_BYTES = 64 * 10**6  # about how large a file of rows becomes
@@ -81,32 +84,15 @@ class DiskStore(Store):
         super().__init__(size, dtype, kinds, keyframe_every, budget, on_full, _SEGMENT_BYTES)
         self.directory: Path = directory
         self._buffer_kinds = [(name, live.dtype, live.shape) for name, live in buffers]
-        self._told: dict[str, Any] = {
-            "format": NAME,
-            "version": VERSION,
-            "numpy": np.__version__,
-            "dtype": dtype.name,
-            "kinds": list(kinds),
-            "parameters": [
-                {"name": name, "shape": list(slot.shape), "dtype": dtype.name, "offset": slot.slice.start}
-                for name, slot in slots.items()
-            ],
-            "buffers": [
-                {"name": name, "dtype": kind.name, "shape": list(shape)} for name, kind, shape in self._buffer_kinds
-            ],
-            **told,
-            "sessions": [],
-            "complete": False,
-        }
+        self._told: dict[str, Any] = about(dtype, kinds, slots, self._buffer_kinds) | {**told, "sessions": []}
         self._count = 0
         self._number = 0  # of the next block
         self._table: GrowingArray | None = None
         self._rows: dict[str, GrowingArray] = {}  # the files of the block that was begun last
-        self._pending: list[tuple[Any, ...]] = []  # the rows of steps.npy since the last flush
-        self._batches: list[Integers] = []
+        self._steps: StepFiles | None = None
         self._indices_end = 0
-        self._buffers: list[list[npt.NDArray[Any]]] = [[] for _ in self._buffer_kinds]
-        self._written: tuple[int, int] = (-1, -1)  # how many gaps and notes run.json tells of
+        self._damaged: set[int] = set()
+        self._written: tuple[int, int, bool] | None = None  # the gaps and notes that run.json tells of, and the end
         self._flushed = self._counts_due = 0.0
         self.broken: str = ""  # what the system refused; nothing more is written then
         if resume:
@@ -120,7 +106,7 @@ class DiskStore(Store):
         """Look at the run that is there, and make sure that it can go on."""
         record = read_record(self.directory)
         told = read_json(self.directory)
-        for what in ("dtype", "kinds", "parameters", "buffers"):
+        for what in ("dtype", "kinds", "parameters", "buffers", "aggregates"):
             if told[what] != self._told[what]:
                 raise RunError(
                     f"the run in '{self.directory}' cannot go on: its {what} are {told[what]}, and now they are "
@@ -129,11 +115,15 @@ class DiskStore(Store):
         self._told["sessions"] = told["sessions"]
         self.take_up(record)
         self._count = len(record.meta.steps)
-        self._indices_end = int(Files(self.directory).rows("steps.npy", STEP, (self._count,))["indices_end"][-1:].sum())
+        self._indices_end = int(
+            MappedFiles(self.directory).rows("steps.npy", STEP, (self._count,))["indices_end"][-1:].sum()
+        )
         # A writer that was killed may have left a file of which the table does not tell yet.
         self._number = 1 + max(
             int(path.stem) for path in self.directory.glob("*/*.npy") if path.parent.name != "buffers"
         )
+        table = MappedFiles(self.directory).table("blocks.npy", BLOCK)
+        self._damaged = set(table["number"][table["first"] < record.final_step].tolist())
 
     # -- opening and closing ------------------------------------------------------------------------------------
 
@@ -144,24 +134,33 @@ class DiskStore(Store):
         Raises:
             RunError: The directory cannot be written.
         """
+        if self.broken:
+            raise RunError(
+                f"the run in '{self.directory}' could not be written ({self.broken}); go on with it in a new recorder, by "
+                f"resume=True"
+            )
         with self._writing():
+            if self._told["sessions"]:
+                self._sweep()
             if not self._told["sessions"]:
                 for folder in ("keyframes", "buffers", *(FOLDERS[kind] for kind in self.kinds)):
                     (self.directory / folder).mkdir(parents=True, exist_ok=True)
             old = self._count if self._told["sessions"] else None
             self._told["sessions"].append({"first_step": first_step})
             self._told["complete"] = False
-            self._steps = GrowingArray(self.directory / "steps.npy", STEP, (), old)
-            self._indices = GrowingArray(
-                self.directory / "indices.npy", np.dtype(np.int32), (), None if old is None else self._indices_end
-            )
-            self._buffer_files = [
-                GrowingArray(self.directory / file_of("buffers", number), kind, shape, old)
-                for number, (_, kind, shape) in enumerate(self._buffer_kinds)
-            ]
+            kinds = [(kind, shape) for _, kind, shape in self._buffer_kinds]
+            self._steps = StepFiles(self.directory, kinds, old, self._indices_end)
             self._write_table()
             self._write_json()
         self._flushed = time.monotonic()
+
+    def _sweep(self) -> None:
+        """Remove what a writer that was killed had begun, and the table does not tell of."""
+        known = {block.number for block in self.blocks if isinstance(block, FileBlock)} | self._damaged
+        for folder in ("keyframes", *FOLDERS.values()):
+            for path in (self.directory / folder).glob("*.npy"):
+                if int(path.stem) not in known:
+                    path.unlink()
 
     @override
     def close(self, step: int, values: Array) -> None:
@@ -175,6 +174,7 @@ class DiskStore(Store):
             return
         with self._writing():
             self._close_rows()
+            self._end()
             self.blocks.append(self._new_block(step, values, rows=False, foreign=False))
             self._write_table()
             self.flush()
@@ -184,10 +184,12 @@ class DiskStore(Store):
             self._close_files()
 
     def _close_files(self) -> None:
-        for file in (self._steps, self._indices, *self._buffer_files, *self._rows.values(), self._table):
+        files = (self._steps, *self._rows.values(), self._table)
+        self._steps, self._rows, self._table = None, {}, None
+        for file in files:
             if file is not None:
-                file.close()
-        self._rows, self._table = {}, None
+                with suppress(OSError):  # what the headers tell of is whole, with or without what came last
+                    file.close()
 
     # -- steps --------------------------------------------------------------------------------------------------
 
@@ -203,16 +205,13 @@ class DiskStore(Store):
     ) -> None:
         """Keep what is kept of every step."""
         self._count += 1
-        if self.broken:
+        if self._steps is None:
             return
-        if self._pending and (len(self._pending) >= _FLUSH_STEPS or time.monotonic() - self._flushed > _FLUSH_SECONDS):
+        due = self._steps.pending >= _FLUSH_STEPS or time.monotonic() - self._flushed > _FLUSH_SECONDS
+        if due and self._steps.pending:
             self.flush()
-        if indices is not None:
-            self._batches.append(indices)
-            self._indices_end += len(indices)
-        for kept, value in zip(self._buffers, buffers.values(), strict=True):
-            kept.append(value)
-        self._pending.append((step, lr, loss, clip_factor, -1, -1, 0, indices is not None, self._indices_end))
+        self._indices_end += 0 if indices is None else len(indices)
+        self._steps.note(step, lr, loss, clip_factor, indices, buffers)
 
     @override
     def __len__(self) -> int:
@@ -224,13 +223,11 @@ class DiskStore(Store):
         with self._writing():
             for kind, row in rows.items():
                 self._rows[kind].append(row)
-            place = (block.number, block.count, checksum(rows.values()))
-            if self._pending:
-                self._pending[-1] = (*self._pending[-1][:4], *place, *self._pending[-1][7:])
-            else:  # the last step's, which only now turns out to be kept
-                last = np.array(self.files.rows("steps.npy", STEP, (self._steps.rows,))[-1])
-                last["segment"], last["row"], last["crc32"] = place
-                self._steps.replace_last(last)
+            assert self._steps is not None
+            if not self._steps.pending:  # the last step's, which only now turns out to be kept
+                for file in self._rows.values():
+                    file.publish()  # first, so that the step never tells of a row that readers do not see
+            self._steps.place(block.number, block.count, checksum(rows.values()))
 
     def flush(self) -> None:
         """Have everything that was written count for readers, up to the last step.
@@ -238,32 +235,22 @@ class DiskStore(Store):
         Raises:
             RunError: The disk does not take it.
         """
-        if self.broken:
+        if self._steps is None:
             return
         with self._writing():
             for file in self._rows.values():
                 file.publish()
-            if self._batches:
-                self._indices.append(np.concatenate(self._batches))
-            for buffer, kept in zip(self._buffer_files, self._buffers, strict=True):
-                if kept:
-                    buffer.append(np.stack(kept))
-                buffer.publish()
-            self._indices.publish()
-            if self._pending:
-                self._steps.append(np.array(self._pending, STEP))
+            if self._written != (len(self.gaps), len(self.notes), self.full):
+                self._write_json()  # before the steps, so that none of them is neither here nor in a gap
             self._steps.publish()
-            self._pending, self._batches = [], []
-            self._buffers = [[] for _ in self._buffer_kinds]
-            if self._written != (len(self.gaps), len(self.notes)):
-                self._write_json()
         self._flushed = time.monotonic()
 
     @override
     def last_values(self) -> Array | None:
         """The values after the last step, by the record itself; None if it does not hold them."""
-        for file in self._rows.values():
-            file.publish()
+        with self._writing():
+            for file in self._rows.values():
+                file.publish()
         return super().last_values()
 
     @property
@@ -296,15 +283,21 @@ class DiskStore(Store):
     # -- blocks -------------------------------------------------------------------------------------------------
 
     @property
-    def files(self) -> Files:
+    def files(self) -> MappedFiles:
         """The directory's arrays, as they are now."""
-        return Files(self.directory)
+        return MappedFiles(self.directory)
 
     @property
     @override
     def bytes(self) -> int:
         """How many bytes the record has filled."""
-        return sum(path.stat().st_size for path in self.directory.rglob("*.np[yz]"))
+        return size_of(self.directory)
+
+    @property
+    @override
+    def meta_bytes(self) -> int:
+        """A row of steps.npy."""
+        return STEP.itemsize
 
     @property
     @override
@@ -334,7 +327,8 @@ class DiskStore(Store):
             keyframe = GrowingArray(self.directory / file_of("keyframes", number), self.dtype, (self.size,))
             keyframe.append(values)
             keyframe.close()
-        row = np.array((number, step, values is not None, rows, foreign), BLOCK)
+        row = np.array((number, step, values is not None, rows, foreign, 0), BLOCK)
+        row["crc32"] = checksum_of_block(row, values)
         return FileBlock(self.files, number, row, self.kinds, self.dtype, self.size)
 
     @override
@@ -346,8 +340,8 @@ class DiskStore(Store):
     def _drop(self, block: Block) -> None:
         assert isinstance(block, FileBlock)
         with self._writing():
+            self._write_json()  # first: whoever does not find the block in the table finds it in a gap
             self._write_table()
-            self._write_json()
             for kind in block.rows:
                 (self.directory / file_of(FOLDERS[kind], block.number)).unlink(missing_ok=True)
             if not any(isinstance(other, FileBlock) and other.number == block.number for other in self.blocks):
@@ -374,8 +368,9 @@ class DiskStore(Store):
 
     def _write_json(self) -> None:
         told = {**self._told, "gaps": joined(self.gaps), "full": self.full, "notes": self.notes}
+        told["crc32"] = checksum_of_json(told)
         replace(self.directory / "run.json", json.dumps(told, indent=1, allow_nan=False).encode())
-        self._written = len(self.gaps), len(self.notes)
+        self._written = len(self.gaps), len(self.notes), self.full
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -385,8 +380,9 @@ class DiskStore(Store):
         except RunError:
             raise
         except OSError as error:
-            self.broken = f"{type(error).__name__}: {error}"
+            self.broken = str(error)
             self.full = True
+            self._close_files()
             raise RunError(
                 f"the run in '{self.directory}' cannot be written ({error}); what is there can be read, and nothing more "
                 f"is recorded"

@@ -47,6 +47,7 @@ STEP: np.dtype[Any] = np.dtype(
         ("crc32", "<u4"),  # of the step's rows, one kind after the other
         ("has_indices", "?"),
         ("indices_end", "<i8"),  # where the batch's rows end in indices.npy
+        ("row_crc32", "<u4"),  # of the bytes of this row before this field
     ]
 )
 """A row of steps.npy."""
@@ -58,9 +59,28 @@ BLOCK: np.dtype[Any] = np.dtype(
         ("has_keyframe", "?"),
         ("has_rows", "?"),
         ("foreign", "?"),  # whether somebody else wrote into the values before it
+        ("crc32", "<u4"),  # of the keyframe, if there is one, then of first, has_keyframe and foreign as int64
     ]
 )
 """A row of blocks.npy."""
+
+
+def sums_of(steps: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
+    """The CRC-32 of each row of steps.npy, without its last field."""
+    return np.array([zlib.crc32(row.tobytes()[:-4]) for row in steps], np.uint32)
+
+
+def checksum_of_block(row: Any, keyframe: npt.NDArray[Any] | None) -> int:
+    """The CRC-32 of a block's keyframe and of what the table says of it."""
+    found = 0 if keyframe is None else zlib.crc32(np.ascontiguousarray(keyframe).data)
+    facts = np.array([row["first"], row["has_keyframe"], row["foreign"]], "<i8")
+    return zlib.crc32(facts.tobytes(), found)
+
+
+def checksum_of_json(told: Mapping[str, Any]) -> int:
+    """The CRC-32 of what run.json tells, but for this number."""
+    rest = {name: value for name, value in told.items() if name != "crc32"}
+    return zlib.crc32(json.dumps(rest, sort_keys=True).encode())
 
 
 def file_of(folder: str, number: int) -> str:
@@ -94,9 +114,13 @@ class GrowingArray:
         self._file = path.open("xb" if rows is None else "r+b", buffering=0)
         self.rows: int = 0 if rows is None else rows
         self._header_size = len(self._header())
-        if rows is not None:
-            self._file.truncate(self._header_size + rows * self._row_bytes)
-        self.publish()
+        try:
+            if rows is not None:
+                self._file.truncate(self._header_size + rows * self._row_bytes)
+            self.publish()
+        except OSError:
+            self._file.close()
+            raise
 
     def append(self, array: npt.NDArray[Any]) -> None:
         """Write some rows behind the last one; `publish` makes them count."""
@@ -114,11 +138,11 @@ class GrowingArray:
         self._write(0, memoryview(self._header()))
 
     def close(self) -> None:
-        """Publish, and close the file."""
-        try:
-            self.publish()
-        finally:
-            self._file.close()
+        """Publish, and close the file; again without effect."""
+        if self._file.closed:
+            return
+        self.publish()
+        self._file.close()
 
     def _header(self) -> bytes:
         """The header; NumPy leaves room in it for the number of rows to grow, so its size never changes."""
@@ -132,10 +156,14 @@ class GrowingArray:
         return text.getvalue()
 
     def _write(self, place: int, data: memoryview) -> None:
-        self._file.seek(place)
-        while data:
-            written = self._file.write(data)
-            data = data[written:]
+        try:
+            self._file.seek(place)
+            while data:
+                written = self._file.write(data)
+                data = data[written:]
+        except OSError:
+            self._file.close()  # nothing more is written to it
+            raise
 
 
 def read_json(directory: Path) -> dict[str, Any]:
@@ -152,7 +180,7 @@ def read_json(directory: Path) -> dict[str, Any]:
         )
     try:
         found = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(
             f"'{path}' is damaged ({error}); the arrays beside it can still be read by numpy.load"
         ) from error
@@ -163,7 +191,33 @@ def read_json(directory: Path) -> dict[str, Any]:
             f"'{directory}' has version {found.get('version')} of the format, and this minigrad reads version {VERSION}: "
             f"use the minigrad that wrote it, or a later one"
         )
+    if checksum_of_json(found) != found.get("crc32"):
+        raise RunError(
+            f"'{path}' is damaged: its checksum differs; the arrays beside it can still be read by numpy.load"
+        )
     return found
+
+
+def about(
+    dtype: np.dtype[Any],
+    kinds: Iterable[str],
+    slots: Mapping[str, Slot],
+    buffers: Iterable[tuple[str, np.dtype[Any], tuple[int, ...]]],
+) -> dict[str, Any]:
+    """What run.json tells of a run before its first session."""
+    return {
+        "format": NAME,
+        "version": VERSION,
+        "numpy": np.__version__,
+        "dtype": dtype.name,
+        "kinds": list(kinds),
+        "parameters": [
+            {"name": name, "shape": list(slot.shape), "dtype": dtype.name, "offset": slot.slice.start}
+            for name, slot in slots.items()
+        ],
+        "buffers": [{"name": name, "dtype": kind.name, "shape": list(shape)} for name, kind, shape in buffers],
+        "complete": False,
+    }
 
 
 def slots_of(described: dict[str, Any]) -> dict[str, Slot]:
@@ -185,7 +239,7 @@ def packed(tally: Tally, values: npt.NDArray[Any], last_step: int) -> bytes:
     """aggregates.npz: the counts, the last step that they hold, and the values after it."""
     arrays: dict[str, npt.NDArray[Any]] = {name: getattr(tally, name) for name in _COUNTS}
     arrays["values"] = values
-    told: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "steps": tally.steps,
         "last_step": last_step,
         "trainable": tally.trainable,
@@ -199,7 +253,8 @@ def packed(tally: Tally, values: npt.NDArray[Any], last_step: int) -> bytes:
             arrays[f"inputs/{number}"] = activity.inputs
         if activity.together is not None:
             arrays[f"together/{number}"] = activity.together
-    arrays["told"] = np.array(json.dumps(told))
+    facts["arrays"] = sorted([*arrays, "about"])
+    arrays["about"] = np.array(json.dumps(facts))
     file = io.BytesIO()
     np.savez(file, **arrays)  # type: ignore[arg-type] # its stubs take the names for other arguments
     return file.getvalue()
@@ -207,8 +262,11 @@ def packed(tally: Tally, values: npt.NDArray[Any], last_step: int) -> bytes:
 
 def unpacked(path: Path) -> tuple[Tally, npt.NDArray[Any], int]:
     """The counts of aggregates.npz, the values that they belong to, and the last step that they hold."""
-    with np.load(path, allow_pickle=False) as arrays:
-        told: Mapping[str, Any] = json.loads(str(arrays["told"]))
+    # Not np.load(path): it leaves the file open if it is damaged.
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+        facts: Mapping[str, Any] = json.loads(str(arrays["about"]))
+        if sorted(arrays) != facts["arrays"]:
+            raise RunError("its arrays have other names")
         activity = {
             name: Activity(
                 arrays.get(f"inputs/{number}"),
@@ -216,14 +274,14 @@ def unpacked(path: Path) -> tuple[Tally, npt.NDArray[Any], int]:
                 arrays.get(f"together/{number}"),
                 samples,
             )
-            for number, (name, samples) in enumerate(told["samples"].items())
+            for number, (name, samples) in enumerate(facts["samples"].items())
         }
         tally = Tally(
             **{name: arrays[name] for name in _COUNTS},
-            trainable=dict(told["trainable"]),
-            reached=dict(told["reached"]),
-            steps=told["steps"],
+            trainable=dict(facts["trainable"]),
+            reached=dict(facts["reached"]),
+            steps=facts["steps"],
             activity=activity,
-            unexplained=dict(told["unexplained"]),
+            unexplained=dict(facts["unexplained"]),
         )
-        return tally, arrays["values"], told["last_step"]
+        return tally, arrays["values"], facts["last_step"]

@@ -109,7 +109,7 @@ class ParameterHistory:
 
     @property
     def final(self) -> Array:
-        """The value after the last step."""
+        """The value after the last step; of a run that was cut off, after the last step that is known exactly."""
         return self._shaped(self._record.final[self._slot.slice])
 
     def value(self, step: int) -> Array:

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from minigrad.arrays import Array, Integers
 from minigrad.recording.blocks import BatchRows, Block, Meta
-from minigrad.recording.store import META_BYTES, OnFull, Store
+from minigrad.recording.store import OnFull, Store
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -55,7 +55,13 @@ class MemoryStore(Store):
         keyframes = sum(block.has_keyframe for block in self.blocks) * self.row_bytes
         indices = len(self._indices) * self._indices.itemsize
         buffers = sum(array.nbytes for arrays in self._buffers for array in arrays.values())
-        return rows + keyframes + indices + buffers + len(self) * META_BYTES
+        return rows + keyframes + indices + buffers + len(self) * self.meta_bytes
+
+    @property
+    @override
+    def meta_bytes(self) -> int:
+        """Of every step: its number, rate, loss, clip factor, and where its batch ends."""
+        return 5 * 8
 
     @property
     @override

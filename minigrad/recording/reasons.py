@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, final
+from typing import Any, SupportsIndex, final
 
 import numpy as np
 import numpy.typing as npt
 
 from minigrad import notebook
 from minigrad.arrays import Array, Mask
-from minigrad.errors import ShapeError
+from minigrad.errors import KindError, ShapeError
 from minigrad.parameter import Slot
 from minigrad.recording.aggregates import Activity, Tally
 
@@ -35,7 +35,7 @@ class Reason(Enum):
     SWALLOWED = "every update was lost to rounding"
     RETURNED = "it moved, and came back to exactly where it began"
     MOVED = "it moved"
-    UNKNOWN = "the record has a gap here"
+    UNKNOWN = "it was not counted, or changed where nothing was recorded"
 
     def __str__(self) -> str:
         return self.name
@@ -135,16 +135,25 @@ class Why:
         return found
 
     def where(self, reason: Reason) -> Mask:
-        """Which entries have this reason, in the parameter's shape."""
+        """Which entries have this reason, in the parameter's shape.
+
+        Raises:
+            KindError: It is no `Reason`.
+        """
+        if not isinstance(reason, Reason):
+            raise KindError(f"{reason!r} is no reason; there are {', '.join(f'Reason.{known}' for known in ORDER)}")
         return np.asarray(self._codes == code(reason))
 
     def at(self, *index: int) -> str:
         """What became of one entry, as a sentence with its numbers.
 
         Raises:
+            KindError: The index is not made of whole numbers.
             ShapeError: There is no such entry.
         """
         shape = self._codes.shape
+        if not all(isinstance(i, SupportsIndex) for i in index):
+            raise KindError(f"'{self._name}' has entries like {tuple(0 for _ in shape)}, not {index}")
         if len(index) != len(shape) or any(not -n <= i < n for i, n in zip(index, shape, strict=False)):
             raise ShapeError(f"'{self._name}' of shape {shape} has no entry {index}")
         place = tuple(int(i) % n for i, n in zip(index, shape, strict=True))

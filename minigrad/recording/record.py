@@ -30,6 +30,8 @@ class Record:
         notes: What else happened, in sentences.
         tally: What was counted; None if nothing was.
         counted: The values after the last step that was counted; `final`, unless the run was cut off.
+        counted_step: That step.
+        replayed: Whether `final` is what the record's own updates lead to, so that it proves nothing about them.
         complete: Whether the recorder was stopped.
         bytes: How much memory the tensors take.
         optimizer: The optimizer in words.
@@ -45,6 +47,8 @@ class Record:
     notes: tuple[str, ...]
     tally: Tally | None
     counted: Array
+    counted_step: int
+    replayed: bool
     complete: bool
     bytes: int
     optimizer: str
@@ -105,7 +109,9 @@ class Record:
         Raises:
             NotExact: They are not known to the bit.
         """
-        for block in self.blocks:
+        for block in reversed(
+            self.blocks
+        ):  # a session that ended there has left a keyframe too, of before others wrote
             if block.has_keyframe and block.first == step:
                 return replay(block, 0, part)
         return self.values(step - 1, part)

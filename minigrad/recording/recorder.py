@@ -28,9 +28,9 @@ from minigrad.recording.disk import DiskStore
 from minigrad.recording.memory import MemoryStore
 from minigrad.recording.record import Record
 from minigrad.recording.run import Run
-from minigrad.recording.selection import Selection, selected
+from minigrad.recording.selection import Selection, kinds_of, selected
 from minigrad.recording.store import OnFull, Store
-from minigrad.recording.watch import Watch, same_bits
+from minigrad.recording.watch import Watch, changed_names
 
 _NAN = float("nan")
 _NONE: dict[str, npt.NDArray[Any]] = {}
@@ -61,7 +61,8 @@ class Recorder(Hook):
             in place are noticed by a checksum, which values that only change places escape; `run.verify()` finds all.
         resume: Go on with the run at `path`, of the same parameters; its count of the steps goes on too.
         on_full: When the budget is reached: "thin" gives up alternate blocks of steps, "ring" keeps the start and the
-            newest, "stop" records no more tensors, "raise" raises.
+            newest, "stop" records no more tensors, "raise" raises: once, out of a step that is complete, as a `HookError`
+            whose cause is a `BudgetError`.
         coactivation: Collect which inputs and units were active in the same sample. It tells NEVER_TOGETHER from
             CANCELLED, for the price of looking at the entries that have not moved yet.
 
@@ -91,15 +92,13 @@ class Recorder(Hook):
     ) -> None:
         if not isinstance(optimizer, Optimizer):
             raise KindError(f"Recorder got {optimizer!r}, expected an optimizer")
+        for name, given, kind in (("loss", loss, Loss), ("data", data, Batches), ("path", path, str | PathLike)):
+            if given is not None and not isinstance(given, kind):
+                raise KindError(f"{name} of a Recorder is {given!r}, expected a {getattr(kind, '__name__', 'path')}")
         if resume and path is None:
             raise RangeError(
                 "resume=True needs the path of the run to go on with: Recorder(..., path=..., resume=True)"
             )
-        if on_full not in ("thin", "ring", "stop", "raise"):
-            raise RangeError(f"on_full is {on_full!r}, expected 'thin', 'ring', 'stop' or 'raise'")
-        kinds = (keep,) if isinstance(keep, str) else tuple(keep)
-        if not set(kinds) <= {"update", "grad"}:
-            raise RangeError(f"keep is {keep!r}, expected any of 'update' and 'grad'")
         self.optimizer: Optimizer = optimizer
         self._loss = loss
         self._data = data
@@ -108,24 +107,19 @@ class Recorder(Hook):
         self._slots, self._parts = selected(self._vector, params)
         size = sum(part.stop - part.start for part in self._parts)
         self._all = size == self._vector.values.size
-        self._kinds = tuple(kind for kind in ("update", "grad") if kind in kinds)
-        self._buffers = [
-            (f"{place}.{buffer}" if place else buffer, layer, buffer)
-            for place, layer in optimizer.model.layers()
-            for buffer in layer.buffers
-        ]
-        kept = (*self._kinds, "value") if self._kinds and self._every > 1 else self._kinds
-        every, most = whole(keyframe_every, "keyframe_every"), parse_bytes(budget)
-        dtype = self._vector.values.dtype
+        kinds = kinds_of(keep)
+        self._buffers = list(optimizer.model.named_buffers())
+        kept = (*kinds, "value") if kinds and self._every > 1 else kinds
+        rows, most = whole(keyframe_every, "keyframe_every"), parse_bytes(budget)
+        common = size, self._vector.values.dtype, kept, rows, most, on_full
         self._store: Store
         if path is None:
-            self._store = MemoryStore(size, dtype, kept, every, most, on_full)
+            self._store = MemoryStore(*common)
         else:
             told = {"optimizer": repr(optimizer), "every": self._every, "aggregates": bool(aggregates)}
             buffers = list(self._copied_buffers().items())
-            self._store = DiskStore(
-                size, dtype, kept, every, most, on_full, Path(path), self._slots, buffers, told, resume=bool(resume)
-            )
+            directory = Path(path).absolute()
+            self._store = DiskStore(*common, directory, self._slots, buffers, told, resume=bool(resume))
         self._aggregates: Aggregates | None = None
         if aggregates:
             parameters = dict(zip(self._vector.slots, self._vector.parameters, strict=True))
@@ -140,6 +134,7 @@ class Recorder(Hook):
         self._initial: Array | None = None
         self._ended: Array | None = None  # the values at the end, once it is stopped
         self._watch = Watch(self._vector, size, exact=bool(aggregates))
+        self._failure: Exception | None = None  # what went wrong before the step that is being made
         self._foreign = ""  # what somebody else wrote before the step that is being made
         self._last_step = -1
         self._offset = 0  # what a run that goes on adds to the optimizer's count of the steps
@@ -152,9 +147,9 @@ class Recorder(Hook):
         """Begin to record, or go on after `stop`.
 
         Raises:
-            OrderError: It is recording already.
+            OrderError: It is recording already; or the optimizer has gone back to a step that is recorded.
             StaleParameters: The parameters have moved into another model.
-            OrderError: The optimizer has gone back to a step that is recorded already.
+            RunError: The directory cannot be written.
         """
         if self._handle is not None:
             raise OrderError("this recorder is recording already")
@@ -165,9 +160,9 @@ class Recorder(Hook):
             self._go_on_with(self._store.before)
         step = self.optimizer.step_count + self._offset
         if self._initial is None:
-            self._initial = values.copy()
             self._store.open(step)
             self._store.begin(step, values)
+            self._initial = values.copy()
         else:
             if step <= self._last_step:
                 raise OrderError(
@@ -188,15 +183,21 @@ class Recorder(Hook):
         self._handle = self.optimizer.attach(self)
 
     def _go_on_with(self, before: Record) -> None:
-        """Take up a run where it ended. A new optimizer counts its steps from 0; the run's count goes on."""
+        """Take up a run where it ended. Its count goes on, also if the optimizer is new, or was taken back some steps."""
         self._initial = before.initial.copy()
         self._last_step = int(before.meta.steps[-1]) if len(before.meta.steps) else before.final_step
         if before.final_step == self._last_step:
             self._watch.remember(before.final)
-        if self.optimizer.step_count == 0:
-            self._offset = self._last_step + 1
+        self._offset = max(0, self._last_step + 1 - self.optimizer.step_count)
+        if 0 < self.optimizer.step_count <= self._last_step:
+            self._store.notes.append(
+                f"step {self._last_step + 1} is the optimizer's step {self.optimizer.step_count}: it was taken back before"
+            )
         if self._aggregates is not None and before.tally is not None:
             self._aggregates.go_on_with(before.tally)
+        elif self._aggregates is not None and len(before.meta.steps):
+            self._aggregates = None  # reasons hold for all steps, or for none
+            self._store.notes.append("entries are not counted, because those of the session before were not")
 
     def stop(self) -> None:
         """End the record; calling it again does nothing."""
@@ -205,14 +206,17 @@ class Recorder(Hook):
         self._ended = self._final()
         self._handle.remove()
         self._handle = None
-        if self._tail is not None and isinstance(self._store, DiskStore):
-            step, rows = self._tail
-            self._store.add(step, rows)
-            self._tail = None
-        self._save_counts()
-        self._store.close(self._last_step + 1, self._ended)
-        self._complete = True
         self._run = None
+        try:
+            if self._tail is not None:
+                (step, rows), self._tail = self._tail, None
+                if self._store.needs_block:
+                    self._store.begin(step, self._ended)
+                self._store.add(step, rows)
+            self._save_counts()
+        finally:
+            self._store.close(self._last_step + 1, self._ended)
+        self._complete = True
 
     def __enter__(self) -> Self:
         self.start()
@@ -234,6 +238,9 @@ class Recorder(Hook):
         self._watch.remember(values)
         self._last_step = step
         self._run = None
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
         self._keep(event, step, update, values)
         if self._store.wants_counts:
             self._save_counts()
@@ -243,25 +250,26 @@ class Recorder(Hook):
 
     @override
     def _before_step(self) -> None:
+        """Look for writes by others; an error waits until the step is written whole."""
+        try:
+            self._look_for_writes()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised at the end of the step
+            self._failure = error
+
+    def _look_for_writes(self) -> None:
         """Look whether somebody else has written into the values; if so, take a keyframe, so that replay stays true."""
         values, step = self._select(self._vector.values), self.optimizer.step_count + self._offset
         if not self._watch.changed(values):
             if self._store.needs_block:
                 self._store.begin(step, values)
             return
-        expected = self._last_values()
-        names = [
-            name
-            for name, (part, _) in self._slots.items()
-            if expected is None or not same_bits(expected[part], np.ascontiguousarray(values[part]))
-        ]
-        if not names:  # what was assigned were the same values
+        which = changed_names(self._last_values(), values, self._slots)
+        if not which:  # what was assigned were the same values
             return
-        which = ", ".join(names) if expected is not None else f"something of {', '.join(names)}"
         self._store.begin(step, values, foreign=True)
         others = self._watch.others(self.optimizer.name)
-        told = f"before step {step} {which} changed "
-        self._store.notes.append(told + (f"by {', '.join(others)}" if others else "other than by an optimizer"))
+        by = f"by {', '.join(others)}" if others else "other than by an optimizer"
+        self._store.notes.append(f"before step {step} {which} changed {by}")
         self._foreign = "" if others else self._store.notes[-1]
 
     def _last_values(self) -> Array | None:
@@ -279,9 +287,9 @@ class Recorder(Hook):
         store.note(step, event.lr, _NAN if loss is None else loss, event.clip_factor, kept, self._copied_buffers())
         rows = {"update": update}
         if self._store.kinds != ("update",):
-            every = {"update": update, "grad": self._select(event.flat.grads), "value": values}
-            rows = {kind: every[kind] for kind in store.kinds}
-        if rows and self._every > 1 and event.step % self._every and len(store) > 1:
+            tensors = {"update": update, "grad": self._select(event.flat.grads), "value": values}
+            rows = {kind: tensors[kind] for kind in store.kinds}
+        if rows and self._every > 1 and step % self._every and len(store) > 1:
             self._tail = step, {kind: row.copy() for kind, row in rows.items()}
             return
         self._tail = None
@@ -295,7 +303,9 @@ class Recorder(Hook):
     def _copied_buffers(self) -> dict[str, npt.NDArray[Any]]:
         """The layers' state that is not learnt, such as running statistics."""
         return (
-            {name: getattr(layer, buffer).copy() for name, layer, buffer in self._buffers} if self._buffers else _NONE
+            {name: np.array(getattr(layer, buffer)) for name, layer, buffer in self._buffers}
+            if self._buffers
+            else _NONE
         )
 
     def _select(self, flat: Array) -> Array:
@@ -334,6 +344,8 @@ class Recorder(Hook):
             notes=tuple(self._store.notes),
             tally=None if self._aggregates is None else self._aggregates.tally(),
             counted=final,
+            counted_step=self._last_step,
+            replayed=False,
             complete=self._complete,
             bytes=self._store.bytes,
             optimizer=repr(self.optimizer),
@@ -348,7 +360,11 @@ class Recorder(Hook):
         if self._handle is None or store.broken:
             return record
         return replace(
-            record, final=self._final(), final_step=self._last_step, blocks=(*record.blocks, *self._tail_block())
+            record,
+            final=self._final(),
+            final_step=self._last_step,
+            replayed=False,
+            blocks=(*record.blocks, *self._tail_block()),
         )
 
     def _tail_block(self) -> list[Block]:

@@ -27,7 +27,7 @@ UNMOVED = {
     Reason.GRADIENT_ZERO: "their gradient was 0 in every step",
     Reason.UPDATE_ZERO: "their update was 0 in every step",
     Reason.SWALLOWED: "every update was lost to rounding",
-    Reason.UNKNOWN: "the record has a gap here",
+    Reason.UNKNOWN: "they were not counted, or changed where nothing was recorded",
 }
 
 
@@ -90,12 +90,16 @@ def _parameter(record: Record, history: ParameterHistory) -> list[str]:
     title = f"{history.name} {history.shape} {kind}"
     if record.tally is None:
         return [f"{title}: nothing was counted (aggregates=False)"]
+    if not record.tally.steps:
+        return [f"{title}: no step was counted"]
     moved = history.moved
     count, size = int(np.count_nonzero(moved)), history.size
+    unknown = history.why.counts.get(Reason.UNKNOWN, 0)
     if count == size:
         lines = [f"{title}: {'its one entry' if size == 1 else f'all {size:,} entries'} moved"]
     else:
-        lines = [f"{title}: {count:,} of {size:,} entries moved; {size - count:,} never did:"]
+        never = f"{size - count - unknown:,} never did" + (f"; of {unknown:,} it is not known" if unknown else "")
+        lines = [f"{title}: {count:,} of {size:,} entries moved; {never}:"]
     unmoved = {reason: n for reason, n in history.why.counts.items() if reason not in (Reason.MOVED, Reason.RETURNED)}
     lines += [f"    {n:>{len(f'{size:,}')},}  {_reason(record, history, reason)}" for reason, n in unmoved.items()]
     if returned := history.why.counts.get(Reason.RETURNED):

@@ -11,7 +11,7 @@ from typing import final
 import numpy as np
 
 from minigrad.arrays import Array, Integers
-from minigrad.errors import ModelError, UnknownName
+from minigrad.errors import KindError, ModelError, NotExact, UnknownName
 from minigrad.layer import Layer
 from minigrad.pictures import counted
 from minigrad.recording.blocks import Block, Gap, replay
@@ -52,8 +52,8 @@ class Verification:
 
     Attributes:
         checked: How many steps were replayed and led to exactly the values that they should.
-        unchecked: How many steps could not be: their updates are not held, or nothing exact follows them.
-        keyframes: How many keyframes and final values were compared.
+        unchecked: How many steps could not be: their updates are not held, or nothing that was stored by itself follows.
+        keyframes: How many stored values were compared: keyframes, final values, and those that the counts belong to.
         mismatch: The first step, parameter and entry that does not hold; None if all do.
         damaged: The steps whose rows are not what was written: their checksum differs.
     """
@@ -94,7 +94,7 @@ class Run:
         gaps: The steps whose tensors the record does not hold, each with the reason.
         notes: What else happened, in sentences: writes into the parameters by others.
         optimizer: The optimizer in words.
-        bytes: How much memory the tensors take.
+        bytes: How many bytes the record takes, in memory or on disk.
     """
 
     def __init__(self, record: Record) -> None:
@@ -114,6 +114,8 @@ class Run:
         Raises:
             RunError: There is no run, it is damaged beyond reading, or of a later version.
         """
+        if not isinstance(path, str | PathLike):
+            raise KindError(f"Run.open got {path!r}, expected the path of a directory")
         return cls(read_record(Path(path)))
 
     def __getitem__(self, name: str) -> ParameterHistory:
@@ -188,7 +190,7 @@ class Run:
         return html_of(self._record)
 
     def __repr__(self) -> str:
-        state = "complete" if self.complete else "going on"
+        state = "complete" if self.complete else "not complete"
         return f"Run({len(self.steps):,} steps of {', '.join(self.names)}; {self.bytes:,} bytes; {state})"
 
     # -- exactness ----------------------------------------------------------------------------------------------
@@ -198,13 +200,16 @@ class Run:
 
         Args:
             model: A model with the same parameters.
-            step: The step, counted from 0; None for the last one.
+            step: The step, counted from 0; None for the last one, or the last that is known exactly if the run was cut off.
 
         Raises:
+            KindError: `model` is not a layer.
             ModelError: The model's parameters are not those of the run; it is unchanged.
             RangeError: The run has no such step.
             NotExact: The record does not hold what is needed for that step.
         """
+        if not isinstance(model, Layer):
+            raise KindError(f"restore got {model!r}, expected a model")
         record = self._record
         theirs = {name: (parameter.shape, parameter.dtype) for name, parameter in model.parameters()}
         ours = {name: (slot.shape, record.final.dtype) for name, slot in record.slots.items()}
@@ -213,35 +218,41 @@ class Run:
             raise ModelError(f"the model's parameters are not those of the run; different are {', '.join(different)}")
         if step is None and self.steps:
             step = record.final_step
+            if step < self.steps[0]:
+                raise NotExact("no step's values are known exactly: the record was cut off before it kept any")
         flat = record.final if step is None else record.values(record.check(step), slice(None))
         buffers = {} if step is None else record.meta.buffers[int(np.searchsorted(record.meta.steps, step))]
         for name, parameter in model.parameters():
             part, shape = record.slots[name]
             parameter.value = flat[part].reshape(shape)
-        for place, layer in model.layers():
-            for buffer in layer.buffers:
-                name = f"{place}.{buffer}" if place else buffer
-                if name in buffers:
-                    getattr(layer, buffer)[...] = buffers[name]
+        for name, layer, buffer in model.named_buffers():
+            if name in buffers:
+                setattr(layer, buffer, np.array(buffers[name]))
 
     def verify(self) -> Verification:
-        """Replay all updates, and compare with every keyframe and with the final values, bit for bit."""
+        """Replay all updates, compare with every value that was stored by itself, bit for bit, and check every checksum.
+
+        With `every` above 1 updates do not follow each other, so nothing can be replayed.
+        """
         record, everything = self._record, slice(None)
-        keyframes = {b.value_after: b.keyframe for b in record.blocks if b.keyframe is not None and not b.foreign}
-        if self.steps:
-            keyframes.setdefault(self.steps[-1], record.final)
+        stored = {b.value_after: replay(b, 0, everything) for b in record.blocks if b.value_after is not None}
+        if record.tally is not None:
+            stored.setdefault(record.counted_step, record.counted)
+        if not record.replayed:
+            stored.setdefault(record.final_step, record.final)
         checked = compared = 0
         mismatch: tuple[int, str, tuple[int, ...]] | None = None
         for block in record.blocks:
-            end = block.first + block.replayable - 1
-            if not block.has_keyframe or block.replayable == 0 or end not in keyframes:
+            ends = [step for step in block.steps[: block.replayable] if step in stored] if block.has_keyframe else []
+            if not ends:
                 continue
             compared += 1
-            entry = _first_different(replay(block, block.replayable, everything), keyframes[end])
+            count = block.steps.index(ends[-1]) + 1
+            entry = _first_different(replay(block, count, everything), stored[ends[-1]])
             if entry is None:
-                checked += block.replayable
+                checked += count
             elif mismatch is None:
-                mismatch = (end, *self._entry(entry))
+                mismatch = (ends[-1], *self._entry(entry))
         damaged = tuple(step for block in record.blocks for step in _damaged(block))
         return Verification(checked, len(self.steps) - checked, compared, mismatch, damaged)
 
@@ -253,6 +264,8 @@ class Run:
         Raises:
             ModelError: The runs are of different parameters.
         """
+        if not isinstance(other, Run):
+            raise KindError(f"first_difference got {other!r}, expected a run")
         ours, theirs = self._record, other._record
         if {n: s.shape for n, s in ours.slots.items()} != {n: s.shape for n, s in theirs.slots.items()}:
             raise ModelError(

@@ -1,4 +1,4 @@
-"""Which parameters are recorded."""
+"""What is recorded: which parameters, and which of their tensors."""
 
 from __future__ import annotations
 
@@ -6,11 +6,26 @@ from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import TypeAlias
 
-from minigrad.errors import ModelError
+from minigrad.errors import KindError, ModelError, RangeError
 from minigrad.parameter import ParameterVector, Slot
 
 Selection: TypeAlias = str | Iterable[str] | Callable[[str], bool]
 """Which parameters: a glob, several, or a function of the name."""
+
+
+def kinds_of(keep: Iterable[str]) -> tuple[str, ...]:
+    """The kinds of tensors to keep, in order: any of "update" and "grad".
+
+    Raises:
+        KindError: It is no collection of words.
+        RangeError: It has another word.
+    """
+    if not isinstance(keep, Iterable):
+        raise KindError(f"keep is {keep!r}, expected any of 'update' and 'grad', such as ('update',)")
+    given = {keep} if isinstance(keep, str) else set(keep)
+    if not given <= {"update", "grad"}:
+        raise RangeError(f"keep is {keep!r}, expected any of 'update' and 'grad'")
+    return tuple(kind for kind in ("update", "grad") if kind in given)
 
 
 def selected(vector: ParameterVector, params: Selection) -> tuple[dict[str, Slot], list[slice]]:
@@ -18,6 +33,8 @@ def selected(vector: ParameterVector, params: Selection) -> tuple[dict[str, Slot
     if callable(params):
         names = [name for name in vector.slots if params(name)]
     else:
+        if not isinstance(params, Iterable):
+            raise KindError(f"params is {params!r}, expected a glob, several, or a function of the name")
         globs = [params] if isinstance(params, str) else list(params)
         for glob in globs:
             if not any(fnmatchcase(name, glob) for name in vector.slots):

@@ -10,14 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad.arrays import Array, Integers
-from minigrad.errors import BudgetError
+from minigrad.errors import BudgetError, RangeError
 from minigrad.recording.blocks import Block, Estimate, Gap, joined, replay
 from minigrad.recording.record import Record
 
 OnFull = Literal["thin", "ring", "stop", "raise"]
 """What happens when the budget is reached."""
-
-META_BYTES = 5 * 8  # of each step: its number, rate, loss, clip factor, and where its batch ends
 
 
 class Store(ABC):
@@ -43,6 +41,7 @@ class Store(ABC):
 
     Raises:
         BudgetError: The budget is too small for a single step.
+        RangeError: There is no such `on_full`.
     """
 
     def __init__(
@@ -55,6 +54,8 @@ class Store(ABC):
         on_full: OnFull,
         block_bytes: int | None = None,
     ) -> None:
+        if on_full not in ("thin", "ring", "stop", "raise"):
+            raise RangeError(f"on_full is {on_full!r}, expected 'thin', 'ring', 'stop' or 'raise'")
         self.kinds: tuple[str, ...] = kinds
         self.size: int = size
         self.dtype: np.dtype[Any] = dtype
@@ -85,6 +86,11 @@ class Store(ABC):
     @abstractmethod
     def bytes(self) -> int:
         """How many bytes the record has filled: tensors, and what is kept of every step."""
+
+    @property
+    @abstractmethod
+    def meta_bytes(self) -> int:
+        """How many bytes are kept of every step besides tensors, row indices and buffers."""
 
     @property
     @abstractmethod
@@ -314,4 +320,4 @@ class Store(ABC):
             rows += capacity
             keyframes += every == 1
         filled = kept * self.step_bytes + (keyframes if self.kinds else 1) * keyframe
-        return Estimate(self.step_bytes, filled + steps * (META_BYTES + extra), full_at)
+        return Estimate(self.step_bytes, filled + steps * (self.meta_bytes + extra), full_at)

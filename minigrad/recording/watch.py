@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import zip_longest
 from typing import final
 
 import numpy as np
 
 from minigrad.arrays import Array
-from minigrad.parameter import ParameterVector, Writer
+from minigrad.parameter import ParameterVector, Slot, Writer
 
 
 @final
@@ -59,6 +60,15 @@ class Watch:
             for writer, before in zip_longest(self._vector.writers, self._steps_by, fillvalue=0)
             if isinstance(writer, Writer) and writer.steps > before and own & writer.parameters
         ]
+
+
+def changed_names(before: Array | None, after: Array, slots: Mapping[str, Slot]) -> str:
+    """Which parameters are others than before, in words; empty if none. Where nothing remembers, it may be any."""
+    if before is None:
+        return f"something of {', '.join(slots)}"
+    return ", ".join(
+        name for name, (part, _) in slots.items() if not same_bits(before[part], np.ascontiguousarray(after[part]))
+    )
 
 
 def same_bits(a: Array, b: Array) -> bool:
