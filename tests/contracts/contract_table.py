@@ -265,7 +265,7 @@ OPTIMIZERS: dict[str, MakeOptimizer] = {
 }
 
 DTYPES: list[FloatType] = [np.float32, np.float64]
-BATCHES = [1, 7, 64]
+BATCHES = [1, 7]
 
 layers = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS.keys())
 models_and_optimizers = pytest.mark.parametrize(  # all optimizers on one model, and all settings on the others

@@ -202,7 +202,7 @@ def test_copies_of_an_optimizer_go_on_alike(make: MakeOptimizer, dtype: FloatTyp
 
 @optimizers
 @dtypes
-@pytest.mark.parametrize("stop", [0, 1, 4])
+@pytest.mark.parametrize("stop", [0, 4])
 def test_resuming_from_a_state_is_exact(make: MakeOptimizer, dtype: FloatType, stop: int) -> None:
     """A new optimizer with the state of another goes on with its bits; the other is forgotten, and not shared."""
 

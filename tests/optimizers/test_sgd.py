@@ -194,7 +194,7 @@ def test_the_updates_replay(settings: dict[str, Any], dtype: FloatType) -> None:
 
 @cases
 @dtypes
-@pytest.mark.parametrize("stop", [0, 1, 7, 12, 18, 29])
+@pytest.mark.parametrize("stop", [0, 7, 18])
 def test_resuming_is_exact(settings: dict[str, Any], dtype: FloatType, stop: int) -> None:
     """Stopping and going on from the state gives the same bits, also while something is frozen."""
     support.check_resume(maker(settings), dtype, stop)
