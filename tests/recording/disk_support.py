@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +15,20 @@ from recording_support import Array
 import minigrad as mg
 from minigrad.errors import RunError
 
+T = TypeVar("T")
 Settings = dict[str, Any]
 Make = Callable[[mg.Layer], mg.Optimizer]
 
 SIZE = 5 * 4 + 4 + 4 + 4 + 4 * 3 + 3  # entries of `normed`
+EVERYTHING = bool(os.environ.get("MINIGRAD_ALL_ACCIDENTS"))
+"""Whether to run every case; otherwise a part of those that are many and alike, to keep the tests short."""
+
+
+def some(cases: Iterable[T], every: int = 3) -> list[T]:
+    """Every third case, or all."""
+    return list(cases)[:: 1 if EVERYTHING else every]
+
+
 ROW = SIZE * 4  # bytes of a row of them in float32
 
 

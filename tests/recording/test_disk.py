@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from disk_support import (
+    EVERYTHING,
     ROW,
     SIZE,
     Make,
@@ -27,6 +28,7 @@ from disk_support import (
     momentum,
     normed,
     opened,
+    some,
     wrong,
 )
 from recording_support import bits, dense, flat, same
@@ -57,7 +59,6 @@ OPTIMIZERS: dict[str, Make] = {
     "rmsprop": lambda model: mg.RMSprop(model, 0.01, momentum=0.5, centered=True, weight_decay=0.01, max_grad_norm=1.0),
 }
 
-EVERYTHING = bool(os.environ.get("MINIGRAD_ALL_ACCIDENTS"))
 KINDS: tuple[npt.DTypeLike, ...] = (np.float32, np.float64)
 MODES: dict[str, Settings] = {
     "plain": {},
@@ -228,7 +229,7 @@ def test_restore_predicts_as_then(mode: str, tmp_path: Path) -> None:
     assert same(notes.predictions[39], model.predict(training.x))
 
 
-@pytest.mark.parametrize("mode", list(MODES)[:: 1 if EVERYTHING else 3])
+@pytest.mark.parametrize("mode", some(MODES))
 def test_a_run_that_goes_on_is_exact_at_every_moment(mode: str, tmp_path: Path) -> None:
     """`recorder.run` between any two steps is true, in other directories or not, and looking changes nothing."""
     settings = MODES[mode]

@@ -26,6 +26,7 @@ import numpy as np
 import pytest
 from disk_children import MODES as KILLED
 from disk_support import (
+    EVERYTHING,
     ROW,
     SIZE,
     Notes,
@@ -37,6 +38,7 @@ from disk_support import (
     in_gaps,
     opened,
     put,
+    some,
     wrong,
 )
 from recording_support import bits, dense
@@ -184,7 +186,7 @@ def _before_and_after(function: Callable[..., Any], look: Callable[[], None]) ->
     return call
 
 
-STRIDE = 1 if os.environ.get("MINIGRAD_ALL_ACCIDENTS") else 10  # how many of the possible accidents are left out
+STRIDE = 1 if EVERYTHING else 10  # how many of the possible accidents are left out
 STORIES: dict[str, Settings] = {
     "small blocks": {"keyframe_every": 2},
     "thinned": {"keyframe_every": 2, "budget": 8 * ROW},
@@ -197,7 +199,7 @@ STORIES: dict[str, Settings] = {
 
 
 @pytest.mark.parametrize(("flush", "again"), [(1, "resume"), (3, "start")][: 2 if STRIDE == 1 else 1])
-@pytest.mark.parametrize("mode", STORIES)
+@pytest.mark.parametrize("mode", some(STORIES))
 def test_a_kill_between_any_two_writes(
     mode: str, flush: int, again: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,7 +246,7 @@ DAMAGED: dict[str, Settings] = {
 }
 
 
-@pytest.fixture(scope="module", params=[*DAMAGED, "small blocks, killed", "counts alone, killed"])
+@pytest.fixture(scope="module", params=[*some(DAMAGED), "small blocks, killed"])
 def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Notes, Settings]:
     """A run, complete or killed, and what was true while it was made."""
     mode = request.param.removesuffix(", killed")
@@ -912,7 +914,7 @@ def test_reading_between_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert 30 == len(mg.Run.open(tmp_path / mode).steps)
 
 
-@pytest.mark.parametrize("mode", STORIES)
+@pytest.mark.parametrize("mode", some(STORIES))
 def test_steps_in_the_middle_of_reading(mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever happens while a reader looks from one file to the next, it sees a true prefix, and no damage."""
     flush_each(monkeypatch)

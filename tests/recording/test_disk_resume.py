@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from disk_support import ROW, Notes, Settings, Training, consistent, contents, flat_value, momentum, wrong
+from disk_support import ROW, Notes, Settings, Training, consistent, contents, flat_value, momentum, some, wrong
 from recording_support import bits, network
 
 import minigrad as mg
@@ -56,7 +56,7 @@ def copied(training: Training, fresh: bool) -> Training:
 
 
 @pytest.mark.parametrize("fresh", [False, True])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", some(MODES))
 def test_sessions_make_one_run(mode: str, fresh: bool, tmp_path: Path) -> None:
     """Three sessions, each with an optimizer restored or new, are one run of consecutive steps, exact in each."""
     path, settings = tmp_path / "run", MODES[mode]
@@ -146,7 +146,7 @@ def test_steps_between_sessions_are_a_gap(tmp_path: Path) -> None:
     assert run.verify()
 
 
-@pytest.mark.parametrize("lost", [0, 1, 2, 3, 4, 5, 9, 14])
+@pytest.mark.parametrize("lost", some([0, 1, 2, 3, 4, 5, 9, 14]))
 @pytest.mark.parametrize("mode", MODES)
 def test_a_run_that_was_cut_off_goes_on(mode: str, lost: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run whose writer was killed, with any number of steps not told of, goes on from the model that it restores."""
