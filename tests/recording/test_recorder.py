@@ -660,7 +660,7 @@ class Random(mg.Optimizer):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("steps", [1, 254, 255, 256, 300, 509, 510, 511, 600, 800])
+@pytest.mark.parametrize("steps", [1, 254, 255, 256, 511, 600])
 def test_counts_over_many_steps(steps: int, dtype: npt.DTypeLike) -> None:
     """Every count is exact over any number of steps: beyond 255 and 510 too, where single bytes would overflow."""
     model = network(5, 4, 3, dtype=dtype)
