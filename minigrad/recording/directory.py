@@ -155,19 +155,25 @@ def read_record(directory: Path) -> Record:
     Raises:
         RunError: There is no run, it is damaged beyond reading, or of a later version.
     """
-    for _ in range(_TRIES):
-        told = read_json(directory)
+    for attempt in range(_TRIES):
+        before, told = _tables(directory), read_json(directory)
         try:
             record = _read(directory, told)
         except (KeyError, TypeError, ValueError, OverflowError, IndexError) as error:
             raise RunError(f"'{directory / 'run.json'}' is damaged: {type(error).__name__}: {error}") from error
         except RunError:
-            if read_json(directory) == told:
+            if attempt + 1 == _TRIES or _tables(directory) == before:
                 raise
-            continue
+            continue  # a block was given up while it was read
         if read_json(directory) == told:
-            break  # nothing was given up while it was read
+            break
     return record
+
+
+def _tables(directory: Path) -> list[bytes]:
+    """What says which files there are."""
+    paths = (directory / "run.json", directory / "blocks.npy")
+    return [path.read_bytes() if path.is_file() else b"" for path in paths]
 
 
 def _read(directory: Path, told: dict[str, Any]) -> Record:
