@@ -103,7 +103,8 @@ class Optimizer(ABC):
         self._writer = Writer(self.name, frozenset(self._vector.parameters))
         self._vector.writers.append(self._writer)
         # Which attribute holds which layer or parameter, to notice at once that one was replaced by another.
-        self._holders = [holder for _, layer in self.model.layers() for holder in _holders(vars(layer))]
+        held = (holder for _, layer in self.model.layers() for holder in _holders(vars(layer)))
+        self._holders = [holder for holder in held if not isinstance(holder[0], tuple)]  # which cannot change
         everything = self._stretch(self._part)
         self._everything = [everything]
         self._flat = FlatArrays(self._vector.slots, everything.values, everything.grads, _read_only(self._update))
@@ -364,11 +365,11 @@ class Optimizer(ABC):
 
 
 def _holders(container: Any) -> Iterator[tuple[Any, Any, object]]:
-    """(container, place, thing) for the layers and parameters in a layer's attributes, and in lists and dicts there."""
+    """(container, place, thing) for the layers and parameters in a layer's attributes, also in lists, tuples and dicts."""
     for place, thing in list(container.items() if isinstance(container, dict) else enumerate(container)):
         if isinstance(thing, Layer | Parameter):
             yield container, place, thing
-        elif isinstance(thing, list | dict) and (inside := list(_holders(thing))):
+        elif isinstance(thing, list | tuple | dict) and (inside := list(_holders(thing))):
             yield container, place, thing
             yield from inside
 
