@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import final
@@ -21,6 +22,7 @@ from minigrad.recording.history import ParameterHistory
 from minigrad.recording.html.page import save_page
 from minigrad.recording.record import Record
 from minigrad.recording.report import html_of, report_of
+from minigrad.recording.watch import first_different
 
 
 @final
@@ -235,11 +237,14 @@ class Run:
         With `every` above 1 updates do not follow each other, so nothing can be replayed.
         """
         record, everything = self._record, slice(None)
-        stored = {b.value_after: replay(b, 0, everything) for b in record.blocks if b.value_after is not None}
+        # What reads them, not the values: of a long run all keyframes together are more than there is memory.
+        stored: dict[int, Callable[[], Array]] = {
+            b.value_after: partial(replay, b, 0, everything) for b in record.blocks if b.value_after is not None
+        }
         if record.tally is not None:
-            stored.setdefault(record.counted_step, record.counted)
+            stored.setdefault(record.counted_step, lambda: record.counted)
         if not record.replayed:
-            stored.setdefault(record.final_step, record.final)
+            stored.setdefault(record.final_step, lambda: record.final)
         checked = compared = 0
         mismatch: tuple[int, str, tuple[int, ...]] | None = None
         for block in record.blocks:
@@ -248,7 +253,7 @@ class Run:
                 continue
             compared += 1
             count = block.steps.index(ends[-1]) + 1
-            entry = _first_different(replay(block, count, everything), stored[ends[-1]])
+            entry = first_different(replay(block, count, everything), stored[ends[-1]]())
             if entry is None:
                 checked += count
             elif mismatch is None:
@@ -297,7 +302,7 @@ class Run:
         return None
 
     def _difference(self, step: int, what: str, here: Array, there: Array) -> Difference | None:
-        entry = _first_different(here, there)
+        entry = first_different(here, there)
         if entry is None:
             return None
         return Difference(step, *self._entry(entry), what, float(here[entry]), float(there[entry]))
@@ -308,14 +313,6 @@ class Run:
             if part.start <= flat < part.stop:
                 return name, tuple(int(i) for i in np.unravel_index(flat - part.start, shape))
         raise AssertionError("every entry belongs to a parameter")
-
-
-def _first_different(a: Array, b: Array) -> int | None:
-    """The first entry whose bits differ; all NaNs are the same."""
-    bits = np.dtype(f"u{a.itemsize}")
-    different = np.ascontiguousarray(a).view(bits) != np.ascontiguousarray(b).view(bits)
-    places = np.flatnonzero(different & ~(np.isnan(a) & np.isnan(b)))
-    return int(places[0]) if len(places) else None
 
 
 def _damaged(block: Block) -> Iterator[int]:

@@ -49,7 +49,7 @@ class Watch:
         if not self._known:
             return True
         if self.values is not None:
-            return not same_bits(values, self.values)
+            return first_different(values, self.values) is not None
         return self._vector.whole.assignments != self._assignments or _word_sum(values) != self._sum
 
     def others(self, name: str) -> list[str]:
@@ -67,14 +67,18 @@ def changed_names(before: Array | None, after: Array, slots: Mapping[str, Slot])
     if before is None:
         return f"something of {', '.join(slots)}"
     return ", ".join(
-        name for name, (part, _) in slots.items() if not same_bits(before[part], np.ascontiguousarray(after[part]))
+        name for name, (part, _) in slots.items() if first_different(before[part], after[part]) is not None
     )
 
 
-def same_bits(a: Array, b: Array) -> bool:
-    """Whether two contiguous arrays are the same, bit for bit: -0.0 is not 0.0, but all NaNs are the same."""
-    different = a.view(f"u{a.itemsize}") != b.view(f"u{b.itemsize}")
-    return not different.any() or bool((np.isnan(a) & np.isnan(b))[different].all())
+def first_different(a: Array, b: Array) -> int | None:
+    """The first entry whose bits differ, if any: -0.0 is not 0.0, but all NaNs are the same."""
+    bits = f"u{a.itemsize}"
+    different = np.ascontiguousarray(a).view(bits) != np.ascontiguousarray(b).view(bits)
+    if not different.any():  # mostly, and it is asked at every step
+        return None
+    places = np.flatnonzero(different & ~(np.isnan(a) & np.isnan(b)))
+    return int(places[0]) if len(places) else None
 
 
 def _word_sum(values: Array) -> int:
