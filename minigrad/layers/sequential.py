@@ -130,7 +130,7 @@ class Sequential(Layer):
         try:
             grad = self._chain(grad, vector, wanted)
         except BaseException:
-            for parameter in self._parameters:  # half of a gradient is none
+            for _, parameter in self.parameters():  # half of a gradient is none, also of one that was put in since
                 parameter.new_grads = 0
             raise
         finally:
