@@ -61,9 +61,9 @@ class RMSprop(Optimizer):
         self.momentum: float = number(momentum, "momentum", least=0, below=1)
         self.centered: bool = bool(centered)
         self.weight_decay: float | Array = self.per_entry(weight_decay, "weight_decay")
-        used = {"mean_square": True, "mean": self.centered, "velocity": self.momentum > 0}
-        for name in (name for name, is_used in used.items() if is_used):
-            self.state(name)
+        for name, used in (("mean_square", True), ("mean", self.centered), ("velocity", self.momentum > 0)):
+            if used:
+                self.state(name)  # there from the start, so that a state that lacks one is noticed when it is loaded
 
     @override
     def compute(self, values: Array, grads: Array, update: Array) -> None:

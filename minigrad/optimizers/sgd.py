@@ -56,7 +56,7 @@ class SGD(Optimizer):
             raise RangeError("nesterov=True needs momentum above 0, got momentum=0.0")
         self.weight_decay: float | Array = self.per_entry(weight_decay, "weight_decay")
         if self.momentum:
-            self.state("velocity")
+            self.state("velocity")  # there from the start, so that a state that lacks it is noticed when it is loaded
 
     @override
     def compute(self, values: Array, grads: Array, update: Array) -> None:
