@@ -36,7 +36,7 @@ class _LayerType(ABCMeta):
     @property
     def __signature__(cls) -> inspect.Signature:
         """That of `__init__`, which `__call__` below would hide from `help` and notebooks."""
-        own = inspect.signature(cls.__init__)  # type: ignore[misc] # the class's own
+        own = inspect.signature(cls.__init__)  # type: ignore[misc] # a subclass's differs, and its own is meant
         return own.replace(parameters=list(own.parameters.values())[1:])
 
     def __call__(cls: type[T], *args: Any, **kwargs: Any) -> T:
@@ -46,7 +46,7 @@ class _LayerType(ABCMeta):
                 f"{cls.__name__} lacks {' and '.join(missing)}: a layer defines forward(x) and backward(grad); "
                 f"there is no autograd"
             )
-        layer: T = super().__call__(*args, **kwargs)  # type: ignore[misc]
+        layer: T = super().__call__(*args, **kwargs)  # type: ignore[misc] # `cls` is typed by what it makes
         assert isinstance(layer, Layer)
         _settle(layer)
         return layer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -154,9 +155,13 @@ def _pictures(name: str, drawing: Drawing, tiles: list[Pixels], alt: Callable[[s
         return image(tiles[0], alt(name, lambda array: array), scale_of(width), "strip" if height == 1 else "")
     figures = ""
     for unit, tile in zip(drawing.units, tiles, strict=True):
-        told = alt(f"{name}, unit {unit}", lambda array, unit=unit: array[:, unit])  # type: ignore[misc]
+        told = alt(f"{name}, unit {unit}", partial(_of_unit, unit))
         figures += f"<figure>{image(tile, told, UNIT_SCALE)}<figcaption>unit {unit}</figcaption></figure>"
     return f'<div class="units" style="--tile:{drawing.size[1] * UNIT_SCALE}px">{figures}</div>'
+
+
+def _of_unit(unit: int, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return array[:, unit]
 
 
 def _reasons(record: Record, history: ParameterHistory) -> str:
