@@ -185,7 +185,10 @@ def _read(directory: Path, told: dict[str, Any]) -> Record:
     steps = files.table("steps.npy", STEP)
     table = files.table("blocks.npy", BLOCK)
     if dtype.name not in ("float32", "float64"):
-        raise RunError(f"the dtype is {dtype}")
+        raise RunError(
+            f"'{directory / 'run.json'}' gives the dtype {dtype.name}, expected float32 or float64: it is not as minigrad "
+            f"wrote it; put a copy of the original there"
+        )
     if (np.diff(steps["step"]) <= 0).any() or (np.diff(steps["indices_end"]) < 0).any():
         raise RunError(f"'{directory / 'steps.npy'}' is damaged: its rows are not in order")
     if (steps["row_crc32"] != sums_of(steps)).any():

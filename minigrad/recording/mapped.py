@@ -100,7 +100,12 @@ class MappedFiles:
 
 
 def _header(opened: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """The header of a file, with ValueError for whatever is wrong with it."""
+    """The header of a file: shape, whether in Fortran's order, and dtype.
+
+    Raises:
+        OSError: It cannot be read; a RunError where it is not what we write.
+        ValueError: It is no header.
+    """
     version = np.lib.format.read_magic(opened)
     if version != (1, 0):
         raise RunError(f"its header has version {version}")
