@@ -160,8 +160,28 @@ class BatchRows(Sequence["Integers | None"]):
         return self._flat[int(self._ends[index - 1]) if index else 0 : int(self._ends[index])]
 
 
+class StepMeta(NamedTuple):
+    """What is kept of one step, whatever becomes of its tensors.
+
+    Attributes:
+        step: Its number.
+        lr: The learning rate.
+        loss: The loss; NaN where unknown.
+        clip_factor: What the gradients were multiplied by.
+        indices: The rows of its batch, int32, where known.
+        buffers: The layers' state that is not learnt, by name.
+    """
+
+    step: int
+    lr: float
+    loss: float
+    clip_factor: float
+    indices: Integers | None
+    buffers: Mapping[str, npt.NDArray[Any]]
+
+
 class Meta(NamedTuple):
-    """What is kept of every step, whatever becomes of the tensors.
+    """What is kept of all steps: each field of `StepMeta`, over the steps.
 
     Attributes:
         steps: The steps' numbers.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, final
@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
-from minigrad.arrays import Array, Integers
+from minigrad.arrays import Array
 from minigrad.errors import RunError
 from minigrad.files import replace
 from minigrad.parameter import Slot
 from minigrad.recording.aggregates import Tally
-from minigrad.recording.blocks import Block, joined
+from minigrad.recording.blocks import Block, StepMeta, joined
 from minigrad.recording.directory import FileBlock, described, read_record, size_of
 from minigrad.recording.format import (
     BLOCK,
@@ -114,15 +114,15 @@ class DiskStore(Store):
                 )
         self._told["sessions"] = told["sessions"]
         self.take_up(record)
-        self._count = len(record.meta.steps)
-        self._indices_end = int(
-            MappedFiles(self.directory).rows("steps.npy", STEP, (self._count,))["indices_end"][-1:].sum()
-        )
+        files, self._count = MappedFiles(self.directory), len(record.meta.steps)
+        self._indices_end = int(files.rows("steps.npy", STEP, (self._count,))["indices_end"][-1:].sum())
         # A writer that was killed may have left a file of which the table does not tell yet.
         self._number = 1 + max(
             int(path.stem) for path in self.directory.glob("*/*.npy") if path.parent.name != "buffers"
         )
-        table = MappedFiles(self.directory).table("blocks.npy", BLOCK)
+        # The files of a block that cannot be read stay there for the user to look at, until the run is resumed once
+        # more: the table that this session writes does not tell of them.
+        table = files.table("blocks.npy", BLOCK)
         self._damaged = set(table["number"][table["first"] < record.final_step].tolist())
 
     # -- opening and closing ------------------------------------------------------------------------------------
@@ -194,15 +194,7 @@ class DiskStore(Store):
     # -- steps --------------------------------------------------------------------------------------------------
 
     @override
-    def note(
-        self,
-        step: int,
-        lr: float,
-        loss: float,
-        clip_factor: float,
-        indices: Integers | None,
-        buffers: Mapping[str, npt.NDArray[Any]],
-    ) -> None:
+    def keep(self, meta: StepMeta) -> None:
         """Keep what is kept of every step."""
         self._count += 1
         if self._steps is None:
@@ -210,8 +202,8 @@ class DiskStore(Store):
         due = self._steps.pending >= _FLUSH_STEPS or time.monotonic() - self._flushed > _FLUSH_SECONDS
         if due and self._steps.pending:
             self.flush()
-        self._indices_end += 0 if indices is None else len(indices)
-        self._steps.note(step, lr, loss, clip_factor, indices, buffers)
+        self._indices_end += 0 if meta.indices is None else len(meta.indices)
+        self._steps.keep(meta)
 
     @override
     def __len__(self) -> int:
@@ -265,7 +257,8 @@ class DiskStore(Store):
         """Whether it is time to write the counts anew."""
         return not self.broken and time.monotonic() >= self._counts_due
 
-    def save_counts(self, tally: Tally, values: Array, last_step: int) -> None:
+    @override
+    def save_counts(self, tally: Callable[[], Tally], values: Array, last_step: int) -> None:
         """Write the counts, in place of those before.
 
         Raises:
@@ -276,16 +269,11 @@ class DiskStore(Store):
         start = time.monotonic()
         self.flush()  # so that no step is counted that readers do not know of
         with self._writing():
-            replace(self.directory / "aggregates.npz", packed(tally, values, last_step))
+            replace(self.directory / "aggregates.npz", packed(tally(), values, last_step))
         end = time.monotonic()
         self._counts_due = end + max(_FLUSH_SECONDS, _COUNTS_SHARE * (end - start))
 
     # -- blocks -------------------------------------------------------------------------------------------------
-
-    @property
-    def files(self) -> MappedFiles:
-        """The directory's arrays, as they are now."""
-        return MappedFiles(self.directory)
 
     @property
     @override
@@ -329,7 +317,8 @@ class DiskStore(Store):
             keyframe.close()
         row = np.array((number, step, values is not None, rows, foreign, 0), BLOCK)
         row["crc32"] = checksum_of_block(row, values)
-        return FileBlock(self.files, number, row, self.kinds, self.dtype, self.size)
+        files = MappedFiles(self.directory)  # each block's own: a file that is given up must not stay open for others
+        return FileBlock(files, number, row, self.kinds, self.dtype, self.size)
 
     @override
     def _end(self) -> None:

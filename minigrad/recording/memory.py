@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
-from minigrad.arrays import Array, Integers
-from minigrad.recording.blocks import BatchRows, Block, Meta
+from minigrad.arrays import Array
+from minigrad.recording.blocks import BatchRows, Block, Meta, StepMeta
 from minigrad.recording.store import OnFull, Store
 
 if TYPE_CHECKING:
@@ -79,25 +79,17 @@ class MemoryStore(Store):
         """End a session: nothing is to be done."""
 
     @override
-    def note(
-        self,
-        step: int,
-        lr: float,
-        loss: float,
-        clip_factor: float,
-        indices: Integers | None,
-        buffers: Mapping[str, npt.NDArray[Any]],
-    ) -> None:
+    def keep(self, meta: StepMeta) -> None:
         """Keep what is kept of every step."""
-        self._steps.append(step)
-        self._lr.append(lr)
-        self._loss.append(loss)
-        self._clip.append(clip_factor)
-        if indices is not None:
-            self._indices.frombytes(indices.tobytes())
+        self._steps.append(meta.step)
+        self._lr.append(meta.lr)
+        self._loss.append(meta.loss)
+        self._clip.append(meta.clip_factor)
+        if meta.indices is not None:
+            self._indices.frombytes(meta.indices.tobytes())
         self._indices_end.append(len(self._indices))
-        self._known.append(indices is not None)
-        self._buffers.append(buffers)
+        self._known.append(meta.indices is not None)
+        self._buffers.append(meta.buffers)
 
     @override
     def __len__(self) -> int:

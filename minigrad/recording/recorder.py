@@ -22,14 +22,14 @@ from minigrad.losses import Loss
 from minigrad.optimizers import Optimizer
 from minigrad.parameter import ParameterVector
 from minigrad.recording.aggregates import Aggregates, explaining
-from minigrad.recording.blocks import Block, Estimate, Gap
+from minigrad.recording.blocks import Block, Estimate, Gap, StepMeta
 from minigrad.recording.directory import read_record
 from minigrad.recording.disk import DiskStore
 from minigrad.recording.memory import MemoryStore
 from minigrad.recording.record import Record
 from minigrad.recording.run import Run
 from minigrad.recording.selection import Selection, kinds_of, selected
-from minigrad.recording.store import OnFull, Store
+from minigrad.recording.store import OnFull
 from minigrad.recording.watch import Watch, changed_names
 
 _NAN = float("nan")
@@ -112,7 +112,7 @@ class Recorder(Hook):
         kept = (*kinds, "value") if kinds and self._every > 1 else kinds
         rows, most = whole(keyframe_every, "keyframe_every"), parse_bytes(budget)
         common = size, self._vector.values.dtype, kept, rows, most, on_full
-        self._store: Store
+        self._store: MemoryStore | DiskStore
         if path is None:
             self._store = MemoryStore(*common)
         else:
@@ -280,11 +280,12 @@ class Recorder(Hook):
         """Put this step's row into the store."""
         store = self._store
         loss = event.loss if self._loss is None else self._loss.value
+        loss = _NAN if loss is None else loss
         indices = event.indices
         if self._data is not None and self._data.has_given:
             indices = self._data.indices
         kept = None if indices is None else indices.astype(np.int32)
-        store.note(step, event.lr, _NAN if loss is None else loss, event.clip_factor, kept, self._copied_buffers())
+        store.keep(StepMeta(step, event.lr, loss, event.clip_factor, kept, self._copied_buffers()))
         rows = {"update": update}
         if self._store.kinds != ("update",):
             tensors = {"update": update, "grad": self._select(event.flat.grads), "value": values}
@@ -297,8 +298,8 @@ class Recorder(Hook):
 
     def _save_counts(self) -> None:
         """Have the store keep the counts, where it outlives this process."""
-        if self._aggregates is not None and self._watch.values is not None and isinstance(self._store, DiskStore):
-            self._store.save_counts(self._aggregates.tally(), self._watch.values, self._last_step)
+        if self._aggregates is not None and self._watch.values is not None:
+            self._store.save_counts(self._aggregates.tally, self._watch.values, self._last_step)
 
     def _copied_buffers(self) -> dict[str, npt.NDArray[Any]]:
         """The layers' state that is not learnt, such as running statistics."""
@@ -331,7 +332,6 @@ class Recorder(Hook):
         assert self._initial is not None
         if isinstance(self._store, DiskStore):
             return self._record_on_disk(self._store)
-        assert isinstance(self._store, MemoryStore)
         final = self._final()
         return Record(
             slots=self._slots,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, final
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad.arrays import Integers
+from minigrad.recording.blocks import StepMeta
 from minigrad.recording.format import STEP, GrowingArray, file_of, sums_of
 
 
@@ -31,7 +32,7 @@ class _Row(NamedTuple):
 
 @final
 class StepFiles:
-    """Notes steps, and writes them when `publish` is called.
+    """Keeps steps, and writes them when `publish` is called.
 
     Args:
         directory: The directory of the run.
@@ -40,7 +41,7 @@ class StepFiles:
         indices_end: How many rows of data the batches of these have.
 
     Attributes:
-        pending: How many steps are noted and not yet written.
+        pending: How many steps are kept and not yet written.
     """
 
     def __init__(
@@ -75,19 +76,12 @@ class StepFiles:
 
     @property
     def pending(self) -> int:
-        """How many steps are noted and not yet written."""
+        """How many steps are kept and not yet written."""
         return len(self._rows)
 
-    def note(
-        self,
-        step: int,
-        lr: float,
-        loss: float,
-        clip_factor: float,
-        indices: Integers | None,
-        buffers: Mapping[str, npt.NDArray[Any]],
-    ) -> None:
-        """Note a step."""
+    def keep(self, meta: StepMeta) -> None:
+        """Keep what is kept of every step."""
+        step, lr, loss, clip_factor, indices, buffers = meta
         if indices is not None:
             self._batches.append(indices)
             self._indices_end += len(indices)

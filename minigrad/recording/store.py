@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, final
 
 import numpy as np
-import numpy.typing as npt
 
-from minigrad.arrays import Array, Integers
+from minigrad.arrays import Array
 from minigrad.errors import BudgetError, RangeError
-from minigrad.recording.blocks import Block, Estimate, Gap, joined, replay
+from minigrad.recording.aggregates import Tally
+from minigrad.recording.blocks import Block, Estimate, Gap, StepMeta, joined, replay
 from minigrad.recording.record import Record
 
 OnFull = Literal["thin", "ring", "stop", "raise"]
@@ -106,15 +106,7 @@ class Store(ABC):
         """End a session before this step, with these values."""
 
     @abstractmethod
-    def note(
-        self,
-        step: int,
-        lr: float,
-        loss: float,
-        clip_factor: float,
-        indices: Integers | None,
-        buffers: Mapping[str, npt.NDArray[Any]],
-    ) -> None:
+    def keep(self, meta: StepMeta) -> None:
         """Keep what is kept of every step."""
 
     @abstractmethod
@@ -146,6 +138,15 @@ class Store(ABC):
     def wants_counts(self) -> bool:
         """Whether it is time to write the counts where they survive."""
         return False
+
+    def save_counts(self, tally: Callable[[], Tally], values: Array, last_step: int) -> None:  # noqa: B027 - may stay empty
+        """Keep the counts, where the record outlives this process.
+
+        Args:
+            tally: Gives the counts.
+            values: The values after the last step that they hold.
+            last_step: That step.
+        """
 
     def _make_way(self) -> bool:
         """Give up what is only made ready; whether there was anything."""
