@@ -20,6 +20,7 @@ from minigrad.pictures import as_text, counted, diverging, in_words, png, tiled
 from minigrad.recording import sentences
 from minigrad.recording.aggregates import Counts
 from minigrad.recording.animation import What, animated
+from minigrad.recording.norms import norms_of
 from minigrad.recording.reasons import Reason, Why, code, codes_of
 from minigrad.recording.record import Record
 
@@ -144,19 +145,7 @@ class ParameterHistory:
     @property
     def ratio(self) -> npt.NDArray[np.float64]:
         """|update| / |value after it|, Euclidean norms, for each step in `updates.steps`; NaN where the value is unknown."""
-        found: list[float] = []
-        part = self._slot.slice
-        for block, rows in self._record.rows("update"):
-            value = None if block.keyframe is None else block.keyframe[part].copy()
-            for row, update in enumerate(rows[:, part]):
-                if "value" in block.rows:
-                    value = block.rows["value"][row, part]
-                elif value is not None and row < block.replayable:
-                    value += update
-                else:
-                    value = None
-                found.append(np.nan if value is None else _norm(update) / (_norm(value) or np.nan))
-        return np.array(found, np.float64)
+        return norms_of(self._record, {self.name: self._slot})[self.name].ratios
 
     # -- entries ------------------------------------------------------------------------------------------------
 
@@ -348,7 +337,3 @@ class ParameterHistory:
         """The values at the end less those before the first step."""
         with np.errstate(invalid="ignore"):  # infinity less infinity
             return self.final.astype(np.float64) - self.initial
-
-
-def _norm(array: Array) -> float:
-    return float(np.linalg.norm(array.astype(np.float64)))

@@ -331,7 +331,7 @@ def test_ratio_is_the_history_s(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], entries: int
 ) -> None:
     """The page's ratio, replayed for all parameters and many steps at once, is that of each parameter's history."""
-    monkeypatch.setattr("minigrad.recording.html.norms._ENTRIES", entries)
+    monkeypatch.setattr("minigrad.recording.norms._ENTRIES", entries)
     run = recorded(network(5, 4, 3), 120, **settings)
     page = Reader(page_of(run, tmp_path))
     for name in run.names:

@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from minigrad.arrays import Array, Integers
 from minigrad.pictures import counted
-
-Floats = npt.NDArray[np.float64]
+from minigrad.recording.norms import Floats
 
 WIDTH, HEIGHT = 1000.0, 200.0
 """The SVG's own units; the browser stretches them."""

@@ -14,8 +14,8 @@ from minigrad.pictures import counted
 from minigrad.recording.history import ParameterHistory
 from minigrad.recording.html.charts import chart, number
 from minigrad.recording.html.film import film
-from minigrad.recording.html.norms import norms_of
 from minigrad.recording.html.parameter import parameter_section, reasons_bar
+from minigrad.recording.norms import norms_of
 from minigrad.recording.record import Record
 from minigrad.recording.report import headline
 
@@ -43,7 +43,7 @@ def page_of(record: Record) -> str:
     if len(record.meta.steps):
         first = next((name for name, slot in record.slots.items() if len(slot.shape) == 2), None)
         body.append(_section("Updates, step by step", "updates", film(record, first)))
-        norms = norms_of(record)
+        norms = norms_of(record, record.slots)
         for place, name in enumerate(record.slots):
             body.append(parameter_section(record, place, name == first, norms[name]))
     return Template(template).substitute(title=escape(f"{steps} of {record.optimizer}"), body="\n".join(body))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from minigrad.pictures import HIDDEN, counted
 from minigrad.recording.history import ParameterHistory
-from minigrad.recording.html.charts import Floats, chart, number
+from minigrad.recording.html.charts import chart, number
 from minigrad.recording.html.drawing import (
     STRANGE,
     UNIT_SCALE,
@@ -25,6 +25,7 @@ from minigrad.recording.html.drawing import (
     scale_bar,
     scale_of,
 )
+from minigrad.recording.norms import Norms
 from minigrad.recording.reasons import COLORS, Reason, Why
 from minigrad.recording.record import Record
 from minigrad.recording.report import UNMOVED, print_trap
@@ -36,14 +37,14 @@ _PIXELS = 400_000  # of all parameters' pictures; noise takes 2.4 characters of 
 _POINTS = 50_000  # of all charts
 
 
-def parameter_section(record: Record, place: int, first: bool, norms: tuple[Floats, Floats]) -> str:
+def parameter_section(record: Record, place: int, first: bool, norms: Norms) -> str:
     """The section.
 
     Args:
         record: The record.
         place: The parameter's position in it.
         first: Whether its inputs are the data.
-        norms: The norms of its updates and of its values, over the updates held.
+        norms: The norms of its updates.
     """
     history = ParameterHistory(record, list(record.slots)[place])
     shape = " × ".join(f"{n:,}" for n in history.shape) or "a single number"
@@ -254,15 +255,13 @@ def _examples(history: ParameterHistory) -> str:
     return f"<details><summary>Examples, one or two of each reason</summary><ul class='examples'>{items}</ul></details>"
 
 
-def _charts(record: Record, history: ParameterHistory, norms: tuple[Floats, Floats]) -> str:
-    updates, values = norms
-    if not len(updates):
+def _charts(record: Record, history: ParameterHistory, norms: Norms) -> str:
+    if not len(norms.updates):
         return ""
     steps = history.updates.steps
     span = int(record.meta.steps[0]), int(record.meta.steps[-1])
     most = max(20, min(500, _POINTS // len(record.slots)))
-    ratio = np.divide(updates, values, out=np.full(len(updates), np.nan), where=values > 0)
     return (
-        f'<div class="columns">{chart(steps, updates, title="Norm of its updates", span=span, most=most)}'
-        f"{chart(steps, ratio, title='|update| / |value|', span=span, log=True, most=most)}</div>"
+        f'<div class="columns">{chart(steps, norms.updates, title="Norm of its updates", span=span, most=most)}'
+        f"{chart(steps, norms.ratios, title='|update| / |value|', span=span, log=True, most=most)}</div>"
     )
