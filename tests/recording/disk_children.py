@@ -1,4 +1,4 @@
-"""A process that trains and records in children of its own, and kills them; run by test_disk_accidents.py.
+"""A process that trains and records in children of its own, and kills them, for the tests of kills and readers.
 
 It is a program of its own, so that it forks from a warm process without threads. Its arguments: a directory, how many
 children, and whether to let them finish. Child number n records into `n/run`, and notes in `n/values` the CRC-32 of the

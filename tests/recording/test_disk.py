@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from accident_support import sampled
 from disk_support import (
     EVERYTHING,
     ROW,
@@ -34,7 +35,7 @@ from disk_support import (
 from recording_support import bits, dense, flat, same
 
 import minigrad as mg
-from minigrad.errors import NotExact, RunError
+from minigrad.errors import NotExact, OutOfBandWrite, RunError
 from minigrad.recording import disk
 from minigrad.recording import format as disk_format
 
@@ -299,6 +300,33 @@ def test_a_run_without_a_step(tmp_path: Path) -> None:
     assert bits(training.flat) == bits(np.concatenate([run[name].final.ravel() for name in run]))
     assert not run.verify()
     assert "No step" in run.report()
+
+
+@pytest.mark.parametrize(
+    "settings", [{"keyframe_every": 4}, {"aggregates": False}, {"every": 3}, {"keep": ()}], ids=str
+)
+def test_a_write_of_somebody_else(settings: Settings, tmp_path: Path) -> None:
+    """A write between two steps is a warning that names parameter and step; the run on disk stays true."""
+    training = Training()
+    notes = Notes(training)
+    with training.recorder(tmp_path / "run", **settings):
+        training.go(6)
+        dense(training.model, 3).weight.value[1, 2] += 1
+        written = training.flat.copy()
+        with pytest.warns(OutOfBandWrite, match=r"before step 6 .*3\.weight"):
+            training.go(1)
+        training.go(6)
+    run = mg.Run.open(tmp_path / "run")
+    assert 1 == len(run.notes)
+    assert "before step 6" in run.notes[0]
+    assert "3.weight" in run.notes[0]
+    assert [] == wrong(run, notes.values)
+    assert [] == consistent(run, sampled(settings))
+    if not sampled(settings):
+        assert list(range(13)) == run.exact_steps.tolist()
+        assert run.verify()
+        effective = np.concatenate([run[name].effective(6).ravel() for name in run])
+        assert bits(notes.values[6] - written) == bits(effective)
 
 
 # -- two runs --------------------------------------------------------------------------------------------------------
