@@ -10,7 +10,6 @@ from contract_table import (
     FloatType,
     MakeLoss,
     MakeTargets,
-    Vandal,
     batches,
     bits,
     central_differences,
@@ -21,6 +20,7 @@ from contract_table import (
     random_state,
     sample,
 )
+from hook_support import Vandal
 
 import minigrad as mg
 from minigrad.arrays import Array

@@ -10,8 +10,6 @@ from contract_table import (
     FloatType,
     MakeLayer,
     MakeOptimizer,
-    Tape,
-    Vandal,
     batches,
     bits,
     chain,
@@ -25,6 +23,7 @@ from contract_table import (
     sample,
     train,
 )
+from hook_support import Tape, Vandal
 
 import minigrad as mg
 from minigrad.errors import ModelError, NoGradient
