@@ -14,6 +14,7 @@ import numpy.typing as npt
 from minigrad.errors import RunError
 from minigrad.pictures import counted
 
+_MISSING = "is missing; if the run is still being written, open it again"
 _OPEN = 32  # how many files are open at a time; a process may have about a thousand
 
 
@@ -57,6 +58,8 @@ class MappedFiles:
                 # Not np.load: the header of a file that grows may tell of more rows than those that are asked for.
                 array: npt.NDArray[Any] = np.asarray(np.memmap(self.directory / file, dtype, "r", start, shape))
                 return array
+        except FileNotFoundError:  # the writer has given it up since that look
+            problem = _MISSING
         except (OSError, ValueError) as error:
             problem = f"is damaged or missing: {error}"
         raise RunError(f"'{self.directory / file}' {problem}")
@@ -87,7 +90,7 @@ class MappedFiles:
                 has, fortran, kind = _header(opened)
                 start, size = opened.tell(), os.fstat(opened.fileno()).st_size
         except FileNotFoundError:
-            return "is missing; if the run is still being written, open it again", 0
+            return _MISSING, 0
         except (OSError, ValueError) as error:
             return f"is damaged: {error}", 0
         if start % 64:
