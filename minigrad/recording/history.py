@@ -12,7 +12,7 @@ import numpy.typing as npt
 from typing_extensions import override
 
 from minigrad import notebook
-from minigrad.arrays import Array, Integers, Mask
+from minigrad.arrays import Array, Integers, Mask, whole
 from minigrad.errors import KindError, OrderError, RangeError, ShapeError
 from minigrad.files import save
 from minigrad.parameter import Slot
@@ -117,6 +117,7 @@ class ParameterHistory:
         """The exact value after a step, counted from 0.
 
         Raises:
+            KindError: `step` is not a whole number.
             RangeError: The run has no such step.
             NotExact: The record does not hold what is needed; the message names the nearest exact steps.
         """
@@ -126,6 +127,7 @@ class ParameterHistory:
         """The change that a step really made: the value after it less the value before it.
 
         Raises:
+            KindError: `step` is not a whole number.
             RangeError: The run has no such step.
             NotExact: The record does not hold what is needed.
         """
@@ -210,10 +212,12 @@ class ParameterHistory:
             shape: How they lie, (28, 28) for an image.
 
         Raises:
+            KindError: An argument is of the wrong kind.
             RangeError: There is no such unit.
             ShapeError: The entries do not fill that shape.
         """
-        moved, movement = (self._of_unit(array, unit, shape) for array in (self.moved, self.movement))
+        [one] = [None] if unit is None else self._units([unit], shape)
+        moved, movement = (self._of_unit(array, one, shape) for array in (self.moved, self.movement))
         told = f"{self.name}{'' if unit is None else f', unit {unit}'}: {np.count_nonzero(moved):,} of {moved.size:,} entries moved"
         return f"{as_text(movement, ~moved)}\n{told}; the darkest by {movement.max(initial=0):.3g} in all"
 
@@ -226,7 +230,8 @@ class ParameterHistory:
             scale: How many pixels wide an entry is.
 
         Raises:
-            RangeError: There is no such unit.
+            KindError: An argument is of the wrong kind.
+            RangeError: There is no such unit, or `scale` is less than 1.
             ShapeError: The entries do not fill that shape.
         """
         units = self._units(unit, shape)
@@ -235,7 +240,7 @@ class ParameterHistory:
         tiles = [
             diverging(self._of_unit(change, one, shape), ~self._of_unit(self.moved, one, shape), top) for one in units
         ]
-        return png(tiled(tiles, columns=min(5, len(tiles)), scale=scale))
+        return png(tiled(tiles, columns=min(5, len(tiles)), scale=whole(scale, "scale")))
 
     def animation(
         self,
@@ -309,6 +314,8 @@ class ParameterHistory:
             array = array[:, unit]
         if shape is None:
             shape = array.shape if array.ndim == 2 else (1, array.size)
+        if not isinstance(shape, tuple | list):
+            raise KindError(f"shape is {shape!r}, expected the height and width of a picture, such as (28, 28)")
         if len(shape) != 2 or min(shape) < 0 or array.size != shape[0] * shape[1]:
             raise ShapeError(f"{array.size} entries of '{self.name}' do not fill a picture of shape {shape}")
         return array.reshape(shape)

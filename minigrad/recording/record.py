@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minigrad.arrays import Array, Integers
-from minigrad.errors import NotExact, RangeError
+from minigrad.errors import KindError, NotExact, RangeError
 from minigrad.parameter import Slot
 from minigrad.recording.aggregates import Tally
 from minigrad.recording.blocks import Block, Gap, Meta, replay
@@ -68,8 +68,11 @@ class Record:
         """`step`, if it is one of the run's.
 
         Raises:
-            RangeError: It is not.
+            KindError: It is no whole number.
+            RangeError: It is another one.
         """
+        if isinstance(step, bool) or not isinstance(step, int | np.integer):
+            raise KindError(f"{step!r} is no number of a step; expected a whole number, counted from 0")
         steps = self.meta.steps
         if step not in steps:
             has = f"the run has steps {steps[0]} to {steps[-1]}" if len(steps) else "the run has no step"

@@ -114,6 +114,7 @@ class Run:
         """The run that a recorder wrote to a directory, as far as it is whole: also while it is written, or cut off.
 
         Raises:
+            KindError: `path` is no path.
             RunError: There is no run, it is damaged beyond reading, or of a later version.
         """
         if not isinstance(path, str | PathLike):
@@ -124,8 +125,11 @@ class Run:
         """One parameter's history.
 
         Raises:
+            KindError: It is no name.
             UnknownName: It is not recorded.
         """
+        if not isinstance(name, str):
+            raise KindError(f"run[...] got {name!r}, expected the name of a parameter, such as '{self.names[0]}'")
         if name not in self._record.slots:
             raise UnknownName(f"no parameter '{name}' in this run; there are {', '.join(self.names)}")
         return ParameterHistory(self._record, name)
@@ -160,6 +164,7 @@ class Run:
         """The rows of the data in a step's batch; None if they were not recorded.
 
         Raises:
+            KindError: `step` is not a whole number.
             RangeError: The run has no such step.
         """
         meta = self._record.meta
@@ -181,7 +186,10 @@ class Run:
 
         Raises:
             DataFileError: The file cannot be written: its directory is missing or not writable.
+            KindError: `path` is no path.
         """
+        if not isinstance(path, str | PathLike):
+            raise KindError(f"save_report got {path!r}, expected the path of a file")
         save_page(self._record, path)
 
     def __str__(self) -> str:
@@ -205,7 +213,7 @@ class Run:
             step: The step, counted from 0; None for the last one, or the last that is known exactly if the run was cut off.
 
         Raises:
-            KindError: `model` is not a layer.
+            KindError: `model` is not a layer, or `step` not a whole number.
             ModelError: The model's parameters are not those of the run; it is unchanged.
             RangeError: The run has no such step.
             NotExact: The record does not hold what is needed for that step.
@@ -267,6 +275,7 @@ class Run:
         Where both hold a step's updates these are compared, otherwise the values, where both know them exactly.
 
         Raises:
+            KindError: `other` is not a run.
             ModelError: The runs are of different parameters.
         """
         if not isinstance(other, Run):

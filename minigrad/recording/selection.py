@@ -17,25 +17,32 @@ def kinds_of(keep: Iterable[str]) -> tuple[str, ...]:
     """The kinds of tensors to keep, in order: any of "update" and "grad".
 
     Raises:
-        KindError: It is no collection of words.
+        KindError: It is no collection.
         RangeError: It has another word.
     """
     if not isinstance(keep, Iterable):
         raise KindError(f"keep is {keep!r}, expected any of 'update' and 'grad', such as ('update',)")
-    given = {keep} if isinstance(keep, str) else set(keep)
-    if not given <= {"update", "grad"}:
+    given = [keep] if isinstance(keep, str) else list(keep)
+    if not all(kind in ("update", "grad") for kind in given):
         raise RangeError(f"keep is {keep!r}, expected any of 'update' and 'grad'")
     return tuple(kind for kind in ("update", "grad") if kind in given)
 
 
 def selected(vector: ParameterVector, params: Selection) -> tuple[dict[str, Slot], list[slice]]:
-    """The chosen parameters: where they lie in the record, and in the vector."""
+    """The chosen parameters: where they lie in the record, and in the vector.
+
+    Raises:
+        KindError: `params` is neither a function, nor globs.
+        ModelError: It matches no parameter.
+    """
     if callable(params):
         names = [name for name in vector.slots if params(name)]
     else:
         if not isinstance(params, Iterable):
             raise KindError(f"params is {params!r}, expected a glob, several, or a function of the name")
         globs = [params] if isinstance(params, str) else list(params)
+        if strange := [glob for glob in globs if not isinstance(glob, str)]:
+            raise KindError(f"params has {strange[0]!r} in it, expected globs, such as '*.weight'")
         for glob in globs:
             if not any(fnmatchcase(name, glob) for name in vector.slots):
                 raise ModelError(f"params: '{glob}' matches no parameter; there are {', '.join(vector.slots)}")
