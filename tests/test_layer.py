@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 import minigrad as mg
 from minigrad.arrays import Array
-from minigrad.errors import ModelError
+from minigrad.errors import ModelError, OrderError, ShapeError
 
 
 class Scale(mg.Layer):
@@ -203,6 +204,49 @@ def test_the_state_has_parameters_and_buffers() -> None:
     assert [2, 3] == mean.mean.tolist()
 
 
+class Counter(mg.Layer):
+    """Has buffers without a dimension: an array, and plain numbers."""
+
+    buffers: ClassVar[tuple[str, ...]] = ("seen", "rate", "scale")
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self.rate = np.zeros((), np.float32)
+        self.scale = 1.0
+
+    def forward(self, x: Array) -> Array:
+        if self.training:
+            self.seen += len(x)
+            self.rate = self.rate + np.float32(0.5)
+            self.scale *= 2.0
+        return x * x.dtype.type(self.scale)
+
+    def backward(self, grad: Array) -> Array:
+        return grad * grad.dtype.type(self.scale)
+
+
+def test_buffers_without_a_dimension() -> None:
+    """Plain numbers and 0-d arrays are state too: they are saved, loaded and go on."""
+    model = mg.Sequential(Counter(), mg.Dense(2, 1, rng=0))
+    model(np.ones((3, 2)))
+    model(np.ones((4, 2)))
+    state = model.state_dict()
+    assert [(), (), ()] == [state[f"0.{name}"].shape for name in Counter.buffers]
+    other = mg.Sequential(Counter(), mg.Dense(2, 1, rng=9))
+    other.load_state_dict(state)
+    for name, array in model.state_dict().items():
+        loaded = other.state_dict()[name]
+        assert (array.dtype, array.shape, array.tobytes()) == (loaded.dtype, loaded.shape, loaded.tobytes())
+    for one in (model, other):
+        one(np.ones((5, 2)))
+        assert (12, 1.5, 8) == (one[0].seen, one[0].rate, one[0].scale)
+    assert 7 == state["0.seen"]
+    other.load_state_dict({"0.seen": 3, "0.rate": 0.25}, strict=False)  # plain numbers will do
+    assert (3, 0.25, 8) == (other[0].seen, other[0].rate, other[0].scale)
+    with pytest.raises(ModelError, match=r"'0.seen' has shape \(1,\), expected \(\)"):
+        other.load_state_dict({"0.seen": [3]}, strict=False)
+
+
 def test_a_state_may_fit_in_part() -> None:
     """With `strict=False` names that one side does not have are passed over; shapes must still fit."""
     model = mg.Sequential(mg.Dense(2, 2, rng=0), mg.Dense(2, 1, rng=0))
@@ -241,6 +285,44 @@ def test_the_summary_counts() -> None:
 def test_its_repr_shows_what_is_inside() -> None:
     """A layer of one's own needs no repr."""
     assert "Residual(inner=Sequential(Dense(2, 2), Activation('tanh')))" == repr(Residual(2))
+
+
+def test_a_model_prints_as_what_it_is() -> None:
+    """`print(model)` shows its layers with their settings, and no numbers of theirs."""
+    model = mg.Sequential(mg.Dense(784, 10, rng=0), mg.Activation("relu"), mg.Sequential(mg.Dense(10, 3, bias=False)))
+    shown = "Sequential(Dense(784, 10), Activation('relu'), Sequential(Dense(10, 3, bias=False)))"
+    assert shown == str(model) == repr(model)
+    named = mg.Sequential(body=mg.Dense(2, 1), act=mg.Activation("tanh"))
+    assert "Sequential(body=Dense(2, 1), act=Activation('tanh'))" == str(named)
+
+
+def test_errors_call_a_layer_by_its_place() -> None:
+    """An error says which layer of which kind it is about, as `called` does; a layer by itself has no place."""
+    model = mg.Sequential(mg.Dense(3, 2), mg.Sequential(mg.Dense(2, 2), mg.Dense(5, 1)))
+    assert "layer '1.1', Dense(5, 1)" == model[1][1].called
+    assert "layer '1', a Sequential of 2 layers" == model[1].called
+    assert "the model" == model.called
+    assert "Dense(3, 2)" == mg.Dense(3, 2).called
+    with pytest.raises(ShapeError) as shape:
+        model(np.ones((4, 7)))
+    assert model[0].called in str(shape.value)
+    with pytest.raises(ShapeError) as shape:
+        model(np.ones((4, 3)))
+    assert model[1][1].called in str(shape.value)
+    with pytest.raises(OrderError) as order:
+        model[1][1].backward(np.ones((4, 1)))
+    assert str(order.value).startswith("layer '1.1', Dense(5, 1): ")
+
+
+def test_the_signature_is_that_of_init() -> None:
+    """`help`, notebooks and `inspect` show what a layer takes."""
+    parameters = inspect.signature(mg.Dense).parameters
+    assert ["n_in", "n_out", "bias", "init", "dtype", "rng"] == list(parameters)
+    assert [inspect.Parameter.KEYWORD_ONLY] * 4 == [parameters[name].kind for name in list(parameters)[2:]]
+    assert parameters["bias"].default is True
+    assert ["features", "start"] == list(inspect.signature(Scale).parameters)
+    assert [] == list(inspect.signature(Many).parameters)
+    assert ["layers", "named"] == list(inspect.signature(mg.Sequential).parameters)
 
 
 def test_a_layer_may_take_any_arguments() -> None:

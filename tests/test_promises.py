@@ -488,6 +488,112 @@ def test_3_a_parameter_object_replaced_on_a_layer_raises(moment: str) -> None:
     assert 1 == optimizer.step_count
 
 
+class Holder(mg.Layer):
+    """x times the sum of parameters that stand in an attribute, a list, a dict, a tuple, and a tuple in a list."""
+
+    def __init__(self) -> None:
+        self.plain = self.made(0.1)
+        self.listed = [self.made(0.2), self.made(0.3)]
+        self.table = {"a": self.made(0.4)}
+        self.pair = (self.made(0.5), self.made(0.6))
+        self.deep = [(self.made(0.7),)]
+
+    @staticmethod
+    def made(value: float) -> mg.Parameter:
+        return mg.Parameter(np.full(2, value, np.float32))
+
+    def forward(self, x: Array) -> Array:
+        self.x = x
+        return np.asarray(x * sum(parameter.value for _, parameter in self.parameters()))
+
+    def backward(self, grad: Array) -> Array:
+        for _, parameter in self.parameters():
+            parameter.grad = (grad * self.x).sum(axis=0)
+        return np.asarray(grad * sum(parameter.value for _, parameter in self.parameters()))
+
+
+REPLACE: dict[str, Callable[[Holder, mg.Parameter], object]] = {
+    "plain": lambda layer, new: setattr(layer, "plain", new),
+    "listed.1": lambda layer, new: layer.listed.__setitem__(1, new),
+    "listed.0": lambda layer, new: setattr(layer, "listed", [new, layer.listed[1]]),
+    "table.a": lambda layer, new: layer.table.update(a=new),
+    "pair.0": lambda layer, new: setattr(layer, "pair", (new, layer.pair[1])),
+    "pair.1": lambda layer, new: setattr(layer, "pair", (layer.pair[0], new)),
+    "deep.0.0": lambda layer, new: layer.deep.__setitem__(0, (new,)),
+}
+
+
+@pytest.mark.parametrize("name", REPLACE)
+def test_3_a_new_optimizer_trains_the_parameter_that_was_put_in(name: str) -> None:
+    """Wherever a parameter is replaced: the old optimizer raises, a new one and the model's vector have the new one."""
+    layer = Holder()
+    model = mg.Sequential(layer)
+    x = np.ones((3, 2), np.float32)
+    old, vector = mg.SGD(model, lr=0.1, momentum=0.5), mg.ParameterVector.of(model)
+    model.backward(model(x))
+    old.step()
+    replaced = dict(model.parameters())[f"0.{name}"]
+    new = Holder.made(5)
+    REPLACE[name](layer, new)
+    model.backward(model(x))
+    before = bits(model)
+    with pytest.raises(StaleParameters, match=r"replaced by another object.*make a new SGD"):
+        old.step()
+    assert before == bits(model)
+    assert 1 == old.step_count
+
+    optimizer = mg.SGD(model, lr=0.1)
+    again = mg.ParameterVector.of(model)
+    assert vector is not again
+    assert list(vector.slots) == list(again.slots)
+    assert any(parameter is new for parameter in again.parameters)
+    assert not any(parameter is replaced for parameter in again.parameters)
+    assert np.shares_memory(new.value, again.values)
+    model.backward(model(x))
+    grad = new.grad.copy()
+    optimizer.step()
+    assert grad.any()
+    assert np.array_equal(np.float32(5) - np.float32(0.1) * grad, new.value)
+    assert np.array_equal(x * sum(parameter.value for _, parameter in model.parameters()), model(x))
+    with pytest.raises(StaleParameters):
+        old.step()
+
+
+def test_3_a_dense_weight_that_was_put_in_is_trained() -> None:
+    """`model[0].weight = Parameter(...)` and a new optimizer: the model computes with it, and it learns."""
+    model = build(np.float32)
+    old = mg.SGD(model, lr=0.1)
+    train(model, old, 2)
+    new = mg.Parameter(np.zeros((6, 4), np.float32))
+    model[0].weight = new
+    with pytest.raises(StaleParameters):
+        train(model, old, 1)
+    train(model, mg.SGD(model, lr=0.1), 1)
+    assert new.value.any()
+    assert "0.weight" == new.name
+    assert np.shares_memory(new.value, mg.ParameterVector.of(model).values)
+    assert new.value.tobytes() == model.state_dict()["0.weight"].tobytes()
+
+
+@pytest.mark.parametrize("kind", ["list", "dict"])
+def test_3_a_parameter_that_was_taken_out_raises(kind: str) -> None:
+    """A parameter that is gone from a list or a dict is noticed as one that was replaced."""
+    layer = Holder()
+    model = mg.Sequential(layer)
+    old = mg.SGD(model, lr=0.1)
+    if kind == "list":
+        layer.listed.pop()
+    else:
+        layer.table.clear()
+    model.backward(model(np.ones((3, 2))))
+    with pytest.raises(StaleParameters):
+        old.step()
+    optimizer = mg.SGD(model, lr=0.1)
+    model.backward(model(np.ones((3, 2))))
+    optimizer.step()
+    assert 12 == mg.ParameterVector.of(model).values.size
+
+
 def test_3_optimizers_over_slices_share_the_models_vector() -> None:
     """Two optimizers over parts write into the memory of the one model; each leaves the other's part alone."""
     model = build(np.float64)
@@ -871,3 +977,8 @@ def test_11_after_a_backward_that_failed_no_half_gradient_is_used() -> None:
     with pytest.raises(NoGradient):
         optimizer.step()
     assert before == bits(model)
+    model[2].weight = mg.Parameter(np.ones((2, 2), np.float32))  # nor for one that was put in since
+    with pytest.raises(ZeroDivisionError):
+        model.backward(model(np.ones((1, 2))))
+    with pytest.raises(NoGradient):
+        mg.SGD(model, lr=0.1).step()
