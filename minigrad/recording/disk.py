@@ -202,8 +202,19 @@ class DiskStore(Store):
         due = self._steps.pending >= _FLUSH_STEPS or time.monotonic() - self._flushed > _FLUSH_SECONDS
         if due and self._steps.pending:
             self.flush()
+        with self._writing():
+            self._check_buffers(meta.buffers)
         self._indices_end += 0 if meta.indices is None else len(meta.indices)
         self._steps.keep(meta)
+
+    def _check_buffers(self, buffers: Mapping[str, npt.NDArray[Any]]) -> None:
+        for (name, dtype, shape), now in zip(self._buffer_kinds, buffers.values(), strict=True):
+            if now.shape != shape or not np.can_cast(now.dtype, dtype):  # a file has rows of one kind
+                self.flush()
+                raise OSError(
+                    f"'{name}' is now {now.dtype} of shape {now.shape}, and was {dtype} of shape {shape} when the recorder "
+                    f"was made: let its layer give it dtype and shape in `__init__`"
+                )
 
     @override
     def __len__(self) -> int:

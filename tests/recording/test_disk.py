@@ -32,10 +32,10 @@ from disk_support import (
     some,
     wrong,
 )
-from recording_support import bits, dense, flat, same
+from recording_support import Array, bits, dense, flat, same, train
 
 import minigrad as mg
-from minigrad.errors import NotExact, OutOfBandWrite, RunError
+from minigrad.errors import HookError, NotExact, OutOfBandWrite, RunError
 from minigrad.recording import disk
 from minigrad.recording import format as disk_format
 
@@ -327,6 +327,51 @@ def test_a_write_of_somebody_else(settings: Settings, tmp_path: Path) -> None:
         assert run.verify()
         effective = np.concatenate([run[name].effective(6).ravel() for name in run])
         assert bits(notes.values[6] - written) == bits(effective)
+
+
+class Growing(mg.Layer):
+    """Begins with a plain 0 for what becomes something else later."""
+
+    buffers = ("mean",)
+
+    def __init__(self, becomes: Any, at: int) -> None:
+        self.mean: Any = 0
+        self._becomes, self._at, self._calls = becomes, at, 0
+
+    def forward(self, x: Array) -> Array:
+        self._calls += 1
+        self.mean = self._becomes if self._calls > self._at else self._calls
+        return x.copy()
+
+    def backward(self, grad: Array) -> Array:
+        return grad.copy()
+
+
+@pytest.mark.parametrize("becomes", [0.5, np.ones(3)], ids=["number", "array"])
+@pytest.mark.parametrize("at", [0, 3])
+def test_state_that_becomes_something_else(becomes: Any, at: int, tmp_path: Path) -> None:
+    """Where a layer's state changes its kind, the files cannot hold it: one error says so, training and the rest stay."""
+    model = mg.Sequential(mg.Dense(5, 3, rng=0), Growing(becomes, at))
+    optimizer = mg.SGD(model, 0.1)
+    told = []
+    with mg.Recorder(optimizer, path=tmp_path / "run"):
+        for _ in range(6):
+            try:
+                train(model, optimizer, 1)
+            except HookError as error:
+                told.append(str(error))
+    assert 6 == optimizer.step_count
+    assert 1 == len(told)
+    shape = re.escape(str(np.shape(becomes)))
+    assert re.search(rf"step {at}: .*'1\.mean' is now float64 of shape {shape}, and was int64 of shape \(\)", told[0])
+    assert "let its layer give it dtype and shape in `__init__`" in told[0]
+    run = mg.Run.open(tmp_path / "run")
+    assert list(range(at)) == list(run.steps)
+    assert [] == consistent(run)
+    for step in run.steps:
+        other = mg.Sequential(mg.Dense(5, 3, rng=1), Growing(0, 0))
+        run.restore(other, step)
+        assert step + 1 == other[1].mean
 
 
 # -- two runs --------------------------------------------------------------------------------------------------------
