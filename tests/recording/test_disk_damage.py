@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import pickle
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -221,6 +222,43 @@ def test_a_flipped_bit_in_a_keyframe_is_found(mode: str, tmp_path: Path) -> None
             file.name
         )
         file.write_bytes(content)
+
+
+def test_a_keyframe_that_is_damaged_while_a_run_is_read_is_named(tmp_path: Path) -> None:
+    """`verify` reads the files anew: the step, the parameter and the entry that do not hold are named."""
+    training = Training()
+    with training.recorder(tmp_path / "run", keyframe_every=4):
+        training.go(12)
+    run = mg.Run.open(tmp_path / "run")
+    assert 12 == run.verify().checked
+    run = mg.Run.open(tmp_path / "run")
+    values = np.load(tmp_path / "run" / "keyframes" / "000001.npy", mmap_mode="r+")
+    values[0, SIZE - 2] += 1
+    values.flush()
+    checked = run.verify()
+    assert not checked
+    assert (3, "3.bias", (1,)) == checked.mismatch
+    assert "the replay up to step 3 does not give the recorded 3.bias[1]" in str(checked)
+    again = mg.Run.open(tmp_path / "run")  # who opens it now is told which file it is
+    assert any("keyframes/000001.npy" in note for note in again.notes)
+
+
+def test_verify_holds_few_rows_at_a_time(tmp_path: Path) -> None:
+    """A run on disk may be larger than memory: its keyframes and rows are read one after the other."""
+    model = mg.Sequential(mg.Dense(200, 200, rng=0))
+    optimizer = mg.SGD(model, 0.1)
+    with mg.Recorder(optimizer, path=tmp_path / "run", keyframe_every=1):
+        for _ in range(30):
+            model.backward(model(np.ones((1, 200))))
+            optimizer.step()
+    run = mg.Run.open(tmp_path / "run")
+    tracemalloc.start()
+    try:
+        assert 30 == run.verify().checked
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 8 * mg.ParameterVector.of(model).values.nbytes
 
 
 def test_a_damaged_block_costs_itself_alone(tmp_path: Path) -> None:

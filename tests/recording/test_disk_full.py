@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import io
 import os
 import resource
@@ -21,6 +22,7 @@ from recording_support import bits
 
 import minigrad as mg
 from minigrad.errors import BudgetError, HookError, RunError
+from minigrad.recording import disk
 
 
 class Refusing:
@@ -164,6 +166,38 @@ def test_going_on_after_the_disk_was_full(how: str, tmp_path: Path, monkeypatch:
         assert set(before.steps) <= set(run.steps)
     assert [] == wrong(run, notes.values)
     assert [] == consistent(run)
+
+
+@pytest.mark.parametrize("error", [MemoryError, OSError])
+def test_a_stop_closes_the_record_whatever_its_counts_do(
+    error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the counts cannot be written at the end, `stop` says so, and leaves a run that opens, and no file open."""
+    training = Training()
+    notes = Notes(training)
+    recorder = training.recorder(tmp_path / "run", every=5)
+    recorder.start()
+    training.go(8)
+
+    def fails(*arguments: Any) -> bytes:
+        raise error("no room for the counts")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "packed", fails)
+        with pytest.raises((error, RunError), match="no room for the counts"):
+            recorder.stop()
+    recorder.stop()  # it is over
+    training.go(2)
+    run = mg.Run.open(tmp_path / "run")
+    assert list(range(8)) == list(run.steps)
+    assert [0, 5, 7] == run["0.weight"].updates.steps.tolist()
+    assert [] == wrong(run, notes.values)
+    assert bits(run["0.weight"].final) == bits(notes.values[7][: 5 * 4])
+    assert (error is MemoryError) == run.complete  # a system that refuses is not asked again
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        del recorder
+        gc.collect()
 
 
 LIMITED = """

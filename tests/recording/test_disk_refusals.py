@@ -15,6 +15,7 @@ from disk_support import Notes, Training, contents, wrong
 
 import minigrad as mg
 from minigrad.errors import RunError
+from minigrad.recording.format import checksum_of_json
 
 # -- paths -------------------------------------------------------------------------------------------------------------
 
@@ -142,6 +143,19 @@ def test_run_json_without_a_key(missing: str, tmp_path: Path) -> None:
     file.write_text(json.dumps(told))
     with pytest.raises(RunError, match=r"run\.json|version"):
         mg.Run.open(tmp_path / "run")
+
+
+def test_a_dtype_that_is_not_ours(tmp_path: Path) -> None:
+    """A run of another dtype that a program wrote, checksum and all: the file is named, what it says, and what it may."""
+    training = Training()
+    with training.recorder(tmp_path / "run"):
+        training.go(3)
+    file = tmp_path / "run" / "run.json"
+    told = {**json.loads(file.read_text()), "dtype": "float16"}
+    file.write_text(json.dumps({**told, "crc32": checksum_of_json(told)}))
+    with pytest.raises(RunError, match=r"run\.json' gives the dtype float16, expected float32 or float64") as error:
+        mg.Run.open(tmp_path / "run")
+    assert str(file) in str(error.value)
 
 
 @pytest.mark.parametrize("what", ["nothing", "empty", "file", "arrays"])

@@ -13,7 +13,7 @@ from disk_support import ROW, Notes, Settings, Training, consistent, contents, f
 from recording_support import bits, network
 
 import minigrad as mg
-from minigrad.errors import OutOfBandWrite, RangeError, RunError
+from minigrad.errors import NotExact, OutOfBandWrite, RangeError, RunError
 from minigrad.recording import disk
 from minigrad.recording.disk import DiskStore
 
@@ -239,6 +239,44 @@ def test_an_optimizer_that_has_gone_back(tmp_path: Path) -> None:
     assert (2, 3, 4, 5, 6, 7, 8, 9, 10) == run.steps
     assert any("step 8 is the optimizer's step 2" in note for note in run.notes)
     assert run.verify()
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_sampling_counts_the_runs_own_steps(fresh: bool, tmp_path: Path) -> None:
+    """`every=3` keeps each third step of the run, whatever the count of the optimizer that goes on."""
+    training = Training()
+    for session in range(3):
+        if session:
+            training = copied(training, fresh)
+        with training.recorder(tmp_path / "run", resume=session > 0, every=3):
+            training.go(5)
+            if session == 1:
+                kept = mg.Run.open(tmp_path / "run")["0.weight"].updates.steps.tolist()
+                assert set(kept) <= {0, 3, 4, 6, 9}
+    run = mg.Run.open(tmp_path / "run")
+    assert [0, 3, 4, 6, 9, 12, 14] == run["0.weight"].updates.steps.tolist()  # 4, 9 and 14 are the last of a session
+    assert [0, 3, 4, 6, 9, 12, 14] == run.exact_steps.tolist()
+
+
+def test_what_a_run_that_was_cut_off_can_restore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a step, `restore` takes the last that is known exactly; where none is, it says so and writes nothing."""
+    killed = cut_off(tmp_path / "run", 8, 3, monkeypatch)
+    run = mg.Run.open(tmp_path / "run")
+    model = Training(seed=5).model
+    run.restore(model)
+    last = run.exact_steps.tolist()[-1]
+    assert 7 <= last < killed.optimizer.step_count
+    assert bits(flat_value(run, last)) == bits(mg.ParameterVector.of(model).values)
+
+    cut_off(tmp_path / "blind" / "run", 8, 3, monkeypatch, keep=(), aggregates=False)
+    blind = mg.Run.open(tmp_path / "blind" / "run")
+    assert [] == blind.exact_steps.tolist()
+    before = {name: bits(array) for name, array in model.state_dict().items()}
+    with pytest.raises(NotExact, match="no step's values are known exactly: the record was cut off before it kept any"):
+        blind.restore(model)
+    with pytest.raises(NotExact, match="the values after step 7 are not known to the bit"):
+        blind.restore(model, 7)
+    assert before == {name: bits(array) for name, array in model.state_dict().items()}
 
 
 def test_start_and_stop_on_disk(tmp_path: Path) -> None:

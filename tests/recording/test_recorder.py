@@ -11,6 +11,7 @@ import tracemalloc
 import warnings
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -139,6 +140,35 @@ def test_an_optimizer_is_needed() -> None:
     """A model in place of an optimizer is an error that says what was expected."""
     with pytest.raises(KindError, match="expected an optimizer"):
         mg.Recorder(small()[0])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"loss": "mse"}, "loss of a Recorder is 'mse', expected a Loss"),
+        ({"loss": mg.SoftmaxCrossEntropy}, "loss of a Recorder is <class .*>, expected a Loss"),
+        ({"data": ["x", "y"]}, r"data of a Recorder is \['x', 'y'\], expected a Batches"),
+        ({"path": 3}, "path of a Recorder is 3, expected a path"),
+        ({"params": 3}, "params is 3, expected a glob, several, or a function of the name"),
+        ({"params": ["*.bias", 3]}, r"params has 3 in it, expected globs, such as '\*\.weight'"),
+        ({"params": [["*"]]}, r"params has \['\*'\] in it, expected globs"),
+        ({"keep": None}, "keep is None, expected any of 'update' and 'grad'"),
+        ({"every": "3"}, "every is '3', expected a whole number"),
+        ({"keyframe_every": 2.5}, "keyframe_every is 2.5, expected a whole number"),
+        ({"budget": []}, r"budget is \[\], expected a number of bytes, or text"),
+    ],
+    ids=str,
+)
+def test_settings_of_the_wrong_kind(settings: dict[str, Any], message: str) -> None:
+    """Each argument of the wrong kind is named, with what it was and what was expected; nothing is attached."""
+    model, optimizer = small()
+    with pytest.raises(KindError, match=message):
+        mg.Recorder(optimizer, **settings)
+    with mg.Recorder(optimizer) as recorder:
+        train(model, optimizer, 2)
+    assert 2 == len(recorder.run.steps)
+    with pytest.raises(RangeError, match=r"keep is \[\['update'\]\], expected any of"):
+        mg.Recorder(optimizer, keep=[["update"]])  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize(
@@ -377,6 +407,23 @@ def test_the_first_and_the_last_step_of_two_parts(every: int) -> None:
         train(model, optimizer, 3)
 
 
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_the_last_step_of_each_part_stays(on_disk: bool, tmp_path: Path) -> None:
+    """With sampling, the tensors of the last step before a stop are kept for good, also when the record goes on."""
+    model, optimizer = small()
+    tape = Tape()
+    optimizer.attach(tape)
+    recorder = mg.Recorder(optimizer, every=5, path=tmp_path / "run" if on_disk else None)
+    for steps in (8, 4, 1):
+        with recorder:
+            train(model, optimizer, steps)
+    updates = recorder.run["0.weight"].updates
+    assert [0, 5, 7, 10, 11, 12] == updates.steps.tolist()
+    for step, update in zip(updates.steps.tolist(), updates, strict=True):
+        assert same(update, tape.updates[step]["0.weight"])
+        assert same(recorder.run["0.weight"].value(step), tape.values[step]["0.weight"])
+
+
 def test_a_step_count_that_goes_back() -> None:
     """After the optimizer has gone back to an earlier step, a record never gives two answers for one step."""
     model, optimizer = small()
@@ -611,6 +658,43 @@ def test_rows_without_loss_and_data() -> None:
     assert np.isnan(recorder.run.loss).all()
     assert recorder.run.indices(1) is None
     assert "loss" not in recorder.run.report()
+
+
+class Total(mg.Loss):
+    """A loss of one's own, that says nothing of `value`."""
+
+    def forward(self, logits: Array, targets: npt.ArrayLike) -> float:
+        self.shape = logits.shape
+        return float(logits.sum())
+
+    def backward(self) -> Array:
+        return np.ones(self.shape, np.float32)
+
+
+class TwiceTotal(Total):
+    """And one made of that one."""
+
+    def forward(self, logits: Array, targets: npt.ArrayLike) -> float:
+        return 2 * super().forward(logits, targets)
+
+    def backward(self) -> Array:
+        return 2 * super().backward()
+
+
+@pytest.mark.parametrize("kind", [Total, TwiceTotal])
+def test_the_value_of_a_loss_of_ones_own_is_recorded(kind: type[Total]) -> None:
+    """A `forward` that returns a number is enough: that number is in the step's row."""
+    model, optimizer = small()
+    loss = kind()
+    told = []
+    with mg.Recorder(optimizer, loss=loss) as recorder:
+        for _ in range(3):
+            told.append(loss.forward(model(np.ones((2, 5))), np.zeros(2)))
+            model.backward(loss.backward())
+            optimizer.step()
+    assert 3 == len(set(told))
+    assert told == recorder.run.loss.tolist()
+    assert told[-1] == loss.value
 
 
 def test_loss_and_indices_given_to_the_step() -> None:

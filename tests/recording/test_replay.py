@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from recording_support import Array, Conv1D, Residual, Scale, Switch, Tape, bias, dense, flat, network, same, train
 
 import minigrad as mg
-from minigrad.errors import ModelError, NotExact, RangeError, ShapeError, UnknownName
+from minigrad.errors import KindError, ModelError, NotExact, RangeError, ShapeError, UnknownName
 
 Make = Callable[[mg.Layer], mg.Optimizer]
 
@@ -625,6 +626,46 @@ def test_names_steps_and_indices_are_checked(recorded: tuple[mg.Run, Tape, Array
     assert len(run) == 4
 
 
+@pytest.mark.parametrize("step", ["1", 1.0, True, [1], np.array([0, 1])], ids=str)
+def test_a_step_is_a_whole_number(step: Any, recorded: tuple[mg.Run, Tape, Array]) -> None:
+    """Anything else in the place of a step's number is a KindError that shows it; NumPy's whole numbers will do."""
+    run, tape, _ = recorded
+    history = run["0.weight"]
+    asked: list[Callable[[Any], object]] = [
+        run.indices, history.value, history.effective, lambda step: run.restore(network(5, 4, 3), step)
+    ]  # fmt: skip
+    for ask in asked:
+        with pytest.raises(KindError, match="is no number of a step; expected a whole number") as error:
+            ask(step)
+        assert repr(step) in str(error.value)
+        ask(np.int64(1))
+    assert same(history.value(int(run.exact_steps[3])), tape.values[3]["0.weight"])
+
+
+def test_arguments_of_the_wrong_kind(recorded: tuple[mg.Run, Tape, Array]) -> None:
+    """What a run and a parameter's history cannot use is an error that shows it, and says what was expected."""
+    run: Any = recorded[0]
+    why, history = run["0.weight"].why, run["0.weight"]
+    asked: list[tuple[Callable[[], object], str]] = [
+        (lambda: mg.Run.open(3), "Run.open got 3, expected the path of a directory"),  # type: ignore[arg-type]
+        (lambda: run[0], r"run\[...\] got 0, expected the name of a parameter, such as '0.weight'"),
+        (lambda: run[["0.weight"]], r"run\[...\] got \['0.weight'\], expected the name"),
+        (lambda: run.restore("model"), "restore got 'model', expected a model"),
+        (lambda: run.first_difference("run"), "first_difference got 'run', expected a run"),
+        (lambda: run.save_report(None), "save_report got None, expected the path of a file"),
+        (lambda: why.where("MOVED"), "'MOVED' is no reason; there are Reason.FROZEN"),
+        (lambda: why.at(0.5, 0), r"'0.weight' has entries like \(0, 0\), not \(0.5, 0\)"),
+        (lambda: why.at("a", "b"), r"'0.weight' has entries like \(0, 0\), not \('a', 'b'\)"),
+        (lambda: history.picture("a"), "'a' is no number of a unit"),
+        (lambda: history.picture(True), "True is no number of a unit"),
+        (lambda: history.picture(0, shape=5), "shape is 5, expected the height and width of a picture"),
+        (lambda: history.png(scale="4"), "scale is '4', expected a whole number"),
+    ]
+    for ask, message in asked:
+        with pytest.raises(KindError, match=message):
+            ask()
+
+
 # -- restoring and comparing -----------------------------------------------------------------------------------------
 
 
@@ -713,6 +754,47 @@ def test_restored_model_predicts_as_it_did_then() -> None:
     for step in (0, 3, 5):
         recorder.run.restore(model, step)
         assert same(model.predict(x), then[step])
+
+
+class Counting(mg.Layer):
+    """Has state without a dimension: an array, and plain numbers."""
+
+    buffers = ("seen", "rate", "scale")
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self.rate = np.zeros((), np.float32)
+        self.scale = 1.0
+
+    def forward(self, x: Array) -> Array:
+        if self.training:
+            self.seen += len(x)
+            self.rate = self.rate + np.float32(0.1)
+            self.scale *= 0.5
+        return np.asarray(x * x.dtype.type(self.scale))
+
+    def backward(self, grad: Array) -> Array:
+        return np.asarray(grad * grad.dtype.type(self.scale))
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_state_without_a_dimension_is_restored(on_disk: bool, tmp_path: Path) -> None:
+    """Plain numbers and 0-d arrays that layers keep come back with the values of their step, to the bit."""
+    model = mg.Sequential(mg.Dense(5, 3, rng=0), Counting())
+    optimizer = mg.SGD(model, 0.1)
+    then = []
+    with mg.Recorder(optimizer, path=tmp_path / "run" if on_disk else None) as recorder:
+        for _ in range(4):
+            train(model, optimizer, 1)
+            then.append(model.state_dict())
+    run = mg.Run.open(tmp_path / "run") if on_disk else recorder.run
+    assert () == run.notes
+    for step in (3, 0, 2):
+        other = mg.Sequential(mg.Dense(5, 3, rng=1), Counting())
+        run.restore(other, step)
+        for name, array in other.state_dict().items():
+            assert same(then[step][name], array)
+        assert (4 * (step + 1), 0.5 ** (step + 1)) == (other[1].seen, other[1].scale)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
