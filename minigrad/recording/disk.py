@@ -202,16 +202,20 @@ class DiskStore(Store):
         due = self._steps.pending >= _FLUSH_STEPS or time.monotonic() - self._flushed > _FLUSH_SECONDS
         if due and self._steps.pending:
             self.flush()
-        with self._writing():
-            self._check_buffers(meta.buffers)
+        self._check_buffers(meta.buffers)
         self._indices_end += 0 if meta.indices is None else len(meta.indices)
         self._steps.keep(meta)
 
     def _check_buffers(self, buffers: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Give up where one is no longer what its file holds.
+
+        Raises:
+            RunError: One is.
+        """
         for (name, dtype, shape), now in zip(self._buffer_kinds, buffers.values(), strict=True):
             if now.shape != shape or not np.can_cast(now.dtype, dtype):  # a file has rows of one kind
                 self.flush()
-                raise OSError(
+                raise self._given_up(
                     f"'{name}' is now {now.dtype} of shape {now.shape}, and was {dtype} of shape {shape} when the recorder "
                     f"was made: let its layer give it dtype and shape in `__init__`"
                 )
@@ -380,10 +384,12 @@ class DiskStore(Store):
         except RunError:
             raise
         except OSError as error:
-            self.broken = str(error)
-            self.full = True
-            self._close_files()
-            raise RunError(
-                f"the run in '{self.directory}' cannot be written ({error}); what is there can be read, and nothing more "
-                f"is recorded"
-            ) from error
+            raise self._given_up(str(error)) from error
+
+    def _given_up(self, why: str) -> RunError:
+        self.broken, self.full = why, True
+        self._close_files()
+        return RunError(
+            f"the run in '{self.directory}' cannot be written ({why}); what is there can be read, and nothing more is "
+            f"recorded"
+        )
