@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from decimal import Decimal
 from functools import lru_cache
 from numbers import Real
@@ -18,7 +19,7 @@ from typing import Any, SupportsIndex, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.errors import KindError, RangeError, ShapeError
+from minigrad.errors import KindError, ModelError, RangeError, ShapeError
 
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
 """A float32 or float64 array."""
@@ -71,14 +72,22 @@ def real_array(x: object, what: str) -> npt.NDArray[Any]:
     return array
 
 
+_TEXT = ": text, not numbers; encode categories as numbers first: names, labels = np.unique(text, return_inverse=True)"
+
+
 def _advice(array: npt.NDArray[Any]) -> str:
     kind = array.dtype.kind
     if kind == "c":
         return ": complex numbers are not supported; give the real and the imaginary part as columns of their own"
     if kind == "O":
-        return ": Python objects, not numbers (rows of unequal length, None, or a mixed table?); expected real numbers"
+        if array.size and all(isinstance(item, str) for item in array.ravel()[:8]):
+            return _TEXT
+        return (
+            ": Python objects, not numbers (rows of unequal length, None, or a mixed table?); expected real numbers; "
+            "of a table, pass columns of numbers: column.to_numpy(float)"
+        )
     if kind in "SU":
-        return ": text, not numbers; encode categories as numbers first"
+        return _TEXT
     return "; expected real numbers"
 
 
@@ -297,3 +306,25 @@ def generator(rng: Seed) -> np.random.Generator:
     if isinstance(rng, bool) or not hasattr(rng, "__index__"):
         raise KindError(f"rng is {rng!r}, expected a seed (0, 1, ...) or np.random.default_rng(seed)")
     return np.random.default_rng(whole(rng, "rng", least=0))
+
+
+def set_generator(rng: np.random.Generator, state: Any, what: str) -> None:
+    """Put a generator into a state, as `rng.bit_generator.state` gave it.
+
+    Args:
+        rng: The generator.
+        state: The state.
+        what: Whose generator it is, for the error.
+
+    Raises:
+        ModelError: It is the state of another kind of generator, or none; the generator is unchanged.
+    """
+    before = rng.bit_generator.state
+    try:
+        rng.bit_generator.state = deepcopy(state)
+    except (TypeError, ValueError, KeyError, OverflowError, IndexError) as error:
+        rng.bit_generator.state = before
+        kind = state.get("bit_generator") if isinstance(state, Mapping) else type(state).__name__
+        raise ModelError(
+            f"{what} is a {before['bit_generator']}, and this is a state of {kind}; use a generator of the same kind"
+        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import Any, final
@@ -9,8 +10,12 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import FLOATS, Integers, Seed, generator, number, real_array, whole
+from minigrad.arrays import FLOATS, Integers, Seed, generator, number, real_array, set_generator, whole
 from minigrad.errors import ModelError, OrderError, RangeError, ShapeError
+
+_LARGE = 256 << 20  # bytes of a memory map from which on it is worth giving its pages back
+_PART = 1 << 23  # numbers that a part of samples has at most
+_FEW = 128  # rows that are read between two times; each may bring a page of 2 MB along
 
 
 @final
@@ -20,8 +25,14 @@ class Batches:
         for x, y in Batches(x_train, y_train, batch_size=50, rng=0):
             ...
 
+    Samples are shuffled, not batches: each epoch is one permutation of all of them. Where their number is no multiple
+    of the batch size, the last batch of an epoch is smaller. A mean over the batches then gives its samples more weight
+    than the others; `fit` takes that into account, and a loop by hand can use `drop_last`, which leaves that batch
+    out: other samples each time, as the order changes.
+
     Args:
-        x: The samples, shape (n, ...); of any real kind, also a memory map: batches are read one by one.
+        x: The samples, shape (n, ...); of any real kind. They are read batch by batch, so a memory map may be larger
+            than memory.
         y: The targets, shape (n, ...).
         batch_size: How many samples a batch holds; the last of an epoch may hold fewer.
         shuffle: Whether each epoch has an order of its own.
@@ -65,7 +76,9 @@ class Batches:
         self.scale: float | None = None if scale is None else number(scale, "scale")
         self._order: Integers | None = None
         self._start = self._stop = 0
+        self._ended = False  # whether the last batch of the epoch was given, and more was asked for
         self._resume = False
+        self._pages = (_Pages(self.x), _Pages(self.y))
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
@@ -80,13 +93,25 @@ class Batches:
         else:
             order = self.rng.permutation(len(self.x)) if self.shuffle else np.arange(len(self.x))
             start = 0
-        end = len(self) * self.batch_size
+        self._ended = False
+        end = min(len(order), len(self) * self.batch_size)
         for first in range(start, end, self.batch_size):
             rows = order[first : first + self.batch_size]
             self._order, self._start, self._stop = order, first, first + len(rows)
             # All rows exist, so "clip" never clips; it spares `take` a buffer and half of its time.
-            x, y = self.x.take(rows, axis=0, mode="clip"), self.y.take(rows, axis=0, mode="clip")
-            yield (x if self.scale is None else self._scaled(x, self.scale)), y
+            yield self._read(self.x.take(rows, axis=0, mode="clip"), self.y.take(rows, axis=0, mode="clip"))
+        self._ended = True
+
+    def in_order(self) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+        """All samples and targets from the first to the last, in parts; it leaves the epoch where it stands."""
+        size = max(1, min(1024, _PART * len(self.x) // max(1, self.x.size)))
+        for first in range(0, len(self.x), size):
+            yield self._read(self.x[first : first + size].copy(), self.y[first : first + size].copy())
+
+    def _read(self, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        for pages in self._pages:
+            pages.have_given(len(x))
+        return (x if self.scale is None else self._scaled(x, self.scale)), y
 
     @staticmethod
     def _scaled(x: npt.NDArray[Any], scale: float) -> npt.NDArray[Any]:
@@ -113,25 +138,69 @@ class Batches:
     def state_dict(self) -> dict[str, Any]:
         """Where the data stands: the order of this epoch, how far it has come, and the generator's state."""
         order = None if self._order is None else self._order.copy()
-        return {"order": order, "start": self._start, "stop": self._stop, "rng": deepcopy(self.rng.bit_generator.state)}
+        place = {"start": self._start, "stop": self._stop, "ended": self._ended}
+        return {"order": order, **place, "rng": deepcopy(self.rng.bit_generator.state)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where `state_dict` stood: the next iteration gives the rest of that epoch.
 
+        If that was at the last batch, inside of the loop, the rest is empty; if it was after the loop, a new epoch begins.
+
         Raises:
-            ModelError: The state is of other data.
+            ModelError: The state is of other data; nothing is changed.
         """
-        if not {"order", "start", "stop", "rng"} <= set(state):
-            raise ModelError(
-                f"this is no state of Batches: it has {sorted(state)}, expected order, start, stop and rng"
-            )
+        expected = {"order", "start", "stop", "ended", "rng"}
+        if not expected <= set(state):
+            raise ModelError(f"this is no state of Batches: it has {sorted(state)}, expected {sorted(expected)}")
         order = None if state["order"] is None else np.array(state["order"])
+        start, stop = int(state["start"]), int(state["stop"])
         if order is not None and len(order) != len(self.x):
             raise ModelError(f"the state is of {len(order)} samples, but there are {len(self.x)}")
-        self.rng.bit_generator.state = deepcopy(state["rng"])
-        self._order, self._start, self._stop = order, int(state["start"]), int(state["stop"])
-        # At the end of an epoch there is no rest, and the next iteration begins a new one.
-        self._resume = order is not None and self._stop < min(len(order), len(self) * self.batch_size)
+        if order is not None and (
+            order.dtype.kind not in "iu" or not np.array_equal(np.sort(order), np.arange(len(order)))
+        ):
+            raise ModelError("the order in the state of Batches does not name each sample once")
+        if not 0 <= start <= stop <= len(self.x):
+            raise ModelError(f"the state of Batches stands at {start} to {stop} of {len(self.x)} samples")
+        set_generator(self.rng, state["rng"], "the rng of Batches")
+        self._order, self._start, self._stop, self._ended = order, start, stop, bool(state["ended"])
+        self._resume = order is not None and not self._ended
 
     def __repr__(self) -> str:
         return f"Batches({len(self.x):,} samples of shape {self.x.shape[1:]}, {len(self)} batches of {self.batch_size})"
+
+
+@final
+class _Pages:
+    """Gives back what was read of a large memory map: else all of it stays in the process's memory by and by."""
+
+    def __init__(self, array: npt.NDArray[Any]) -> None:
+        self._map = _map_of(array)
+        self._rows = 0
+
+    def have_given(self, rows: int) -> None:
+        """Some rows were read, and copied."""
+        if self._map is None:
+            return
+        self._rows += rows
+        if self._rows >= _FEW:
+            self._rows = 0
+            self._map.madvise(mmap.MADV_DONTNEED)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Pages:
+        return _Pages(np.empty(0))  # a copy of the array is in memory
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Pages, (np.empty(0),)
+
+
+def _map_of(array: npt.NDArray[Any]) -> mmap.mmap | None:
+    """The map of a file that an array reads, where its pages can be given back without loss."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        # The changes of a private map, mode "c", are nowhere else.
+        if isinstance(base, np.memmap) and base.mode == "c":
+            return None
+        base = base.base
+    wanted = isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") and len(base) >= _LARGE
+    return base if wanted else None
