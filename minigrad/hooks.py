@@ -1,4 +1,4 @@
-"""`Hook`, the events that hooks are given, and `Handle`. This module knows neither layers nor optimizers.
+"""`Hook` and `Handle`: who is told of which event. This module knows neither layers nor optimizers.
 
 Hooks only observe. What an event hands out is a copy made on access, so a hook may keep it and nothing that it does
 can change the training. An exception in a hook is raised as `HookError` once the pass or the step is complete.
@@ -6,22 +6,20 @@ can change the training. An exception in a hook is raised as `HookError` once th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NoReturn, Protocol, Self, final
 
-import numpy as np
-from typing_extensions import override
-
-from minigrad.arrays import Array, Integers
-from minigrad.errors import AttachError, HookError, KindError, OrderError, UnknownName
+from minigrad.errors import AttachError, HookError, KindError
+from minigrad.events import Backward, Epoch, FlatArrays, Forward, Step
 
 
 class Hook:
     """Override the methods you want; the others do nothing and cost nothing.
 
-    `model.attach(hook)` calls `on_forward` and `on_backward`, `optimizer.attach(hook)` calls `on_step`.
+    `model.attach(hook)` calls `on_forward` and `on_backward`, `optimizer.attach(hook)` calls `on_step`, and
+    `minigrad.fit(..., hooks=[hook])` calls all four.
     """
 
     def on_forward(self, event: Forward) -> None:
@@ -36,186 +34,15 @@ class Hook:
     def on_epoch(self, event: Epoch) -> None:
         """An epoch has ended."""
 
-    _before_step: Callable[[], None] | None = None  # for the recorder alone: called before each step is written
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of this hook: numbers, text, arrays, and lists and dicts of these."""
+        return {}
 
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
 
-@final
-@dataclass(frozen=True, slots=True)
-class Forward:
-    """A layer has run forward.
-
-    Attributes:
-        name: The layer's name in the model that the hook is attached to: "0", nested "1.0".
-        layer: The layer itself.
-        training: Whether it ran in training mode, not in eval mode.
-    """
-
-    name: str
-    layer: Any
-    training: bool
-    _input: Array = field(repr=False)
-    _output: Array = field(repr=False)
-
-    @property
-    def input(self) -> Array:
-        """A copy of what went in, shape (batch, ...)."""
-        return self._input.copy()
-
-    @property
-    def output(self) -> Array:
-        """A copy of what came out, shape (batch, ...)."""
-        return self._output.copy()
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Backward:
-    """A layer has run backward.
-
-    Attributes:
-        name: The layer's name in the model that the hook is attached to: "0", nested "1.0".
-        layer: The layer itself.
-    """
-
-    name: str
-    layer: Any
-    _output_grad: Array = field(repr=False)
-    _input_grad: Array | None = field(repr=False)
-
-    @property
-    def output_grad(self) -> Array:
-        """A copy of the gradient of the layer's output, which arrived from above."""
-        return self._output_grad.copy()
-
-    @property
-    def input_grad(self) -> Array | None:
-        """A copy of the gradient of the layer's input, which goes on below; None where nobody needs it."""
-        return None if self._input_grad is None else self._input_grad.copy()
-
-
-@final
-class FlatArrays:
-    """An optimizer's flat arrays, read-only: for the recorder alone.
-
-    Args:
-        slots: Where each parameter lies in them.
-        values: All values.
-        grads: All gradients, as backward left them.
-        update: What the last step added to the values.
-
-    Attributes:
-        told: The number of the step that hooks are being told about; None between steps.
-    """
-
-    __slots__ = ("grads", "slots", "told", "update", "values")
-
-    def __init__(
-        self, slots: Mapping[str, tuple[slice, tuple[int, ...]]], values: Array, grads: Array, update: Array
-    ) -> None:
-        self.slots: Mapping[str, tuple[slice, tuple[int, ...]]] = slots
-        self.values: Array = values
-        self.grads: Array = grads
-        self.update: Array = update
-        self.told: int | None = None
-
-
-@final
-class NamedCopies(Mapping[str, Array]):
-    """Maps each parameter's name to a copy of its part of a flat array, made on access while the event lasts."""
-
-    def __init__(self, flat: FlatArrays, step: int, array: Array) -> None:
-        self._flat = flat
-        self._step = step
-        self._array = array
-
-    @override
-    def __getitem__(self, name: str) -> Array:
-        """A copy, in the parameter's shape.
-
-        Raises:
-            UnknownName: There is no such parameter.
-            OrderError: The event is over, and the arrays have gone on to another step.
-        """
-        if self._flat.told != self._step:
-            raise OrderError("this event is over; read its arrays inside on_step, and keep those that you need")
-        if name not in self._flat.slots:
-            raise UnknownName(f"no parameter '{name}'; there are {', '.join(self._flat.slots)}")
-        part, shape = self._flat.slots[name]
-        return self._array[part].reshape(shape).copy()
-
-    @override
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._flat.slots)
-
-    @override
-    def __len__(self) -> int:
-        return len(self._flat.slots)
-
-    @override
-    def __repr__(self) -> str:
-        return f"<copies on access: {', '.join(self)}>"
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Step:
-    """The optimizer has made a step.
-
-    Attributes:
-        step: The number of the step, counted from 0.
-        lr: The learning rate of this step.
-        clip_factor: What the gradients were multiplied by to clip them; 1.0 where they were not.
-        skipped: The parameters that got no update, each with "frozen" or "no gradient".
-        loss: The value of the loss, where known.
-        flat: The flat arrays themselves, for the recorder.
-    """
-
-    step: int
-    lr: float
-    clip_factor: float
-    skipped: Mapping[str, str]
-    flat: FlatArrays = field(repr=False)
-    loss: float | None = None
-    _indices: Integers | None = field(default=None, repr=False)
-
-    @property
-    def indices(self) -> Integers | None:
-        """The rows of the data in this step's batch, where known; a copy."""
-        return None if self._indices is None else np.array(self._indices)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the optimizer's parameters, in definition order."""
-        return tuple(self.flat.slots)
-
-    @property
-    def updates(self) -> Mapping[str, Array]:
-        """What the optimizer added to each parameter, sign included. -0.0 everywhere where it was skipped."""
-        return NamedCopies(self.flat, self.step, self.flat.update)
-
-    @property
-    def grads(self) -> Mapping[str, Array]:
-        """Each parameter's gradient as backward left it, before clipping."""
-        return NamedCopies(self.flat, self.step, self.flat.grads)
-
-    @property
-    def values(self) -> Mapping[str, Array]:
-        """Each parameter's value after the step."""
-        return NamedCopies(self.flat, self.step, self.flat.values)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """An epoch has ended.
-
-    Attributes:
-        epoch: The number of the epoch, counted from 0.
-        metrics: The epoch's figures by name: "loss", "accuracy", ...
-    """
-
-    epoch: int
-    metrics: Mapping[str, float]
+    # For minigrad's own hooks: called before each step is written, which does not happen if it raises.
+    _before_step: Callable[[FlatArrays], None] | None = None
 
 
 @final
@@ -249,10 +76,10 @@ def attach(hook: Hook, methods: tuple[str, ...], places: list[tuple[list[Listene
     """
     if not isinstance(hook, Hook):
         raise KindError(f"cannot attach {hook!r}: expected an instance of a subclass of minigrad.Hook")
-    own = frozenset(name for name in vars(Hook) if name.startswith("on_") and _overrides(hook, name))
+    own = methods_of(hook)
     wanted = own.intersection(methods)
     name = type(hook).__name__
-    if not wanted:
+    if not wanted and not ("on_step" in methods and hook._before_step):
         has = f"has only {', '.join(sorted(own))}" if own else "overrides no method of Hook"
         raise AttachError(f"{where} calls {' and '.join(methods)}, but {name} {has}: it would never be called")
     if not places:
@@ -265,6 +92,11 @@ def attach(hook: Hook, methods: tuple[str, ...], places: list[tuple[list[Listene
         listeners.append(listener)
         attached.append((listeners, listener))
     return Handle(attached)
+
+
+def methods_of(hook: Hook) -> frozenset[str]:
+    """The names of the `on_...` methods that a hook overrides."""
+    return frozenset(name for name in vars(Hook) if name.startswith("on_") and _overrides(hook, name))
 
 
 def _overrides(hook: Hook, name: str) -> bool:
@@ -325,7 +157,9 @@ class telling:
 def _raise(failures: list[tuple[Hook, Exception, object]]) -> NoReturn:
     hook, error, event = failures[0]
     step: int | None = getattr(event, "step", None)
-    when = f"layer '{getattr(event, 'name', '')}'" if step is None else f"step {step}"
+    when = f"epoch {event.epoch}" if isinstance(event, Epoch) else f"step {step}"
+    if isinstance(event, Forward | Backward):
+        when = f"layer '{event.name}'"
     more = f" ({len(failures) - 1} more failures in hooks)" if len(failures) > 1 else ""
     message = f"{type(hook).__name__} failed in {type(event).__name__} of {when}: {type(error).__name__}: {error}{more}"
     raise HookError(message, hook, event, step) from error

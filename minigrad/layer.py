@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, ABCMeta, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar, final
 
 import numpy as np
@@ -236,6 +237,14 @@ class Layer(ABC, metaclass=_LayerType):
                 yield _joined(place, buffer), layer, buffer
 
     @final
+    def named_generators(self) -> Iterator[tuple[str, np.random.Generator]]:
+        """(name, generator) of each random generator in an attribute of this layer or of one inside: "2.rng"."""
+        for place, layer in self.layers():
+            for name, attribute in vars(layer).items():
+                if isinstance(attribute, np.random.Generator):
+                    yield _joined(place, name), attribute
+
+    @final
     def attach(self, hook: Hook) -> Handle:
         """Have the hook called after each inner layer's forward and backward.
 
@@ -345,3 +354,15 @@ def _walk(root: Layer) -> Iterator[tuple[str, Parameter | Layer]]:
         yield name, thing
         if isinstance(thing, Layer):
             pending.extend((_joined(name, part), inner) for part, inner in reversed(list(thing.parts())))
+
+
+@contextmanager
+def untouched(model: Layer) -> Iterator[None]:
+    """Afterwards put every attribute of every layer back as it was: modes, and what a pending backward needs."""
+    before = [(layer, dict(vars(layer))) for _, layer in model.layers()]
+    try:
+        yield
+    finally:
+        for layer, attributes in before:
+            vars(layer).clear()
+            vars(layer).update(attributes)

@@ -176,6 +176,14 @@ class HasParameters(Protocol):
         ...
 
 
+def announce(model: HasParameters, who: str) -> None:
+    """Let recorders know who has just written values into this model, so that they do not take it for an accident."""
+    parameters = frozenset(parameter for _, parameter in model.parameters())
+    owners = {id(parameter.owner): parameter.owner for parameter in parameters if parameter.owner is not None}
+    for owner in owners.values():
+        owner.writers.append(Writer(who, parameters, steps=1))
+
+
 @final
 class ParameterVector:
     """The values and gradients of a model, or of a part of one, as two flat arrays.

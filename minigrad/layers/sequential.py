@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, SupportsIndex, final, overload
 
@@ -12,8 +11,9 @@ from typing_extensions import override
 
 from minigrad.arrays import Array, batch, real_array, whole
 from minigrad.errors import KindError, ModelError, ShapeError
-from minigrad.hooks import Backward, Forward, Listener, tell, telling
-from minigrad.layer import Layer
+from minigrad.events import Backward, Forward
+from minigrad.hooks import Listener, tell, telling
+from minigrad.layer import Layer, untouched
 from minigrad.parameter import Parameter, ParameterVector
 
 
@@ -179,7 +179,7 @@ class Sequential(Layer):
         """
         size = whole(batch_size, "batch_size")
         x = real_array(x, f"the input of {self.called}")
-        with _untouched(self):
+        with untouched(self):
             self.eval()
             if x.ndim == 0 or len(x) <= size:
                 return self.forward(x)
@@ -249,15 +249,3 @@ def _wrong(method: str, layer: Layer, result: object, expected: str) -> KindErro
     if not isinstance(result, np.ndarray):
         return KindError(f"{layer.called}: {method} returned {type(result).__name__}, expected {expected}")
     return ShapeError(f"{layer.called}: {method} returned an array of shape {result.shape}, expected {expected}")
-
-
-@contextmanager
-def _untouched(model: Layer) -> Iterator[None]:
-    """Put every attribute of every layer back as it was: modes, and what a pending backward needs."""
-    before = [(layer, dict(vars(layer))) for _, layer in model.layers()]
-    try:
-        yield
-    finally:
-        for layer, attributes in before:
-            vars(layer).clear()
-            vars(layer).update(attributes)

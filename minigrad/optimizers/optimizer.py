@@ -13,7 +13,8 @@ import numpy as np
 
 from minigrad.arrays import Array, Integers, number, shaped, whole
 from minigrad.errors import KindError, ModelError, NoGradient, StaleParameters
-from minigrad.hooks import FlatArrays, Handle, Hook, Listener, Step, attach, tell, telling
+from minigrad.events import FlatArrays, Session, Step
+from minigrad.hooks import Handle, Hook, Listener, attach, tell, telling
 from minigrad.layer import Layer
 from minigrad.parameter import Parameter, ParameterVector, Writer
 
@@ -61,6 +62,7 @@ class Optimizer(ABC):
         update_count: While `compute` runs, how many updates its entries have had before: 0 at the first. It is less
             than `step_count` where steps have left them out, because they were frozen, say.
         clip_factor: What the gradients of the last step were multiplied by, for `max_grad_norm`.
+        session: The `fit` that is running; None in a loop by hand.
 
     Raises:
         KindError: `model` is not a layer, or a setting is no number.
@@ -86,6 +88,7 @@ class Optimizer(ABC):
         self.update_count: int = 0
         self.current_lr: float = 0.0
         self.clip_factor: float = 1.0
+        self.session: Session | None = None
         self._states: dict[str, Array] = {}
         self._skips: dict[str, int] = {}  # how many steps have left a parameter out, where any has
         self._bind()
@@ -216,7 +219,7 @@ class Optimizer(ABC):
             self.compute(stretch.values, stretch.grads, stretch.update)
         for listener in self._listeners:
             if listener.hook._before_step is not None:
-                listener.hook._before_step()
+                listener.hook._before_step(self._flat)
         for stretch in stretches:
             values = stretch.live
             values += stretch.update
@@ -283,7 +286,7 @@ class Optimizer(ABC):
     def _tell(self, loss: float | None, indices: Integers | None) -> None:
         step, flat = self.step_count - 1, self._flat
         skipped = MappingProxyType(self._skipped)
-        event = Step(step, self.current_lr, self.clip_factor, skipped, flat, loss, indices)
+        event = Step(step, self.current_lr, self.clip_factor, skipped, flat, loss, indices, self.session)
         flat.told = step
         try:
             whole = self._vector.whole
@@ -306,23 +309,30 @@ class Optimizer(ABC):
 
     @final
     def state_dict(self) -> dict[str, Any]:
-        """Its class, the step count, how many steps have left out which parameter, and copies of the state arrays by name."""
+        """Its class, rate (None for a schedule) and step count, how many steps left out which parameter, copies of the state."""
         states = {
             state: {name: flat[slot.slice].reshape(slot.shape).copy() for name, slot in self._vector.slots.items()}
             for state, flat in self._states.items()
         }
         counts = {"step_count": self.step_count, "skipped_steps": dict(self._skips)}
-        return {"optimizer": type(self).__name__, **counts, "state": states}
+        return {
+            "optimizer": type(self).__name__,
+            "lr": None if callable(self._lr) else self._lr,
+            **counts,
+            "state": states,
+        }
 
     @final
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave: all of it, or after an error nothing.
 
+        The rate becomes the state's, where both are numbers; assign `lr` afterwards to go on with another.
+
         Raises:
             ModelError: It belongs to other parameters.
             ShapeError: An array has another shape.
         """
-        expected = {"optimizer", "step_count", "skipped_steps", "state"}
+        expected = {"optimizer", "lr", "step_count", "skipped_steps", "state"}
         if not expected <= set(state):
             raise ModelError(f"this is no state of an optimizer: it has {sorted(state)}, expected {sorted(expected)}")
         kind, names = type(self).__name__, sorted(state["state"])
@@ -331,6 +341,7 @@ class Optimizer(ABC):
                 f"this is the state of {state['optimizer']} with {', '.join(names) or 'no arrays'}, expected that of "
                 f"{kind} with {', '.join(sorted(self._states)) or 'any'}"
             )
+        lr = self._lr if callable(self._lr) or state["lr"] is None else number(state["lr"], "lr", above=0)
         count = whole(state["step_count"], "step_count", least=0)
         skips = {name: whole(n, f"skipped_steps['{name}']", least=0) for name, n in state["skipped_steps"].items()}
         wrong = [name for name, n in skips.items() if n > count or name not in self._vector.slots]
@@ -347,13 +358,13 @@ class Optimizer(ABC):
             for name, slot in self._vector.slots.items():
                 array = shaped(arrays[name], slot.shape, new[own].dtype, f"the state '{own}' of '{name}'")
                 new[own][slot.slice] = array.ravel()
-        self.step_count, self._skips = count, skips
+        self._lr, self.step_count, self._skips = lr, count, skips
         self._states = new
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy works on its own copy of the model, and has none of the hooks."""
         found_again = ("_vector", "_writer", "_holders", "_everything", "_flat", "_update", "_skipped", "_listeners")
-        return {name: value for name, value in vars(self).items() if name not in found_again}
+        return {name: value for name, value in vars(self).items() if name not in found_again} | {"session": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, final
+from collections.abc import Mapping
+from typing import Any, Literal, final
 
 from typing_extensions import override
 
 from minigrad.arrays import number, whole
 from minigrad.errors import KindError, RangeError, UnknownName
-from minigrad.hooks import Epoch, Hook
+from minigrad.events import Epoch
+from minigrad.hooks import Hook
 from minigrad.optimizers.optimizer import Optimizer
 
 
@@ -17,7 +19,8 @@ from minigrad.optimizers.optimizer import Optimizer
 class ReduceOnPlateau(Hook):
     """Lowers the rate of an optimizer when a figure has not improved for some epochs.
 
-    It looks at the end of each epoch. In a loop by hand:
+    It looks at the end of each epoch: `minigrad.fit(..., hooks=[minigrad.ReduceOnPlateau(optimizer)])`; a checkpoint keeps
+    what it has seen. In a loop by hand:
 
         plateau = minigrad.ReduceOnPlateau(optimizer, monitor="val_loss")
         ...
@@ -101,6 +104,16 @@ class ReduceOnPlateau(Hook):
         if self.bad_epochs > self.patience:
             self._reduce()
             self.resting, self.bad_epochs = self.cooldown, 0
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        """What it has seen so far; the rate itself is part of the optimizer's state."""
+        return {"best": self.best, "bad_epochs": self.bad_epochs, "resting": self.resting}
+
+    @override
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self.best, self.bad_epochs, self.resting = state["best"], state["bad_epochs"], state["resting"]
 
     def _is_better(self, figure: float) -> bool:
         if self.best is None:

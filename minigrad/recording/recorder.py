@@ -17,7 +17,8 @@ from typing_extensions import override
 from minigrad.arrays import Array, parse_bytes, whole
 from minigrad.data import Batches
 from minigrad.errors import KindError, OrderError, OutOfBandWrite, RangeError, StaleParameters
-from minigrad.hooks import Handle, Hook, Step
+from minigrad.events import FlatArrays, Step
+from minigrad.hooks import Handle, Hook
 from minigrad.losses import Loss
 from minigrad.optimizers import Optimizer
 from minigrad.parameter import ParameterVector
@@ -249,7 +250,7 @@ class Recorder(Hook):
             warnings.warn(f"{note}; the record goes on from the new values", OutOfBandWrite, stacklevel=5)
 
     @override
-    def _before_step(self) -> None:
+    def _before_step(self, flat: FlatArrays) -> None:
         """Look for writes by others; an error waits until the step is written whole."""
         try:
             self._look_for_writes()
