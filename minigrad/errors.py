@@ -1,26 +1,27 @@
 """Every exception that minigrad raises on purpose.
 
     MinigradError
-    ├── ShapeError        (ValueError)      an array with the wrong shape, rank or length
-    ├── LabelError        (ValueError)      targets that do not fit the loss
-    ├── RangeError        (ValueError)      a setting outside its range: a rate, a size, a fraction
-    ├── KindError         (TypeError)       the wrong kind of thing: complex numbers, strings, not a layer
-    ├── ModelError        (ValueError)      a model that is put together wrongly, a layer used twice
-    ├── OrderError        (RuntimeError)    something done at the wrong time, backward before forward
-    │   ├── NoGradient                      a step without a new gradient
-    │   └── StaleParameters                 parameters that have moved into another model's memory
-    ├── UnknownName       (KeyError)        a parameter name that the model or the record does not have
-    ├── AttachError       (TypeError)       a hook attached where none of its methods would be called
-    ├── HookError         (RuntimeError)    an exception inside a hook; the original is its `__cause__`
-    ├── BudgetError       (MemoryError)     a record that does not fit its budget
-    ├── NotExact          (LookupError)     a step whose exact values the record does not hold
-    ├── SharedMemoryError (ValueError)      two arrays to compare that are one and the same memory
-    ├── RunError          (OSError)         a recorded run that cannot be written, or is damaged, or none at all
-    ├── DataFileError     (OSError)         a data file that is missing, truncated or not what it should be
-    ├── GradientError     (AssertionError)  a backward that is not the derivative of its forward
-    └── MissingExtra      (ImportError)     an optional library that is not installed
+    ├── ShapeError        (ValueError)          an array with the wrong shape, rank or length
+    ├── LabelError        (ValueError)          targets that do not fit the loss
+    ├── RangeError        (ValueError)          a setting outside its range: a rate, a size, a fraction
+    ├── KindError         (TypeError)           the wrong kind of thing: complex numbers, strings, not a layer
+    ├── ModelError        (ValueError)          a model that is put together wrongly, a layer used twice
+    ├── OrderError        (RuntimeError)        something done at the wrong time, backward before forward
+    │   ├── NoGradient                          a step without a new gradient
+    │   └── StaleParameters                     parameters that have moved into another model's memory
+    ├── UnknownName       (KeyError)            a parameter name that the model or the record does not have
+    ├── AttachError       (TypeError)           a hook attached where none of its methods would be called
+    ├── HookError         (RuntimeError)        an exception inside a hook; the original is its `__cause__`
+    ├── BudgetError       (MemoryError)         a record that does not fit its budget
+    ├── NotFinite         (FloatingPointError)  NaN or infinity in a loss or an update
+    ├── NotExact          (LookupError)         a step whose exact values the record does not hold
+    ├── SharedMemoryError (ValueError)          two arrays to compare that are one and the same memory
+    ├── RunError          (OSError)             a recorded run that cannot be written, or is damaged, or none at all
+    ├── DataFileError     (OSError)             a data file that is missing, truncated or not what it should be
+    ├── GradientError     (AssertionError)      a backward that is not the derivative of its forward
+    └── MissingExtra      (ImportError)         an optional library that is not installed
 
-    OutOfBandWrite        (UserWarning)     a warning: a parameter changed other than by an optimizer
+    OutOfBandWrite        (UserWarning)         a warning: a parameter changed other than by an optimizer
 
 Each is also the built-in exception in brackets, so `except ValueError` works as one would expect.
 """
@@ -42,6 +43,7 @@ __all__ = [
     "ModelError",
     "NoGradient",
     "NotExact",
+    "NotFinite",
     "OrderError",
     "OutOfBandWrite",
     "RangeError",
@@ -119,6 +121,10 @@ class HookError(MinigradError, RuntimeError):
 
 class BudgetError(MinigradError, MemoryError):
     """A record does not fit its budget."""
+
+
+class NotFinite(MinigradError, FloatingPointError):
+    """A loss or an update is NaN or infinite; the message names the tensor where the first one appeared."""
 
 
 class NotExact(MinigradError, LookupError):

@@ -3,10 +3,69 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 
 from minigrad.errors import DataFileError
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """Another name in the same directory to write the new content under; at the end it becomes `path`.
+
+    Args:
+        path: The file. One that exists is replaced; after an error it is unchanged.
+        durable: Whether to wait until the disk has it, so that it survives a power cut too.
+
+    Raises:
+        OSError: The system refuses.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        if durable:
+            with part.open("r+b") as file:
+                os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
+    if durable:
+        _flush_directory(path.parent)
+
+
+def _flush_directory(directory: Path) -> None:
+    """Wait until the disk has the new name, where the system can be asked to."""
+    with suppress(OSError):
+        handle = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def sweep(path: Path) -> None:
+    """Remove what processes that were killed while they wrote this file have left behind."""
+    if os.name != "posix":  # elsewhere nobody can be asked whether a process lives without harming it
+        return
+    for part in path.parent.glob(f".{escape(path.name)}.*.part"):
+        process = part.name.split(".")[-2]
+        with suppress(OSError):
+            if process.isdigit() and not _lives(int(process)):
+                part.unlink()
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # signal 0 only asks
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # somebody else's
+    return True
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -15,14 +74,8 @@ def replace(path: Path, content: bytes) -> None:
     Raises:
         OSError: The system refuses; what was there is unchanged.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replacing(path) as part:
         part.write_bytes(content)
-        part.replace(path)
-    except OSError:
-        with suppress(OSError):
-            part.unlink()
-        raise
 
 
 def save(path: str | os.PathLike[str], content: bytes, what: str) -> None:
@@ -36,8 +89,19 @@ def save(path: str | os.PathLike[str], content: bytes, what: str) -> None:
     Raises:
         DataFileError: It cannot be written: its directory is missing or not writable, the disk is full.
     """
-    try:
+    with named_errors(path, what):
         replace(Path(path), content)
+
+
+@contextmanager
+def named_errors(path: str | os.PathLike[str], what: str) -> Iterator[None]:
+    """Say which file cannot be written, and what to do.
+
+    Raises:
+        DataFileError: For the system's own errors.
+    """
+    try:
+        yield
     except (OSError, ValueError) as error:  # a path with a zero in it is a ValueError
         why = getattr(error, "strerror", None) or str(error)
         raise DataFileError(

@@ -1,0 +1,160 @@
+"""The file that a checkpoint lies in: a tree of settings and arrays in one `.npz` file, with a checksum, without pickle.
+
+`numpy.load(path)` opens it. Each array is a member of its own, named by its way in the tree: "model/0.weight". All that
+is no array lies in the member "meta", as JSON in UTF-8. The comment of the ZIP file, its last 93 bytes, is
+
+    minigrad checkpoint 1 sha256 <64 hexadecimal digits>
+
+where 1 is the version of the format, and the digits are the SHA-256 of everything before them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
+
+import numpy as np
+import numpy.typing as npt
+
+from minigrad.errors import DataFileError, KindError
+from minigrad.files import named_errors, replacing, sweep
+
+Tree: TypeAlias = Mapping[str, Any]
+"""Names to numbers, text, arrays, lists, and trees again."""
+
+VERSION = 1
+_DIGITS = 64
+_COMMENT = re.compile(rb"minigrad checkpoint (\d+) sha256 ([0-9a-f]{64})")
+_LONGEST = 128  # bytes in which a comment of any version is found
+_ARRAY = "array in"  # the key that stands for an array in the JSON
+
+
+def write(path: str | os.PathLike[str], tree: Tree) -> None:
+    """Write a tree into a file: all of it and on the disk, or after an error not at all.
+
+    Raises:
+        KindError: The tree holds something else than numbers, text, arrays, lists and trees.
+        DataFileError: The file cannot be written; what was there is unchanged.
+    """
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    meta = json.dumps(_without_arrays(tree, "", arrays)).encode()
+    with named_errors(path, "the checkpoint"):
+        sweep(Path(path))
+        with replacing(Path(path), durable=True) as part:
+            with ZipFile(part, "w", ZIP_STORED) as file:
+                for name, array in {"meta": np.frombuffer(meta, np.uint8), **arrays}.items():
+                    # With a date of its own each file would differ; equal states give equal bytes.
+                    with file.open(ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                        np.lib.format.write_array(member, array, allow_pickle=False)
+                file.comment = f"minigrad checkpoint {VERSION} sha256 {'0' * _DIGITS}".encode()
+            with part.open("r+b") as file_of_bytes:
+                digest = _digest(file_of_bytes, part.stat().st_size - _DIGITS)
+                file_of_bytes.seek(-_DIGITS, os.SEEK_END)
+                file_of_bytes.write(digest)
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The tree that `write` was given, arrays and all.
+
+    Raises:
+        DataFileError: There is no such file, it is no checkpoint, of a later version, truncated or damaged.
+    """
+    where = f"the checkpoint '{os.fspath(path)}'"
+    try:
+        with Path(path).open("rb") as file:
+            _check(file, where)
+            with ZipFile(file) as members:
+                arrays = {
+                    info.filename.removesuffix(".npy"): _array(members, info, where) for info in members.infolist()
+                }
+            tree: dict[str, Any] = _with_arrays(json.loads(arrays["meta"].tobytes()), arrays)
+            return tree
+    except (BadZipFile, KeyError, ValueError, EOFError, NotImplementedError, MemoryError, RecursionError) as error:
+        raise DataFileError(f"{where} is no checkpoint that minigrad has written: {error}") from error
+    except DataFileError:
+        raise
+    except OSError as error:
+        raise DataFileError(f"{where} cannot be read: {error.strerror or error}") from error
+
+
+def _check(file: io.BufferedReader, where: str) -> None:
+    """Look at the version and the checksum, before anything is believed."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _LONGEST))
+    end = file.read()
+    found = _COMMENT.search(end)
+    if found is None:
+        told = "is empty" if size == 0 else "is truncated, or no checkpoint of minigrad"
+        raise DataFileError(f"{where} {told}; expected a file that minigrad.save has written ({size:,} bytes found)")
+    if int(found[1]) != VERSION:
+        raise DataFileError(
+            f"{where} has version {int(found[1])} of the format, and this minigrad reads version {VERSION}; update minigrad"
+        )
+    if found.end() != len(end) or _digest(file, size - _DIGITS) != found[2]:
+        raise DataFileError(f"{where} is damaged: its content does not have the checksum that it names")
+
+
+def _digest(file: io.BufferedRandom | io.BufferedReader, size: int) -> bytes:
+    """The SHA-256 of the first `size` bytes, in hexadecimal digits."""
+    sha, left = hashlib.sha256(), size
+    file.seek(0)
+    while left > 0:
+        block = file.read(min(left, 1 << 20))
+        if not block:
+            break
+        sha.update(block)
+        left -= len(block)
+    return sha.hexdigest().encode()
+
+
+def _array(members: ZipFile, info: ZipInfo, where: str) -> npt.NDArray[Any]:
+    if info.compress_type != ZIP_STORED:
+        raise DataFileError(
+            f"{where} is no checkpoint that minigrad has written: its member {info.filename} is compressed"
+        )
+    with members.open(info) as member:
+        array: npt.NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
+    return array
+
+
+def _without_arrays(thing: Any, name: str, arrays: dict[str, npt.NDArray[Any]]) -> Any:
+    """`thing` as JSON takes it; its arrays go into `arrays`, under the names by which it then refers to them."""
+    if isinstance(thing, np.ndarray):
+        if thing.dtype.kind not in "biufSU":
+            raise KindError(
+                f"a checkpoint cannot hold '{name}', an array of dtype {thing.dtype}; expected numbers or text"
+            )
+        member = name
+        while member in arrays or member == "meta":
+            member += "'"
+        arrays[member] = thing
+        return {_ARRAY: member}
+    if isinstance(thing, Mapping):
+        wrong = [key for key in thing if not isinstance(key, str) or key == _ARRAY]
+        if wrong:
+            raise KindError(f"a checkpoint cannot hold '{name}' with the key {wrong[0]!r}; expected text as keys")
+        return {key: _without_arrays(inner, f"{name}/{key}" if name else key, arrays) for key, inner in thing.items()}
+    if isinstance(thing, list | tuple):
+        return [_without_arrays(inner, f"{name}/{index}", arrays) for index, inner in enumerate(thing)]
+    if isinstance(thing, np.generic):
+        thing = thing.item()
+    if thing is None or isinstance(thing, bool | int | float | str):
+        return thing
+    raise KindError(f"a checkpoint cannot hold '{name}', a {type(thing).__name__}; expected numbers, text or arrays")
+
+
+def _with_arrays(thing: Any, arrays: Mapping[str, npt.NDArray[Any]]) -> Any:
+    if isinstance(thing, dict):
+        if set(thing) == {_ARRAY}:
+            return arrays[thing[_ARRAY]]
+        return {key: _with_arrays(inner, arrays) for key, inner in thing.items()}
+    if isinstance(thing, list):
+        return [_with_arrays(inner, arrays) for inner in thing]
+    return thing
