@@ -2,11 +2,13 @@
 
 from minigrad import datasets, errors, init, testing
 from minigrad.activations import ActivationFunction
+from minigrad.checkpoint import load, save
 from minigrad.compare import Comparison, compare
 from minigrad.config import show_config
 from minigrad.data import Batches
 from minigrad.errors import MinigradError
-from minigrad.hooks import Backward, Epoch, Forward, Handle, Hook, Step
+from minigrad.events import Backward, Epoch, Forward, Step
+from minigrad.hooks import Handle, Hook
 from minigrad.layer import Factors, Layer
 from minigrad.layers import Activation, BatchNorm, Dense, Dropout, Flatten, LayerNorm, Sequential
 from minigrad.losses import (
@@ -32,6 +34,7 @@ from minigrad.optimizers import (
 )
 from minigrad.parameter import Parameter, ParameterVector
 from minigrad.recording import Reason, Recorder, Run
+from minigrad.training import Checkpoint, EarlyStopping, History, StopOnNonFinite, fit
 
 __version__ = "0.1.0"
 
@@ -43,26 +46,31 @@ __all__ = [
     "Backward",
     "Batches",
     "BatchNorm",
+    "Checkpoint",
     "compare",
     "Comparison",
     "CosineDecay",
     "datasets",
     "Dense",
     "Dropout",
+    "EarlyStopping",
     "ElementwiseLoss",
     "Epoch",
     "errors",
     "ExponentialDecay",
     "Factors",
+    "fit",
     "Flatten",
     "Forward",
     "Handle",
+    "History",
     "Hook",
     "Huber",
     "init",
     "Layer",
     "LayerNorm",
     "LinearWarmup",
+    "load",
     "Loss",
     "MeanAbsoluteError",
     "MeanSquaredError",
@@ -75,6 +83,7 @@ __all__ = [
     "ReduceOnPlateau",
     "RMSprop",
     "Run",
+    "save",
     "Sequential",
     "SGD",
     "show_config",
@@ -82,5 +91,6 @@ __all__ = [
     "SoftmaxCrossEntropy",
     "Step",
     "StepDecay",
+    "StopOnNonFinite",
     "testing",
 ]

@@ -27,6 +27,7 @@ ROOMS = [  # each imports only from those above it
     "notebook",
     "compare",
     "parameter",
+    "events",
     "hooks",
     "layer",
     "init",
@@ -37,8 +38,9 @@ ROOMS = [  # each imports only from those above it
     "losses",
     "optimizers",
     "data",
-    "training",
+    "archive",
     "checkpoint",
+    "training",
     "recording",
     "diagnosis",
     "datasets",
@@ -50,7 +52,7 @@ ROOMS = [  # each imports only from those above it
 ]
 
 CORE = {"minigrad", "numpy", "typing_extensions"} | sys.stdlib_module_names
-OPTIONAL = {"pooch", "tqdm"}  # each inside the function that needs it
+OPTIONAL = {"matplotlib", "pooch", "tqdm"}  # each inside the function that needs it
 
 
 def module_of(file: Path) -> str:

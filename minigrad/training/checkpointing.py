@@ -1,0 +1,152 @@
+"""`Checkpoint`, which writes checkpoints while `fit` runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, final
+
+from typing_extensions import override
+
+from minigrad.arrays import whole
+from minigrad.errors import DataFileError, KindError, RangeError
+from minigrad.events import Epoch, Step
+from minigrad.files import replacing
+from minigrad.training.early_stopping import Best, Mode
+from minigrad.training.session import FitHook, Session
+
+
+@final
+class Checkpoint(FitHook):
+    """Writes a checkpoint after each epoch, or every so many steps, and when the training is interrupted.
+
+        minigrad.fit(..., epochs=20, hooks=[minigrad.Checkpoint("digits.npz")])
+        minigrad.fit(..., epochs=40, resume_from="digits.npz")
+
+    `path` is the newest; at any moment, also while the next is written, it is there and whole. With `keep=3`, the two
+    before it are "digits-1.npz" and "digits-2.npz". With `monitor="val_loss"`, "digits-best.npz" is that of the best epoch.
+    If one cannot be written while the training runs, because the disk is full, say, that is logged as a warning, the one
+    before it stays, and the training goes on.
+
+    Args:
+        path: The file.
+        every: "epoch", or a number of steps.
+        keep: How many are kept, the newest included.
+        monitor: The figure by which the best is kept, too.
+        mode: "min" if less of it is better, "max" if more is; "auto" knows it of the loss and the metrics that have names.
+
+    Attributes:
+        path: The newest.
+        best_path: The best, with a `monitor`; None without.
+
+    Raises:
+        KindError: A setting is of the wrong kind.
+        RangeError: A setting is out of range, or "auto" does not know the figure.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        every: Literal["epoch"] | int = "epoch",
+        keep: int = 1,
+        monitor: str | None = None,
+        mode: Mode = "auto",
+    ) -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise KindError(f"the path of a Checkpoint is {path!r}, expected a path")
+        if isinstance(every, str) and every != "epoch":
+            raise RangeError(f"every is {every!r}, expected 'epoch' or a number of steps")
+        self.path: Path = Path(path).absolute()
+        self.every: Literal["epoch"] | int = every if every == "epoch" else whole(every, "every")
+        self.keep: int = whole(keep, "keep")
+        self._written = (0, 0)
+        self._best = None if monitor is None else Best(monitor, mode)
+        self.best_path: Path | None = None if monitor is None else self._beside("best")
+
+    def _beside(self, ending: str) -> Path:
+        return self.path.with_name(f"{self.path.stem}-{ending}{self.path.suffix}")
+
+    @override
+    def begin(self, session: Session) -> None:
+        """See whether there can be such a file, and such a figure.
+
+        Raises:
+            DataFileError: The directory is missing or not writable.
+            UnknownName: There is no such figure.
+        """
+        super().begin(session)
+        if self._best is not None:
+            self._best.check(session, "Checkpoint")
+        self._written = self._moment()
+        directory = self.path.parent
+        if not directory.is_dir() or not os.access(directory, os.W_OK) or self.path.is_dir():
+            raise DataFileError(
+                f"the checkpoint '{self.path}' cannot be written; give a file in a directory that exists and is writable"
+            )
+
+    @override
+    def on_step(self, event: Step) -> None:
+        """Write one, if it is time."""
+        if isinstance(self.every, int) and (event.step + 1) % self.every == 0:
+            self.session.later(self._write)
+
+    @override
+    def on_epoch(self, event: Epoch) -> None:
+        """Write one, if it is time; and keep it, if it is the best."""
+        best = self._best is not None and self._best.improved(event)
+        if best or self.every == "epoch":
+            self.session.later(lambda: self._write(best))
+
+    @override
+    def end(self) -> None:
+        """Write one of the end, if there is none yet."""
+        if self._moment() != self._written:
+            self._write()
+
+    def _moment(self) -> tuple[int, int]:
+        return self.session.optimizer.step_count, self.session.history.epochs
+
+    def _write(self, best: bool = False) -> None:
+        try:
+            self._keep_older()
+            self.session.write(self.path)
+            self._written = self._moment()
+            if best and self.best_path is not None:
+                _copy(self.path, self.best_path)
+        except OSError as error:  # a DataFileError too
+            logging.getLogger("minigrad").warning("%s; the training goes on", error)
+
+    def _keep_older(self) -> None:
+        """Give the newest another name as well, so that its own is never without a file."""
+        older = [self.path, *(self._beside(str(age)) for age in range(1, self.keep))]
+        for newer, name in reversed(list(pairwise(older))):
+            if newer.exists():
+                _copy(newer, name)
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        """The best figure so far."""
+        return {} if self._best is None else {"best": self._best.value}
+
+    @override
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        if self._best is not None:
+            self._best.value = state["best"]
+
+
+def _copy(old: Path, new: Path) -> None:
+    """A second name for a file, or where the file system has none, a copy."""
+    with replacing(new) as part:
+        with suppress(OSError):
+            part.unlink()
+        try:
+            part.hardlink_to(old)
+        except OSError:
+            shutil.copyfile(old, part)

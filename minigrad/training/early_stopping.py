@@ -1,0 +1,170 @@
+"""`EarlyStopping`, which ends a training that no longer gets better, and `Best`, what better means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias, final
+
+from typing_extensions import override
+
+from minigrad.arrays import number, whole
+from minigrad.errors import KindError, RangeError, UnknownName
+from minigrad.events import Epoch
+from minigrad.parameter import announce
+from minigrad.training.session import FitHook, Session
+
+Mode: TypeAlias = Literal["auto", "min", "max"]
+"""Whether less or more of a figure is better; "auto" knows it of those of minigrad."""
+
+_LESS = ("loss", "mean_absolute_error")
+_MORE = ("accuracy", "r2")
+
+
+@final
+class Best:
+    """The best value of a figure so far.
+
+    Args:
+        monitor: The name of the figure.
+        mode: Whether less or more is better.
+        min_delta: By how much a value must be better to count.
+
+    Attributes:
+        value: The best; None before the first. NaN is never better.
+    """
+
+    def __init__(self, monitor: str, mode: Mode, min_delta: float = 0.0) -> None:
+        if not isinstance(monitor, str):
+            raise KindError(f"monitor is {monitor!r}, expected the name of a figure, such as 'val_loss'")
+        if mode not in ("auto", "min", "max"):
+            raise RangeError(f"mode is {mode!r}, expected 'min', 'max' or 'auto'")
+        kind = monitor.removeprefix("val_")
+        if mode == "auto" and kind not in (*_LESS, *_MORE):
+            raise RangeError(
+                f"whether less or more of '{monitor}' is better is not known; give mode='min' or mode='max'"
+            )
+        self.monitor: str = monitor
+        self.mode: Mode = mode
+        self.min_delta: float = number(min_delta, "min_delta", least=0)
+        self.value: float | None = None
+        self._sign = -1 if mode == "max" or (mode == "auto" and kind in _MORE) else 1
+
+    def check(self, session: Session, who: str) -> None:
+        """Make sure that the epochs will have this figure.
+
+        Raises:
+            UnknownName: They will not.
+        """
+        names = session.names()
+        if self.monitor not in names:
+            why = " (there is no validation data)" if self.monitor.startswith("val_") else ""
+            raise UnknownName(f"{who} monitors '{self.monitor}', but the epochs have only {', '.join(names)}{why}")
+
+    def improved(self, event: Epoch) -> bool:
+        """Take in an epoch; whether it is the best so far."""
+        figure = float(event.metrics[self.monitor])
+        if math.isnan(figure) or (self.value is not None and self._sign * (self.value - figure) <= self.min_delta):
+            return False
+        self.value = figure
+        return True
+
+
+@final
+class EarlyStopping(FitHook):
+    """Ends a training after `patience` epochs in a row that have brought nothing.
+
+        minigrad.fit(..., validation_data=(x, y), hooks=[minigrad.EarlyStopping("val_loss", patience=5)])
+
+    A checkpoint keeps what it has seen, so a training that goes on counts on.
+
+    Args:
+        monitor: The name of the figure: "val_loss", "val_accuracy", "loss", ...
+        patience: After how many epochs in a row that are not better it ends.
+        min_delta: By how much an epoch must be better than the best to count.
+        restore_best: Whether the model is given the values and buffers of its best epoch when `fit` ends: early, or after
+            the last epoch. They are not where it ends in the middle of an epoch, after Ctrl-C, say.
+        mode: "min" if less is better, "max" if more is; "auto" knows it of the loss and the metrics that have names.
+
+    Attributes:
+        best: The best figure so far; None before the first epoch.
+        best_epoch: Its epoch, counted from 0; None before the first.
+        bad_epochs: How many epochs in a row have not been better.
+
+    Raises:
+        KindError: A setting is of the wrong kind.
+        RangeError: A setting is out of range, or "auto" does not know the figure.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        patience: int = 10,
+        min_delta: float = 0.0,
+        restore_best: bool = True,
+        *,
+        mode: Mode = "auto",
+    ) -> None:
+        self._best = Best(monitor, mode, min_delta)
+        self.patience: int = whole(patience, "patience")
+        self.restore_best: bool = bool(restore_best)
+        self.best_epoch: int | None = None
+        self.bad_epochs: int = 0
+        self._best_state: Mapping[str, Any] | None = None
+
+    @property
+    def best(self) -> float | None:
+        """The best figure so far; None before the first epoch."""
+        return self._best.value
+
+    @override
+    def begin(self, session: Session) -> None:
+        """See whether there is such a figure, and whether a training that goes on was at its end.
+
+        Raises:
+            UnknownName: There is no such figure.
+        """
+        super().begin(session)
+        self._best.check(session, "EarlyStopping")
+        self._stop_in_time()
+
+    @override
+    def on_epoch(self, event: Epoch) -> None:
+        """Look at the figure."""
+        if self._best.improved(event):
+            self.best_epoch, self.bad_epochs = event.epoch, 0
+            self._best_state = self.session.model.state_dict() if self.restore_best else None
+        else:
+            self.bad_epochs += 1
+        self._stop_in_time()
+
+    def _stop_in_time(self) -> None:
+        if self.bad_epochs >= self.patience:
+            best = (
+                "never a number" if self.best is None else f"best {self.best:.4g} in epoch {(self.best_epoch or 0) + 1}"
+            )
+            self.session.stop(f"{self._best.monitor} has not become better for {self.bad_epochs} epochs ({best})")
+
+    @override
+    def end(self) -> None:
+        """Restore the best values, once a checkpoint may have been written of the last."""
+        if self.session.between_epochs:
+            self.session.later(self._restore)
+
+    def _restore(self) -> None:
+        model = self.session.model
+        if self._best_state is not None:
+            model.load_state_dict(self._best_state)
+            announce(model, "EarlyStopping, which restored the best")
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        """What it has seen so far, with the best values."""
+        counts = {"best": self.best, "best_epoch": self.best_epoch, "bad_epochs": self.bad_epochs}
+        return {**counts, "best_state": self._best_state}
+
+    @override
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self._best.value, self.best_epoch = state["best"], state["best_epoch"]
+        self.bad_epochs, self._best_state = state["bad_epochs"], state["best_state"]

@@ -1,0 +1,176 @@
+"""`History`, the figures of each epoch."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, final
+
+import numpy as np
+from typing_extensions import override
+
+from minigrad.errors import MissingExtra, ModelError, ShapeError, UnknownName
+from minigrad.files import save
+
+
+@final
+class History(Mapping[str, list[float]]):
+    """The figures of each epoch, by name: `history["val_loss"]` is a plain list with one number for each epoch.
+
+    `print(history)` shows a table, in which epochs count from 1. A figure that was not measured in an epoch is NaN there.
+
+    Args:
+        figures: Figures to begin with: lists of one length by name.
+
+    Attributes:
+        stopped: Why the training ended before its last epoch; empty where it did not.
+
+    Raises:
+        ShapeError: The lists have different lengths.
+    """
+
+    def __init__(self, figures: Mapping[str, Sequence[float]] | None = None) -> None:
+        self._figures: dict[str, list[float]] = {}
+        self.stopped: str = ""
+        self.under_way: dict[str, Any] = {}  # what is known of an epoch that has begun, for a checkpoint in its middle
+        self._fill({} if figures is None else figures)
+
+    def _fill(self, figures: Mapping[str, Sequence[float]]) -> None:
+        new = {str(name): [float(figure) for figure in column] for name, column in figures.items()}
+        lengths = {name: len(column) for name, column in new.items()}
+        if len(set(lengths.values())) > 1:
+            raise ShapeError(
+                f"the figures of a History must be of one length, one for each epoch; these have {lengths}"
+            )
+        self._figures = new
+
+    @property
+    def epochs(self) -> int:
+        """The number of epochs that are complete."""
+        return max(map(len, self._figures.values()), default=0)
+
+    def add(self, figures: Mapping[str, float]) -> None:
+        """Take in the figures of one more epoch."""
+        before = self.epochs
+        for name in figures:
+            self._figures.setdefault(name, [math.nan] * before)
+        for name, column in self._figures.items():
+            column.append(float(figures.get(name, math.nan)))
+
+    @override
+    def __getitem__(self, name: str) -> list[float]:
+        """The figures of this name.
+
+        Raises:
+            UnknownName: There are none.
+        """
+        if name not in self._figures:
+            known = ", ".join(self._figures) or "none, because no epoch was completed"
+            raise UnknownName(f"no figure '{name}' in this history; there are {known}")
+        return self._figures[name]
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._figures)
+
+    @override
+    def __len__(self) -> int:
+        """The number of figures, as of every mapping; `epochs` is that of the epochs."""
+        return len(self._figures)
+
+    # -- text ---------------------------------------------------------------------------------------------------
+
+    @override
+    def __repr__(self) -> str:
+        stopped = f"; stopped: {self.stopped}" if self.stopped else ""
+        return f"History({self.epochs} epochs of {', '.join(self) or 'nothing'}{stopped})"
+
+    def __str__(self) -> str:
+        """A table, one line for each epoch."""
+        names = ["epoch", *self]
+        rows = [[str(epoch + 1), *(f"{self[name][epoch]:.4g}" for name in self)] for epoch in range(self.epochs)]
+        widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
+        lines = [
+            "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in [names, *rows]
+        ]
+        return "\n".join([*lines, *([f"stopped: {self.stopped}"] if self.stopped else [])])
+
+    # -- elsewhere ----------------------------------------------------------------------------------------------
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write a table of comma-separated values: a column "epoch", counted from 1, and one for each figure.
+
+        Numbers have all their digits.
+
+        Raises:
+            DataFileError: The file cannot be written.
+        """
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(["epoch", *self])
+        table.writerows([epoch + 1, *(self[name][epoch] for name in self)] for epoch in range(self.epochs))
+        save(path, text.getvalue().encode(), "the history")
+
+    def to_json(self, path: str | os.PathLike[str]) -> None:
+        """Write a JSON object of lists; what is not finite becomes null.
+
+        Raises:
+            DataFileError: The file cannot be written.
+        """
+        figures = {name: [figure if math.isfinite(figure) else None for figure in self[name]] for name in self}
+        save(path, f"{json.dumps(figures, indent=1, allow_nan=False)}\n".encode(), "the history")
+
+    def plot(self) -> Any:
+        """Draw the figures over the epochs: the losses, and beside them each other figure, training and validation together.
+
+        Returns:
+            A `matplotlib.figure.Figure`; in a script, `history.plot().savefig("history.png")`.
+
+        Raises:
+            MissingExtra: Matplotlib is not installed.
+        """
+        try:
+            pyplot = importlib.import_module("matplotlib.pyplot")
+        except ImportError as error:
+            raise MissingExtra(
+                'history.plot needs matplotlib: run `pip install -e ".[plot]"` in the checkout of minigrad'
+            ) from error
+        kinds = list(dict.fromkeys(name.removeprefix("val_") for name in self)) or ["loss"]
+        figure, axes = pyplot.subplots(
+            1, len(kinds), figsize=(5 * len(kinds), 3.5), squeeze=False, layout="constrained"
+        )
+        epochs = range(1, self.epochs + 1)
+        for kind, axis in zip(kinds, axes[0], strict=True):
+            for name, label in ((kind, "training"), (f"val_{kind}", "validation")):
+                if name in self:
+                    axis.plot(epochs, self[name], marker=".", label=label)
+            axis.set(title=kind.replace("_", " "), xlabel="epoch")
+            axis.xaxis.get_major_locator().set_params(integer=True)
+            if self._figures:
+                axis.legend()
+        return figure
+
+    # -- state --------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """All figures, and those of the epoch that is under way, for a checkpoint."""
+        return {
+            "figures": {name: np.array(column) for name, column in self._figures.items()},
+            "under_way": dict(self.under_way),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave; what was there is forgotten.
+
+        Raises:
+            ModelError: It is no state of a History.
+        """
+        if not {"figures", "under_way"} <= set(state):
+            raise ModelError(f"this is no state of a History: it has {sorted(state)}, expected figures and under_way")
+        self._fill({name: np.asarray(column).tolist() for name, column in state["figures"].items()})
+        self.stopped, self.under_way = "", dict(state["under_way"])

@@ -1,0 +1,264 @@
+"""`Session`, everything that one call of `fit` works with, and `FitHook`, the base of hooks that know theirs."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any, TypeAlias, final
+
+import numpy as np
+import numpy.typing as npt
+
+from minigrad import checkpoint
+from minigrad.arrays import Array
+from minigrad.data import Batches
+from minigrad.errors import AttachError, KindError, ModelError, NotFinite
+from minigrad.events import Epoch
+from minigrad.hooks import Hook, Listener, attach, methods_of, tell, telling
+from minigrad.layer import Layer
+from minigrad.losses import Loss
+from minigrad.optimizers import Optimizer
+from minigrad.parameter import ParameterVector
+from minigrad.training.evaluation import check, evaluate, naming
+from minigrad.training.history import History
+from minigrad.training.metrics import Mean, Metrics, Running, chosen
+from minigrad.training.nonfinite import first_of_backward, first_of_forward
+
+Validation: TypeAlias = tuple[npt.ArrayLike, npt.ArrayLike] | Batches | None
+"""What `fit` takes as `validation_data`."""
+
+
+class FitHook(Hook):
+    """A hook that works only in `fit`, because it needs more of the training than events tell."""
+
+    session: Session
+
+    def begin(self, session: Session) -> None:
+        """The training is about to begin, or to go on."""
+        self.session = session
+
+    def end(self) -> None:
+        """The training is over: after its last epoch, early, or by Ctrl-C; not after an error."""
+
+
+@final
+class Session:
+    """One training.
+
+    Attributes:
+        history: The figures of the epochs so far.
+        stopping: Why the training is to end; empty as long as it is not.
+        between_epochs: Whether no epoch is under way.
+    """
+
+    def __init__(
+        self,
+        model: Layer,
+        loss: Loss,
+        optimizer: Optimizer,
+        data: Batches,
+        validation_data: Validation,
+        metrics: Metrics,
+        hooks: Iterable[Hook],
+    ) -> None:
+        self.model, self.loss, self.optimizer, self.data = model, loss, optimizer, data
+        self._check_kinds()
+        self._mean_loss = Mean()
+        self._running: dict[str, Running] = chosen(metrics, loss)
+        self.hooks: list[Hook] = list(hooks)
+        self._check_hooks()
+        self.history: History = History()
+        self.stopping: str = ""
+        self.between_epochs: bool = True
+        self._with_buffers = list(model.named_buffers())
+        self._later: list[Callable[[], None]] = []
+        self._listeners: list[Listener] = []
+        self._validating: dict[str, Running] = chosen(metrics, loss)
+        check(model, loss, data, self._validating, "data")
+        self.validation: Batches | None = self._batches(validation_data)
+        if self.validation is not None:
+            check(model, loss, self.validation, self._validating, "validation_data")
+
+    # -- before the first step ----------------------------------------------------------------------------------
+
+    def _check_kinds(self) -> None:
+        expected = {
+            "model": (Layer, "a layer, such as a Sequential"),
+            "loss": (Loss, "a loss, such as SoftmaxCrossEntropy()"),
+            "optimizer": (Optimizer, "an optimizer, such as SGD(model, lr=0.1)"),
+            "data": (Batches, "minigrad.Batches(x, y, batch_size)"),
+        }
+        for name, (kind, told) in expected.items():
+            if not isinstance(getattr(self, name), kind):
+                raise KindError(f"fit got {getattr(self, name)!r} as {name}, expected {told}")
+        own = {id(parameter) for _, parameter in self.model.parameters()}
+        if any(id(parameter) not in own for _, parameter in self.optimizer.model.parameters()):
+            raise ModelError(f"fit got an optimizer, {self.optimizer!r}, of another model; make one of this model")
+
+    def _check_hooks(self) -> None:
+        for hook in self.hooks:
+            if not isinstance(hook, Hook):
+                raise KindError(
+                    f"fit got {hook!r} among its hooks, expected an instance of a subclass of minigrad.Hook"
+                )
+            if getattr(hook, "optimizer", self.optimizer) is not self.optimizer:
+                raise ModelError(
+                    f"{type(hook).__name__} among the hooks is of another optimizer than {self.optimizer!r}; make one of this"
+                )
+            if not methods_of(hook) and not hook._before_step:
+                raise AttachError(f"{type(hook).__name__} overrides no method of Hook: it would never be called")
+
+    def _batches(self, given: Validation) -> Batches | None:
+        if given is None or isinstance(given, Batches):
+            return given
+        if not isinstance(given, tuple | list) or len(given) != 2:
+            raise KindError(f"validation_data is a {type(given).__name__}, expected (x, y), or minigrad.Batches")
+        with naming("validation_data"):
+            return Batches(given[0], given[1], 1, shuffle=False, scale=self.data.scale)
+
+    def names(self) -> list[str]:
+        """The names of the figures that each epoch will have."""
+        own = ["loss", *self._running]
+        return own + ([f"val_{name}" for name in own] if self.validation is not None else [])
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Go on from a checkpoint."""
+        parts: dict[str, Any] = {"model": self.model, "optimizer": self.optimizer, "data": self.data}
+        checkpoint.load(path, **parts, history=self.history, hooks=self.hooks)
+        for name, sums in self.history.under_way.items():
+            if name in self._means():
+                self._means()[name].sums = list(sums)
+        self.history.under_way = {}
+
+    # -- while it runs ------------------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """Tell the hooks that the training is over."""
+        for hook in self.hooks:
+            if isinstance(hook, FitHook):
+                hook.end()
+        self.carry_out()
+
+    def fail(self, error: NotFinite, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
+        """End the training because of a batch whose loss or update is not finite."""
+        for layer, name, value in self._buffers:  # a forward changes them before anybody can see what comes of it
+            setattr(layer, name, value)
+        told = str(error)
+        if math.isfinite(self.loss.value):  # then it is the update, and the cause may lie between two layers
+            found = first_of_backward(self.model, self.loss, x, y)
+            told = f"the update is not finite: {found}" if found else told
+        else:
+            told = f"{told}: {first_of_forward(self.model, self.loss, x, y)}"
+        for parameter in ParameterVector.of(self.model).parameters:
+            parameter.new_grads = 0  # so that nobody makes a step of it
+        self.stop(f"step {self.optimizer.step_count}: {told}; the weights are those before this step")
+        logging.getLogger("minigrad").warning("fit stopped at %s", self.stopping)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """All hooks attached, and the model in training mode; afterwards all as before."""
+        modes = [(layer, layer.training) for _, layer in self.model.layers()]
+        if not self.model.training:  # a part alone may be in eval mode on purpose
+            self.model.train()
+        with ExitStack() as stack:
+            for hook in self.hooks:
+                if isinstance(hook, FitHook):
+                    hook.begin(self)
+            for hook in self.hooks:
+                if isinstance(hook, AbstractContextManager):  # a recorder, which attaches itself
+                    stack.enter_context(hook)
+                    continue
+                methods = methods_of(hook)
+                if "on_step" in methods or hook._before_step:
+                    stack.enter_context(self.optimizer.attach(hook))
+                if methods & {"on_forward", "on_backward"}:
+                    stack.enter_context(self.model.attach(hook))
+                if "on_epoch" in methods:
+                    stack.enter_context(attach(hook, ("on_epoch",), [(self._listeners, "")], "fit"))
+            self.optimizer.session = self
+            self._remember_buffers()
+            try:
+                # What NumPy would warn of ends the training, with a better word of where it comes from.
+                with _quiet():
+                    yield
+            finally:
+                self.optimizer.session = None
+                if not any(training for layer, training in modes if layer is self.model):
+                    for layer, training in modes:
+                        layer.training = training
+
+    def measure(self, value: float, outputs: Array, targets: npt.NDArray[Any]) -> None:
+        """Take in what a batch gave."""
+        self.between_epochs = False
+        self._mean_loss.take(value, len(outputs))
+        for metric in self._running.values():
+            metric.add(outputs, targets)
+
+    def _means(self) -> dict[str, Mean]:
+        """What grows with each batch, by the name of its figure."""
+        return {"loss": self._mean_loss, **self._running}
+
+    def figures(self) -> dict[str, float]:
+        """The figures of the epoch that is under way."""
+        return {name: mean.value() for name, mean in self._means().items()}
+
+    def end_epoch(self) -> dict[str, float]:
+        """Validate, write the figures down, tell the hooks."""
+        figures = self.figures()
+        for mean in self._means().values():
+            mean.clear()
+        if self.validation is not None:
+            found = evaluate(self.model, self.loss, self.validation, self._validating)
+            figures |= {f"val_{name}": figure for name, figure in found.items()}
+        self.history.add(figures)
+        self.between_epochs = True
+        event = Epoch(self.history.epochs - 1, figures, self)
+        whole = ParameterVector.of(self.model).whole
+        with telling(whole):
+            tell(self._listeners, "on_epoch", lambda prefix: event, whole.failures)
+        self.carry_out()
+        return figures
+
+    # -- what events ask for ------------------------------------------------------------------------------------
+
+    def stop(self, reason: str) -> None:
+        """End the training after this event; the first reason counts."""
+        self.stopping = self.stopping or str(reason) or "a hook asked for it"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a checkpoint after this event."""
+        self.later(lambda: self.write(path))
+
+    def later(self, action: Callable[[], None]) -> None:
+        """Do something once all hooks were told."""
+        self._later.append(action)
+
+    def after_step(self) -> None:
+        """A step was made, and all hooks were told."""
+        self._remember_buffers()
+        self.carry_out()
+
+    def _remember_buffers(self) -> None:
+        self._buffers = [(layer, name, np.array(getattr(layer, name))) for _, layer, name in self._with_buffers]
+
+    def carry_out(self) -> None:
+        """All hooks were told."""
+        actions, self._later = self._later, []
+        for action in actions:
+            action()
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write a checkpoint of this moment."""
+        self.history.under_way = {name: list(mean.sums) for name, mean in self._means().items()}
+        parts: dict[str, Any] = {"model": self.model, "optimizer": self.optimizer, "data": self.data}
+        checkpoint.save(path, **parts, history=self.history, hooks=self.hooks)
+        self.history.under_way = {}
+
+
+def _quiet() -> AbstractContextManager[object]:
+    """NumPy without its warnings, except where somebody has asked for errors."""
+    asked = "raise" in np.geterr().values()
+    return nullcontext() if asked else np.errstate(over="ignore", invalid="ignore", divide="ignore")
