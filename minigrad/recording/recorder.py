@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, final
 
 import numpy as np
@@ -32,9 +31,6 @@ from minigrad.recording.run import Run
 from minigrad.recording.selection import Selection, kinds_of, selected
 from minigrad.recording.store import OnFull
 from minigrad.recording.watch import Watch, changed_names
-
-_NAN = float("nan")
-_NONE: dict[str, npt.NDArray[Any]] = {}
 
 
 @final
@@ -124,15 +120,12 @@ class Recorder(Hook):
         self._aggregates: Aggregates | None = None
         if aggregates:
             parameters = dict(zip(self._vector.slots, self._vector.parameters, strict=True))
-            self._aggregates = Aggregates(
-                self._slots,
-                {name: parameters[name] for name in self._slots},
-                explaining(optimizer.model, self._slots),
-                coactivation,
-            )
+            own = {name: parameters[name] for name in self._slots}
+            self._aggregates = Aggregates(self._slots, own, explaining(optimizer.model, self._slots), coactivation)
         self._handle: Handle | None = None
         self._complete = False
         self._initial: Array | None = None
+        self._at_start: tuple[Array, int] | None = None  # values and count of steps, until the first step
         self._ended: Array | None = None  # the values at the end, once it is stopped
         self._watch = Watch(self._vector, size, exact=bool(aggregates))
         self._failure: Exception | None = None  # what went wrong before the step that is being made
@@ -156,54 +149,60 @@ class Recorder(Hook):
             raise OrderError("this recorder is recording already")
         if self._vector.is_stale:
             raise StaleParameters("the parameters of this recorder have moved into another model; make a new one")
-        values = self._select(self._vector.values)
         if self._initial is None and self._store.before is not None:
             self._go_on_with(self._store.before)
-        step = self.optimizer.step_count + self._offset
-        if self._initial is None:
-            self._store.open(step)
-            self._store.begin(step, values)
-            self._initial = values.copy()
-        else:
-            if step <= self._last_step:
-                raise OrderError(
-                    f"step {self._last_step} is recorded, and the optimizer has gone back to step {step}; "
-                    f"use a new recorder"
-                )
-            foreign = step > self._last_step + 1 or self._watch.changed(values)
-            if step > self._last_step + 1:
-                self._store.gaps.append(Gap(self._last_step + 1, step - 1, "not recorded"))
-            if foreign:
-                self._store.notes.append(f"before step {step} the values changed while they were not recorded")
-            self._store.open(step)
-            if foreign or self._store.starts_anew:
-                self._store.begin(step, values, foreign)
-        self._watch.remember(values)
-        self._last_step = step - 1
+        elif self.optimizer.step_count + self._offset <= self._last_step:
+            raise OrderError(
+                f"step {self._last_step} is recorded, and the optimizer has gone back to step "
+                f"{self.optimizer.step_count + self._offset}; use a new recorder"
+            )
+        self._store.open(max(self.optimizer.step_count, self._last_step + 1))
         self._complete, self._ended = False, None
+        self._at_start = self._select(self._vector.values).copy(), self.optimizer.step_count
         self._handle = self.optimizer.attach(self)
 
     def _go_on_with(self, before: Record) -> None:
-        """Take up a run where it ended. Its count goes on, also if the optimizer is new, or was taken back some steps."""
+        """Take up a run where it ended."""
         self._initial = before.initial.copy()
         self._last_step = int(before.meta.steps[-1]) if len(before.meta.steps) else before.final_step
         if before.final_step == self._last_step:
             self._watch.remember(before.final)
-        self._offset = max(0, self._last_step + 1 - self.optimizer.step_count)
-        if 0 < self.optimizer.step_count <= self._last_step:
-            self._store.notes.append(
-                f"step {self._last_step + 1} is the optimizer's step {self.optimizer.step_count}: it was taken back before"
-            )
         if self._aggregates is not None and before.tally is not None:
             self._aggregates.go_on_with(before.tally)
         elif self._aggregates is not None and len(before.meta.steps):
             self._aggregates = None  # reasons hold for all steps, or for none
             self._store.notes.append("entries are not counted, because those of the session before were not")
 
+    def _begin(self, values: Array) -> None:
+        """Begin to record before the optimizer's present step: the first after `start`, or after a checkpoint was loaded.
+
+        The count of the steps goes on, also if the optimizer is new, or was taken back.
+        """
+        count, notes = self.optimizer.step_count, self._store.notes
+        offset = max(0, self._last_step + 1 - count)
+        if count and offset != self._offset:
+            notes.append(f"step {self._last_step + 1} is the optimizer's step {count}: it was taken back before")
+        self._offset, step = offset, count + offset
+        if self._initial is None:
+            self._store.begin(step, values)
+            self._initial = values.copy()
+        else:
+            foreign = step > self._last_step + 1 or self._watch.changed(values)
+            if step > self._last_step + 1:
+                self._store.gaps.append(Gap(self._last_step + 1, step - 1, "not recorded"))
+            if foreign:
+                notes.append(f"before step {step} the values changed while they were not recorded")
+            if foreign or self._store.starts_anew:
+                self._store.begin(step, values, foreign)
+        self._watch.remember(values)
+        self._last_step, self._at_start = step - 1, None
+
     def stop(self) -> None:
         """End the record; calling it again does nothing."""
         if self._handle is None:
             return
+        if self._at_start is not None:
+            self._begin(self._at_start[0])
         self._ended = self._final()
         self._handle.remove()
         self._handle = None
@@ -223,9 +222,7 @@ class Recorder(Hook):
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
 
     @override
@@ -259,7 +256,12 @@ class Recorder(Hook):
 
     def _look_for_writes(self) -> None:
         """Look whether somebody else has written into the values; if so, take a keyframe, so that replay stays true."""
-        values, step = self._select(self._vector.values), self.optimizer.step_count + self._offset
+        values, count = self._select(self._vector.values), self.optimizer.step_count
+        if self._at_start is not None:
+            self._begin(self._at_start[0] if self._at_start[1] == count else values)
+        elif count + self._offset != self._last_step + 1:
+            self._begin(values)
+        step = count + self._offset
         if not self._watch.changed(values):
             if self._store.needs_block:
                 self._store.begin(step, values)
@@ -281,7 +283,7 @@ class Recorder(Hook):
         """Put this step's row into the store."""
         store = self._store
         loss = event.loss if self._loss is None else self._loss.value
-        loss = _NAN if loss is None else loss
+        loss = float("nan") if loss is None else loss
         indices = event.indices
         if self._data is not None and self._data.has_given:
             indices = self._data.indices
@@ -304,11 +306,7 @@ class Recorder(Hook):
 
     def _copied_buffers(self) -> dict[str, npt.NDArray[Any]]:
         """The layers' state that is not learnt, such as running statistics."""
-        return (
-            {name: np.array(getattr(layer, buffer)) for name, layer, buffer in self._buffers}
-            if self._buffers
-            else _NONE
-        )
+        return {name: np.array(getattr(layer, buffer)) for name, layer, buffer in self._buffers}
 
     def _select(self, flat: Array) -> Array:
         """The recorded parameters' part of a flat array."""
@@ -323,6 +321,8 @@ class Recorder(Hook):
         Raises:
             OrderError: Nothing was recorded yet: the recorder was not started.
         """
+        if self._at_start is not None:
+            self._begin(self._at_start[0])
         if self._initial is None:
             raise OrderError("nothing is recorded yet: use `with recorder:`, or recorder.start()")
         if self._run is None:
