@@ -80,7 +80,7 @@ def fit(
     history = session.history
     if shown.shown and history.epochs < last:
         shown.say(opening(model, loss, data))
-    with session.running(), Interrupts() as interrupts, closing(shown):
+    with session.running(), Interrupts(session.stop), closing(shown):
         try:
             while history.epochs < last and not session.stopping:
                 shown.epoch(history.epochs)
@@ -94,8 +94,6 @@ def fit(
                     optimizer.step(loss=value, indices=data.indices)
                     session.after_step()
                     shown.step(value)
-                    if interrupts.arrived:
-                        session.stop(f"Ctrl-C after step {optimizer.step_count - 1}")
                     if session.stopping:
                         break
                 else:

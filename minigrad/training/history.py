@@ -70,7 +70,7 @@ class History(Mapping[str, list[float]]):
             UnknownName: There are none.
         """
         if name not in self._figures:
-            known = ", ".join(self._figures) or "none, because no epoch was completed"
+            known = ", ".join(self._figures) or "none"
             raise UnknownName(f"no figure '{name}' in this history; there are {known}")
         return self._figures[name]
 
@@ -82,6 +82,10 @@ class History(Mapping[str, list[float]]):
     def __len__(self) -> int:
         """The number of figures, as of every mapping; `epochs` is that of the epochs."""
         return len(self._figures)
+
+    def __bool__(self) -> bool:
+        """Whether any epoch is complete."""
+        return self.epochs > 0
 
     # -- text ---------------------------------------------------------------------------------------------------
 

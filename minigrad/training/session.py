@@ -70,7 +70,6 @@ class Session:
         self._running: dict[str, Running] = chosen(metrics, loss)
         self.hooks: list[Hook] = list(hooks)
         self._check_hooks()
-        self.history: History = History()
         self.stopping: str = ""
         self.between_epochs: bool = True
         self._with_buffers = list(model.named_buffers())
@@ -81,6 +80,7 @@ class Session:
         self.validation: Batches | None = self._batches(validation_data)
         if self.validation is not None:
             check(model, loss, self.validation, self._validating, "validation_data")
+        self.history: History = History({name: [] for name in self.names()})
 
     # -- before the first step ----------------------------------------------------------------------------------
 
