@@ -217,7 +217,9 @@ class Optimizer(ABC):
         for stretch in stretches:
             self._part, self.update_count = stretch.part, self.step_count - stretch.skips
             self.compute(stretch.values, stretch.grads, stretch.update)
+        told = False
         for listener in self._listeners:
+            told = told or bool(listener.methods)
             if listener.hook._before_step is not None:
                 listener.hook._before_step(self._flat)
         for stretch in stretches:
@@ -228,7 +230,7 @@ class Optimizer(ABC):
         for name in skipped:
             self._skips[name] = self._skips.get(name, 0) + 1
         try:
-            if self._listeners:
+            if told:
                 self._tell(loss, indices)
         finally:
             for parameter in vector.parameters:
@@ -314,13 +316,9 @@ class Optimizer(ABC):
             state: {name: flat[slot.slice].reshape(slot.shape).copy() for name, slot in self._vector.slots.items()}
             for state, flat in self._states.items()
         }
+        lr = None if callable(self._lr) else self._lr
         counts = {"step_count": self.step_count, "skipped_steps": dict(self._skips)}
-        return {
-            "optimizer": type(self).__name__,
-            "lr": None if callable(self._lr) else self._lr,
-            **counts,
-            "state": states,
-        }
+        return {"optimizer": type(self).__name__, "lr": lr, **counts, "state": states}
 
     @final
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
