@@ -93,9 +93,7 @@ class Recorder(Hook):
             if given is not None and not isinstance(given, kind):
                 raise KindError(f"{name} of a Recorder is {given!r}, expected a {getattr(kind, '__name__', 'path')}")
         if resume and path is None:
-            raise RangeError(
-                "resume=True needs the path of the run to go on with: Recorder(..., path=..., resume=True)"
-            )
+            raise RangeError("resume=True needs the path of the run to go on with: Recorder(..., path=...)")
         self.optimizer: Optimizer = optimizer
         self._loss = loss
         self._data = data
@@ -152,13 +150,14 @@ class Recorder(Hook):
         if self._initial is None and self._store.before is not None:
             self._go_on_with(self._store.before)
         elif self.optimizer.step_count + self._offset <= self._last_step:
-            raise OrderError(
-                f"step {self._last_step} is recorded, and the optimizer has gone back to step "
-                f"{self.optimizer.step_count + self._offset}; use a new recorder"
-            )
+            back = f"the optimizer has gone back to step {self.optimizer.step_count + self._offset}"
+            raise OrderError(f"step {self._last_step} is recorded, and {back}; use a new recorder")
         self._store.open(max(self.optimizer.step_count, self._last_step + 1))
+        values = self._select(self._vector.values).copy()
+        if self._initial is None:  # so that there is a run to be read even before the first step
+            self._store.begin(self.optimizer.step_count, values)
         self._complete, self._ended = False, None
-        self._at_start = self._select(self._vector.values).copy(), self.optimizer.step_count
+        self._at_start = values, self.optimizer.step_count
         self._handle = self.optimizer.attach(self)
 
     def _go_on_with(self, before: Record) -> None:
@@ -184,7 +183,8 @@ class Recorder(Hook):
             notes.append(f"step {self._last_step + 1} is the optimizer's step {count}: it was taken back before")
         self._offset, step = offset, count + offset
         if self._initial is None:
-            self._store.begin(step, values)
+            if self._at_start is not None and self._at_start[0] is not values:
+                self._store.begin(step, values)
             self._initial = values.copy()
         else:
             foreign = step > self._last_step + 1 or self._watch.changed(values)
