@@ -244,7 +244,7 @@ def _differences(tree: Mapping[str, Any], model: Layer) -> Iterable[str]:
     saved, own = tree["model"], model.state_dict()
     yield from (f"'{name}' is missing in the file" for name in own if name not in saved)
     yield from (f"'{name}' is not in the model" for name in saved if name not in own)
-    for name in own.keys() & saved.keys():
+    for name in (name for name in own if name in saved):
         if own[name].shape != saved[name].shape:
             yield f"'{name}' has shape {saved[name].shape} in the file and {own[name].shape} in the model"
         if own[name].dtype != saved[name].dtype:

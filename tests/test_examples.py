@@ -120,3 +120,16 @@ def test_the_regularized_network_reads_well_and_follows_its_schedule() -> None:
     assert "345 steps replayed exactly" in done.stdout
     for first, largest, last in re.findall(r"weight: (\S+), (\S+) in step \d+, (\S+)", done.stdout):
         assert float(last) < float(first) < float(largest)
+
+
+def test_a_resumed_training_gives_the_same_bits() -> None:
+    """`python examples/stop_and_resume.py` says so, of weights and history, and really stops in the middle of an epoch."""
+    command = [sys.executable, str(ROOT / "examples" / "stop_and_resume.py"), "--epochs", "3", "--stop-after", "40"]
+    environment = {**os.environ, "PYTHONUTF8": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, check=False)
+    assert (0, "") == (done.returncode, done.stderr)
+    assert "always guessing the class shares gives 2.30" in done.stdout
+    assert "stopped: after 40 steps" in done.stdout
+    assert "going on after 40 steps, in epoch 2" in done.stdout
+    assert "The 7 arrays of the model are the same bits." in done.stdout
+    assert "The two histories are the same:" in done.stdout

@@ -77,6 +77,7 @@ def fit(
     session = Session(model, loss, optimizer, data, validation_data, metrics, hooks)
     if resume_from is not None:
         session.load(resume_from)
+        shown.say(f"going on after {optimizer.step_count} steps, in epoch {session.history.epochs + 1}")
     history = session.history
     if shown.shown and history.epochs < last:
         shown.say(opening(model, loss, data))

@@ -18,6 +18,11 @@ from minigrad.errors import MissingExtra, ModelError, ShapeError, UnknownName
 from minigrad.files import save
 
 
+def short(figure: float) -> str:
+    """A figure as text, with about four digits."""
+    return f"{figure:.4f}" if 0.01 <= abs(figure) < 100 else f"{figure:.4g}"
+
+
 @final
 class History(Mapping[str, list[float]]):
     """The figures of each epoch, by name: `history["val_loss"]` is a plain list with one number for each epoch.
@@ -97,7 +102,7 @@ class History(Mapping[str, list[float]]):
     def __str__(self) -> str:
         """A table, one line for each epoch."""
         names = ["epoch", *self]
-        rows = [[str(epoch + 1), *(f"{self[name][epoch]:.4g}" for name in self)] for epoch in range(self.epochs)]
+        rows = [[str(epoch + 1), *(short(self[name][epoch]) for name in self)] for epoch in range(self.epochs)]
         widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
         lines = [
             "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in [names, *rows]

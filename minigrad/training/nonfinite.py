@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
+from minigrad.arrays import Integers
 from minigrad.errors import AttachError, NotFinite
 from minigrad.events import Backward, FlatArrays, Forward
 from minigrad.hooks import Hook
@@ -53,12 +54,24 @@ class StopOnNonFinite(Hook):
                     raise NotFinite(f"the update is not finite: {told}")
 
 
-def first_of_forward(model: Layer, loss: Loss, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> str:
-    """Where in a forward the first NaN or infinity appears. The forward is done once more, and leaves no trace."""
-    state = ((f"'{name}' of the model", array) for name, array in model.state_dict().items())
-    for what, array in (("x of the batch", x), ("y of the batch", y), *state):
+def first_of_forward(
+    model: Layer, loss: Loss, x: npt.NDArray[Any], y: npt.NDArray[Any], rows: Integers | None = None
+) -> str:
+    """Where in a forward the first NaN or infinity appears. The forward is done once more, and leaves no trace.
+
+    Args:
+        model: The model.
+        loss: The loss.
+        x: The samples of the batch.
+        y: Its targets.
+        rows: Which rows of the data they are.
+    """
+    for what, array in (("x of the batch", x), ("y of the batch", y)):
         if not np.isfinite(array).all():
-            return _told(what, array)
+            return _told(what, array, rows)
+    for name, array in model.state_dict().items():
+        if not np.isfinite(array).all():
+            return _told(f"'{name}' of the model", array)
     tracer = _Tracer()
     with without_trace(model, loss), np.errstate(all="ignore"), _attached(tracer, model):
         outputs = model.forward(x)
@@ -115,8 +128,9 @@ def _attached(hook: Hook, model: Layer) -> Iterator[None]:
         yield
 
 
-def _told(what: str, array: npt.NDArray[Any]) -> str:
-    """Which tensor, how many entries, and the first of them."""
+def _told(what: str, array: npt.NDArray[Any], rows: Integers | None = None) -> str:
+    """Which tensor, the first entry, and how many; of a batch, with the row of the data."""
     wrong = ~np.isfinite(array)
     place = tuple(map(int, np.unravel_index(int(wrong.argmax()), array.shape)))
-    return f"{what}: {array[place]} at {place}; {np.count_nonzero(wrong):,} of {array.size:,} entries are not finite"
+    row = "" if rows is None else f" (row {rows[place[0]]} of the data)"
+    return f"{what}: {array[place]} at {place}{row}; not finite: {np.count_nonzero(wrong):,} of {array.size:,} entries"

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, final
 
 from minigrad.errors import KindError
+from minigrad.training.history import short
 
 Shown: TypeAlias = Literal["auto"] | bool
 """Whether progress is shown; "auto" shows it on a terminal or in a notebook, and not where output is redirected."""
@@ -57,8 +58,9 @@ class Progress:
     def end_epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
         """An epoch is complete."""
         self.close()
-        told = ", ".join(f"{name} {figure:.4g}" for name, figure in figures.items())
-        self.say(f"{self._name(epoch)}: {told} ({time.perf_counter() - self._began:.1f} s)")
+        told = ", ".join(f"{name} {short(figure)}" for name, figure in figures.items())
+        seconds = time.perf_counter() - self._began
+        self.say(f"{self._name(epoch)}: {told} ({seconds:.{1 if seconds >= 1 else 2}f} s)")
 
     def close(self) -> None:
         """Take the bar away."""

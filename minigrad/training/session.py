@@ -151,7 +151,7 @@ class Session:
             found = first_of_backward(self.model, self.loss, x, y)
             told = f"the update is not finite: {found}" if found else told
         else:
-            told = f"{told}: {first_of_forward(self.model, self.loss, x, y)}"
+            told = f"{told}: {first_of_forward(self.model, self.loss, x, y, self.data.indices)}"
         for parameter in ParameterVector.of(self.model).parameters:
             parameter.new_grads = 0  # so that nobody makes a step of it
         self.stop(f"step {self.optimizer.step_count}: {told}; the weights are those before this step")
