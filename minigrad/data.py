@@ -15,7 +15,7 @@ from minigrad.errors import ModelError, OrderError, RangeError, ShapeError
 
 _LARGE = 256 << 20  # bytes of a memory map from which on it is worth giving its pages back
 _PART = 1 << 23  # numbers that a part of samples has at most
-_FEW = 128  # rows that are read between two times; each may bring a page of 2 MB along
+_FEW = 128  # rows of such a map that are read at once; each may bring a page of 2 MB along
 
 
 @final
@@ -78,7 +78,7 @@ class Batches:
         self._start = self._stop = 0
         self._ended = False  # whether the last batch of the epoch was given, and more was asked for
         self._resume = False
-        self._pages = (_Pages(self.x), _Pages(self.y))
+        self._samples, self._targets = _Rows(self.x), _Rows(self.y)
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
@@ -98,20 +98,23 @@ class Batches:
         for first in range(start, end, self.batch_size):
             rows = order[first : first + self.batch_size]
             self._order, self._start, self._stop = order, first, first + len(rows)
-            # All rows exist, so "clip" never clips; it spares `take` a buffer and half of its time.
-            yield self._read(self.x.take(rows, axis=0, mode="clip"), self.y.take(rows, axis=0, mode="clip"))
+            yield self._read(rows)
         self._ended = True
 
-    def in_order(self) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
-        """All samples and targets from the first to the last, in parts; it leaves the epoch where it stands."""
-        size = max(1, min(1024, _PART * len(self.x) // max(1, self.x.size)))
-        for first in range(0, len(self.x), size):
-            yield self._read(self.x[first : first + size].copy(), self.y[first : first + size].copy())
+    def in_order(self, every: int = 1) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+        """Samples and targets from the first to the last, in parts; it leaves the epoch where it stands.
 
-    def _read(self, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        for pages in self._pages:
-            pages.have_given(len(x))
-        return (x if self.scale is None else self._scaled(x, self.scale)), y
+        Args:
+            every: Every how manieth sample.
+        """
+        rows = np.arange(0, len(self.x), every)
+        size = max(1, min(1024, _PART * len(self.x) // max(1, self.x.size)))
+        for first in range(0, len(rows), size):
+            yield self._read(rows[first : first + size])
+
+    def _read(self, rows: Integers) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        x = self._samples.take(rows)
+        return (x if self.scale is None else self._scaled(x, self.scale)), self._targets.take(rows)
 
     @staticmethod
     def _scaled(x: npt.NDArray[Any], scale: float) -> npt.NDArray[Any]:
@@ -171,27 +174,28 @@ class Batches:
 
 
 @final
-class _Pages:
-    """Gives back what was read of a large memory map: else all of it stays in the process's memory by and by."""
+class _Rows:
+    """Reads rows of an array, and gives back what was read of a large memory map: else all of it stays in memory."""
 
     def __init__(self, array: npt.NDArray[Any]) -> None:
+        self._array = array
         self._map = _map_of(array)
-        self._rows = 0
 
-    def have_given(self, rows: int) -> None:
-        """Some rows were read, and copied."""
-        if self._map is None:
-            return
-        self._rows += rows
-        if self._rows >= _FEW:
-            self._rows = 0
-            self._map.madvise(mmap.MADV_DONTNEED)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Pages:
-        return _Pages(np.empty(0))  # a copy of the array is in memory
+    def take(self, rows: Integers) -> npt.NDArray[Any]:
+        """A copy of these rows."""
+        if self._map is not None:
+            taken = np.empty((len(rows), *self._array.shape[1:]), self._array.dtype)
+            for first in range(0, len(rows), _FEW):
+                taken[first : first + _FEW] = self._array[rows[first : first + _FEW]]
+                self._map.madvise(mmap.MADV_DONTNEED)
+            return taken
+        if not self._array.flags.c_contiguous:  # of which `take` would copy everything first
+            return self._array[rows]
+        # All rows exist, so "clip" never clips; it spares `take` a buffer and half of its time.
+        return self._array.take(rows, axis=0, mode="clip")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _Pages, (np.empty(0),)
+        return _Rows, (self._array,)  # a copy reads a copy, which is in memory
 
 
 def _map_of(array: npt.NDArray[Any]) -> mmap.mmap | None:

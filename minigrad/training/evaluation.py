@@ -44,10 +44,10 @@ def evaluate(model: Layer, loss: Loss, data: Batches, metrics: Mapping[str, Runn
         return figures | {name: metric.of(outputs, targets) for name, metric in metrics.items()}
 
 
-def outputs_of(model: Layer, data: Batches) -> tuple[Array, npt.NDArray[Any]]:
-    """All outputs in eval mode, and all targets."""
+def outputs_of(model: Layer, data: Batches, every: int = 1) -> tuple[Array, npt.NDArray[Any]]:
+    """The outputs of every so manieth sample in eval mode, and the targets."""
     model.eval()
-    pairs = [(model.forward(x), y) for x, y in data.in_order()]
+    pairs = [(model.forward(x), y) for x, y in data.in_order(every)]
     return np.concatenate([outputs for outputs, _ in pairs]), np.concatenate([targets for _, targets in pairs])
 
 

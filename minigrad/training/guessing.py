@@ -52,9 +52,8 @@ def guess(loss: Loss, targets: npt.NDArray[Any], like: Array) -> tuple[Array, st
 def opening(model: Layer, loss: Loss, data: Batches) -> str:
     """The loss before the first step, and that of guessing: "loss 2.41; always guessing the class shares gives 2.30"."""
     every = max(-(-len(data.x) // _MOST), -(-data.x.size // _MOST_NUMBERS))
-    sample = Batches(data.x[::every], data.y[::every], 1, shuffle=False, scale=data.scale)
     with without_trace(model, loss):
-        outputs, targets = outputs_of(model, sample)
+        outputs, targets = outputs_of(model, data, every)
         told = f"loss {_short(loss.forward(outputs, targets))}"
         guessed = guess(loss, targets, outputs)
         if guessed is None:
