@@ -75,13 +75,15 @@ def fit(
     if not any(isinstance(hook, StopOnNonFinite) for hook in hooks):
         hooks.insert(0, StopOnNonFinite())
     session = Session(model, loss, optimizer, data, validation_data, metrics, hooks)
+    history, told = session.history, []
     if resume_from is not None:
         session.load(resume_from)
-        shown.say(f"going on after {optimizer.step_count} steps, in epoch {session.history.epochs + 1}")
-    history = session.history
+        told.append(f"going on after {optimizer.step_count} steps, in epoch {history.epochs + 1}")
     if shown.shown and history.epochs < last:
-        shown.say(opening(model, loss, data))
+        told.append(opening(model, loss, data))
     with session.running(), Interrupts(session.stop), closing(shown):
+        for line in told:  # only now: a hook may have had an objection
+            shown.say(line)
         try:
             while history.epochs < last and not session.stopping:
                 shown.epoch(history.epochs)

@@ -160,9 +160,6 @@ class Session:
     @contextmanager
     def running(self) -> Iterator[None]:
         """All hooks attached, and the model in training mode; afterwards all as before."""
-        modes = [(layer, layer.training) for _, layer in self.model.layers()]
-        if not self.model.training:  # a part alone may be in eval mode on purpose
-            self.model.train()
         with ExitStack() as stack:
             for hook in self.hooks:
                 if isinstance(hook, FitHook):
@@ -178,6 +175,9 @@ class Session:
                     stack.enter_context(self.model.attach(hook))
                 if "on_epoch" in methods:
                     stack.enter_context(attach(hook, ("on_epoch",), [(self._listeners, "")], "fit"))
+            modes = [(layer, layer.training) for _, layer in self.model.layers()]
+            if not self.model.training:  # a part alone may be in eval mode on purpose
+                self.model.train()
             self.optimizer.session = self
             self._remember_buffers()
             try:

@@ -13,6 +13,7 @@ from training_support import Act, Diary, Losses, Optimizers, Training, classifie
 
 import minigrad as mg
 from minigrad.arrays import Array
+from minigrad.errors import HookError, UnknownName
 
 
 class Signs(mg.Optimizer):
@@ -169,6 +170,20 @@ def test_a_model_in_eval_mode_is_trained_and_put_back() -> None:
     assert [False] * 7 == list(modes(training.model).values())
     training.model.train()
     assert straight.bits() == training.bits()
+
+
+@pytest.mark.parametrize(
+    ("hook", "error"),
+    [(Act(lambda event: 1 / 0, step=2), HookError), (mg.EarlyStopping("val_loss"), UnknownName)],
+    ids=["in the middle", "before it began"],
+)
+def test_a_model_in_eval_mode_is_put_back_after_an_error(hook: mg.Hook, error: type[Exception]) -> None:
+    """Whether a hook fails in the middle, or one cannot begin."""
+    training = classifier()
+    training.model.eval()
+    with pytest.raises(error):
+        training.fit(hooks=[hook])
+    assert [False] * 7 == list(modes(training.model).values())
 
 
 # -- other models and parts --------------------------------------------------------------------------------------------
