@@ -65,7 +65,7 @@ class Checkpoint(FitHook):
         self.path: Path = Path(path).absolute()
         self.every: Literal["epoch"] | int = every if every == "epoch" else whole(every, "every")
         self.keep: int = whole(keep, "keep")
-        self._written = (0, 0)
+        self._written: tuple[int, int] | None = None  # the moment of the newest
         self._best = None if monitor is None else Best(monitor, mode)
         self.best_path: Path | None = None if monitor is None else self._beside("best")
 
@@ -74,7 +74,7 @@ class Checkpoint(FitHook):
 
     @override
     def begin(self, session: Session) -> None:
-        """See whether there can be such a file, and such a figure.
+        """Begin anew, if there can be such a file, and there is such a figure.
 
         Raises:
             DataFileError: The directory is missing or not writable.
@@ -82,8 +82,8 @@ class Checkpoint(FitHook):
         """
         super().begin(session)
         if self._best is not None:
-            self._best.check(session, "Checkpoint")
-        self._written = self._moment()
+            self._best.begin(session, "Checkpoint")
+        self._written = None
         directory = self.path.parent
         if not directory.is_dir() or not os.access(directory, os.W_OK) or self.path.is_dir():
             raise DataFileError(
@@ -106,17 +106,14 @@ class Checkpoint(FitHook):
     @override
     def end(self) -> None:
         """Write one of the end, if there is none yet."""
-        if self._moment() != self._written:
+        if self.session.moment() not in (self._written, self.session.began_at):
             self._write()
-
-    def _moment(self) -> tuple[int, int]:
-        return self.session.optimizer.step_count, self.session.history.epochs
 
     def _write(self, best: bool = False) -> None:
         try:
             self._keep_older()
             self.session.write(self.path)
-            self._written = self._moment()
+            self._written = self.session.moment()
             if best and self.best_path is not None:
                 _copy(self.path, self.best_path)
         except OSError as error:  # a DataFileError too

@@ -50,8 +50,8 @@ class Best:
         self.value: float | None = None
         self._sign = -1 if mode == "max" or (mode == "auto" and kind in _MORE) else 1
 
-    def check(self, session: Session, who: str) -> None:
-        """Make sure that the epochs will have this figure.
+    def begin(self, session: Session, who: str) -> None:
+        """Begin anew, if the epochs will have this figure.
 
         Raises:
             UnknownName: They will not.
@@ -60,6 +60,7 @@ class Best:
         if self.monitor not in names:
             why = " (there is no validation data)" if self.monitor.startswith("val_") else ""
             raise UnknownName(f"{who} monitors '{self.monitor}', but the epochs have only {', '.join(names)}{why}")
+        self.value = None
 
     def improved(self, event: Epoch) -> bool:
         """Take in an epoch; whether it is the best so far."""
@@ -119,14 +120,14 @@ class EarlyStopping(FitHook):
 
     @override
     def begin(self, session: Session) -> None:
-        """See whether there is such a figure, and whether a training that goes on was at its end.
+        """Begin anew.
 
         Raises:
             UnknownName: There is no such figure.
         """
         super().begin(session)
-        self._best.check(session, "EarlyStopping")
-        self._stop_in_time()
+        self._best.begin(session, "EarlyStopping")
+        self.best_epoch, self.bad_epochs, self._best_state = None, 0, None
 
     @override
     def on_epoch(self, event: Epoch) -> None:
@@ -165,6 +166,8 @@ class EarlyStopping(FitHook):
 
     @override
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Go on from what `state_dict` gave; if it was at its end, the training ends again."""
         self._best.value, self.best_epoch = state["best"], state["best_epoch"]
         self.bad_epochs, self._best_state = state["bad_epochs"], state["best_state"]
+        if self._session is not None:
+            self._stop_in_time()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,11 @@ from minigrad.training.metrics import Running
 
 @contextmanager
 def without_trace(model: Layer, loss: Loss) -> Iterator[None]:
-    """Afterwards layers, loss and the model's random generators are as they were."""
+    """Afterwards layers, loss and the model's random generators are as they were. What is not finite raises no warning."""
     kept = dict(vars(loss))
     generators = [(generator, generator.bit_generator.state) for _, generator in model.named_generators()]
     try:
-        with untouched(model):
+        with untouched(model), quiet():
             yield
     finally:
         vars(loss).clear()
@@ -81,3 +81,12 @@ def naming(what: str) -> Iterator[None]:
         yield
     except (KindError, LabelError, RangeError, ShapeError) as error:
         raise type(error)(f"{what}: {error}") from error
+
+
+def quiet() -> AbstractContextManager[object]:
+    """NumPy without its warnings, except where somebody has asked for errors.
+
+    What it would warn of ends the training, with a better word of where it comes from.
+    """
+    asked = "raise" in np.geterr().values()
+    return nullcontext() if asked else np.errstate(over="ignore", invalid="ignore", divide="ignore")

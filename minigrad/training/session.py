@@ -6,7 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, TypeAlias, final
 
 import numpy as np
@@ -15,14 +15,14 @@ import numpy.typing as npt
 from minigrad import checkpoint
 from minigrad.arrays import Array
 from minigrad.data import Batches
-from minigrad.errors import AttachError, KindError, ModelError, NotFinite
+from minigrad.errors import AttachError, KindError, ModelError, NotFinite, OrderError
 from minigrad.events import Epoch
 from minigrad.hooks import Hook, Listener, attach, methods_of, tell, telling
 from minigrad.layer import Layer
 from minigrad.losses import Loss
 from minigrad.optimizers import Optimizer
 from minigrad.parameter import ParameterVector
-from minigrad.training.evaluation import check, evaluate, naming
+from minigrad.training.evaluation import check, evaluate, naming, quiet
 from minigrad.training.history import History
 from minigrad.training.metrics import Mean, Metrics, Running, chosen
 from minigrad.training.nonfinite import first_of_backward, first_of_forward
@@ -34,11 +34,22 @@ Validation: TypeAlias = tuple[npt.ArrayLike, npt.ArrayLike] | Batches | None
 class FitHook(Hook):
     """A hook that works only in `fit`, because it needs more of the training than events tell."""
 
-    session: Session
+    _session: Session | None = None
+
+    @property
+    def session(self) -> Session:
+        """The training.
+
+        Raises:
+            OrderError: It was not given to `fit`.
+        """
+        if self._session is None:
+            raise OrderError(f"{type(self).__name__} works only in minigrad.fit(..., hooks=[...])")
+        return self._session
 
     def begin(self, session: Session) -> None:
-        """The training is about to begin, or to go on."""
-        self.session = session
+        """A training was prepared: forget what was seen of another one. A checkpoint may be loaded next."""
+        self._session = session
 
     def end(self) -> None:
         """The training is over: after its last epoch, early, or by Ctrl-C; not after an error."""
@@ -52,6 +63,7 @@ class Session:
         history: The figures of the epochs so far.
         stopping: Why the training is to end; empty as long as it is not.
         between_epochs: Whether no epoch is under way.
+        began_at: The moment at which this training began, or went on.
     """
 
     def __init__(
@@ -81,6 +93,10 @@ class Session:
         if self.validation is not None:
             check(model, loss, self.validation, self._validating, "validation_data")
         self.history: History = History({name: [] for name in self.names()})
+        self.began_at: tuple[int, int] = self.moment()
+        for hook in self.hooks:
+            if isinstance(hook, FitHook):
+                hook.begin(self)
 
     # -- before the first step ----------------------------------------------------------------------------------
 
@@ -132,8 +148,13 @@ class Session:
             if name in self._means():
                 self._means()[name].sums = list(sums)
         self.history.under_way = {}
+        self.began_at = self.moment()
 
     # -- while it runs ------------------------------------------------------------------------------------------
+
+    def moment(self) -> tuple[int, int]:
+        """How many steps were made, and how many epochs are complete."""
+        return self.optimizer.step_count, self.history.epochs
 
     def end(self) -> None:
         """Tell the hooks that the training is over."""
@@ -162,9 +183,6 @@ class Session:
         """All hooks attached, and the model in training mode; afterwards all as before."""
         with ExitStack() as stack:
             for hook in self.hooks:
-                if isinstance(hook, FitHook):
-                    hook.begin(self)
-            for hook in self.hooks:
                 if isinstance(hook, AbstractContextManager):  # a recorder, which attaches itself
                     stack.enter_context(hook)
                     continue
@@ -175,20 +193,19 @@ class Session:
                     stack.enter_context(self.model.attach(hook))
                 if "on_epoch" in methods:
                     stack.enter_context(attach(hook, ("on_epoch",), [(self._listeners, "")], "fit"))
-            modes = [(layer, layer.training) for _, layer in self.model.layers()]
+            modes = []
             if not self.model.training:  # a part alone may be in eval mode on purpose
+                modes = [(layer, layer.training) for _, layer in self.model.layers()]
                 self.model.train()
             self.optimizer.session = self
             self._remember_buffers()
             try:
-                # What NumPy would warn of ends the training, with a better word of where it comes from.
-                with _quiet():
+                with quiet():
                     yield
             finally:
                 self.optimizer.session = None
-                if not any(training for layer, training in modes if layer is self.model):
-                    for layer, training in modes:
-                        layer.training = training
+                for layer, training in modes:
+                    layer.training = training
 
     def measure(self, value: float, outputs: Array, targets: npt.NDArray[Any]) -> None:
         """Take in what a batch gave."""
@@ -256,9 +273,3 @@ class Session:
         parts: dict[str, Any] = {"model": self.model, "optimizer": self.optimizer, "data": self.data}
         checkpoint.save(path, **parts, history=self.history, hooks=self.hooks)
         self.history.under_way = {}
-
-
-def _quiet() -> AbstractContextManager[object]:
-    """NumPy without its warnings, except where somebody has asked for errors."""
-    asked = "raise" in np.geterr().values()
-    return nullcontext() if asked else np.errstate(over="ignore", invalid="ignore", divide="ignore")
