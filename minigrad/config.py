@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,7 @@ def config() -> str:
         f"cores     {cores} usable",
         f"vectors   {', '.join(_vector_extensions()) or 'not known'}",
         f"BLAS      {_blas()}",
+        f"kernels   {_kernels()}",
         f"set       {', '.join(f'{name}={value}' for name, value in settings.items()) or 'nothing that concerns BLAS'}",
     ]
     return "\n".join([*lines, *(f"advice    {advice}" for advice in _advice(settings, cores))])
@@ -50,6 +53,24 @@ def _blas() -> str:
     shown: Any = np.show_config(mode="dicts")
     found = (shown or {}).get("Build Dependencies", {}).get("blas", {})
     return f"{found.get('name', 'not known')} {found.get('version', '')}".strip()
+
+
+def _kernels() -> str:
+    """Which of its kernels OpenBLAS has chosen, and on how many threads it runs: of the OpenBLAS that NumPy brings along."""
+    package = Path(np.__file__).parent
+    for folder in (package.parent / "numpy.libs", package / ".dylibs"):
+        for file in sorted(folder.glob("*openblas*")):
+            try:
+                library = ctypes.CDLL(str(file))  # is loaded already
+            except OSError:
+                continue
+            for name in ("scipy_openblas_{}64_", "scipy_openblas_{}", "openblas_{}64_", "openblas_{}"):
+                chosen = getattr(library, name.format("get_corename"), None)
+                threads = getattr(library, name.format("get_num_threads"), None)
+                if chosen is not None and threads is not None:
+                    chosen.restype = ctypes.c_char_p
+                    return f"{chosen().decode()}, {threads()} thread{'' if threads() == 1 else 's'}"
+    return "not known"
 
 
 def _vector_extensions() -> list[str]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import re
+import subprocess
+import sys
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,3 +61,21 @@ def test_strange_settings_do_no_harm(value: str, monkeypatch: pytest.MonkeyPatch
     """A setting that is no number is shown as it is."""
     monkeypatch.setenv("OMP_NUM_THREADS", value)
     assert config()
+
+
+def test_kernels_and_threads_are_those_of_the_blas_that_is_loaded() -> None:
+    """A process that is told which kernels and how many threads to use says so; where it cannot be found out, that."""
+    said = re.search(r"^kernels   (.*)$", config(), re.MULTILINE)
+    assert said is not None
+    if said[1] == "not known":
+        pytest.skip("this NumPy does not bring its own OpenBLAS")
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(Path(mg.__file__).parent.parent)}
+    command = [sys.executable, "-c", "import minigrad; minigrad.show_config()"]
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert re.search(r"^kernels   \w+, 1 thread$", told, re.MULTILINE)
+
+
+def test_where_there_is_no_openblas_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """NumPy from another source has another BLAS, of which nothing is known."""
+    monkeypatch.setattr(np, "__file__", str(tmp_path / "numpy" / "__init__.py"))
+    assert "kernels   not known" in config()
