@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from types import MappingProxyType
 from typing import Any, TypeAlias, final
 
 import numpy as np
@@ -120,7 +121,8 @@ class Session:
                 raise KindError(
                     f"fit got {hook!r} among its hooks, expected an instance of a subclass of minigrad.Hook"
                 )
-            if getattr(hook, "optimizer", self.optimizer) is not self.optimizer:
+            of = getattr(hook, "optimizer", None)
+            if isinstance(of, Optimizer) and of is not self.optimizer:
                 raise ModelError(
                     f"{type(hook).__name__} among the hooks is of another optimizer than {self.optimizer!r}; make one of this"
                 )
@@ -183,11 +185,11 @@ class Session:
         """All hooks attached, and the model in training mode; afterwards all as before."""
         with ExitStack() as stack:
             for hook in self.hooks:
-                if isinstance(hook, AbstractContextManager):  # a recorder, which attaches itself
+                if isinstance(hook, AbstractContextManager):
                     stack.enter_context(hook)
-                    continue
                 methods = methods_of(hook)
-                if "on_step" in methods or hook._before_step:
+                itself = any(listener.hook is hook for listener in self.optimizer._listeners)  # as a recorder does
+                if ("on_step" in methods or hook._before_step) and not itself:
                     stack.enter_context(self.optimizer.attach(hook))
                 if methods & {"on_forward", "on_backward"}:
                     stack.enter_context(self.model.attach(hook))
@@ -232,7 +234,7 @@ class Session:
             figures |= {f"val_{name}": figure for name, figure in found.items()}
         self.history.add(figures)
         self.between_epochs = True
-        event = Epoch(self.history.epochs - 1, figures, self)
+        event = Epoch(self.history.epochs - 1, MappingProxyType(figures), self)
         whole = ParameterVector.of(self.model).whole
         with telling(whole):
             tell(self._listeners, "on_epoch", lambda prefix: event, whole.failures)
