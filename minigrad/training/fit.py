@@ -9,7 +9,7 @@ from contextlib import closing
 
 from minigrad.arrays import whole
 from minigrad.data import Batches
-from minigrad.errors import NotFinite
+from minigrad.errors import KindError, NotFinite
 from minigrad.hooks import Hook
 from minigrad.layer import Layer
 from minigrad.losses import Loss
@@ -71,6 +71,8 @@ def fit(
     """
     last = whole(epochs, "epochs", least=0)
     shown = Progress(progress, last, len(data) if isinstance(data, Batches) else 0)
+    if isinstance(hooks, Hook) or not isinstance(hooks, Iterable):
+        raise KindError(f"hooks is a {type(hooks).__name__}, expected several hooks: hooks=[...]")
     hooks = list(hooks)
     if not any(isinstance(hook, StopOnNonFinite) for hook in hooks):
         hooks.insert(0, StopOnNonFinite())

@@ -190,6 +190,8 @@ def chosen(metrics: Metrics, loss: Loss) -> dict[str, Running]:
         raise KindError(f"metrics is {metrics!r}, expected 'auto', names ({', '.join(NAMES)}) or functions")
     found: dict[str, Running] = {}
     for name, metric in named:
+        if not isinstance(name, str):
+            raise KindError(f"metrics names one {name!r}, expected text, metrics={{'my_name': function}}")
         if name in found or name in ("loss", "<lambda>"):
             raise RangeError(
                 f"a metric cannot be called '{name}' here; give it a name, metrics={{'my_name': function}}"
