@@ -47,7 +47,9 @@ class Progress:
         """An epoch begins."""
         self._began = time.perf_counter()
         if self._make_bar is not None:
-            self._bar = self._make_bar(total=self._steps, desc=self._name(epoch), leave=False, unit="step")
+            self._bar = self._make_bar(
+                total=self._steps, desc=self._name(epoch), leave=False, unit="step", file=sys.stdout
+            )
 
     def step(self, loss: float) -> None:
         """A step was made."""
