@@ -89,8 +89,7 @@ def save(
         tree["data"] = {name: value for name, value in data.state_dict().items() if name != "rng"}
     if history is not None:
         tree["history"] = history.state_dict() if isinstance(history, HasState) else dict(history)
-    states = [(type(hook).__name__, hook.state_dict()) for hook in hooks]
-    tree["hooks"] = [{"hook": kind, "state": state} for kind, state in states if state]
+    tree["hooks"] = [{"hook": type(hook).__name__, "state": hook.state_dict()} for hook in hooks]
     archive.write(path, tree)
 
 
@@ -118,7 +117,7 @@ def load(
         data: The data, of the same number of samples.
         rng: The generator that was given to `save`.
         history: A `History` or a dict, which is filled anew.
-        hooks: Hooks; each takes the state of the next saved hook of its class, and one without keeps its own.
+        hooks: Hooks; each takes the state of the next saved hook of its class, and one for which there is none keeps its own.
         strict: Whether everything in the model must fit: names, shapes, dtypes, the kinds of the layers, and which of them
             share a generator. Otherwise what has the same name and shape is loaded, and the rest passed over.
 
@@ -197,12 +196,14 @@ def _parts(
         fill = history.load_state_dict if isinstance(history, HasState) else _filling(history)
         figures = history.state_dict() if isinstance(history, HasState) else dict(history)
         parts.append(_Part("history", fill, tree["history"], figures))
-    saved = list(tree["hooks"])
+    saved: dict[str, list[Any]] = {}
+    for one in tree["hooks"]:
+        saved.setdefault(one["hook"], []).append(one["state"])
     for hook in hooks:
-        kept = next((one for one in saved if one["hook"] == type(hook).__name__), None)
-        if kept is not None:
-            saved.remove(kept)
-            parts.append(_Part(kept["hook"], hook.load_state_dict, kept["state"], hook.state_dict()))
+        kind = type(hook).__name__
+        state = saved[kind].pop(0) if saved.get(kind) else None
+        if state:
+            parts.append(_Part(kind, hook.load_state_dict, state, hook.state_dict()))
     for label, generator in _generators(model, data, rng).items():
         if label in tree["generators"]:
             setting = _setting(generator, label)
