@@ -2,6 +2,7 @@
 
     python benchmarks/memory.py                        # 100,000 steps, in memory and on disk, with budgets
     python benchmarks/memory.py --steps 1000000
+    python benchmarks/memory.py --map 4                # instead: fit on a memory map of 4 GB
 
 Each training runs in a process of its own. It prints the resident memory above that of the same training without a
 recorder, what `estimate` announced, and the time of a step in the first and in the last tenth.
@@ -75,16 +76,38 @@ def train(case: str, steps: int, directory: Path) -> dict[str, Any]:
     return {"peak": peak, "announced": announced, "first": tenths[0], "last": tenths[-1]}
 
 
+def fit_on_map(gigabytes: float, directory: Path) -> None:
+    """Train for an epoch on bytes that are larger than what the process may take, and say what it took."""
+    samples = int(gigabytes * 1e9) // 784
+    path = directory / "images.npy"
+    np.lib.format.open_memmap(path, "w+", np.uint8, (samples, 784)).flush()
+    images, labels = np.load(path, mmap_mode="r"), (np.arange(samples) % 10).astype(np.uint8)
+    model = mg.Sequential(mg.Dense(784, 10, rng=0))
+    data = mg.Batches(images, labels, 1000, scale=1 / 255, rng=1)
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    mg.fit(model, mg.SoftmaxCrossEntropy(), mg.SGD(model, lr=0.01), data, epochs=1, validation_data=data, progress=True)
+    seconds = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(
+        f"a map of {images.nbytes / 1e9:.1f} GB, {samples:,} samples, trained on and validated with in {seconds:.0f} s: "
+        f"at most {peak / 1e3:,.0f} MB resident, {before / 1e3:,.0f} MB before"
+    )
+
+
 def main() -> None:
     """Run each case in a process of its own, and print the table."""
     parser = argparse.ArgumentParser(description="How much memory a recorded training takes.")
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--case", choices=list(CASES), help="run one in this process, and print what it took as JSON")
+    parser.add_argument("--map", type=float, metavar="GB", help="fit on a memory map of so many gigabytes instead")
     options = parser.parse_args()
-    if options.case:
+    if options.case or options.map:
         directory = Path(tempfile.mkdtemp(prefix="minigrad-benchmark-"))
         try:
-            print(json.dumps(train(options.case, options.steps, directory)))
+            if options.map:
+                fit_on_map(options.map, directory)
+            else:
+                print(json.dumps(train(options.case, options.steps, directory)))
         finally:
             shutil.rmtree(directory)
         return

@@ -14,7 +14,9 @@ from minigrad.data import Batches
 from minigrad.errors import KindError, LabelError, RangeError, ShapeError
 from minigrad.layer import Layer, untouched
 from minigrad.losses import Loss
-from minigrad.training.metrics import Running
+from minigrad.training.metrics import Mean, Running
+
+_LOT = 1 << 22  # numbers in the outputs that the loss and the metrics see at once
 
 
 @contextmanager
@@ -33,22 +35,34 @@ def without_trace(model: Layer, loss: Loss) -> Iterator[None]:
 
 
 def evaluate(model: Layer, loss: Loss, data: Batches, metrics: Mapping[str, Running]) -> dict[str, float]:
-    """The loss and the metrics of all data as a whole, in eval mode; leaves no trace.
+    """The loss and the metrics of all data, in eval mode; leaves no trace.
 
-    The model sees the data in parts; the loss and the metrics then see all outputs at once, so their figures do not
-    depend on how the parts were made.
+    The model sees the data in parts. The loss and the metrics then see all outputs at once, up to four million numbers;
+    beyond, their figures are means over such lots, weighted by size.
     """
+    mean = Mean()
+    for metric in metrics.values():
+        metric.clear()
     with without_trace(model, loss):
-        outputs, targets = outputs_of(model, data)
-        figures = {"loss": float(loss.forward(outputs, targets))}
-        return figures | {name: metric.of(outputs, targets) for name, metric in metrics.items()}
+        for outputs, targets in lots(model, data):
+            mean.take(float(loss.forward(outputs, targets)), len(outputs))
+            for metric in metrics.values():
+                metric.add(outputs, targets)
+    return {"loss": mean.value()} | {name: metric.value() for name, metric in metrics.items()}
 
 
-def outputs_of(model: Layer, data: Batches, every: int = 1) -> tuple[Array, npt.NDArray[Any]]:
-    """The outputs of every so manieth sample in eval mode, and the targets."""
+def lots(model: Layer, data: Batches, every: int = 1) -> Iterator[tuple[Array, npt.NDArray[Any]]]:
+    """The outputs of every so manieth sample in eval mode, with the targets: all at once, if they are not too many."""
     model.eval()
-    pairs = [(model.forward(x), y) for x, y in data.in_order(every)]
-    return np.concatenate([outputs for outputs, _ in pairs]), np.concatenate([targets for _, targets in pairs])
+    outputs: list[Array] = []
+    targets: list[npt.NDArray[Any]] = []
+    for x, y in data.in_order(every):
+        if outputs and sum(part.size for part in outputs) + outputs[0].size > _LOT:
+            yield np.concatenate(outputs), np.concatenate(targets)
+            outputs, targets = [], []
+        outputs.append(model.forward(x))
+        targets.append(y)
+    yield np.concatenate(outputs), np.concatenate(targets)
 
 
 def check(model: Layer, loss: Loss, data: Batches, metrics: Mapping[str, Running], what: str) -> None:
@@ -71,7 +85,8 @@ def check(model: Layer, loss: Loss, data: Batches, metrics: Mapping[str, Running
         one = outputs[:1].repeat(size, axis=0)
         for first in range(0, len(data.y), size):
             targets = np.asarray(data.y[first : first + size])
-            loss.forward(one[: len(targets)], targets)
+            with naming(f"rows {first} to {first + len(targets) - 1}") if first else nullcontext():
+                loss.forward(one[: len(targets)], targets)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from minigrad.arrays import Array
 from minigrad.data import Batches
 from minigrad.layer import Layer
 from minigrad.losses import Huber, Loss, MeanAbsoluteError, MeanSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
-from minigrad.training.evaluation import outputs_of, without_trace
+from minigrad.training.evaluation import lots, without_trace
 
 _MOST = 8192  # samples that are looked at, evenly spread over the data
 _MOST_NUMBERS = 1 << 24  # and numbers in them
@@ -53,7 +53,7 @@ def opening(model: Layer, loss: Loss, data: Batches) -> str:
     """The loss before the first step, and that of guessing: "loss 2.41; always guessing the class shares gives 2.30"."""
     every = max(-(-len(data.x) // _MOST), -(-data.x.size // _MOST_NUMBERS))
     with without_trace(model, loss):
-        outputs, targets = outputs_of(model, data, every)
+        outputs, targets = next(lots(model, data, every))
         told = f"loss {_short(loss.forward(outputs, targets))}"
         guessed = guess(loss, targets, outputs)
         if guessed is None:

@@ -38,13 +38,15 @@ class Mean:
     @final
     def take(self, figure: float, size: int) -> None:
         """Take in the figure of a batch of this size."""
-        self.sums[0] += figure * size
-        self.sums[1] += size
+        mean, count, *_ = self.sums
+        # In this form the mean of a single batch is its figure, to the bit.
+        self.sums[0] = mean + (figure - mean) * (size / (count + size))
+        self.sums[1] = count + size
 
     def value(self) -> float:
         """The figure of all batches so far; NaN before the first."""
-        total, count, *_ = self.sums
-        return total / count if count else float("nan")
+        mean, count, *_ = self.sums
+        return mean if count else float("nan")
 
     @final
     def clear(self) -> None:
@@ -111,6 +113,12 @@ class RunningAccuracy(Running):
             right = right[targets != self._ignored]
         self.sums[0] += np.count_nonzero(right)
         self.sums[1] += len(right)
+
+    @override
+    def value(self) -> float:
+        """The share of all samples so far; NaN before the first."""
+        hits, count, *_ = self.sums
+        return hits / count if count else float("nan")
 
 
 @final
