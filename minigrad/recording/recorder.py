@@ -187,8 +187,9 @@ class Recorder(Hook):
                 self._store.begin(step, values)
             self._initial = values.copy()
         else:
-            foreign = step > self._last_step + 1 or self._watch.changed(values)
-            if step > self._last_step + 1:
+            gap, known = step > self._last_step + 1, self._store.last_values()
+            foreign = gap or (self._watch.changed(values) and changed_names(known, values, self._slots) != "")
+            if gap:
                 self._store.gaps.append(Gap(self._last_step + 1, step - 1, "not recorded"))
             if foreign:
                 notes.append(f"before step {step} the values changed while they were not recorded")

@@ -1,0 +1,184 @@
+"""The record of a training that stopped and went on is that of the training that never stopped."""
+
+from __future__ import annotations
+
+import os
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from checkpoint_support import Plan, Training, bits, first_difference, some
+
+import minigrad as mg
+
+EPOCHS = 2  # of six steps each
+STOPS = some(range(1, 12), 5)  # 1, 6 at the end of an epoch, and 11; or all
+STARTED = ["before the load", "after the load"]
+PLANS = {
+    "momentum": Plan(lambda model: mg.SGD(model, 0.1, momentum=0.9), frozen=True),
+    "Adam, float64": Plan(dtype=np.float64),
+    "a part": Plan(lambda model: mg.RMSprop(model, 0.01, max_grad_norm=0.1), part=True),
+}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "all": {},
+    "small blocks, gradients too": {"keyframe_every": 2, "keep": ("update", "grad")},
+    "counts alone": {"keep": ()},
+    "rows alone": {"aggregates": False},
+}
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody pulls a plug here, so nobody needs to wait for the disk."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+class Stopped(Exception):
+    """It stops here."""
+
+
+def until(training: Training, steps: int, path: Path) -> None:
+    """Train until so many steps are made in all, and write a checkpoint there."""
+
+    def pause() -> None:
+        if training.optimizer.step_count == steps:
+            mg.save(path, **training.parts)
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        training.go(EPOCHS, pause)
+
+
+def recorder(training: Training, path: Path | None = None, **settings: Any) -> mg.Recorder:
+    """A recorder of a training."""
+    return mg.Recorder(training.optimizer, loss=training.loss, data=training.data, path=path, **settings)
+
+
+def rows(run: mg.Run, first: int) -> Any:
+    """All that a run holds of the steps from one on, bit by bit."""
+    steps = [step for step in run.steps if step >= first]
+    return {
+        "loss": bits(run.loss[-len(steps) :]),
+        "lr": bits(run.lr[-len(steps) :]),
+        "clip_factor": bits(run.clip_factor[-len(steps) :]),
+        "indices": [bits(run.indices(step)) for step in steps],
+        **{f"updates of {name}": [bits(run[name].updates[step - run.steps[0]]) for step in steps] for name in run},
+        **{f"values of {name}": [bits(run[name].value(step)) for step in steps] for name in run},
+        **{f"effective changes of {name}": [bits(run[name].effective(step)) for step in steps] for name in run},
+    }
+
+
+def check_counts(expected: mg.Run, found: mg.Run) -> None:
+    """All that two runs have counted is the same.
+
+    Movement is a sum of magnitudes in the parameters' own dtype, and each session adds up its own: it may be rounded otherwise.
+    """
+    for name in expected:
+        for kind in ("moves", "swallowed", "first_move", "last_move"):
+            assert bits(getattr(expected[name], kind)) == bits(getattr(found[name], kind)), f"{kind} of {name}"
+        assert expected[name].why.counts == found[name].why.counts
+        np.testing.assert_allclose(expected[name].movement, found[name].movement, rtol=1e-5)
+
+
+def straight(name: str, path: Path | None = None, **settings: Any) -> mg.Run:
+    """The run of a training that never stopped."""
+    training = Training(PLANS[name])
+    with recorder(training, path, **settings) as whole:
+        training.go(EPOCHS)
+    assert 12 == len(whole.run.steps)
+    return whole.run
+
+
+@pytest.mark.parametrize("started", STARTED)
+@pytest.mark.parametrize("name", some(PLANS, 2))
+def test_in_memory(name: str, started: str, tmp_path: Path) -> None:
+    """A recorder of the rest alone, wherever it stopped: its rows are those of the whole, under the same numbers."""
+    whole = straight(name)
+    for stop in STOPS:
+        until(Training(PLANS[name]), stop, tmp_path / "x.npz")
+        training = Training(PLANS[name], seed=100)
+        rest = recorder(training)
+        if started == "before the load":
+            rest.start()
+        mg.load(tmp_path / "x.npz", **training.parts)
+        if started == "after the load":
+            rest.start()
+        training.go(EPOCHS)
+        rest.stop()
+        assert list(range(stop, 12)) == list(rest.run.steps)
+        assert "" == first_difference(rows(whole, stop), rows(rest.run, stop)), f"stopped after step {stop}"
+        assert ((), ()) == (rest.run.notes, rest.run.gaps)
+        assert rest.run.verify()
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "started"), some(product(PLANS, SETTINGS, STARTED), 5) + [("a part", "rows alone", STARTED[0])]
+)
+def test_on_disk(name: str, mode: str, started: str, tmp_path: Path) -> None:
+    """`Recorder(path, resume=True)`, wherever it stopped: one run, with rows, counts and reasons as if it never had."""
+    settings = SETTINGS[mode]
+    whole = straight(name, tmp_path / "straight", **settings)
+    for stop in STOPS:
+        path = tmp_path / str(stop)
+        first = Training(PLANS[name])
+        with recorder(first, path, **settings):
+            until(first, stop, tmp_path / "x.npz")
+        training = Training(PLANS[name], seed=100)
+        if started == "after the load":
+            mg.load(tmp_path / "x.npz", **training.parts)
+        with recorder(training, path, resume=True, **settings):
+            if started == "before the load":
+                mg.load(tmp_path / "x.npz", **training.parts)
+            training.go(EPOCHS)
+        run = mg.Run.open(path)
+        assert whole.first_difference(run) is None, f"stopped after step {stop}"
+        assert list(range(12)) == list(run.steps)
+        assert set(whole.exact_steps.tolist()) <= set(run.exact_steps.tolist())  # the end of a session is known, too
+        assert ((), ()) == (run.notes, run.gaps)
+        if "keep" not in settings:
+            assert "" == first_difference(rows(whole, 0), rows(run, 0)), f"stopped after step {stop}"
+        if "aggregates" not in settings:
+            check_counts(whole, run)
+        assert run.verify() or mode == "counts alone"
+        restored = Training(PLANS[name], seed=7)
+        run.restore(restored.optimizer.model)
+        assert bits(training.optimizer.model.state_dict()) == bits(restored.optimizer.model.state_dict())
+
+
+@pytest.mark.parametrize("where", ["memory", "disk"])
+def test_in_fit(where: str, tmp_path: Path) -> None:
+    """The same with a recorder among the hooks of `fit`, which is started once the checkpoint is loaded."""
+
+    class StopsAfter(mg.Hook):
+        def on_step(self, event: mg.Step) -> None:
+            if event.step == 7:
+                event.stop("enough")
+
+    def fit(training: Training, path: Path | None, *hooks: mg.Hook, **settings: Any) -> mg.Run:
+        rec = recorder(training, path, **settings)
+        resume = tmp_path / "x.npz" if (tmp_path / "x.npz").exists() else None
+        mg.fit(
+            training.model,
+            training.loss,
+            training.optimizer,
+            training.data,
+            epochs=EPOCHS,
+            hooks=[rec, *hooks],
+            progress=False,
+            resume_from=resume,
+        )
+        return rec.run
+
+    directory = tmp_path / "run" if where == "disk" else None
+    whole = fit(Training(), tmp_path / "straight" if where == "disk" else None)
+    fit(Training(), directory, mg.Checkpoint(tmp_path / "x.npz"), StopsAfter())
+    rest = fit(Training(seed=100), directory, **({"resume": True} if where == "disk" else {}))
+    first = 0 if where == "disk" else 8
+    assert list(range(first, 12)) == list(rest.steps)
+    assert "" == first_difference(rows(whole, first), rows(rest, first))
+    assert () == rest.notes
+    if where == "disk":
+        check_counts(whole, rest)
+        assert whole.first_difference(mg.Run.open(tmp_path / "run")) is None
