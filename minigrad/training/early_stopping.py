@@ -65,7 +65,9 @@ class Best:
     def improved(self, event: Epoch) -> bool:
         """Take in an epoch; whether it is the best so far."""
         figure = float(event.metrics[self.monitor])
-        if math.isnan(figure) or (self.value is not None and self._sign * (self.value - figure) <= self.min_delta):
+        if math.isnan(figure) or figure == self.value:  # also where both are infinite, and have no difference
+            return False
+        if self.value is not None and self._sign * (self.value - figure) <= self.min_delta:
             return False
         self.value = figure
         return True
