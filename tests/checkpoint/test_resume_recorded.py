@@ -29,6 +29,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
+CASES = some(product(PLANS, SETTINGS, STARTED), 7)
+
+
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody pulls a plug here, so nobody needs to wait for the disk."""
@@ -113,9 +116,7 @@ def test_in_memory(name: str, started: str, tmp_path: Path) -> None:
         assert rest.run.verify()
 
 
-@pytest.mark.parametrize(
-    ("name", "mode", "started"), some(product(PLANS, SETTINGS, STARTED), 5) + [("a part", "rows alone", STARTED[0])]
-)
+@pytest.mark.parametrize(("name", "mode", "started"), CASES)
 def test_on_disk(name: str, mode: str, started: str, tmp_path: Path) -> None:
     """`Recorder(path, resume=True)`, wherever it stopped: one run, with rows, counts and reasons as if it never had."""
     settings = SETTINGS[mode]
