@@ -122,6 +122,8 @@ class Checkpoint(FitHook):
     def _keep_older(self) -> None:
         """Give the newest another name as well, so that its own is never without a file."""
         older = [self.path, *(self._beside(str(age)) for age in range(1, self.keep))]
+        if any(_are_one(newer, name) for newer, name in pairwise(older)):
+            return  # one that could not be written has left it so; doing it again would cost the oldest
         for newer, name in reversed(list(pairwise(older))):
             if newer.exists():
                 _copy(newer, name)
@@ -136,6 +138,11 @@ class Checkpoint(FitHook):
         """Go on from what `state_dict` gave."""
         if self._best is not None:
             self._best.value = state["best"]
+
+
+def _are_one(a: Path, b: Path) -> bool:
+    """Whether two names are of one file. Giving it one of its names again would change nothing, and leave a third."""
+    return a.exists() and b.exists() and a.samefile(b)
 
 
 def _copy(old: Path, new: Path) -> None:
