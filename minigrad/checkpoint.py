@@ -71,7 +71,7 @@ def save(
         ModelError: The optimizer is of another model.
         DataFileError: The file cannot be written: the disk is full, there is no such directory.
     """
-    hooks = _checked(model, optimizer, data, rng, history, hooks, "save")
+    hooks = _checked(path, model, optimizer, data, rng, history, hooks, "save")
     if not isinstance(model, Layer):
         raise KindError(f"save got {model!r} as its model, expected a layer, such as a Sequential")
     generators = {label: generator.bit_generator.state for label, generator in _generators(model, data, rng).items()}
@@ -126,7 +126,7 @@ def load(
         DataFileError: There is no such file, it is damaged, of a later version, or no checkpoint.
         ModelError: It does not fit; the message lists every difference, and nothing is changed.
     """
-    hooks = _checked(model, optimizer, data, rng, history, hooks, "load")
+    hooks = _checked(path, model, optimizer, data, rng, history, hooks, "load")
     tree = archive.read(path)
     where = f"the checkpoint '{os.fspath(path)}'"
     parts = _parts(tree, model, optimizer, data, rng, history, hooks, strict)
@@ -136,11 +136,15 @@ def load(
     if problems:
         raise ModelError(f"{where} does not fit, and nothing was changed: {'; '.join(problems)}")
     with ExitStack() as undo:
+        for thing in (history, *hooks):
+            if hasattr(thing, "__dict__"):  # what a state does not tell, too, such as why a training ended
+                undo.callback(vars(thing).update, dict(vars(thing)))
         for part in parts:
-            undo.callback(part.load, part.before)
+            if part.before != {}:  # the state of a hook that has seen nothing yet
+                undo.callback(part.load, part.before)
             try:
                 part.load(part.state)
-            except (MinigradError, KeyError, TypeError, ValueError, AttributeError) as error:
+            except Exception as error:  # a hook may be anybody's
                 told = error if isinstance(error, MinigradError) else repr(error)
                 raise ModelError(f"{where} does not fit, and nothing was changed: its {part.name}: {told}") from error
         undo.pop_all()
@@ -251,9 +255,13 @@ def _differences(tree: Mapping[str, Any], model: Layer) -> Iterable[str]:
         if own[name].dtype != saved[name].dtype:
             yield f"'{name}' is {saved[name].dtype} in the file and {own[name].dtype} in the model"
     layers = _layers(model)
-    for place, layer in tree["layers"].items():
-        if place in layers and layers[place] != layer:
-            yield f"layer '{place}' is {layer} in the file and {layers[place]} in the model"
+    for place in dict.fromkeys([*tree["layers"], *layers]):
+        there, here = (found.get(place, "missing") for found in (tree["layers"], layers))
+        named = "missing" in (there, here) and any(
+            name.startswith(f"{place}." * bool(place)) for name in (*own, *saved)
+        )
+        if there != here and not named:  # a layer with parameters that is missing was told of above
+            yield f"layer '{place}' is {there} in the file and {here} in the model"
 
 
 def _generators(
@@ -281,17 +289,23 @@ def _other_sharing(tree: Mapping[str, Any], generators: Mapping[str, np.random.G
     saved = [[label for label in group if label in generators] for group in tree["shared"]]
     own = [[label for label in group if label in tree["generators"]] for group in _shared(generators)]
     for group in saved:
-        if len(group) > 1 and group not in own:
-            yield f"{' and '.join(group)} shared one generator; give them the same one again"
+        if len(_numbers(group, own)) > 1:
+            yield f"{' and '.join(group)} shared one generator: give them the same one again"
     for group in own:
-        if len(group) > 1 and group not in saved:
-            yield f"{' and '.join(group)} share one generator, and had different ones; give each its own again"
+        if len(_numbers(group, saved)) > 1:
+            yield f"{' and '.join(group)} share one generator, and had different ones: give each its own again"
+
+
+def _numbers(labels: Iterable[str], groups: list[list[str]]) -> set[int]:
+    """In which groups these lie."""
+    return {number for number, group in enumerate(groups) for label in labels if label in group}
 
 
 # -- arguments ------------------------------------------------------------------------------------------------------
 
 
 def _checked(
+    path: str | os.PathLike[str],
     model: Layer | None,
     optimizer: Optimizer | None,
     data: Batches | None,
@@ -302,14 +316,16 @@ def _checked(
 ) -> list[Hook]:
     """The hooks as a list, if everything is of its kind."""
     expected = {
+        "path": (path, str | os.PathLike, "the path of a file"),
         "model": (model, Layer, "a layer, such as a Sequential"),
         "optimizer": (optimizer, Optimizer, "an optimizer"),
         "data": (data, Batches, "minigrad.Batches"),
         "rng": (rng, np.random.Generator, "the generator itself, np.random.default_rng(seed)"),
         "history": (history, HasState | MutableMapping, "a History, or a dict of lists"),
+        "hooks": (hooks, Iterable, "several, hooks=[...]"),
     }
     for name, (thing, kind, told) in expected.items():
-        if thing is not None and not isinstance(thing, kind):
+        if not isinstance(thing, kind) and (thing is not None or name in ("path", "hooks")):
             raise KindError(f"{who} got {thing!r} as {name}, expected {told}")
     hooks = list(hooks)
     for hook in hooks:

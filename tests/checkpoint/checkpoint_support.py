@@ -15,8 +15,10 @@ from zipfile import ZIP_STORED, ZipFile
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 import minigrad as mg
+from minigrad.errors import ModelError
 
 T = TypeVar("T")
 Array = npt.NDArray[np.floating[Any]]
@@ -223,6 +225,19 @@ def first_difference(expected: Any, found: Any, place: str = "") -> str:
         pairs = enumerate(zip(expected, found, strict=True))
         return next((one for number, (a, b) in pairs if (one := first_difference(a, b, f"{place}/{number}"))), "")
     return "" if expected == found else f"{place}: {expected!r:.300} and {found!r:.300}"
+
+
+def refused(path: Path, training: Training, **changes: Any) -> str:
+    """Load into a training, which must fail and change nothing; the message."""
+    before = training.bits
+    modes = [layer.training for _, layer in training.model.layers()]
+    with pytest.raises(ModelError) as caught:
+        mg.load(path, **{**training.parts, **changes})
+    assert before == training.bits
+    assert modes == [layer.training for _, layer in training.model.layers()]
+    message = str(caught.value)
+    assert str(path) in message or message.startswith("the checkpoint holds no")
+    return message
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
