@@ -90,6 +90,7 @@ def fit(
             while history.epochs < last and not session.stopping:
                 shown.epoch(history.epochs)
                 for x, y in data:
+                    session.remember()
                     outputs = model(x)
                     value = loss.forward(outputs, y)
                     if not math.isfinite(value):
@@ -97,7 +98,7 @@ def fit(
                     model.backward(loss.backward())
                     session.measure(value, outputs, y)
                     optimizer.step(loss=value, indices=data.indices)
-                    session.after_step()
+                    session.carry_out()
                     shown.step(value)
                     if session.stopping:
                         break

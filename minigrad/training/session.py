@@ -86,6 +86,7 @@ class Session:
         self.stopping: str = ""
         self.between_epochs: bool = True
         self._with_buffers = list(model.named_buffers())
+        self._generators = [rng for _, rng in model.named_generators()]
         self._later: list[Callable[[], None]] = []
         self._listeners: list[Listener] = []
         self._validating: dict[str, Running] = chosen(metrics, loss)
@@ -167,8 +168,11 @@ class Session:
 
     def fail(self, error: NotFinite, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
         """End the training because of a batch whose loss or update is not finite."""
-        for layer, name, value in self._buffers:  # a forward changes them before anybody can see what comes of it
+        # The forward has changed these before anybody could see what came of it; and the search draws the same again.
+        for layer, name, value in self._buffers:
             setattr(layer, name, value)
+        for rng, state in zip(self._generators, self._states, strict=True):
+            rng.bit_generator.state = state
         told = str(error)
         if math.isfinite(self.loss.value):  # then it is the update, and the cause may lie between two layers
             found = first_of_backward(self.model, self.loss, x, y)
@@ -200,7 +204,6 @@ class Session:
                 modes = [(layer, layer.training) for _, layer in self.model.layers()]
                 self.model.train()
             self.optimizer.session = self
-            self._remember_buffers()
             try:
                 with quiet():
                     yield
@@ -208,6 +211,11 @@ class Session:
                 self.optimizer.session = None
                 for layer, training in modes:
                     layer.training = training
+
+    def remember(self) -> None:
+        """A step begins: keep what a forward changes."""
+        self._buffers = [(layer, name, np.array(getattr(layer, name))) for _, layer, name in self._with_buffers]
+        self._states = [rng.bit_generator.state for rng in self._generators]
 
     def measure(self, value: float, outputs: Array, targets: npt.NDArray[Any]) -> None:
         """Take in what a batch gave."""
@@ -254,14 +262,6 @@ class Session:
     def later(self, action: Callable[[], None]) -> None:
         """Do something once all hooks were told."""
         self._later.append(action)
-
-    def after_step(self) -> None:
-        """A step was made, and all hooks were told."""
-        self._remember_buffers()
-        self.carry_out()
-
-    def _remember_buffers(self) -> None:
-        self._buffers = [(layer, name, np.array(getattr(layer, name))) for _, layer, name in self._with_buffers]
 
     def carry_out(self) -> None:
         """All hooks were told."""

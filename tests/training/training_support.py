@@ -26,11 +26,13 @@ class Training(NamedTuple):
     def fit(self, epochs: int = 1, **settings: Any) -> mg.History:
         return mg.fit(self.model, self.loss, self.optimizer, self.data, epochs=epochs, **settings)
 
-    def by_hand(self, epochs: int) -> list[float]:
-        """The loop of four lines; the loss of each step."""
-        losses = []
+    def by_hand(self, epochs: int, *, steps: int | None = None) -> list[float]:
+        """The loop of four lines, for some epochs or only for some steps; the loss of each step."""
+        losses: list[float] = []
         for _ in range(epochs):
             for x, y in self.data:
+                if len(losses) == steps:
+                    return losses
                 losses.append(self.loss.forward(self.model(x), y))
                 self.model.backward(self.loss.backward())
                 self.optimizer.step()
