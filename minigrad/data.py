@@ -201,10 +201,12 @@ class _Rows:
 def _map_of(array: npt.NDArray[Any]) -> mmap.mmap | None:
     """The map of a file that an array reads, where its pages can be given back without loss."""
     base: Any = array
+    modes = set()
     while isinstance(base, np.ndarray):
-        # The changes of a private map, mode "c", are nowhere else.
-        if isinstance(base, np.memmap) and base.mode == "c":
-            return None
+        if isinstance(base, np.memmap):
+            modes.add(base.mode)
         base = base.base
-    wanted = isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") and len(base) >= _LARGE
+    # What is in a private map, mode "c" or one that is not NumPy's, may be nowhere else.
+    shared = bool(modes) and modes <= {"r", "r+", "w+"}
+    wanted = shared and isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") and len(base) >= _LARGE
     return base if wanted else None
