@@ -322,9 +322,13 @@ def set_generator(rng: np.random.Generator, state: Any, what: str) -> None:
     before = rng.bit_generator.state
     try:
         rng.bit_generator.state = deepcopy(state)
+        # MT19937 and Philox stand somewhere in a buffer; NumPy does not look, and would read outside of it.
+        new = rng.bit_generator.state
+        if not (0 <= new["state"].get("pos", 0) <= 624 and 0 <= new.get("buffer_pos", 0) <= 4):
+            raise RangeError("it stands outside of its buffer")
     except (TypeError, ValueError, KeyError, OverflowError, IndexError) as error:
         rng.bit_generator.state = before
-        kind = state.get("bit_generator") if isinstance(state, Mapping) else type(state).__name__
-        raise ModelError(
-            f"{what} is a {before['bit_generator']}, and this is a state of {kind}; use a generator of the same kind"
-        ) from error
+        own, kind = before["bit_generator"], state.get("bit_generator") if isinstance(state, Mapping) else repr(state)
+        told = f"this is a state of {kind}; use a generator of the same kind"
+        told = f"this state of one is damaged ({error})" if kind == own else told
+        raise ModelError(f"{what} is a {own}, and {told}") from error

@@ -153,21 +153,30 @@ class Batches:
             ModelError: The state is of other data; nothing is changed.
         """
         expected = {"order", "start", "stop", "ended", "rng"}
-        if not expected <= set(state):
-            raise ModelError(f"this is no state of Batches: it has {sorted(state)}, expected {sorted(expected)}")
-        order = None if state["order"] is None else np.array(state["order"])
-        start, stop = int(state["start"]), int(state["stop"])
-        if order is not None and len(order) != len(self.x):
+        if not isinstance(state, Mapping) or not expected <= set(state):
+            has = sorted(map(str, state)) if isinstance(state, Mapping) else repr(state)
+            raise ModelError(f"this is no state of Batches: it has {has}, expected {sorted(expected)}")
+        try:
+            order = None if state["order"] is None else np.array(state["order"])
+            start, stop = (whole(state[name], name, least=0) for name in ("start", "stop"))
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"the state of Batches is damaged: {error}") from error
+        if order is not None and order.ndim == 1 and len(order) != len(self.x):
             raise ModelError(f"the state is of {len(order)} samples, but there are {len(self.x)}")
-        if order is not None and (
-            order.dtype.kind not in "iu" or not np.array_equal(np.sort(order), np.arange(len(order)))
-        ):
+        if order is not None and not self._names_each_sample(order):
             raise ModelError("the order in the state of Batches does not name each sample once")
-        if not 0 <= start <= stop <= len(self.x):
+        if not start <= stop <= len(self.x):
             raise ModelError(f"the state of Batches stands at {start} to {stop} of {len(self.x)} samples")
+        ended = state["ended"]
+        if not isinstance(ended, bool | np.bool_):
+            raise ModelError(f"the state of Batches is damaged: ended is {ended!r}, expected True or False")
         set_generator(self.rng, state["rng"], "the rng of Batches")
-        self._order, self._start, self._stop, self._ended = order, start, stop, bool(state["ended"])
+        self._order, self._start, self._stop, self._ended = order, start, stop, bool(ended)
         self._resume = order is not None and not self._ended
+
+    def _names_each_sample(self, order: npt.NDArray[Any]) -> bool:
+        known = order.ndim == 1 and order.dtype.kind in "iu"
+        return known and np.array_equal(np.sort(order), np.arange(len(self.x)))
 
     def __repr__(self) -> str:
         return f"Batches({len(self.x):,} samples of shape {self.x.shape[1:]}, {len(self)} batches of {self.batch_size})"

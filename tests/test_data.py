@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from minigrad.errors import ModelError, OrderError
 
 
 def rows(n: int = 10, **settings: Any) -> mg.Batches:
@@ -129,6 +130,129 @@ def test_resuming_at_any_batch(shuffle: bool, drop_last: bool, stop: int) -> Non
     while len(found) < len(expected):
         found += epoch(resumed)
     assert expected == found
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("drop_last", [True, False])
+def test_at_the_last_batch(shuffle: bool, drop_last: bool) -> None:
+    """A state from inside of the loop has an epoch to end, whose rest is empty; one from after the loop has not."""
+    settings: dict[str, Any] = {"shuffle": shuffle, "drop_last": drop_last}
+    data = rows(**settings)
+    for number, _ in enumerate(data, 1):
+        if number == len(data):
+            inside = data.state_dict()
+    after = data.state_dict()
+    last = data.indices.tolist()
+    following = epoch(data)
+    assert (False, True) == (inside["ended"], after["ended"])
+    assert {**inside, "ended": True}.keys() == after.keys()
+    for state, expected in ((inside, [[], following]), (after, [following])):
+        resumed = rows(**(settings | {"rng": 99}))
+        epoch(resumed)
+        resumed.load_state_dict(pickle.loads(pickle.dumps(state)))
+        assert last == resumed.indices.tolist()
+        assert pickle.dumps(state) == pickle.dumps(resumed.state_dict())
+        assert expected == [epoch(resumed) for _ in expected]
+
+
+def test_a_state_from_before_the_first_batch() -> None:
+    """The next epoch is the first; the rows of no batch are known, also where some had been given before."""
+    state = rows().state_dict()
+    resumed = rows(rng=9)
+    epoch(resumed)
+    resumed.load_state_dict(state)
+    assert not resumed.has_given
+    with pytest.raises(OrderError, match="no batch was given yet"):
+        resumed.indices  # noqa: B018 - reading it is what is tested
+    assert epoch(rows()) == epoch(resumed)
+
+
+def test_an_epoch_that_was_left_and_resumed_is_left_again() -> None:
+    """The rest of an epoch comes once; after a `break` in it a new epoch begins."""
+    data = rows()
+    next(iter(data))
+    resumed = rows(rng=3)
+    resumed.load_state_dict(data.state_dict())
+    for _ in resumed:
+        break
+    assert list(range(10)) == sorted(row for batch in epoch(resumed) for row in batch)
+
+
+ABSENT = object()
+
+
+@pytest.mark.parametrize(
+    ("name", "thing", "told"),
+    [
+        *(
+            (name, ABSENT, "this is no state of Batches: it has ")
+            for name in ("order", "start", "stop", "ended", "rng")
+        ),
+        ("order", np.arange(9), "the state is of 9 samples, but there are 10"),
+        ("order", np.arange(20), "the state is of 20 samples, but there are 10"),
+        ("order", [], "the state is of 0 samples, but there are 10"),
+        ("order", np.arange(1, 11), "does not name each sample once"),
+        ("order", np.zeros(10, np.int64), "does not name each sample once"),
+        ("order", np.arange(10.0), "does not name each sample once"),
+        ("order", np.arange(10).reshape(2, 5), "does not name each sample once"),
+        ("order", np.arange(10)[:, np.newaxis], "does not name each sample once"),
+        ("order", np.int64(3), "does not name each sample once"),
+        ("order", "0123456789", "does not name each sample once"),
+        ("order", [[1], [2, 3]], "the state of Batches is damaged: setting an array element with a sequence"),
+        ("order", {"a": 1}, "does not name each sample once"),
+        ("order", [None] * 10, "does not name each sample once"),
+        ("start", -1, "damaged: start is -1, expected a whole number, 0 or more"),
+        ("start", 9, "stands at 9 to 8 of 10 samples"),
+        ("start", 4.0, "start is 4.0, expected a whole number"),
+        ("start", True, "start is True, expected a whole number"),
+        ("start", "4", "start is '4', expected a whole number"),
+        ("start", float("inf"), "start is inf, expected a whole number"),
+        ("start", np.array([4, 5]), "the state of Batches is damaged: "),
+        ("stop", 11, "stands at 4 to 11 of 10 samples"),
+        ("stop", None, "stop is None, expected a whole number"),
+        ("stop", 10**30, "stands at 4 to 1000"),
+        ("stop", [8], r"stop is \[8\], expected a whole number"),
+        ("ended", "no", "ended is 'no', expected True or False"),
+        ("ended", None, "ended is None, expected True or False"),
+        ("rng", None, "the rng of Batches is a PCG64, and this is a state of None"),
+        ("rng", {}, "the rng of Batches is a PCG64, and this is a state of None"),
+        ("rng", np.random.MT19937(0).state, "the rng of Batches is a PCG64, and this is a state of MT19937"),
+        ("rng", {**np.random.PCG64(0).state, "state": {}}, "and this state of one is damaged"),
+    ],
+)
+def test_damaged_states(name: str, thing: Any, told: str, state_of_two: dict[str, Any]) -> None:
+    """Each is an error that says what is wrong, and the epoch stays where it stood."""
+    data = rows(rng=5)
+    next(iter(data))
+    before = pickle.dumps(data.state_dict())
+    state = {**state_of_two, name: thing}
+    if thing is ABSENT:
+        del state[name]
+    with pytest.raises(ModelError, match=told):
+        data.load_state_dict(state)
+    assert before == pickle.dumps(data.state_dict())
+
+
+@pytest.fixture
+def state_of_two() -> dict[str, Any]:
+    """The state after two batches, which is a sound one."""
+    data = rows()
+    batches = iter(data)
+    next(batches)
+    next(batches)
+    state = data.state_dict()
+    rows(rng=1).load_state_dict({**state, "start": np.int64(4), "ended": np.False_})
+    return state
+
+
+@pytest.mark.parametrize("state", [None, 3, [], "state", {}, {"figures": {}, "under_way": {}}, {1: 2}], ids=str)
+def test_no_states_at_all(state: Any) -> None:
+    """Something else entirely is refused too."""
+    data = rows()
+    before = pickle.dumps(data.state_dict())
+    with pytest.raises(ModelError, match="this is no state of Batches: it has "):
+        data.load_state_dict(state)
+    assert before == pickle.dumps(data.state_dict())
 
 
 def test_a_state_is_a_copy() -> None:
