@@ -17,7 +17,7 @@ import numpy as np
 from minigrad import archive
 from minigrad.arrays import set_generator
 from minigrad.data import Batches
-from minigrad.errors import KindError, MinigradError, ModelError
+from minigrad.errors import DataFileError, KindError, MinigradError, ModelError
 from minigrad.hooks import Hook
 from minigrad.layer import Layer
 from minigrad.optimizers import Optimizer
@@ -129,6 +129,8 @@ def load(
     hooks = _checked(path, model, optimizer, data, rng, history, hooks, "load")
     tree = archive.read(path)
     where = f"the checkpoint '{os.fspath(path)}'"
+    if not _is_sound(tree):
+        raise DataFileError(f"{where} is no checkpoint that minigrad has written: its content has another form")
     parts = _parts(tree, model, optimizer, data, rng, history, hooks, strict)
     problems = [] if model is None or not strict else [*_differences(tree, model)]
     if strict and (optimizer is not None or data is not None):
@@ -150,6 +152,19 @@ def load(
         undo.pop_all()
     if model is not None:
         announce(model, where)
+
+
+def _is_sound(tree: Any) -> bool:
+    """Whether a tree has the form that `save` gives it. What its parts hold is looked at by those who load it."""
+    try:
+        text = [*tree["layers"].values(), *tree["frozen"], *(label for group in tree["shared"] for label in group)]
+        text += [one["hook"] for one in tree["hooks"]]
+        states = [*tree["generators"].values(), *(one["state"] for one in tree["hooks"])]
+        states += [tree[name] for name in ("optimizer", "data", "history") if name in tree]
+        kinds = ((str, text), (dict, states), (np.ndarray, tree["model"].values()))
+        return all(isinstance(thing, kind) for kind, things in kinds for thing in things)
+    except (AttributeError, LookupError, TypeError):
+        return False
 
 
 class _Part(NamedTuple):

@@ -113,7 +113,9 @@ class ReduceOnPlateau(Hook):
     @override
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
-        self.best, self.bad_epochs, self.resting = state["best"], state["bad_epochs"], state["resting"]
+        best, bad_epochs, resting = state["best"], state["bad_epochs"], state["resting"]
+        self.best = None if best is None else float(best)
+        self.bad_epochs, self.resting = whole(bad_epochs, "bad_epochs", least=0), whole(resting, "resting", least=0)
 
     def _is_better(self, figure: float) -> bool:
         if self.best is None:

@@ -137,7 +137,7 @@ class Checkpoint(FitHook):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
         if self._best is not None:
-            self._best.value = state["best"]
+            self._best.value = None if state["best"] is None else float(state["best"])
 
 
 def _are_one(a: Path, b: Path) -> bool:

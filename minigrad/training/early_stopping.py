@@ -169,7 +169,10 @@ class EarlyStopping(FitHook):
     @override
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave; if it was at its end, the training ends again."""
-        self._best.value, self.best_epoch = state["best"], state["best_epoch"]
-        self.bad_epochs, self._best_state = state["bad_epochs"], state["best_state"]
+        best, epoch, values = state["best"], state["best_epoch"], state["best_state"]
+        self._best.value = None if best is None else float(best)
+        self.best_epoch = None if epoch is None else whole(epoch, "best_epoch", least=0)
+        self.bad_epochs = whole(state["bad_epochs"], "bad_epochs", least=0)
+        self._best_state = None if values is None else dict(values)
         if self._session is not None:
             self._stop_in_time()

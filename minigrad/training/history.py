@@ -42,7 +42,7 @@ class History(Mapping[str, list[float]]):
     def __init__(self, figures: Mapping[str, Sequence[float]] | None = None) -> None:
         self._figures: dict[str, list[float]] = {}
         self.stopped: str = ""
-        self.under_way: dict[str, Any] = {}  # what is known of an epoch that has begun, for a checkpoint in its middle
+        self.under_way: dict[str, list[float]] = {}  # the four sums of each figure, for a checkpoint in mid-epoch
         self._fill({} if figures is None else figures)
 
     def _fill(self, figures: Mapping[str, Sequence[float]]) -> None:
@@ -181,5 +181,10 @@ class History(Mapping[str, list[float]]):
         """
         if not {"figures", "under_way"} <= set(state):
             raise ModelError(f"this is no state of a History: it has {sorted(state)}, expected figures and under_way")
+        if any(len(sums) != 4 for sums in state["under_way"].values()):
+            raise ModelError(
+                "in this state of a History a figure of the epoch that is under way does not have four sums"
+            )
+        under_way = {str(name): [float(one) for one in sums] for name, sums in state["under_way"].items()}
         self._fill({name: np.asarray(column).tolist() for name, column in state["figures"].items()})
-        self.stopped, self.under_way = "", dict(state["under_way"])
+        self.stopped, self.under_way = "", under_way
