@@ -11,6 +11,7 @@ from training_support import Diary, Training, classifier, constant, descent, pla
 
 import minigrad as mg
 from minigrad.arrays import Array
+from minigrad.training import evaluation
 
 
 class Noise(mg.Layer):
@@ -150,6 +151,21 @@ def test_any_number_of_samples(n: int) -> None:
         history = training.fit(validation_data=validation)
         np.testing.assert_allclose(history["val_loss"], [(n - 1) / 2], rtol=1e-14)
     assert not given.has_given
+
+
+@pytest.mark.parametrize("lot", [1, 3000, 5000, 1 << 22])
+def test_figures_do_not_depend_on_what_is_seen_at_once(lot: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of very much data the loss sees lots; the figures are those of all samples: r2 too, which is no mean of anything."""
+    monkeypatch.setattr(evaluation, "_LOT", lot)
+    rng = np.random.default_rng(0)
+    targets = rng.normal(size=(2500, 2)) + np.linspace(0, 9, 2500)[:, np.newaxis]
+    outputs = targets + rng.normal(size=(2500, 2))
+    training = constant(mg.MeanSquaredError(), [[1.0, 1.0]], [[2.0, 2.0]], 1)
+    history = training.fit(validation_data=(outputs, targets), metrics=["r2", "mean_absolute_error"])
+    residual, spread = ((targets - outputs) ** 2).sum(), ((targets - targets.mean()) ** 2).sum()
+    expected = [residual / 5000, 1 - residual / spread, np.abs(targets - outputs).mean()]
+    found = [history[name][0] for name in ("val_loss", "val_r2", "val_mean_absolute_error")]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_a_sum_is_the_sum_over_all() -> None:
