@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, final
 
 import numpy as np
@@ -12,9 +12,9 @@ import numpy.typing as npt
 from typing_extensions import override
 
 from minigrad.arrays import Integers
-from minigrad.errors import AttachError, NotFinite
+from minigrad.errors import NotFinite
 from minigrad.events import Backward, FlatArrays, Forward
-from minigrad.hooks import Hook
+from minigrad.hooks import Hook, Listener
 from minigrad.layer import Layer
 from minigrad.losses import Loss
 from minigrad.training.evaluation import without_trace
@@ -118,14 +118,19 @@ class _Tracer(Hook):
 
 @contextmanager
 def _attached(hook: Hook, model: Layer) -> Iterator[None]:
-    """The hook attached, if there is a `Sequential` to tell it."""
+    """The hook attached, if there is a `Sequential` to tell it, and no other: they have heard of this pass already."""
+    places: list[list[Listener]] = [
+        vars(layer)["_listeners"] for _, layer in model.layers() if "_listeners" in vars(layer)
+    ]
+    others = [list(listeners) for listeners in places]
+    for listeners in places:
+        listeners.clear()
     try:
-        handle = model.attach(hook)
-    except AttachError:
-        yield
-        return
-    with handle:
-        yield
+        with model.attach(hook) if places else nullcontext():
+            yield
+    finally:
+        for listeners, before in zip(places, others, strict=True):
+            listeners[:] = before
 
 
 def _told(what: str, array: npt.NDArray[Any], rows: Integers | None = None) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from nonfinite_support import STEP, BornInLoss, data, training
-from training_support import Act, Training, descent, set_weight, weight
+from training_support import Act, Diary, Training, descent, set_weight, weight
 
 import minigrad as mg
 from minigrad.arrays import Array
@@ -237,6 +237,18 @@ def test_a_frozen_layer_may_have_any_gradient() -> None:
     hand.by_hand(2)
     assert "" == fitted.fit(2).stopped
     assert hand.bits() == fitted.bits()
+
+
+@pytest.mark.parametrize("where", ["forward", "backward"])
+def test_hooks_do_not_hear_of_the_search(where: str) -> None:
+    """They are told of the four forwards of the training once, and of what comes after it again."""
+    broken, given, attached = training(where), Diary(), Diary()
+    with broken.model.attach(attached):
+        broken.fit(hooks=[given])
+        with np.errstate(invalid="ignore"):
+            broken.model(broken.data.x[:5])
+    assert [True] * 4 * 6 == given.of("forward")
+    assert [False] * 6 + [True] * 5 * 6 == attached.of("forward")  # the check before the first step is a forward, too
 
 
 # -- updates that are finite themselves ------------------------------------------------------------------------------
