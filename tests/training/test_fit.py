@@ -217,6 +217,35 @@ def test_a_layer_alone_is_a_model() -> None:
     assert [("step", 3)] == entries
 
 
+class Tanh(mg.Layer):
+    """A layer of one's own, which keeps for backward the very array that it returns."""
+
+    def __init__(self) -> None:
+        self.weight = mg.Parameter(np.random.default_rng(0).normal(size=(4, 3)))
+
+    def forward(self, x: Array) -> Array:
+        self.x = x
+        self.output: Array = np.tanh(x @ self.weight.value)
+        return self.output
+
+    def backward(self, grad: Array) -> Array:
+        slope = grad * (1 - self.output**2)
+        self.weight.grad = self.x.T @ slope
+        return slope @ self.weight.value.T
+
+
+def test_a_metric_that_writes_into_what_a_layer_keeps() -> None:
+    """It comes too late to change the step."""
+    trainings = []
+    for _ in range(2):
+        model = Tanh()
+        x, y = classifier().data.x, classifier().data.y
+        trainings.append(Training(model, mg.SoftmaxCrossEntropy(), mg.SGD(model, 0.1), mg.Batches(x, y, 6, rng=1)))
+    trainings[0].by_hand(2)
+    trainings[1].fit(2, metrics=spoiling)
+    assert trainings[0].bits() == trainings[1].bits()
+
+
 def test_frozen_layers_stay() -> None:
     """As in the loop by hand; also where all are frozen, and there is nothing to learn."""
     for parts in (["0"], ["0", "1", "2", "3"]):

@@ -19,12 +19,20 @@ from minigrad.errors import (
     LabelError,
     MinigradError,
     ModelError,
+    OrderError,
     RangeError,
     ShapeError,
     UnknownName,
 )
 
 X, Y = samples()
+
+
+def started(training: Training) -> mg.Recorder:
+    """A recorder that was started by hand."""
+    recorder = mg.Recorder(training.optimizer)
+    recorder.start()
+    return recorder
 
 
 class Case(NamedTuple):
@@ -210,6 +218,9 @@ CASES: dict[str, Case] = {
         ModelError,
         "ReduceOnPlateau among the hooks is of another optimizer than SGD(lr=0.1, 63 entries); make one of this",
     ),
+    "a recorder that records already": Case(
+        lambda training: {"hooks": [started(training)]}, OrderError, "this recorder is recording already"
+    ),
     "a figure that there is not": Case(
         lambda training: {"hooks": [Diary(), mg.EarlyStopping("val_accuracy")]},
         UnknownName,
@@ -272,6 +283,29 @@ def test_bad_input(
     training.by_hand(1, steps=1)
     assert [] == diary.entries
     assert training.optimizer.session is None
+
+
+def test_a_hook_that_nobody_tells(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where no Sequential is inside, one that waits for layers would wait for ever."""
+
+    class Waiting(mg.Hook):
+        def on_forward(self, event: mg.Forward) -> None:
+            pass
+
+    model = mg.Dense(4, 3, rng=0)
+    with pytest.raises(
+        AttachError, match="there is no Sequential inside, which is what tells hooks: Waiting would never"
+    ):
+        mg.fit(
+            model,
+            mg.SoftmaxCrossEntropy(),
+            mg.SGD(model, 0.1),
+            mg.Batches(X, Y, 5),
+            epochs=1,
+            hooks=[Waiting()],
+            progress=True,
+        )
+    assert "" == capsys.readouterr().out
 
 
 BAD_DATA: dict[str, tuple[dict[str, Any], type[MinigradError], str]] = {
