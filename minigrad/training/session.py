@@ -189,10 +189,10 @@ class Session:
         """All hooks attached, and the model in training mode; afterwards all as before."""
         with ExitStack() as stack:
             for hook in self.hooks:
-                if isinstance(hook, AbstractContextManager):
+                methods, itself = methods_of(hook), False
+                if isinstance(hook, AbstractContextManager):  # which may attach itself, as a recorder does
                     stack.enter_context(hook)
-                methods = methods_of(hook)
-                itself = any(listener.hook is hook for listener in self.optimizer._listeners)  # as a recorder does
+                    itself = any(listener.hook is hook for listener in self.optimizer._listeners)
                 if ("on_step" in methods or hook._before_step) and not itself:
                     stack.enter_context(self.optimizer.attach(hook))
                 if methods & {"on_forward", "on_backward"}:
@@ -273,5 +273,7 @@ class Session:
         """Write a checkpoint of this moment."""
         self.history.under_way = {name: list(mean.sums) for name, mean in self._means().items()}
         parts: dict[str, Any] = {"model": self.model, "optimizer": self.optimizer, "data": self.data}
-        checkpoint.save(path, **parts, history=self.history, hooks=self.hooks)
-        self.history.under_way = {}
+        try:
+            checkpoint.save(path, **parts, history=self.history, hooks=self.hooks)
+        finally:
+            self.history.under_way = {}

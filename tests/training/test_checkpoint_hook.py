@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from training_support import Act, Training, classifier, descent, towards, weight
+from training_support import Act, Training, classifier, constant, descent, towards, weight
 
 import minigrad as mg
 from minigrad.errors import DataFileError, KindError, RangeError, UnknownName
@@ -268,6 +268,20 @@ def test_going_on_is_as_never_stopping(every: Any, tmp_path: Path) -> None:
     resumed = second.fit(4, hooks=[mg.Checkpoint(path, every=every)], resume_from=path)
     assert dict(history) == dict(resumed)
     assert straight.bits() == second.bits()
+
+
+def test_figures_go_on_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
+    """Their sums are in the file: r2, the error, and a function's mean over batches of 3, 3 and 1 are those of all samples."""
+    outputs, targets = np.array([[1.0], [3.0], [2.0], [7.0], [5.0], [4.0], [9.0]]), np.arange(7.0)[:, np.newaxis]
+    metrics = {"r2": "r2", "error": "mean_absolute_error", "most": lambda outputs, targets: outputs.max()}
+    path = tmp_path / "a.npz"
+    for step, resume in ((0, None), (1, path), (9, path)):
+        training = constant(mg.MeanSquaredError(), outputs, targets, 3, shuffle=False)
+        stop = Act(lambda event: event.stop("now"), step=step)
+        history = training.fit(metrics=metrics, hooks=[mg.Checkpoint(path), stop], resume_from=resume)
+    squares, spread = ((outputs - targets) ** 2).sum(), ((targets - 3) ** 2).sum()
+    expected = [squares / 7, 1 - squares / spread, np.abs(outputs - targets).mean(), (3 * 3 + 7 * 3 + 9) / 7]
+    np.testing.assert_allclose([history[name][0] for name in ("loss", *metrics)], expected, rtol=1e-14)
 
 
 # -- settings ----------------------------------------------------------------------------------------------------------
