@@ -14,7 +14,7 @@ from minigrad.data import Batches
 from minigrad.errors import KindError, LabelError, RangeError, ShapeError
 from minigrad.layer import Layer, untouched
 from minigrad.losses import Loss
-from minigrad.training.metrics import Mean, Running
+from minigrad.training.metrics import Mean, Running, one_number
 
 _LOT = 1 << 22  # numbers in the outputs that the loss and the metrics see at once
 
@@ -78,7 +78,7 @@ def check(model: Layer, loss: Loss, data: Batches, metrics: Mapping[str, Running
         x, y = next(data.in_order())
         x, y = x[:8], y[:8]
         outputs = model.forward(x)
-        loss.forward(outputs, y)
+        one_number(loss.forward(outputs, y), type(loss).__name__)
         for metric in metrics.values():
             metric.of(outputs, y)
         size = max(1, min(8192, (1 << 20) * len(outputs) // outputs.size))

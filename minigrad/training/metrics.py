@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias, final
 
 import numpy as np
@@ -54,6 +55,19 @@ class Mean:
         self.sums = [0.0] * 4
 
 
+def one_number(figure: object, who: str) -> float:
+    """What a loss or a metric returned, as a number; NaN is one.
+
+    Raises:
+        KindError: It is none.
+    """
+    told = f"an array of shape {figure.shape}" if isinstance(figure, np.ndarray) else repr(figure)
+    if not isinstance(figure, str) and np.ndim(figure) == 0:  # type: ignore[arg-type] # whatever it is
+        with suppress(TypeError, ValueError):
+            return float(figure)  # type: ignore[arg-type]
+    raise KindError(f"{who} returned {told}, expected one number")
+
+
 class Running(Mean, ABC):
     """A metric over the batches of an epoch."""
 
@@ -81,12 +95,7 @@ class RunningMean(Running):
     @override
     def add(self, outputs: Array, targets: npt.NDArray[Any]) -> None:
         """Take in a batch."""
-        figure = self._function(outputs, targets)
-        try:
-            number = float(figure)
-        except (TypeError, ValueError) as error:
-            raise KindError(f"the metric '{self._name}' returned {figure!r}, expected one number") from error
-        self.take(number, len(outputs))
+        self.take(one_number(self._function(outputs, targets), f"the metric '{self._name}'"), len(outputs))
 
 
 @final
@@ -200,7 +209,7 @@ def chosen(metrics: Metrics, loss: Loss) -> dict[str, Running]:
     for name, metric in named:
         if not isinstance(name, str):
             raise KindError(f"metrics names one {name!r}, expected text, metrics={{'my_name': function}}")
-        if name in found or name in ("loss", "<lambda>"):
+        if name in found or name in ("loss", "<lambda>") or name.startswith("val_"):
             raise RangeError(
                 f"a metric cannot be called '{name}' here; give it a name, metrics={{'my_name': function}}"
             )

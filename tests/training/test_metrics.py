@@ -78,13 +78,13 @@ def test_accuracy_of_rows_of_probabilities() -> None:
 
 
 def test_accuracy_of_yes_and_no() -> None:
-    """Above 0 means yes, for each entry; 0 itself means no. Nine of fourteen are right."""
+    """Above 0 means yes, for each entry; 0 itself means no. Ten of fourteen are right."""
     logits = np.array([[1.0, -1.0], [-2.0, 3.0], [0.0, 0.0], [4.0, 1.0], [-1.0, -1.0], [2.0, 2.0], [0.5, -0.5]])
-    targets = np.array([[1, 0], [0, 1], [0, 1], [1, 0], [1, 1], [1, 1], [0, 0]])
-    #                    ✓  ✓    ✓  ✓    ✓  ✗    ✓  ✗    ✗  ✗    ✓  ✓    ✗  ✓
-    assert (9 / 14, 9 / 14) == figures("accuracy", mg.SigmoidCrossEntropy(), logits, targets, 7)
+    targets = np.array([[1, 0], [0, 1], [0, 0], [1, 0], [1, 1], [1, 1], [0, 0]])
+    #                    ✓  ✓    ✓  ✓    ✓  ✓    ✓  ✗    ✗  ✗    ✓  ✓    ✗  ✓
+    assert (10 / 14, 10 / 14) == figures("accuracy", mg.SigmoidCrossEntropy(), logits, targets, 7)
     found = figures("accuracy", mg.SigmoidCrossEntropy(), logits, targets, 3)
-    np.testing.assert_allclose(found, [9 / 14, 9 / 14], rtol=1e-14)
+    np.testing.assert_allclose(found, [10 / 14, 10 / 14], rtol=1e-14)
 
 
 def test_accuracy_is_measured_by_itself_for_cross_entropies() -> None:
@@ -234,12 +234,23 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     ),
     "two of one name": (["r2", "r2"], RangeError, "a metric cannot be called 'r2' here"),
     "the name of the loss": ({"loss": most}, RangeError, "a metric cannot be called 'loss' here"),
+    "a name as of validation": (
+        {"val_r2": most},
+        RangeError,
+        "a metric cannot be called 'val_r2' here; give it a name",
+    ),
     "a name that is no text": ({5: most}, KindError, "metrics names one 5, expected text"),
     "an array": (
         {"rows": lambda outputs, targets: outputs.max(axis=1)},
         KindError,
-        "data: the metric 'rows' returned array([1., 1.]), expected one number",
+        "data: the metric 'rows' returned an array of shape (2,), expected one number",
     ),
+    "an array of one": (
+        {"one": lambda outputs, targets: outputs[:1, 0]},
+        KindError,
+        "the metric 'one' returned an array of shape (1,), expected one number",
+    ),
+    "text": ({"text": lambda outputs, targets: "1"}, KindError, "the metric 'text' returned '1', expected one number"),
     "no result": (
         {"none": lambda outputs, targets: None},
         KindError,
