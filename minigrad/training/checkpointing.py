@@ -16,7 +16,7 @@ from typing_extensions import override
 from minigrad.arrays import whole
 from minigrad.errors import DataFileError, KindError, RangeError
 from minigrad.events import Epoch, Step
-from minigrad.files import replacing
+from minigrad.files import replacing, sweep
 from minigrad.training.early_stopping import Best, Mode
 from minigrad.training.session import FitHook, Session
 
@@ -147,6 +147,7 @@ def _are_one(a: Path, b: Path) -> bool:
 
 def _copy(old: Path, new: Path) -> None:
     """A second name for a file, or where the file system has none, a copy."""
+    sweep(new)
     with replacing(new) as part:
         with suppress(OSError):
             part.unlink()

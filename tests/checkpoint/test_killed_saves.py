@@ -81,6 +81,20 @@ def check_that_it_goes_on(training: Training, seed: int) -> None:
     assert "" == first_difference(straight.bits, training.bits)
 
 
+def test_killed_while_it_kept_an_older_one(tmp_path: Path) -> None:
+    """What `Checkpoint` has left over beside the older ones and the best is swept, too, when it writes them again."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        pass
+    names = ("x.npz", "x-1.npz", "x-2.npz", "x-best.npz")
+    for name in names:
+        (tmp_path / f".{name}.{dead.pid}.part").write_bytes(b"half")
+    training = Training()
+    keeps = mg.Checkpoint(tmp_path / "x.npz", keep=3, monitor="loss")
+    parts = training.model, training.loss, training.optimizer, training.data
+    mg.fit(*parts, epochs=4, hooks=[keeps], progress=False)
+    assert sorted(names) == sorted(path.name for path in tmp_path.iterdir())
+
+
 def test_killed_at_each_moment(directory: Path) -> None:
     """Before, in the middle of and after whatever is asked of the system: the old file or the new one, byte for byte."""
     places = sorted((int(place.name), place) for place in (directory / "exact").iterdir() if place.is_dir())
