@@ -8,6 +8,7 @@ the model, the data or `rng` hold.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from contextlib import ExitStack
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
@@ -152,6 +153,8 @@ def load(
         undo.pop_all()
     if model is not None:
         announce(model, where)
+        for _, parameter in model.parameters():
+            parameter.new_grads = 0  # what a backward has left belongs to the values before
 
 
 def _is_sound(tree: Any) -> bool:
@@ -250,12 +253,14 @@ def _freeze(model: Layer, names: list[str]) -> None:
 # -- what must fit --------------------------------------------------------------------------------------------------
 
 
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # of a function, say; another one in each process
+
+
 def _layers(model: Layer) -> dict[str, str]:
-    """What each innermost layer is. Those with parameters show their shapes there, so the class is enough."""
+    """What each layer is. Where parameters and inner layers tell the rest, the class is enough."""
     return {
-        place: type(layer).__name__ if any(True for _ in layer.parameters()) else repr(layer)
+        place: type(layer).__name__ if any(True for _ in layer.parts()) else _ADDRESS.sub("", repr(layer))
         for place, layer in model.layers()
-        if not any(isinstance(part, Layer) for _, part in layer.parts())
     }
 
 

@@ -85,4 +85,5 @@ class Activation(Layer):
     @override
     def __repr__(self) -> str:
         known = FUNCTIONS.get(self.function.name) == self.function
-        return f"Activation('{self.function.name}')" if known else f"Activation({self.function!r})"
+        name = repr(self.function.name)  # alone: a function's address is another in each process
+        return f"Activation({name})" if known else f"Activation(ActivationFunction({name}, ...))"

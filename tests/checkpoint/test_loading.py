@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from checkpoint_support import PLAIN, Plan, Training, X, bits, first_difference
+from checkpoint_support import PLAIN, Plan, Training, X, Y, bits, first_difference
 
 import minigrad as mg
-from minigrad.errors import ModelError
+from minigrad.errors import ModelError, NoGradient
 
 
 @pytest.fixture
@@ -267,6 +267,19 @@ def test_arrays_that_were_held_do_not_change(path: Path) -> None:
     mg.load(path, **training.parts)
     training.made(1)
     assert kept == bits(held)
+
+
+def test_no_gradient_outlives_the_values_that_it_belongs_to(path: Path) -> None:
+    """What a backward before the load has left is of other values: a step needs a new one."""
+    training = Training().made(3)
+    mg.save(path, **training.parts)
+    training.loss.forward(training.model(X), Y)
+    training.model.backward(training.loss.backward())
+    mg.load(path, **training.parts)
+    before = bits(training.model.state_dict())
+    with pytest.raises(NoGradient):
+        training.optimizer.step()
+    assert before == bits(training.model.state_dict())
 
 
 def test_a_live_view_stays_one(path: Path) -> None:

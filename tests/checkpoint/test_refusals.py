@@ -11,6 +11,7 @@ import pytest
 from checkpoint_support import BATCH, Plan, Signs, Training, X, Y, refused
 
 import minigrad as mg
+from minigrad.activations import ActivationFunction
 from minigrad.errors import ModelError
 
 Layers = Callable[[], list[mg.Layer]]
@@ -146,6 +147,70 @@ def test_the_same_layers_nested(path: Path) -> None:
     for name in Training().model.state_dict():
         assert f"'{name}' is not in the model" in str(caught.value)
         assert f"'0.{name}' is missing in the file" in str(caught.value)
+
+
+class Around(mg.Layer):
+    """A layer around others: what they make of its input, and with `Skip` the input as well."""
+
+    def __init__(self, *layers: mg.Layer) -> None:
+        self.inner = mg.Sequential(*layers)
+
+    def forward(self, x: Any) -> Any:
+        return self.inner(x)
+
+    def backward(self, grad: Any) -> Any:
+        return self.inner.backward(grad)
+
+
+class Skip(Around):
+    def forward(self, x: Any) -> Any:
+        return x + self.inner(x)
+
+    def backward(self, grad: Any) -> Any:
+        return grad + self.inner.backward(grad)
+
+
+def test_another_layer_around_the_same(tmp_path: Path) -> None:
+    """A residual block is no plain one, though all names and shapes are the same."""
+    mg.save(tmp_path / "x", model=mg.Sequential(Skip(mg.Dense(2, 2, rng=0)), mg.Dense(2, 1, rng=0)))
+    mg.load(tmp_path / "x", model=mg.Sequential(Skip(mg.Dense(2, 2, rng=1)), mg.Dense(2, 1, rng=0)))
+    with pytest.raises(ModelError, match=r"layer '0' is Skip in the file and Around in the model$"):
+        mg.load(tmp_path / "x", model=mg.Sequential(Around(mg.Dense(2, 2, rng=1)), mg.Dense(2, 1, rng=0)))
+
+
+class Times(mg.Layer):
+    """A layer without parameters whose repr tells the address of a function."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
+
+    def forward(self, x: Any) -> Any:
+        return self.function(x)
+
+    def backward(self, grad: Any) -> Any:
+        return self.function(grad)
+
+    def __repr__(self) -> str:
+        return f"Times({self.function})"
+
+
+def test_functions_of_somebodys_own(tmp_path: Path) -> None:
+    """They lie elsewhere in each process, which is no difference; another name is one."""
+
+    def build(name: str) -> mg.Sequential:
+        own = ActivationFunction(name, lambda x: 2 * x, lambda grad, x, y: 2 * grad)
+        return mg.Sequential(mg.Dense(2, 2, rng=0), mg.Activation(own), Times(lambda x: 3 * x))
+
+    first, second = build("double"), build("double")
+    assert repr(first[2]) != repr(second[2])
+    mg.save(tmp_path / "x", model=first)
+    mg.save(tmp_path / "y", model=second)
+    assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
+    mg.load(tmp_path / "x", model=second)
+    told = "layer '1' is Activation(ActivationFunction('double', ...)) in the file and Activation(ActivationFunction('twice'"
+    with pytest.raises(ModelError) as caught:
+        mg.load(tmp_path / "x", model=build("twice"))
+    assert told in str(caught.value)
 
 
 # -- another optimizer, other data ------------------------------------------------------------------------------------
