@@ -237,13 +237,14 @@ FITTING = {
 
 
 @pytest.mark.filterwarnings("default")  # NumPy warns of headers that Python 2 has written, before it refuses them
-@pytest.mark.parametrize("name", some(ARRAYS, 3))
+@pytest.mark.parametrize("name", ARRAYS)
 def test_other_arrays(name: str, tmp_path: Path) -> None:
     """Each array replaced by something else: a clear error, or where any number will do, a training that can go on."""
     Fit(0).fit(tmp_path / "x")
     members = members_of(tmp_path / "x")
     accepted = set()
-    for member in members:
+    first = 0 if EVERYTHING else [*ARRAYS].index(name) % 9
+    for member in some([*members][first:], 9):
         if not outcome(sealed({**members, member: ARRAYS[name]}), tmp_path / "y", Fit(7)):
             accepted.add(member)
             with suppress(MinigradError):

@@ -144,7 +144,7 @@ PLANS: dict[str, tuple[Plan, dict[str, Any]]] = {
 CHOSEN = None if EVERYTHING else {"step 1", "step 4", "step 5", "epoch 0", "step 15", "step 23", "epoch 3"}
 
 
-@pytest.mark.parametrize("name", some(PLANS, 2))
+@pytest.mark.parametrize("name", some(PLANS, 3))
 def test_stopping_anywhere(name: str, tmp_path: Path) -> None:
     """Whatever checkpoint it goes on from: all bits, all figures of all epochs, and the counters of the hooks."""
     plan, settings = PLANS[name]
