@@ -35,13 +35,18 @@ def guess(loss: Loss, targets: npt.NDArray[Any], like: Array) -> tuple[Array, st
                 labels = targets if loss.ignore_index is None else targets[targets != loss.ignore_index]
                 shares = np.bincount(labels, minlength=like.shape[1]) / max(len(labels), 1)
             else:
-                shares = targets.mean(axis=0)
+                shares = targets.mean(axis=0, dtype=np.float64)
+            shares = shares * (1 - loss.label_smoothing) + loss.label_smoothing / len(shares)
+            if loss.class_weight is not None:  # a sample that counts twice is as good as two
+                shares = shares * loss.class_weight
             row, name = np.log(np.maximum(shares, _LEAST_SHARE)), "the class shares"
         case SigmoidCrossEntropy():
-            shares = np.clip(targets.mean(axis=0), _LEAST_SHARE, 1 - _LEAST_SHARE)
+            shares = np.clip(targets.mean(axis=0, dtype=np.float64), _LEAST_SHARE, 1 - _LEAST_SHARE)
             row, name = np.log(shares) - np.log1p(-shares), "the shares"
+            if loss.pos_weight is not None:
+                row = row + np.log(np.maximum(loss.pos_weight, _LEAST_SHARE))
         case MeanSquaredError():
-            row, name = targets.mean(axis=0), "the mean"
+            row, name = targets.mean(axis=0, dtype=np.float64), "the mean"
         case MeanAbsoluteError() | Huber():
             row, name = np.median(targets, axis=0), "the median"
         case _:

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -92,11 +92,13 @@ def test_a_recorder_knows_who_restored() -> None:
 
 def test_a_checkpoint_holds_the_last_and_the_model_the_best(tmp_path: Path) -> None:
     """So that the training can go on from where it was."""
-    training, fresh = descent(6.0), descent(0.0)
-    hooks = [mg.EarlyStopping("val_loss", 2), mg.Checkpoint(tmp_path / "a.npz")]
-    training.fit(9, hooks=hooks, validation_data=towards(3.0))
-    mg.load(tmp_path / "a.npz", model=fresh.model)
-    assert (3.0, 1.0) == (weight(training.model), weight(fresh.model))
+    every: Literal["epoch"] | int
+    for every in ("epoch", 100):
+        training, fresh = descent(6.0), descent(0.0)
+        hooks = [mg.EarlyStopping("val_loss", 2), mg.Checkpoint(tmp_path / "a.npz", every=every)]
+        training.fit(9, hooks=hooks, validation_data=towards(3.0))
+        mg.load(tmp_path / "a.npz", model=fresh.model)
+        assert (3.0, 1.0) == (weight(training.model), weight(fresh.model))
 
 
 # -- patience and what is better ---------------------------------------------------------------------------------------
@@ -174,6 +176,16 @@ def test_each_training_begins_anew() -> None:
         history = training.fit(20, hooks=[hook], validation_data=towards(best))
         assert (best, start - best + 2) == (weight(training.model), history.epochs)
         assert start - best - 1 == hook.best_epoch
+
+
+def test_each_training_begins_anew_where_nothing_is_better() -> None:
+    """One without any number: the epochs of the training before do not count, and its weights are not brought back."""
+    hook = mg.EarlyStopping("val_loss", 2)
+    descent(6.0).fit(4, hooks=[hook], validation_data=towards(3.0))
+    training = descent(9.0)
+    history = training.fit(20, hooks=[hook], validation_data=([[math.nan]], [[0.0]]))
+    assert (2, 7.0) == (history.epochs, weight(training.model))
+    assert (None, None, 2) == (hook.best, hook.best_epoch, hook.bad_epochs)
 
 
 def test_one_that_was_at_its_end_ends_again(tmp_path: Path) -> None:
