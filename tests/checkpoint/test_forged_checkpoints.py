@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 from zipfile import ZIP_DEFLATED
 
@@ -95,6 +98,14 @@ class Saves(mg.Hook):
             event.save(self._path)
 
 
+@cache
+def genuine(kind: str = "PCG64") -> Mapping[str, bytes]:
+    """The members of a checkpoint of everything, in the middle of an epoch."""
+    with TemporaryDirectory() as directory:
+        Fit(0, kind).fit(Path(directory) / "x")
+        return MappingProxyType(members_of(Path(directory) / "x"))
+
+
 def places(tree: Any, place: Place = ()) -> Iterator[Place]:
     """Every place in a tree of dicts and lists."""
     yield place
@@ -136,8 +147,7 @@ def outcome(content: bytes, path: Path, fit: Fit) -> str:
 @pytest.mark.parametrize("kind", ["PCG64", "MT19937", "Philox", "SFC64"] if EVERYTHING else ["MT19937"])
 def test_anything_anywhere(kind: str, tmp_path: Path) -> None:
     """Each thing in the JSON replaced by each of many others: a clear error, or a training that can go on."""
-    Fit(0, kind).fit(tmp_path / "x")
-    members = members_of(tmp_path / "x")
+    members = genuine(kind)
     meta = meta_of(members)
     errors = accepted = 0
     for number, place in enumerate(places(meta)):
@@ -172,8 +182,7 @@ TEXTS: dict[str, str] = {
 @pytest.mark.parametrize("name", TEXTS)
 def test_other_json(name: str, tmp_path: Path) -> None:
     """JSON that is none, or another one, or deeper than any parser goes."""
-    Fit(0).fit(tmp_path / "x")
-    content = sealed(with_meta(members_of(tmp_path / "x"), TEXTS[name]))
+    content = sealed(with_meta(genuine(), TEXTS[name]))
     assert "is no checkpoint that minigrad has written: " in outcome(content, tmp_path / "x", Fit(7))
 
 
@@ -182,8 +191,7 @@ def test_other_json(name: str, tmp_path: Path) -> None:
 def test_a_generator_that_stands_outside_of_its_buffer(kind: str, place: int, tmp_path: Path) -> None:
     """NumPy would read somewhere in the memory, or crash."""
     name: Place = ("state", "pos") if kind == "MT19937" else ("buffer_pos",)
-    Fit(0, kind).fit(tmp_path / "x")
-    members = members_of(tmp_path / "x")
+    members = genuine(kind)
     for holder in ("data", "model 3.rng"):
         meta = changed(meta_of(members), ("generators", holder, *name), place)
         told = outcome(sealed(with_meta(members, meta)), tmp_path / "x", Fit(7, kind))
@@ -240,8 +248,7 @@ FITTING = {
 @pytest.mark.parametrize("name", ARRAYS)
 def test_other_arrays(name: str, tmp_path: Path) -> None:
     """Each array replaced by something else: a clear error, or where any number will do, a training that can go on."""
-    Fit(0).fit(tmp_path / "x")
-    members = members_of(tmp_path / "x")
+    members = genuine()
     accepted = set()
     first = 0 if EVERYTHING else [*ARRAYS].index(name) % 9
     for member in some([*members][first:], 9):
@@ -263,9 +270,7 @@ def test_other_arrays(name: str, tmp_path: Path) -> None:
 )
 def test_a_member_that_is_missing(member: str, tmp_path: Path) -> None:
     """The error names it."""
-    Fit(0).fit(tmp_path / "x")
-    members = members_of(tmp_path / "x")
-    del members[member]
+    members = {name: content for name, content in genuine().items() if name != member}
     told = outcome(sealed(members), tmp_path / "x", Fit(7))
     assert f"is no checkpoint that minigrad has written: KeyError: '{member.removesuffix('.npy')}'" in told
 
@@ -275,8 +280,7 @@ def test_a_member_that_is_missing(member: str, tmp_path: Path) -> None:
 
 def test_compressed_members(tmp_path: Path) -> None:
     """They are refused before anything is unpacked, however small they claim to be."""
-    Fit(0).fit(tmp_path / "x")
-    content = sealed(members_of(tmp_path / "x"), compression=ZIP_DEFLATED)
+    content = sealed(genuine(), compression=ZIP_DEFLATED)
     assert "its member meta.npy is compressed" in outcome(content, tmp_path / "x", Fit(7))
 
 
@@ -309,8 +313,7 @@ def test_a_pickle_in_disguise(name: str, tmp_path: Path) -> None:
     if name == "object array":
         np.savez(path, meta=np.array([Bomb()], object))
     elif name == "named after a member":
-        Fit(0).fit(path)
-        path.write_bytes(sealed({**members_of(path), "model/0.weight": pickle.dumps(Bomb())}))
+        path.write_bytes(sealed({**genuine(), "model/0.weight": pickle.dumps(Bomb())}))
     else:
         comment = b"minigrad checkpoint 1 sha256 " + b"0" * 64 if "sealed" in name else b""
         content = pickle.dumps(Bomb()) + comment

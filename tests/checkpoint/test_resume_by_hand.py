@@ -84,7 +84,7 @@ class Saving:
         self._pauses += 1
 
 
-@pytest.mark.parametrize("name", some(PLANS, 3))
+@pytest.mark.parametrize("name", some(PLANS))
 def test_stopping_anywhere(name: str, tmp_path: Path) -> None:
     """Weights, buffers, moments, history, data and generators are the same bits at the end, wherever it stopped."""
     plan = PLANS[name]
