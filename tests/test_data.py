@@ -269,6 +269,18 @@ def test_a_state_is_a_copy() -> None:
     assert kept == pickle.dumps(state)
 
 
+def test_a_state_is_the_callers() -> None:
+    """Writing into a state that was taken, or that was loaded, changes no order."""
+    data, other = rows(), rows(rng=9)
+    batches = iter(data)
+    next(batches)
+    state = data.state_dict()
+    other.load_state_dict(state)
+    expected = [x[:, 0].tolist() for x, _ in pickle.loads(pickle.dumps(other))]
+    state["order"].fill(0)
+    assert expected == [x[:, 0].tolist() for x, _ in batches] == epoch(other)
+
+
 def test_leaving_an_epoch_begins_a_new_one() -> None:
     """After a `break` the next loop is a whole epoch; only `load_state_dict` goes on in the midst of one."""
     data = rows()

@@ -81,7 +81,7 @@ class Fitting:
             epochs=epochs,
             validation_data=self.validation,
             metrics=self.metrics,
-            hooks=[*self.hooks, *hooks],
+            hooks=[*hooks, *self.hooks],  # so that a `Checkpoint` is told of an epoch before those that it saves
             progress=False,
             resume_from=resume_from,
         )

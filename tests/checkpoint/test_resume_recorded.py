@@ -116,6 +116,27 @@ def test_in_memory(name: str, started: str, tmp_path: Path) -> None:
         assert rest.run.verify()
 
 
+@pytest.mark.parametrize("where", ["memory", "disk"])
+def test_taken_back_while_it_is_recorded(where: str, tmp_path: Path) -> None:
+    """A recorder that goes on over a load: its count goes on, a note says so, and the steps made again have the same rows."""
+    whole = straight("momentum")
+    training = Training(PLANS["momentum"])
+    with recorder(training, tmp_path / "run" if where == "disk" else None) as again:
+        until(training, 4, tmp_path / "x.npz")
+        batches = iter(training.data)
+        for _ in range(3):  # another epoch, which is to be forgotten
+            training.step(*next(batches))
+        mg.load(tmp_path / "x.npz", **training.parts)
+        training.go(EPOCHS)
+    run = again.run
+    assert list(range(7 + 8)) == list(run.steps)
+    assert "step 7 is the optimizer's step 4: it was taken back before" in run.notes
+    assert () == run.gaps
+    expected, found = rows(whole, 4), rows(run, 7)
+    assert "" == first_difference(expected, found)
+    assert run.verify()
+
+
 @pytest.mark.parametrize(("name", "mode", "started"), CASES)
 def test_on_disk(name: str, mode: str, started: str, tmp_path: Path) -> None:
     """`Recorder(path, resume=True)`, wherever it stopped: one run, with rows, counts and reasons as if it never had."""
