@@ -23,9 +23,11 @@ class Loss(ABC):
 
     Attributes:
         value: What `forward` returned last; NaN before the first.
+        weight: How much this counts in a mean over several batches; None: as much as the batch had samples.
     """
 
     value: float = float("nan")
+    weight: float | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Have each `forward` note its value, for recorders; so authors need not."""

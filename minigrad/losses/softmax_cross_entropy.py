@@ -36,6 +36,7 @@ class SoftmaxCrossEntropy(Loss):
 
     Attributes:
         value: The last value; NaN before the first.
+        weight: The sum of the weights of the labels in the last mean.
 
     Raises:
         RangeError: A setting is out of range.
@@ -72,6 +73,7 @@ class SoftmaxCrossEntropy(Loss):
             LabelError: Labels out of range or not integers; probabilities negative or rows that do not sum to 1.
         """
         last = self._last = self._run(logits, targets)
+        self.weight = last.divisor if self.reduction == "mean" else None
         return float(last.losses.dot(ones(len(last.losses), last.losses.dtype.char))) / last.divisor
 
     @override

@@ -2,8 +2,8 @@
 
 from minigrad.training.checkpointing import Checkpoint
 from minigrad.training.early_stopping import EarlyStopping
-from minigrad.training.fit import fit
 from minigrad.training.history import History
+from minigrad.training.loop import fit
 from minigrad.training.nonfinite import StopOnNonFinite
 
 __all__ = ["Checkpoint", "EarlyStopping", "History", "StopOnNonFinite", "fit"]

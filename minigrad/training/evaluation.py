@@ -14,7 +14,7 @@ from minigrad.data import Batches
 from minigrad.errors import KindError, LabelError, RangeError, ShapeError
 from minigrad.layer import Layer, untouched
 from minigrad.losses import Loss
-from minigrad.training.metrics import Mean, Running, one_number
+from minigrad.training.metrics import MeanLoss, Running, one_number
 
 _LOT = 1 << 22  # numbers in the outputs that the loss and the metrics see at once
 
@@ -40,12 +40,12 @@ def evaluate(model: Layer, loss: Loss, data: Batches, metrics: Mapping[str, Runn
     The model sees the data in parts. The loss and the metrics then see all outputs at once, up to four million numbers;
     beyond, their figures are means over such lots, weighted by size.
     """
-    mean = Mean()
+    mean = MeanLoss()
     for metric in metrics.values():
         metric.clear()
     with without_trace(model, loss):
         for outputs, targets in lots(model, data):
-            mean.take(float(loss.forward(outputs, targets)), len(outputs))
+            mean.add(loss, float(loss.forward(outputs, targets)), len(outputs))
             for metric in metrics.values():
                 metric.add(outputs, targets)
     return {"loss": mean.value()} | {name: metric.value() for name, metric in metrics.items()}

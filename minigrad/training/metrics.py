@@ -37,7 +37,7 @@ class Mean:
         self.sums: list[float] = [0.0] * 4
 
     @final
-    def take(self, figure: float, size: int) -> None:
+    def take(self, figure: float, size: float) -> None:
         """Take in the figure of a batch of this size."""
         mean, count, *_ = self.sums
         # In this form the mean of a single batch is its figure, to the bit.
@@ -66,6 +66,18 @@ def one_number(figure: object, who: str) -> float:
         with suppress(TypeError, ValueError):
             return float(figure)  # type: ignore[arg-type]
     raise KindError(f"{who} returned {told}, expected one number")
+
+
+@final
+class MeanLoss(Mean):
+    """The mean of a loss over the samples of several batches, also where the loss of a batch is a sum."""
+
+    def add(self, loss: Loss, value: float, samples: int) -> None:
+        """Take in the loss of a batch, which it has just computed."""
+        if getattr(loss, "reduction", "mean") == "sum":
+            self.take(value / samples, samples)
+        else:
+            self.take(value, samples if loss.weight is None else loss.weight)
 
 
 class Running(Mean, ABC):

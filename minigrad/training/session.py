@@ -16,16 +16,17 @@ import numpy.typing as npt
 from minigrad import checkpoint
 from minigrad.arrays import Array
 from minigrad.data import Batches
-from minigrad.errors import AttachError, KindError, ModelError, NotFinite, OrderError
+from minigrad.errors import AttachError, KindError, ModelError, NotFinite, OrderError, ShapeError
 from minigrad.events import Epoch
 from minigrad.hooks import Hook, Listener, attach, methods_of, tell, telling
 from minigrad.layer import Layer
+from minigrad.layers import BatchNorm
 from minigrad.losses import Loss
 from minigrad.optimizers import Optimizer
 from minigrad.parameter import ParameterVector
 from minigrad.training.evaluation import check, evaluate, naming, quiet
 from minigrad.training.history import History
-from minigrad.training.metrics import Mean, Metrics, Running, chosen
+from minigrad.training.metrics import Mean, MeanLoss, Metrics, Running, chosen
 from minigrad.training.nonfinite import first_of_backward, first_of_forward
 
 Validation: TypeAlias = tuple[npt.ArrayLike, npt.ArrayLike] | Batches | None
@@ -79,7 +80,7 @@ class Session:
     ) -> None:
         self.model, self.loss, self.optimizer, self.data = model, loss, optimizer, data
         self._check_kinds()
-        self._mean_loss = Mean()
+        self._mean_loss = MeanLoss()
         self._running: dict[str, Running] = chosen(metrics, loss)
         self.hooks: list[Hook] = list(hooks)
         self._check_hooks()
@@ -91,6 +92,7 @@ class Session:
         self._listeners: list[Listener] = []
         self._validating: dict[str, Running] = chosen(metrics, loss)
         check(model, loss, data, self._validating, "data")
+        self._check_last_batch()
         self.validation: Batches | None = self._batches(validation_data)
         if self.validation is not None:
             check(model, loss, self.validation, self._validating, "validation_data")
@@ -115,6 +117,16 @@ class Session:
         own = {id(parameter) for _, parameter in self.model.parameters()}
         if any(id(parameter) not in own for _, parameter in self.optimizer.model.parameters()):
             raise ModelError(f"fit got an optimizer, {self.optimizer!r}, of another model; make one of this model")
+
+    def _check_last_batch(self) -> None:
+        """A batch of one sample has no variance: say so now, and not at the end of the first epoch."""
+        last = self.data.batch_size if self.data.drop_last else len(self.data.x) % self.data.batch_size
+        for _, layer in self.model.layers():
+            if isinstance(layer, BatchNorm) and layer.training and 1 in (last, self.data.batch_size):
+                raise ShapeError(
+                    f"data: {self.data!r} gives a batch of 1, which {layer.called} cannot normalize in training; use another "
+                    f"batch_size, or drop_last=True"
+                )
 
     def _check_hooks(self) -> None:
         for hook in self.hooks:
@@ -220,7 +232,7 @@ class Session:
     def measure(self, value: float, outputs: Array, targets: npt.NDArray[Any]) -> None:
         """Take in what a batch gave."""
         self.between_epochs = False
-        self._mean_loss.take(value, len(outputs))
+        self._mean_loss.add(self.loss, value, len(outputs))
         for metric in self._running.values():
             metric.add(outputs, targets)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from training_support import Diary, classifier, samples
+from training_support import Diary, classifier, plain, samples
 
 import minigrad as mg
 from minigrad.errors import KindError, MinigradError, RangeError, ShapeError
@@ -87,3 +87,21 @@ def test_what_is_right_is_not_refused(kind: Any) -> None:
     data = mg.Batches(X, labels, 5, rng=training.data.rng)
     settings: dict[str, Any] = {"epochs": np.int8(1), "validation_data": [X.tolist(), labels], "hooks": iter([Diary()])}
     assert dict(expected) == dict(mg.fit(model, loss, optimizer, data, **settings))
+
+
+@pytest.mark.parametrize(("n", "settings"), [(9, {"batch_size": 4}), (4, {"batch_size": 1})])
+def test_a_batch_of_one_sample_for_batchnorm(n: int, settings: dict[str, Any]) -> None:
+    """It is refused before the first step, and not at the end of the first epoch; in eval mode it is none."""
+    x, y = samples(n)
+    model = mg.Sequential(mg.Dense(4, 3, rng=0), mg.BatchNorm(3))
+    before = plain(model.state_dict())
+    loss, optimizer = mg.SoftmaxCrossEntropy(), mg.SGD(model, lr=0.1)
+    with pytest.raises(
+        ShapeError, match=r"a batch of 1, which layer '1', BatchNorm\(3\) cannot normalize in training; use"
+    ):
+        mg.fit(model, loss, optimizer, mg.Batches(x, y, rng=0, **settings), epochs=1)
+    assert before == plain(model.state_dict())
+    if n == 9:
+        mg.fit(model, loss, optimizer, mg.Batches(x, y, rng=0, drop_last=True, **settings), epochs=1)
+    model[1].eval()
+    mg.fit(model, loss, optimizer, mg.Batches(x, y, rng=0, **settings), epochs=1)

@@ -168,10 +168,33 @@ def test_figures_do_not_depend_on_what_is_seen_at_once(lot: int, monkeypatch: py
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
-def test_a_sum_is_the_sum_over_all() -> None:
-    """The loss sees all outputs at once, so its own reduction holds: 1 + 2 + 3."""
-    training = constant(mg.MeanAbsoluteError(reduction="sum"), [[1.0]], [[2.0]], 1)
-    assert [6.0] == training.fit(validation_data=(np.zeros((3, 1)), [[1.0], [2.0], [3.0]]))["val_loss"]
+def test_a_sum_is_told_as_the_mean_over_samples() -> None:
+    """So training and validation can be compared: (1 + 2 + 3) / 3, and for two batches of training (2 + 4 + 9) / 3."""
+    training = constant(mg.MeanAbsoluteError(reduction="sum"), [[0.0], [0.0], [0.0]], [[2.0], [4.0], [9.0]], 2)
+    history = training.fit(validation_data=(np.zeros((3, 1)), [[1.0], [2.0], [3.0]]))
+    np.testing.assert_allclose([*history["loss"], *history["val_loss"]], [5, 2], rtol=1e-14)
+
+
+def test_a_weighted_loss_is_the_mean_over_the_weights() -> None:
+    """Batches count by the weights of their labels: with equal logits, each sample's loss is log 3 times its weight.
+
+    The mean is log 3 for any weights; so one sample has other logits, and a loss of log(2 + e) - 1.
+    """
+    outputs = np.zeros((5, 3))
+    outputs[4, 2] = 1.0
+    labels, weights = np.array([0, 0, 1, 1, 2]), np.array([1.0, 2.0, 5.0])
+    training = constant(mg.SoftmaxCrossEntropy(class_weight=weights), outputs, labels, 2)
+    history = training.fit(validation_data=(outputs, labels), metrics=())
+    expected = ((1 + 1 + 2 + 2) * np.log(3) + 5 * (np.log(2 + np.e) - 1)) / (1 + 1 + 2 + 2 + 5)
+    np.testing.assert_allclose([*history["loss"], *history["val_loss"]], [expected, expected], rtol=1e-12)
+
+
+def test_ignored_samples_do_not_count() -> None:
+    """One of two samples in the last batch is ignored: the mean is over three."""
+    outputs = np.array([[0.0, 0.0], [0.0, 0.0], [0.0, 1.0], [7.0, 0.0]])
+    training = constant(mg.SoftmaxCrossEntropy(ignore_index=-1), outputs, np.array([0, 1, 1, -1]), 2)
+    expected = (2 * np.log(2) + np.log(1 + np.e) - 1) / 3
+    np.testing.assert_allclose(training.fit(metrics=())["loss"], [expected], rtol=1e-12)
 
 
 def test_a_tuple_is_scaled_as_the_data() -> None:

@@ -38,7 +38,8 @@ def fit(
 ) -> History:
     """Train a model: the loop by hand, and around it what people expect of one.
 
-    The figures of an epoch are means over all of its samples. Validation runs in eval mode and leaves no trace. Ctrl-C
+    The figures of an epoch are means over all of its samples; of a weighted loss, over the weights; and so also where the
+    loss of a batch is a sum. Validation runs in eval mode and leaves no trace. Ctrl-C
     takes effect between two steps: the training ends, and the history so far is returned. A loss or an update that is NaN
     or infinite ends it before it gets into the weights, as `StopOnNonFinite` says.
 
