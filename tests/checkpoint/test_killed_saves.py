@@ -17,7 +17,7 @@ import minigrad as mg
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 HERE = Path(__file__).parent
-KILLS, STRIDE = (120, 1) if EVERYTHING else (6, 17)
+KILLS, STRIDE = (120, 1) if EVERYTHING else (4, 23)
 
 
 @pytest.fixture(scope="module")

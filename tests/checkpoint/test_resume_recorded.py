@@ -29,7 +29,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-CASES = some(product(PLANS, SETTINGS, STARTED), 7)
+CASES = some(product(PLANS, SETTINGS, STARTED), 11)
 
 
 @pytest.fixture(autouse=True)
