@@ -1,10 +1,11 @@
 """minigrad: a small, typed NumPy framework for neural networks in which every parameter update is a value."""
 
-from minigrad import datasets, errors, init, testing
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from minigrad import errors, init
 from minigrad.activations import ActivationFunction
-from minigrad.checkpoint import load, save
 from minigrad.compare import Comparison, compare
-from minigrad.config import show_config
 from minigrad.data import Batches
 from minigrad.errors import MinigradError
 from minigrad.events import Backward, Epoch, Forward, Step
@@ -33,8 +34,22 @@ from minigrad.optimizers import (
     StepDecay,
 )
 from minigrad.parameter import Parameter, ParameterVector
-from minigrad.recording import Reason, Recorder, Run
-from minigrad.training import Checkpoint, EarlyStopping, History, StopOnNonFinite, fit
+
+if TYPE_CHECKING:  # these are loaded when they are first used, so that `import minigrad` takes no time to speak of
+    from minigrad import datasets, testing
+    from minigrad.checkpoint import load, save
+    from minigrad.config import show_config
+    from minigrad.recording import Reason, Recorder, Run
+    from minigrad.training import Checkpoint, EarlyStopping, History, StopOnNonFinite, fit
+
+_LATER = {
+    "minigrad.checkpoint": ("load", "save"),
+    "minigrad.config": ("show_config",),
+    "minigrad.datasets": (),
+    "minigrad.recording": ("Reason", "Recorder", "Run"),
+    "minigrad.testing": (),
+    "minigrad.training": ("Checkpoint", "EarlyStopping", "History", "StopOnNonFinite", "fit"),
+}
 
 __version__ = "0.1.0"
 
@@ -94,3 +109,19 @@ __all__ = [
     "StopOnNonFinite",
     "testing",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """A public name that was not used before."""
+    for module, names in _LATER.items():
+        if name in names:
+            globals()[name] = getattr(import_module(module), name)
+            return globals()[name]
+        if f"minigrad.{name}" == module:
+            return import_module(module)
+    raise AttributeError(f"module 'minigrad' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    """All public names, also those that are not loaded yet."""
+    return sorted({*globals(), *__all__})

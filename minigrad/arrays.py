@@ -11,7 +11,6 @@ import operator
 import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from decimal import Decimal
 from functools import lru_cache
 from numbers import Real
 from typing import Any, SupportsIndex, TypeAlias
@@ -30,7 +29,7 @@ Integers: TypeAlias = npt.NDArray[np.integer[Any]]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 """An array of booleans."""
 
-Seed: TypeAlias = int | np.random.Generator | None
+Seed: TypeAlias = "int | np.random.Generator | None"  # as text: np.random takes long to load
 """What every `rng` argument takes: a seed, a generator, or None for one of its own that no seed repeats."""
 
 
@@ -210,10 +209,10 @@ def number(
     told = f"{name} is {value!r}, expected {expected}"
     if isinstance(value, np.ndarray | np.generic) and value.ndim == 0:
         value = value.item()
-    if isinstance(value, bool) or not isinstance(value, Real | Decimal):
+    if isinstance(value, bool) or not (isinstance(value, Real) or hasattr(value, "as_integer_ratio")):  # a Decimal
         raise KindError(told)
     try:
-        found = float(value)
+        found = float(value)  # type: ignore[arg-type] # what has a ratio of integers is a number
     except OverflowError as error:
         raise RangeError(told) from error
     if not math.isfinite(found) or not all(holds(found, bound) for bound, _, holds in given):

@@ -9,7 +9,6 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from minigrad import notebook
 from minigrad.arrays import Mask, real_array
 from minigrad.errors import ShapeError, SharedMemoryError
 
@@ -55,6 +54,8 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the sentences, and where the arrays differ."""
+        from minigrad import notebook  # not at the top: only notebooks need it, and it takes long to load
+
         return notebook.block(
             notebook.lines(str(self).splitlines()), notebook.differences(self.mask) if self.changed else ""
         )

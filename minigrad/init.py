@@ -22,7 +22,7 @@ import numpy.typing as npt
 from minigrad.arrays import Array, float_array, number, shaped
 from minigrad.errors import KindError, ModelError
 
-Initializer: TypeAlias = Callable[[tuple[int, ...], np.random.Generator], npt.ArrayLike]
+Initializer: TypeAlias = "Callable[[tuple[int, ...], np.random.Generator], npt.ArrayLike]"
 """Makes initial values: `(shape, rng) -> array`."""
 
 

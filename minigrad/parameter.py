@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, Protocol, Self, final
 
 import numpy as np
 
-from minigrad import notebook
 from minigrad.arrays import Array, float_array, shaped
 from minigrad.errors import KindError, ModelError, StaleParameters
 from minigrad.pictures import in_words
@@ -118,6 +117,8 @@ class Parameter:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the counts, and the values as a picture."""
+        from minigrad import notebook  # not at the top: only notebooks need it, and it takes long to load
+
         told = f"{in_words(self._value)}{'' if self.trainable else '; frozen'}"
         return notebook.block(
             notebook.title(f"Parameter {self.name}".strip()),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -150,6 +149,8 @@ def apng(frames: Iterable[npt.NDArray[np.uint8]], seconds: float) -> bytes:
     if before is None:
         raise ShapeError("an animation is made of one frame or more, got none")
     # The duration of a frame is a fraction of two numbers of 16 bits.
+    from fractions import Fraction  # not at the top: it takes longer to load than all that is here
+
     delay = max(Fraction(seconds) / len(parts), Fraction(1, 65535))
     if delay > 65535:
         raise RangeError(

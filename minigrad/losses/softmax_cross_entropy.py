@@ -57,6 +57,7 @@ class SoftmaxCrossEntropy(Loss):
         self.class_weight: Array | None = _checked_weights(class_weight)
         self.ignore_index: int | None = ignore_index
         self.reduction: Reduction = checked_reduction(reduction)
+        self.weight: float | None = None
         self._last: _Pass | None = None
 
     @override

@@ -387,7 +387,8 @@ class DiskStore(Store):
             raise self._given_up(str(error)) from error
 
     def _given_up(self, why: str) -> RunError:
-        self.broken, self.full = why, True
+        self.broken = why
+        self.full = True
         self._close_files()
         return RunError(
             f"the run in '{self.directory}' cannot be written ({why}); what is there can be read, and nothing more is "

@@ -157,7 +157,7 @@ class RunningR2(Running):
         residual, spread, mean, count = self.sums
         of_batch = float(y.mean())
         apart, total = of_batch - mean, count + y.size
-        self.sums = [
+        self.sums[:] = [
             residual + float(((y - o) ** 2).sum()),
             spread + float(((y - of_batch) ** 2).sum()) + apart**2 * count * y.size / total,
             mean + apart * y.size / total,

@@ -78,7 +78,10 @@ class Session:
         metrics: Metrics,
         hooks: Iterable[Hook],
     ) -> None:
-        self.model, self.loss, self.optimizer, self.data = model, loss, optimizer, data
+        self.model: Layer = model
+        self.loss: Loss = loss
+        self.optimizer: Optimizer = optimizer
+        self.data: Batches = data
         self._check_kinds()
         self._mean_loss = MeanLoss()
         self._running: dict[str, Running] = chosen(metrics, loss)
