@@ -38,7 +38,6 @@ ROOMS = [  # each imports only from those above it
     "losses",
     "optimizers",
     "data",
-    "archive",
     "checkpoint",
     "training",
     "recording",

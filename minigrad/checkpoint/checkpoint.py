@@ -1,0 +1,141 @@
+"""`save` and `load`.
+
+A checkpoint is taken between steps, and keeps: the values and buffers of the model, which parameters are frozen, the
+optimizer's state, the position in the data, the history, the state of hooks, and the state of every random generator that
+the model, the data or `rng` hold.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from minigrad.checkpoint import archive
+from minigrad.checkpoint.fitting import differences, layers_of, other_sharing, shared
+from minigrad.checkpoint.given import Figures, Given, HasState
+from minigrad.checkpoint.parts import load_all, parts_of
+from minigrad.data import Batches
+from minigrad.errors import DataFileError, KindError, ModelError
+from minigrad.hooks import Hook
+from minigrad.layer import Layer
+from minigrad.optimizers import Optimizer
+from minigrad.parameter import announce
+
+
+def save(
+    path: str | os.PathLike[str],
+    *,
+    model: Layer,
+    optimizer: Optimizer | None = None,
+    data: Batches | None = None,
+    rng: np.random.Generator | None = None,
+    history: Figures | None = None,
+    hooks: Iterable[Hook] = (),
+) -> None:
+    """Write a checkpoint: all of it and on the disk, or after an error not at all. No pickle is used.
+
+        minigrad.save("digits.npz", model=model, optimizer=optimizer, data=data)
+
+    Call it between steps. Where a file exists, it stays whole until the new one is complete and takes its name.
+
+    Args:
+        path: The file, which `numpy.load` opens too; by custom it ends in ".npz".
+        model: The model.
+        optimizer: Its optimizer: the step count, the rate where it is a number, moments.
+        data: Where the epoch stands, and the order of its rest.
+        rng: A generator of your own, if neither the model nor the data holds it.
+        history: A `History`, or a dict of lists.
+        hooks: Hooks whose state belongs to the training, such as `ReduceOnPlateau`.
+
+    Raises:
+        KindError: An argument is of the wrong kind, or a state holds what a checkpoint cannot.
+        ModelError: The optimizer is of another model.
+        DataFileError: The file cannot be written: the disk is full, there is no such directory.
+    """
+    given = Given(model, optimizer, data, rng, history, hooks).checked(path, "save")
+    if not isinstance(model, Layer):
+        raise KindError(f"save got {model!r} as its model, expected a layer, such as a Sequential")
+    generators = given.generators()
+    tree: dict[str, Any] = {
+        "numpy": np.__version__,
+        "model": model.state_dict(),
+        "layers": layers_of(model),
+        "frozen": [name for name, parameter in model.parameters() if not parameter.trainable],
+        "generators": {label: generator.bit_generator.state for label, generator in generators.items()},
+        "shared": shared(generators),
+        "hooks": [{"hook": type(hook).__name__, "state": hook.state_dict()} for hook in given.hooks],
+    }
+    if optimizer is not None:
+        tree["optimizer"] = optimizer.state_dict()
+    if data is not None:
+        tree["data"] = {name: value for name, value in data.state_dict().items() if name != "rng"}
+    if history is not None:
+        tree["history"] = history.state_dict() if isinstance(history, HasState) else dict(history)
+    archive.write(path, tree)
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    model: Layer | None = None,
+    optimizer: Optimizer | None = None,
+    data: Batches | None = None,
+    rng: np.random.Generator | None = None,
+    history: Figures | None = None,
+    hooks: Iterable[Hook] = (),
+    strict: bool = True,
+) -> None:
+    """Read a checkpoint into what is given, and leave the rest of it: `load(path, model=model)` reads the model alone.
+
+    Build everything as it was built before saving, and load into it: all of it, or after an error nothing. With the
+    model, the optimizer and the data the training goes on bit for bit as if it had not stopped; the next
+    `for x, y in data` gives the rest of the epoch. Then also the parameters that were frozen are frozen again.
+
+    Args:
+        path: The file.
+        model: The model.
+        optimizer: Its optimizer. Its rate becomes the saved one, where both are numbers; its other settings stay.
+        data: The data, of the same number of samples.
+        rng: The generator that was given to `save`.
+        history: A `History` or a dict, which is filled anew.
+        hooks: Hooks; each takes the state of the next saved hook of its class, and one for which there is none keeps its own.
+        strict: Whether everything in the model must fit: names, shapes, dtypes, the kinds of the layers, and which of them
+            share a generator. Otherwise what has the same name and shape is loaded, and the rest passed over.
+
+    Raises:
+        KindError: An argument is of the wrong kind.
+        DataFileError: There is no such file, it is damaged, of a later version, or no checkpoint.
+        ModelError: It does not fit; the message lists every difference, and nothing is changed.
+    """
+    given = Given(model, optimizer, data, rng, history, hooks).checked(path, "load")
+    tree = archive.read(path)
+    where = f"the checkpoint '{os.fspath(path)}'"
+    if not _is_sound(tree):
+        raise DataFileError(f"{where} is no checkpoint that minigrad has written: its content has another form")
+    parts = parts_of(tree, given, strict)
+    problems = [] if model is None or not strict else [*differences(tree, model)]
+    if strict and (optimizer is not None or data is not None):
+        problems += other_sharing(tree, given.generators())
+    if problems:
+        raise ModelError(f"{where} does not fit, and nothing was changed: {'; '.join(problems)}")
+    load_all(parts, given, where)
+    if model is not None:
+        announce(model, where)
+        for _, parameter in model.parameters():
+            parameter.new_grads = 0  # what a backward has left belongs to the values before
+
+
+def _is_sound(tree: Any) -> bool:
+    """Whether a tree has the form that `save` gives it. What its parts hold is looked at by those who load it."""
+    try:
+        text = [*tree["layers"].values(), *tree["frozen"], *(label for group in tree["shared"] for label in group)]
+        text += [one["hook"] for one in tree["hooks"]]
+        states = [*tree["generators"].values(), *(one["state"] for one in tree["hooks"])]
+        states += [tree[name] for name in ("optimizer", "data", "history") if name in tree]
+        kinds = ((str, text), (dict, states), (np.ndarray, tree["model"].values()))
+        return all(isinstance(thing, kind) for kind, things in kinds for thing in things)
+    except (AttributeError, LookupError, TypeError):
+        return False

@@ -1,0 +1,85 @@
+"""`Given`, the things that `save` writes and `load` reads into."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import Any, NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
+
+import numpy as np
+
+from minigrad.data import Batches
+from minigrad.errors import KindError, ModelError
+from minigrad.hooks import Hook
+from minigrad.layer import Layer
+from minigrad.optimizers import Optimizer
+
+
+@runtime_checkable
+class HasState(Protocol):
+    """Something that a checkpoint can keep, such as the `History` of `fit`."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Numbers, text, arrays, and lists and dicts of these."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        ...
+
+
+Figures: TypeAlias = HasState | MutableMapping[str, Any]
+"""What `history` may be: that of `fit`, or in a loop by hand a dict of lists."""
+
+
+class Given(NamedTuple):
+    """What `save` and `load` are given."""
+
+    model: Layer | None
+    optimizer: Optimizer | None
+    data: Batches | None
+    rng: np.random.Generator | None
+    history: Figures | None
+    hooks: Iterable[Hook]
+
+    def checked(self, path: str | os.PathLike[str], who: str) -> Self:
+        """The same, if everything is of its kind, with the hooks as a list.
+
+        Raises:
+            KindError: Something is not.
+            ModelError: The optimizer is of another model.
+        """
+        expected = {
+            "path": (path, str | os.PathLike, "the path of a file"),
+            "model": (self.model, Layer, "a layer, such as a Sequential"),
+            "optimizer": (self.optimizer, Optimizer, "an optimizer"),
+            "data": (self.data, Batches, "minigrad.Batches"),
+            "rng": (self.rng, np.random.Generator, "the generator itself, np.random.default_rng(seed)"),
+            "history": (self.history, HasState | MutableMapping, "a History, or a dict of lists"),
+            "hooks": (self.hooks, Iterable, "several, hooks=[...]"),
+        }
+        for name, (thing, kind, told) in expected.items():
+            if not isinstance(thing, kind) and (thing is not None or name in ("path", "hooks")):
+                raise KindError(f"{who} got {thing!r} as {name}, expected {told}")
+        hooks = list(self.hooks)
+        for hook in hooks:
+            if not isinstance(hook, Hook):
+                raise KindError(
+                    f"{who} got {hook!r} among its hooks, expected an instance of a subclass of minigrad.Hook"
+                )
+        if self.model is not None and self.optimizer is not None:
+            own = {id(parameter) for _, parameter in self.model.parameters()}
+            if any(id(parameter) not in own for _, parameter in self.optimizer.model.parameters()):
+                raise ModelError(f"{who} got an optimizer, {self.optimizer!r}, of another model")
+        return self._replace(hooks=hooks)
+
+    def generators(self) -> dict[str, np.random.Generator]:
+        """All generators by what holds them: "model 2.rng", "data", "rng"."""
+        found: dict[str, np.random.Generator] = {}
+        if self.model is not None:
+            found |= {f"model {name}": generator for name, generator in self.model.named_generators()}
+        if self.data is not None:
+            found["data"] = self.data.rng
+        if self.rng is not None:
+            found["rng"] = self.rng
+        return found
