@@ -53,8 +53,8 @@ def refused(path: Path, content: bytes | None, small: Small) -> str:
 
 
 def sampled(length: int) -> list[int]:
-    """All numbers from 1 to below this; in the usual run each fourth, and all of the end."""
-    return [number for number in range(1, length) if EVERYTHING or number % 4 == 0 or number > length - 120]
+    """All numbers from 1 to below this; in the usual run each eighth, and all of the end."""
+    return [number for number in range(1, length) if EVERYTHING or number % 8 == 0 or number > length - 120]
 
 
 def test_truncated_anywhere(path: Path) -> None:
