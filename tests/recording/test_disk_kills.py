@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from accident_support import STORIES, STRIDE, children, flush_each, needs_fork, sampled
 from disk_children import MODES as KILLED
-from disk_support import Notes, Training, consistent, contents, flat_value, opened, put, some, wrong
+from disk_support import EVERYTHING, Notes, Training, consistent, contents, flat_value, opened, put, some, wrong
 
 import minigrad as mg
 from minigrad.errors import RunError
@@ -25,10 +25,11 @@ from minigrad.errors import RunError
 @needs_fork
 def test_a_killed_run_is_whole_up_to_its_last_flush(tmp_path: Path) -> None:
     """A writer killed at any moment, 110 times, leaves a run that opens, verifies, holds what was live, and goes on."""
-    with children(tmp_path, 110):
+    times = 110 if EVERYTHING else 33
+    with children(tmp_path, times):
         pass
     lengths = []
-    for number in range(110):
+    for number in range(times):
         place, settings = tmp_path / str(number), KILLED[number % len(KILLED)]
         crcs = np.fromfile(place / "values", "<u4").tolist() if (place / "values").exists() else []
         told = np.fromfile(place / "told", "<u4").tolist() if (place / "told").exists() else []
@@ -61,7 +62,7 @@ def test_a_killed_run_is_whole_up_to_its_last_flush(tmp_path: Path) -> None:
         assert later.verify().mismatch is None
         assert not later.verify().damaged
         shutil.rmtree(place)
-    assert len(lengths) >= 80
+    assert len(lengths) >= 0.7 * times
     assert max(lengths) > 20
 
 
