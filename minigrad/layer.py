@@ -123,7 +123,7 @@ class Layer(ABC, metaclass=_LayerType):
     def parts(self) -> Iterator[tuple[str, Parameter | Layer]]:
         """The parameters and layers that this one holds itself, with their names, in definition order."""
         for name, attribute in vars(self).items():
-            yield from _found(name, attribute)
+            yield from found_in(_PARTS, name, attribute)
 
     @final
     def layers(self) -> Iterator[tuple[str, Layer]]:
@@ -238,11 +238,9 @@ class Layer(ABC, metaclass=_LayerType):
 
     @final
     def named_generators(self) -> Iterator[tuple[str, np.random.Generator]]:
-        """(name, generator) of each random generator in an attribute of this layer or of one inside: "2.rng"."""
+        """(name, generator) of each random generator that this layer or one inside holds: "2.rng"."""
         for place, layer in self.layers():
-            for name, attribute in vars(layer).items():
-                if isinstance(attribute, np.random.Generator):
-                    yield _joined(place, name), attribute
+            yield from ((_joined(place, name), generator) for name, generator in generators_of(layer))
 
     @final
     def attach(self, hook: Hook) -> Handle:
@@ -327,16 +325,25 @@ def _joined(place: str, name: str) -> str:
     return f"{place}.{name}" if place else name
 
 
-def _found(name: str, thing: object) -> Iterator[tuple[str, Parameter | Layer]]:
-    """The parameters and layers in an attribute, also inside lists, tuples and dicts."""
-    if isinstance(thing, Parameter | Layer):
+_PARTS: tuple[type[Parameter | Layer], ...] = (Parameter, Layer)
+
+
+def found_in(kind: type[T] | tuple[type[T], ...], name: str, thing: object) -> Iterator[tuple[str, T]]:
+    """(name, thing) for the things of a kind in an attribute, also inside lists, tuples and dicts."""
+    if isinstance(thing, kind):
         yield name, thing
     elif isinstance(thing, list | tuple):
         for index, item in enumerate(thing):
-            yield from _found(f"{name}.{index}", item)
+            yield from found_in(kind, f"{name}.{index}", item)
     elif isinstance(thing, dict):
         for key, item in thing.items():
-            yield from _found(f"{name}.{key}", item)
+            yield from found_in(kind, f"{name}.{key}", item)
+
+
+def generators_of(thing: object) -> Iterator[tuple[str, np.random.Generator]]:
+    """(name, generator) of each random generator in the attributes of anything."""
+    for name, attribute in vars(thing).items():
+        yield from found_in(np.random.Generator, name, attribute)
 
 
 def _walk(root: Layer) -> Iterator[tuple[str, Parameter | Layer]]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from minigrad.checkpoint import archive
 from minigrad.checkpoint.fitting import differences, layers_of, other_sharing, shared
-from minigrad.checkpoint.given import Figures, Given, HasState
+from minigrad.checkpoint.given import Figures, Given, state_of
 from minigrad.checkpoint.parts import load_all, parts_of
 from minigrad.data import Batches
 from minigrad.errors import DataFileError, KindError, ModelError
@@ -73,7 +73,7 @@ def save(
     if data is not None:
         tree["data"] = {name: value for name, value in data.state_dict().items() if name != "rng"}
     if history is not None:
-        tree["history"] = history.state_dict() if isinstance(history, HasState) else dict(history)
+        tree["history"] = state_of(history)
     archive.write(path, tree)
 
 

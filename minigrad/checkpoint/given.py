@@ -11,7 +11,7 @@ import numpy as np
 from minigrad.data import Batches
 from minigrad.errors import KindError, ModelError
 from minigrad.hooks import Hook
-from minigrad.layer import Layer
+from minigrad.layer import Layer, generators_of
 from minigrad.optimizers import Optimizer
 
 
@@ -30,6 +30,11 @@ class HasState(Protocol):
 
 Figures: TypeAlias = HasState | MutableMapping[str, Any]
 """What `history` may be: that of `fit`, or in a loop by hand a dict of lists."""
+
+
+def state_of(history: Figures) -> Mapping[str, Any]:
+    """The state of a history; a dict has that of the `History` with the same figures."""
+    return history.state_dict() if isinstance(history, HasState) else {"figures": dict(history), "under_way": {}}
 
 
 class Given(NamedTuple):
@@ -78,6 +83,8 @@ class Given(NamedTuple):
         found: dict[str, np.random.Generator] = {}
         if self.model is not None:
             found |= {f"model {name}": generator for name, generator in self.model.named_generators()}
+        if self.optimizer is not None:
+            found |= {f"optimizer {name}": generator for name, generator in generators_of(self.optimizer)}
         if self.data is not None:
             found["data"] = self.data.rng
         if self.rng is not None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from minigrad.arrays import set_generator
 from minigrad.checkpoint.given import Given, HasState
 from minigrad.errors import MinigradError, ModelError
+from minigrad.hooks import Hook
 from minigrad.layer import Layer
 
 
@@ -21,13 +21,13 @@ class Part(NamedTuple):
         name: What it is called in errors.
         load: Gives it a state.
         state: That of the checkpoint.
-        before: Its state now, to go back to.
+        undo: Goes back to its state now.
     """
 
     name: str
     load: Callable[[Any], None]
     state: Any
-    before: Any
+    undo: Callable[[], object]
 
 
 def load_all(parts: list[Part], given: Given, where: str) -> None:
@@ -37,12 +37,8 @@ def load_all(parts: list[Part], given: Given, where: str) -> None:
         ModelError: A part does not fit; nothing is changed.
     """
     with ExitStack() as undo:
-        for thing in (given.history, *given.hooks):
-            if hasattr(thing, "__dict__"):  # what a state does not tell, too, such as why a training ended
-                undo.callback(vars(thing).update, dict(vars(thing)))
         for part in parts:
-            if part.before != {}:  # the state of a hook that has seen nothing yet
-                undo.callback(part.load, part.before)
+            undo.callback(part.undo)
             try:
                 part.load(part.state)
             except Exception as error:  # a hook may be anybody's
@@ -78,10 +74,15 @@ def _model(tree: Mapping[str, Any], given: Given, strict: bool) -> Iterator[Part
     state, now = tree["model"], model.state_dict()
     if not strict:
         state = {name: array for name, array in state.items() if name in now and now[name].shape == array.shape}
-    yield Part("model", lambda state: model.load_state_dict(state, strict=False), state, now)
+
+    def fill(state: Mapping[str, Any]) -> None:
+        model.load_state_dict(state, strict=False)
+
+    yield Part("model", fill, state, lambda: fill(now))
     if given.optimizer is not None:
         frozen = [name for name, parameter in model.parameters() if not parameter.trainable]
-        yield Part("frozen parameters", lambda names: _freeze(model, names), tree["frozen"], frozen)
+        freeze = partial(_freeze, model)
+        yield Part("frozen parameters", freeze, tree["frozen"], lambda: freeze(frozen))
 
 
 def _freeze(model: Layer, names: list[str]) -> None:
@@ -91,26 +92,45 @@ def _freeze(model: Layer, names: list[str]) -> None:
 
 def _optimizer_and_data(tree: Mapping[str, Any], given: Given) -> Iterator[Part]:
     if given.optimizer is not None:
-        yield Part("optimizer", given.optimizer.load_state_dict, tree["optimizer"], given.optimizer.state_dict())
+        yield Part("optimizer", given.optimizer.load_state_dict, tree["optimizer"], _way_back(given.optimizer))
     if given.data is not None:
-        now = given.data.state_dict()
-        yield Part("data", given.data.load_state_dict, {**now, **tree["data"]}, now)  # its generator is one of all
+        state = {**given.data.state_dict(), **tree["data"]}  # its generator is one of all
+        yield Part("data", given.data.load_state_dict, state, _way_back(given.data))
 
 
 def _figures_and_hooks(tree: Mapping[str, Any], given: Given) -> Iterator[Part]:
     history = given.history
     if isinstance(history, HasState):
-        yield Part("history", history.load_state_dict, tree["history"], history.state_dict())
+        yield Part("history", history.load_state_dict, tree["history"], _way_back(history))
     elif history is not None:
-        yield Part("history", lambda figures: _fill(history, figures), tree["history"], dict(history))
-    saved: dict[str, list[Any]] = {}
-    for one in tree["hooks"]:
-        saved.setdefault(one["hook"], []).append(one["state"])
+        fill, now = partial(_fill, history), dict(history)
+        yield Part("history", lambda state: fill(state["figures"]), tree["history"], lambda: fill(now))
+    saved = list(tree["hooks"])
     for hook in given.hooks:
-        kind = type(hook).__name__
-        state = saved[kind].pop(0) if saved.get(kind) else None
-        if state:
-            yield Part(kind, hook.load_state_dict, state, hook.state_dict())
+        kept = next((one for one in saved if _is_of(one, hook)), None)
+        if kept is not None:
+            saved.remove(kept)
+            if kept["state"]:
+                yield Part(
+                    kept["hook"],
+                    hook.load_state_dict,
+                    kept["state"],
+                    partial(_undo, hook, hook.state_dict(), _way_back(hook)),
+                )
+
+
+def _is_of(kept: Mapping[str, Any], hook: Hook) -> bool:
+    """Whether a state is that of such a hook. Two of a class are told apart by what they monitor, and then by their order."""
+    monitor = kept["state"].get("monitor")
+    of = monitor if isinstance(monitor, str) else None
+    return bool(kept["hook"] == type(hook).__name__ and of == getattr(hook, "monitor", None))
+
+
+def _undo(hook: Hook, state: Mapping[str, Any], way_back: Callable[[], object]) -> None:
+    """A hook may be anybody's: it takes its state back by itself if it can, and its attributes are put back."""
+    with suppress(Exception):
+        hook.load_state_dict(state)
+    way_back()
 
 
 def _fill(history: MutableMapping[str, Any], figures: Mapping[str, Any]) -> None:
@@ -118,11 +138,16 @@ def _fill(history: MutableMapping[str, Any], figures: Mapping[str, Any]) -> None
     history.update(figures)
 
 
+def _way_back(thing: object) -> Callable[[], object]:
+    """Puts the attributes of a thing back as they are now. What lies in them must not be changed in place."""
+    before = dict(vars(thing))
+    return lambda: vars(thing).update(before)
+
+
 def _rngs(tree: Mapping[str, Any], given: Given) -> Iterator[Part]:
+    resumes = given.optimizer is not None or given.data is not None
     for label, generator in given.generators().items():
-        if label in tree["generators"]:
-            yield Part(label, _setting(generator, label), tree["generators"][label], generator.bit_generator.state)
-
-
-def _setting(generator: np.random.Generator, label: str) -> Callable[[Any], None]:
-    return lambda state: set_generator(generator, state, f"the generator '{label}'")
+        # Of a model alone, for prediction, the generators are somebody else's as well, perhaps.
+        if label in tree["generators"] and (resumes or label == "rng"):
+            setting = partial(set_generator, generator, what=f"the generator '{label}'")
+            yield Part(label, setting, tree["generators"][label], partial(setting, generator.bit_generator.state))

@@ -108,7 +108,7 @@ class ReduceOnPlateau(Hook):
     @override
     def state_dict(self) -> dict[str, Any]:
         """What it has seen so far; the rate itself is part of the optimizer's state."""
-        return {"best": self.best, "bad_epochs": self.bad_epochs, "resting": self.resting}
+        return {"monitor": self.monitor, "best": self.best, "bad_epochs": self.bad_epochs, "resting": self.resting}
 
     @override
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -42,6 +42,7 @@ class Checkpoint(FitHook):
 
     Attributes:
         path: The newest.
+        monitor: The figure by which the best is kept; None where it is not.
         best_path: The best, with a `monitor`; None without.
 
     Raises:
@@ -66,6 +67,7 @@ class Checkpoint(FitHook):
         self.every: Literal["epoch"] | int = every if every == "epoch" else whole(every, "every")
         self.keep: int = whole(keep, "keep")
         self._written: tuple[int, int] | None = None  # the moment of the newest
+        self.monitor: str | None = monitor
         self._best = None if monitor is None else Best(monitor, mode)
         self.best_path: Path | None = None if monitor is None else self._beside("best")
 
@@ -131,7 +133,7 @@ class Checkpoint(FitHook):
     @override
     def state_dict(self) -> dict[str, Any]:
         """The best figure so far."""
-        return {} if self._best is None else {"best": self._best.value}
+        return {} if self._best is None else {"monitor": self.monitor, "best": self._best.value}
 
     @override
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

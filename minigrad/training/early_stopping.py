@@ -116,6 +116,11 @@ class EarlyStopping(FitHook):
         self._best_state: Mapping[str, Any] | None = None
 
     @property
+    def monitor(self) -> str:
+        """The name of the figure."""
+        return self._best.monitor
+
+    @property
     def best(self) -> float | None:
         """The best figure so far; None before the first epoch."""
         return self._best.value
@@ -163,7 +168,12 @@ class EarlyStopping(FitHook):
     @override
     def state_dict(self) -> dict[str, Any]:
         """What it has seen so far, with the best values."""
-        counts = {"best": self.best, "best_epoch": self.best_epoch, "bad_epochs": self.bad_epochs}
+        counts = {
+            "monitor": self.monitor,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "bad_epochs": self.bad_epochs,
+        }
         return {**counts, "best_state": self._best_state}
 
     @override

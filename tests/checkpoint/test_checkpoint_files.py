@@ -40,8 +40,9 @@ def test_numpy_opens_all_of_it(path: Path) -> None:
     assert {"array in": "model/1.running_mean"} == meta["model"]["1.running_mean"]
     assert ("SGD", 0.1, 4) == tuple(meta["optimizer"][name] for name in ("optimizer", "lr", "step_count"))
     assert (12, 16, False) == tuple(meta["data"][name] for name in ("start", "stop", "ended"))
-    assert training.history == meta["history"]
-    assert [{"hook": "ReduceOnPlateau", "state": {"best": None, "bad_epochs": 0, "resting": 0}}] == meta["hooks"]
+    assert {"figures": training.history, "under_way": {}} == meta["history"]
+    seen = {"monitor": "val_loss", "best": None, "bad_epochs": 0, "resting": 0}
+    assert [{"hook": "ReduceOnPlateau", "state": seen}] == meta["hooks"]
     rng = training.data.rng.bit_generator.state
     assert {"model 3.rng": rng, "data": rng} == meta["generators"]
     assert [["model 3.rng", "data"]] == meta["shared"]
@@ -165,4 +166,4 @@ def test_the_names_of_arrays_do_not_collide(tmp_path: Path) -> None:
     mg.load(tmp_path / "x", history=history)
     assert bits(figures) == bits(history)
     assert 4 + len(model.state_dict()) + 1 == len(members_of(tmp_path / "x"))
-    assert {"a", "a/b", "meta", "a/b'"} == set(meta_of(members_of(tmp_path / "x"))["history"])
+    assert {"a", "a/b", "meta", "a/b'"} == set(meta_of(members_of(tmp_path / "x"))["history"]["figures"])

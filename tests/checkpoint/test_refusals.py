@@ -257,12 +257,12 @@ def test_other_data(path: Path) -> None:
 
 
 def test_another_history(path: Path) -> None:
-    """A dict of lists is no `History`."""
+    """A dict of lists of different lengths is no `History`."""
     training = Training(seed=7)
     history = mg.History({"loss": [1.0]})
     history.stopped = "Ctrl-C"
     message = refused(path, training, history=history)
-    assert "its history: this is no state of a History" in message
+    assert "its history: the figures of a History must be of one length" in message
     assert ([1.0], "Ctrl-C") == (history["loss"], history.stopped)
 
 
