@@ -90,6 +90,15 @@ def _advice(array: npt.NDArray[Any]) -> str:
     return "; expected real numbers"
 
 
+def described(thing: object) -> str:
+    """What somebody gave, for an error: of arrays their shapes, and never a corner of them."""
+    if isinstance(thing, np.ndarray):
+        return f"an array of shape {thing.shape}"
+    if isinstance(thing, list | tuple | dict) and len(repr(thing)) > 60:
+        return f"a {type(thing).__name__} of {len(thing)}"
+    return f"a {type(thing).__name__}" if type(thing).__repr__ is object.__repr__ else repr(thing)
+
+
 def float_array(x: object, dtype: np.dtype[Any] | None, what: str) -> Array:
     """`x` as a float array of this dtype: the same object if it is one, otherwise converted.
 

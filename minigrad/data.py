@@ -112,6 +112,11 @@ class Batches:
         for first in range(0, len(rows), size):
             yield self._read(rows[first : first + size])
 
+    def targets_in_order(self, size: int) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        """(first row, targets) for all targets from the first to the last, so many at once."""
+        for first in range(0, len(self.y), size):
+            yield first, self._targets.take(np.arange(first, min(first + size, len(self.y))))
+
     def _read(self, rows: Integers) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         x = self._samples.take(rows)
         return (x if self.scale is None else self._scaled(x, self.scale)), self._targets.take(rows)

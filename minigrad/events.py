@@ -131,7 +131,7 @@ class NamedCopies(Mapping[str, Array]):
         return f"<copies on access: {', '.join(self)}>"
 
 
-class Session(Protocol):
+class RunningFit(Protocol):
     """The training that `fit` runs, as its events know it."""
 
     def stop(self, reason: str) -> None:
@@ -147,7 +147,7 @@ class InFit:
     """What the events of `fit` offer: hooks do not change a training, but may ask for its end or for a checkpoint."""
 
     __slots__ = ()
-    _session: Session | None
+    _session: RunningFit | None
 
     def stop(self, reason: str) -> None:
         """End the training. It is carried out once all hooks were told of this event.
@@ -173,7 +173,7 @@ class InFit:
         """
         self._running("save").save(path)
 
-    def _running(self, what: str) -> Session:
+    def _running(self, what: str) -> RunningFit:
         if self._session is None:
             raise OrderError(
                 f"{what}: this event comes from a loop by hand, not from minigrad.fit; use break, or minigrad.save"
@@ -202,7 +202,7 @@ class Step(InFit):
     flat: FlatArrays = field(repr=False)
     loss: float | None = None
     _indices: Integers | None = field(default=None, repr=False)
-    _session: Session | None = field(default=None, repr=False, compare=False)
+    _session: RunningFit | None = field(default=None, repr=False, compare=False)
 
     @property
     def indices(self) -> Integers | None:
@@ -242,4 +242,4 @@ class Epoch(InFit):
 
     epoch: int
     metrics: Mapping[str, float]
-    _session: Session | None = field(default=None, repr=False, compare=False)
+    _session: RunningFit | None = field(default=None, repr=False, compare=False)

@@ -22,7 +22,8 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     Raises:
         OSError: The system refuses.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    path = Path(os.path.realpath(path))  # what a link points to is replaced, and not the link
+    part = path.with_name(f"{_stem(path)}{os.urandom(4).hex()}.{os.getpid()}.part")
     try:
         yield part
         if durable:
@@ -35,6 +36,11 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         raise
     if durable:
         _flush_directory(path.parent)
+
+
+def _stem(path: Path) -> str:
+    """How the names begin of what becomes this file: not longer than its own, which may be as long as is allowed."""
+    return f".{path.name[:40]}."
 
 
 def _flush_directory(directory: Path) -> None:
@@ -51,7 +57,8 @@ def sweep(path: Path) -> None:
     """Remove what processes that were killed while they wrote this file have left behind."""
     if os.name != "posix":  # elsewhere nobody can be asked whether a process lives without harming it
         return
-    for part in path.parent.glob(f".{escape(path.name)}.*.part"):
+    path = Path(os.path.realpath(path))
+    for part in path.parent.glob(f"{escape(_stem(path))}*.part"):
         process = part.name.split(".")[-2]
         with suppress(OSError):
             if process.isdigit() and not _lives(int(process)):

@@ -44,6 +44,9 @@ class Hook:
     # For minigrad's own hooks: called before each step is written, which does not happen if it raises.
     _before_step: Callable[[FlatArrays], None] | None = None
 
+    def _flush(self) -> None:
+        """A checkpoint is about to be written."""
+
 
 @final
 @dataclass(eq=False, slots=True)

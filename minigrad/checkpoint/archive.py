@@ -60,6 +60,15 @@ def write(path: str | os.PathLike[str], tree: Tree) -> None:
                 file_of_bytes.write(digest)
 
 
+def check(tree: Tree, what: str) -> None:
+    """Make sure that a file can hold a tree.
+
+    Raises:
+        KindError: It cannot.
+    """
+    _without_arrays(tree, what, {})
+
+
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The tree that `write` was given, arrays and all.
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
 
 import numpy as np
 
+from minigrad.arrays import described
 from minigrad.data import Batches
 from minigrad.errors import KindError, ModelError
 from minigrad.hooks import Hook
@@ -37,6 +38,36 @@ def state_of(history: Figures) -> Mapping[str, Any]:
     return history.state_dict() if isinstance(history, HasState) else {"figures": dict(history), "under_way": {}}
 
 
+def hooks_of(hooks: Iterable[Hook], who: str) -> list[Hook]:
+    """Hooks as a list.
+
+    Raises:
+        KindError: It is none of hooks.
+    """
+    if isinstance(hooks, Hook) or not isinstance(hooks, Iterable):
+        raise KindError(f"{who} got {described(hooks)} as hooks, expected several, hooks=[...]")
+    found = list(hooks)
+    for hook in found:
+        if not isinstance(hook, Hook):
+            raise KindError(
+                f"{who} got {described(hook)} among its hooks, expected an instance of a subclass of minigrad.Hook"
+            )
+    return found
+
+
+def check_optimizer(optimizer: Optimizer, model: Layer, who: str) -> None:
+    """Make sure that an optimizer is one of this model, or of a part of it.
+
+    Raises:
+        ModelError: It is of another model.
+        StaleParameters: Its parameters have moved into another model's memory.
+    """
+    own = {id(parameter) for _, parameter in model.parameters()}
+    if any(id(parameter) not in own for _, parameter in optimizer.model.parameters()):
+        raise ModelError(f"{who} got an optimizer, {optimizer!r}, of another model; make one of this model")
+    optimizer.check_not_stale()
+
+
 class Given(NamedTuple):
     """What `save` and `load` are given."""
 
@@ -53,6 +84,7 @@ class Given(NamedTuple):
         Raises:
             KindError: Something is not.
             ModelError: The optimizer is of another model.
+            StaleParameters: Its parameters have moved.
         """
         expected = {
             "path": (path, str | os.PathLike, "the path of a file"),
@@ -61,22 +93,13 @@ class Given(NamedTuple):
             "data": (self.data, Batches, "minigrad.Batches"),
             "rng": (self.rng, np.random.Generator, "the generator itself, np.random.default_rng(seed)"),
             "history": (self.history, HasState | MutableMapping, "a History, or a dict of lists"),
-            "hooks": (self.hooks, Iterable, "several, hooks=[...]"),
         }
         for name, (thing, kind, told) in expected.items():
-            if not isinstance(thing, kind) and (thing is not None or name in ("path", "hooks")):
-                raise KindError(f"{who} got {thing!r} as {name}, expected {told}")
-        hooks = list(self.hooks)
-        for hook in hooks:
-            if not isinstance(hook, Hook):
-                raise KindError(
-                    f"{who} got {hook!r} among its hooks, expected an instance of a subclass of minigrad.Hook"
-                )
+            if not isinstance(thing, kind) and (thing is not None or name == "path"):
+                raise KindError(f"{who} got {described(thing)} as {name}, expected {told}")
         if self.model is not None and self.optimizer is not None:
-            own = {id(parameter) for _, parameter in self.model.parameters()}
-            if any(id(parameter) not in own for _, parameter in self.optimizer.model.parameters()):
-                raise ModelError(f"{who} got an optimizer, {self.optimizer!r}, of another model")
-        return self._replace(hooks=hooks)
+            check_optimizer(self.optimizer, self.model, who)
+        return self._replace(hooks=hooks_of(self.hooks, who))
 
     def generators(self) -> dict[str, np.random.Generator]:
         """All generators by what holds them: "model 2.rng", "data", "rng"."""

@@ -144,7 +144,10 @@ class SoftmaxCrossEntropy(Loss):
         weights = np.ones(classes, like.dtype) if self.class_weight is None else self.class_weight.astype(like.dtype)
         counted = targets != self.ignore_index if targets.ndim == 1 else np.ones(len(targets), bool)
         labels = np.where(counted, targets, 0).astype(np.intp) if targets.ndim == 1 else None
-        rows = targets if labels is None else np.eye(classes)[labels]
+        rows = targets
+        if labels is not None:
+            rows = np.zeros(like.shape, like.dtype)
+            rows.reshape(-1)[row_starts(*like.shape) + labels] = 1
         smooth = rows.astype(like.dtype) * (1 - self.label_smoothing) + self.label_smoothing / classes
         divisor = 1.0
         if self.reduction == "mean":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias, final
@@ -13,10 +13,11 @@ import numpy as np
 
 from minigrad.arrays import Array, Integers, number, shaped, whole
 from minigrad.errors import KindError, ModelError, NoGradient, StaleParameters
-from minigrad.events import FlatArrays, Session, Step
+from minigrad.events import FlatArrays, RunningFit, Step
 from minigrad.hooks import Handle, Hook, Listener, attach, tell, telling
 from minigrad.layer import Layer
-from minigrad.parameter import Parameter, ParameterVector, Writer
+from minigrad.optimizers.holders import Holders
+from minigrad.parameter import ParameterVector, Writer
 
 Schedule: TypeAlias = Callable[[int], float]
 """A learning rate that changes: `step -> rate`, where steps count from 0."""
@@ -88,7 +89,7 @@ class Optimizer(ABC):
         self.update_count: int = 0
         self.current_lr: float = 0.0
         self.clip_factor: float = 1.0
-        self.session: Session | None = None
+        self.session: RunningFit | None = None
         self._states: dict[str, Array] = {}
         self._skips: dict[str, int] = {}  # how many steps have left a parameter out, where any has
         self._bind()
@@ -105,9 +106,7 @@ class Optimizer(ABC):
         self._part = slice(0, self._vector.values.size)
         self._writer = Writer(self.name, frozenset(self._vector.parameters))
         self._vector.writers.append(self._writer)
-        # Which attribute holds which layer or parameter, to notice at once that one was replaced by another.
-        held = (holder for _, layer in self.model.layers() for holder in _holders(vars(layer)))
-        self._holders = [holder for holder in held if not isinstance(holder[0], tuple)]  # which cannot change
+        self._holders = Holders(self.model)
         everything = self._stretch(self._part)
         self._everything = [everything]
         self._flat = FlatArrays(self._vector.slots, everything.values, everything.grads, _read_only(self._update))
@@ -188,17 +187,8 @@ class Optimizer(ABC):
             RangeError: The schedule gave a rate that is negative or not finite.
             HookError: A hook failed; the step is complete.
         """
+        self.check_not_stale()
         vector = self._vector
-        if vector.is_stale:
-            raise StaleParameters(
-                f"the parameters of this {type(self).__name__} have moved into another model; make a new one"
-            )
-        replaced = self._replaced()
-        if replaced is not None:
-            raise StaleParameters(
-                f"{replaced} of the model was replaced by another object; assign values (weight.value = ...), "
-                f"or make a new {type(self).__name__}"
-            )
         stretches, skipped = self._everything, _NONE
         for parameter in vector.parameters:
             if self._skips or not (parameter.new_grads and parameter.trainable):
@@ -237,16 +227,22 @@ class Optimizer(ABC):
                 parameter.new_grads = 0
                 parameter.assigned_by_hand = False
 
-    def _replaced(self) -> str | None:
-        """Where a layer or a parameter was replaced by another, if anywhere."""
-        for container, place, thing in self._holders:
-            try:
-                if container[place] is thing:
-                    continue
-            except (KeyError, IndexError):
-                pass
-            return repr(place)
-        return None
+    @final
+    def check_not_stale(self) -> None:
+        """Make sure that the parameters are still those of the model.
+
+        Raises:
+            StaleParameters: They have moved into another model, or were replaced.
+        """
+        name = type(self).__name__
+        if self._vector.is_stale:
+            raise StaleParameters(f"the parameters of this {name} have moved into another model; make a new one")
+        replaced = self._holders.replaced()
+        if replaced is not None:
+            raise StaleParameters(
+                f"{replaced} of the model was replaced by another object; assign values (weight.value = ...), "
+                f"or make a new {name}"
+            )
 
     def _to_update(self) -> tuple[list[_Stretch], dict[str, str]]:
         """The neighbouring parameters that are trainable, have a new gradient and are equally old; why others are skipped."""
@@ -371,16 +367,6 @@ class Optimizer(ABC):
     def __repr__(self) -> str:
         lr = getattr(self._lr, "__name__", type(self._lr).__name__) if callable(self._lr) else f"{self._lr:g}"
         return f"{type(self).__name__}(lr={lr}, {self._vector.values.size:,} entries)"
-
-
-def _holders(container: Any) -> Iterator[tuple[Any, Any, object]]:
-    """(container, place, thing) for the layers and parameters in a layer's attributes, also in lists, tuples and dicts."""
-    for place, thing in list(container.items() if isinstance(container, dict) else enumerate(container)):
-        if isinstance(thing, Layer | Parameter):
-            yield container, place, thing
-        elif isinstance(thing, list | tuple | dict) and (inside := list(_holders(thing))):
-            yield container, place, thing
-            yield from inside
 
 
 def _limit(limit: float | None, name: str) -> float | None:

@@ -355,19 +355,19 @@ class Recorder(Hook):
 
     def _record_on_disk(self, store: DiskStore) -> Record:
         """What the directory holds, and while it is being written, what only this process knows."""
-        if self._handle is not None:
-            store.flush()
-            self._save_counts()
+        self._flush()
         record = read_record(store.directory)
         if self._handle is None or store.broken:
             return record
-        return replace(
-            record,
-            final=self._final(),
-            final_step=self._last_step,
-            replayed=False,
-            blocks=(*record.blocks, *self._tail_block()),
-        )
+        blocks = (*record.blocks, *self._tail_block())
+        return replace(record, final=self._final(), final_step=self._last_step, replayed=False, blocks=blocks)
+
+    @override
+    def _flush(self) -> None:
+        """Write what is only in memory, where there is a directory to write it to."""
+        if self._handle is not None and isinstance(self._store, DiskStore):
+            self._store.flush()
+            self._save_counts()
 
     def _tail_block(self) -> list[Block]:
         """The last step, which is always kept, where `every` would leave it out."""

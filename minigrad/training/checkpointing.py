@@ -14,6 +14,7 @@ from typing import Any, Literal, final
 from typing_extensions import override
 
 from minigrad.arrays import whole
+from minigrad.checkpoint import archive
 from minigrad.errors import DataFileError, KindError, RangeError
 from minigrad.events import Epoch, Step
 from minigrad.files import replacing, sweep
@@ -76,15 +77,17 @@ class Checkpoint(FitHook):
 
     @override
     def begin(self, session: Session) -> None:
-        """Begin anew, if there can be such a file, and there is such a figure.
+        """Begin anew, if there can be such a file.
 
         Raises:
             DataFileError: The directory is missing or not writable.
-            UnknownName: There is no such figure.
+            KindError: The state of a hook is nothing that a file can hold.
         """
         super().begin(session)
         if self._best is not None:
-            self._best.begin(session, "Checkpoint")
+            self._best.value = None
+        for hook in session.hooks:
+            archive.check(hook.state_dict(), f"the state of {type(hook).__name__}")
         self._written = None
         directory = self.path.parent
         if not directory.is_dir() or not os.access(directory, os.W_OK) or self.path.is_dir():

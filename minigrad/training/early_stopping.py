@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, final
 from typing_extensions import override
 
 from minigrad.arrays import number, whole
-from minigrad.errors import KindError, RangeError, UnknownName
+from minigrad.errors import KindError, RangeError
 from minigrad.events import Epoch
 from minigrad.parameter import announce
 from minigrad.training.session import FitHook, Session
@@ -49,18 +49,6 @@ class Best:
         self.min_delta: float = number(min_delta, "min_delta", least=0)
         self.value: float | None = None
         self._sign = -1 if mode == "max" or (mode == "auto" and kind in _MORE) else 1
-
-    def begin(self, session: Session, who: str) -> None:
-        """Begin anew, if the epochs will have this figure.
-
-        Raises:
-            UnknownName: They will not.
-        """
-        names = session.names()
-        if self.monitor not in names:
-            why = " (there is no validation data)" if self.monitor.startswith("val_") else ""
-            raise UnknownName(f"{who} monitors '{self.monitor}', but the epochs have only {', '.join(names)}{why}")
-        self.value = None
 
     def improved(self, event: Epoch) -> bool:
         """Take in an epoch; whether it is the best so far."""
@@ -127,13 +115,9 @@ class EarlyStopping(FitHook):
 
     @override
     def begin(self, session: Session) -> None:
-        """Begin anew.
-
-        Raises:
-            UnknownName: There is no such figure.
-        """
+        """Begin anew."""
         super().begin(session)
-        self._best.begin(session, "EarlyStopping")
+        self._best.value = None
         self.best_epoch, self.bad_epochs, self._best_state = None, 0, None
 
     @override

@@ -12,10 +12,11 @@ import numpy.typing as npt
 from minigrad.arrays import Array
 from minigrad.data import Batches
 from minigrad.errors import KindError, LabelError, RangeError, ShapeError
-from minigrad.layer import Layer, untouched
-from minigrad.losses import Loss
+from minigrad.layer import Layer, generators_of, untouched
+from minigrad.losses import Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from minigrad.training.metrics import MeanLoss, Running, one_number
 
+_FEW = 32  # samples that are looked at before the first step, or a batch of them
 _LOT = 1 << 22  # numbers in the outputs that the loss and the metrics see at once
 
 
@@ -23,7 +24,8 @@ _LOT = 1 << 22  # numbers in the outputs that the loss and the metrics see at on
 def without_trace(model: Layer, loss: Loss) -> Iterator[None]:
     """Afterwards layers, loss and the model's random generators are as they were. What is not finite raises no warning."""
     kept = dict(vars(loss))
-    generators = [(generator, generator.bit_generator.state) for _, generator in model.named_generators()]
+    every = [*model.named_generators(), *generators_of(loss)]
+    generators = [(generator, generator.bit_generator.state) for _, generator in every]
     try:
         with untouched(model), quiet():
             yield
@@ -68,23 +70,25 @@ def lots(model: Layer, data: Batches, every: int = 1) -> Iterator[tuple[Array, n
 def check(model: Layer, loss: Loss, data: Batches, metrics: Mapping[str, Running], what: str) -> None:
     """Find out before the first step whether model, loss, metrics and data go together; leaves no trace.
 
-    A few samples go through the model, and all targets through the loss.
+    As many samples as a batch holds, from all over the data, go through model, loss and metrics. All labels go through
+    the cross-entropies, which say which of them is out of range.
 
     Raises:
         MinigradError: They do not, and what is said of it; of the kind that training would have met.
     """
     with without_trace(model, loss), naming(what):
         model.eval()
-        x, y = next(data.in_order())
-        x, y = x[:8], y[:8]
+        x, y = next(data.in_order(max(1, len(data.x) // max(data.batch_size, _FEW))))
+        x, y = x[: max(data.batch_size, _FEW)], y[: max(data.batch_size, _FEW)]
         outputs = model.forward(x)
         one_number(loss.forward(outputs, y), type(loss).__name__)
         for metric in metrics.values():
             metric.of(outputs, y)
+        if not isinstance(loss, SoftmaxCrossEntropy | SigmoidCrossEntropy):
+            return  # a loss of one's own may be anything: of pairs of samples, say
         size = max(1, min(8192, (1 << 20) * len(outputs) // outputs.size))
         one = outputs[:1].repeat(size, axis=0)
-        for first in range(0, len(data.y), size):
-            targets = np.asarray(data.y[first : first + size])
+        for first, targets in data.targets_in_order(size):
             with naming(f"rows {first} to {first + len(targets) - 1}") if first else nullcontext():
                 loss.forward(one[: len(targets)], targets)
 

@@ -12,6 +12,7 @@ from minigrad.data import Batches
 from minigrad.layer import Layer
 from minigrad.losses import Huber, Loss, MeanAbsoluteError, MeanSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from minigrad.training.evaluation import lots, without_trace
+from minigrad.training.metrics import MeanLoss
 
 _MOST = 8192  # samples that are looked at, evenly spread over the data
 _MOST_NUMBERS = 1 << 24  # and numbers in them
@@ -59,12 +60,16 @@ def opening(model: Layer, loss: Loss, data: Batches) -> str:
     every = max(-(-len(data.x) // _MOST), -(-data.x.size // _MOST_NUMBERS))
     with without_trace(model, loss):
         outputs, targets = next(lots(model, data, every))
-        told = f"loss {_short(loss.forward(outputs, targets))}"
+        told = f"loss {_mean(loss, outputs, targets)}"
         guessed = guess(loss, targets, outputs)
         if guessed is None:
             return told
-        return f"{told}; always guessing {guessed[1]} gives {_short(loss.forward(guessed[0], targets))}"
+        return f"{told}; always guessing {guessed[1]} gives {_mean(loss, guessed[0], targets)}"
 
 
-def _short(figure: float) -> str:
+def _mean(loss: Loss, outputs: Array, targets: npt.NDArray[Any]) -> str:
+    """The loss of a sample, on the mean, as text."""
+    mean = MeanLoss()
+    mean.add(loss, loss.forward(outputs, targets), len(outputs))
+    figure = mean.value()
     return f"{figure:.2f}" if 0.1 <= abs(figure) < 1000 else f"{figure:.3g}"

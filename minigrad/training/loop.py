@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from contextlib import closing
 
 from minigrad.arrays import whole
+from minigrad.checkpoint.given import hooks_of
 from minigrad.data import Batches
-from minigrad.errors import KindError, NotFinite
+from minigrad.errors import NotFinite
 from minigrad.hooks import Hook
 from minigrad.layer import Layer
 from minigrad.losses import Loss
@@ -72,9 +73,7 @@ def fit(
     """
     last = whole(epochs, "epochs", least=0)
     shown = Progress(progress, last, len(data) if isinstance(data, Batches) else 0)
-    if isinstance(hooks, Hook) or not isinstance(hooks, Iterable):
-        raise KindError(f"hooks is a {type(hooks).__name__}, expected several hooks: hooks=[...]")
-    hooks = list(hooks)
+    hooks = hooks_of(hooks, "fit")
     if not any(isinstance(hook, StopOnNonFinite) for hook in hooks):
         hooks.insert(0, StopOnNonFinite())
     session = Session(model, loss, optimizer, data, validation_data, metrics, hooks)
@@ -93,7 +92,7 @@ def fit(
                 for x, y in data:
                     session.remember()
                     outputs = model(x)
-                    value = loss.forward(outputs, y)
+                    value = float(loss.forward(outputs, y))
                     if not math.isfinite(value):
                         raise NotFinite(f"the loss is {value}")
                     model.backward(loss.backward())
@@ -104,6 +103,8 @@ def fit(
                     if session.stopping:
                         break
                 else:
+                    if session.between_epochs:
+                        continue  # nothing was left of an epoch that somebody has loaded
                     figures = session.end_epoch()
                     shown.end_epoch(history.epochs - 1, figures)
             session.end()

@@ -39,6 +39,8 @@ class Mean:
     @final
     def take(self, figure: float, size: float) -> None:
         """Take in the figure of a batch of this size."""
+        if not size:
+            return
         mean, count, *_ = self.sums
         # In this form the mean of a single batch is its figure, to the bit.
         self.sums[0] = mean + (figure - mean) * (size / (count + size))

@@ -79,6 +79,10 @@ def first_of_forward(
         return tracer.found
     if not np.isfinite(outputs).all():
         return _told(f"the output of {model.called}", outputs)
+    with without_trace(model, loss):
+        loss.forward(outputs, y)
+        if loss.weight is not None and not loss.weight > 0:  # NaN too
+            return "all samples of the batch are ignored, or have the weight 0, and the mean over nothing is NaN"
     return f"the outputs of the model are finite, up to {np.abs(outputs).max():.3g}, and their loss is not"
 
 

@@ -75,7 +75,10 @@ class Progress:
 
 
 def _on_terminal() -> bool:
-    return sys.stdout is not None and sys.stdout.isatty()
+    try:
+        return bool(sys.stdout.isatty())
+    except (AttributeError, ValueError):  # what stands for it cannot say, or is closed
+        return False
 
 
 def _tqdm() -> Any:

@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad import checkpoint
-from minigrad.arrays import Array
+from minigrad.arrays import Array, described
+from minigrad.checkpoint.given import check_optimizer
 from minigrad.data import Batches
-from minigrad.errors import AttachError, KindError, ModelError, NotFinite, OrderError, ShapeError
+from minigrad.errors import AttachError, KindError, ModelError, NotFinite, OrderError, ShapeError, UnknownName
 from minigrad.events import Epoch
 from minigrad.hooks import Hook, Listener, attach, methods_of, tell, telling
 from minigrad.layer import Layer
@@ -56,6 +57,11 @@ class FitHook(Hook):
     def end(self) -> None:
         """The training is over: after its last epoch, early, or by Ctrl-C; not after an error."""
 
+    @final
+    def forget(self) -> None:
+        """Let go of the training, with all its data."""
+        self._session = None
+
 
 @final
 class Session:
@@ -86,7 +92,6 @@ class Session:
         self._mean_loss = MeanLoss()
         self._running: dict[str, Running] = chosen(metrics, loss)
         self.hooks: list[Hook] = list(hooks)
-        self._check_hooks()
         self.stopping: str = ""
         self.between_epochs: bool = True
         self._with_buffers = list(model.named_buffers())
@@ -99,6 +104,7 @@ class Session:
         self.validation: Batches | None = self._batches(validation_data)
         if self.validation is not None:
             check(model, loss, self.validation, self._validating, "validation_data")
+        self._check_hooks()
         self.history: History = History({name: [] for name in self.names()})
         self.began_at: tuple[int, int] = self.moment()
         for hook in self.hooks:
@@ -116,16 +122,18 @@ class Session:
         }
         for name, (kind, told) in expected.items():
             if not isinstance(getattr(self, name), kind):
-                raise KindError(f"fit got {getattr(self, name)!r} as {name}, expected {told}")
-        own = {id(parameter) for _, parameter in self.model.parameters()}
-        if any(id(parameter) not in own for _, parameter in self.optimizer.model.parameters()):
-            raise ModelError(f"fit got an optimizer, {self.optimizer!r}, of another model; make one of this model")
+                raise KindError(f"fit got {described(getattr(self, name))} as {name}, expected {told}")
+        check_optimizer(self.optimizer, self.model, "fit")
 
     def _check_last_batch(self) -> None:
         """A batch of one sample has no variance: say so now, and not at the end of the first epoch."""
         last = self.data.batch_size if self.data.drop_last else len(self.data.x) % self.data.batch_size
         for _, layer in self.model.layers():
-            if isinstance(layer, BatchNorm) and layer.training and 1 in (last, self.data.batch_size):
+            if (
+                isinstance(layer, BatchNorm)
+                and (layer.training or not self.model.training)
+                and 1 in (last, self.data.batch_size)
+            ):
                 raise ShapeError(
                     f"data: {self.data!r} gives a batch of 1, which {layer.called} cannot normalize in training; use another "
                     f"batch_size, or drop_last=True"
@@ -133,14 +141,21 @@ class Session:
 
     def _check_hooks(self) -> None:
         for hook in self.hooks:
-            if not isinstance(hook, Hook):
-                raise KindError(
-                    f"fit got {hook!r} among its hooks, expected an instance of a subclass of minigrad.Hook"
-                )
             of = getattr(hook, "optimizer", None)
-            if isinstance(of, Optimizer) and of is not self.optimizer:
+            own = type(hook).__module__.startswith("minigrad.")  # a hook of somebody's may watch whom it likes
+            if own and isinstance(of, Optimizer) and of is not self.optimizer:
                 raise ModelError(
                     f"{type(hook).__name__} among the hooks is of another optimizer than {self.optimizer!r}; make one of this"
+                )
+            monitor = getattr(hook, "monitor", None)
+            if (
+                type(hook).__module__.startswith("minigrad.")
+                and isinstance(monitor, str)
+                and monitor not in self.names()
+            ):
+                why = " (there is no validation data)" if monitor.startswith("val_") else ""
+                raise UnknownName(
+                    f"{type(hook).__name__} monitors '{monitor}', but the epochs have only {', '.join(self.names())}{why}"
                 )
             if not methods_of(hook) and not hook._before_step:
                 raise AttachError(f"{type(hook).__name__} overrides no method of Hook: it would never be called")
@@ -166,6 +181,7 @@ class Session:
             if name in self._means():
                 self._means()[name].sums = list(sums)
         self.history.under_way = {}
+        self.between_epochs = not self._mean_loss.sums[1]
         self.began_at = self.moment()
 
     # -- while it runs ------------------------------------------------------------------------------------------
@@ -183,17 +199,14 @@ class Session:
 
     def fail(self, error: NotFinite, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
         """End the training because of a batch whose loss or update is not finite."""
-        # The forward has changed these before anybody could see what came of it; and the search draws the same again.
-        for layer, name, value in self._buffers:
-            setattr(layer, name, value)
-        for rng, state in zip(self._generators, self._states, strict=True):
-            rng.bit_generator.state = state
+        self._go_back()  # so that the search begins where the step began, with the same random numbers
         told = str(error)
         if math.isfinite(self.loss.value):  # then it is the update, and the cause may lie between two layers
             found = first_of_backward(self.model, self.loss, x, y)
             told = f"the update is not finite: {found}" if found else told
         else:
             told = f"{told}: {first_of_forward(self.model, self.loss, x, y, self.data.indices)}"
+        self._go_back()  # also what the search has changed in place
         for parameter in ParameterVector.of(self.model).parameters:
             parameter.new_grads = 0  # so that nobody makes a step of it
         self.stop(f"step {self.optimizer.step_count}: {told}; the weights are those before this step")
@@ -224,6 +237,9 @@ class Session:
                     yield
             finally:
                 self.optimizer.session = None
+                for hook in self.hooks:
+                    if isinstance(hook, FitHook):
+                        hook.forget()
                 for layer, training in modes:
                     layer.training = training
 
@@ -231,6 +247,13 @@ class Session:
         """A step begins: keep what a forward changes."""
         self._buffers = [(layer, name, np.array(getattr(layer, name))) for _, layer, name in self._with_buffers]
         self._states = [rng.bit_generator.state for rng in self._generators]
+
+    def _go_back(self) -> None:
+        """Buffers and random generators as they were before the step."""
+        for layer, name, value in self._buffers:
+            setattr(layer, name, value.copy())
+        for rng, state in zip(self._generators, self._states, strict=True):
+            rng.bit_generator.state = state
 
     def measure(self, value: float, outputs: Array, targets: npt.NDArray[Any]) -> None:
         """Take in what a batch gave."""
@@ -289,6 +312,8 @@ class Session:
         self.history.under_way = {name: list(mean.sums) for name, mean in self._means().items()}
         parts: dict[str, Any] = {"model": self.model, "optimizer": self.optimizer, "data": self.data}
         try:
+            for listener in self.optimizer._listeners:
+                listener.hook._flush()  # so that a record that is cut off reaches to here
             checkpoint.save(path, **parts, history=self.history, hooks=self.hooks)
         finally:
             self.history.under_way = {}

@@ -81,12 +81,12 @@ CASES: dict[str, Case] = {
     "data of another width": Case(
         batches(X[:, :3], Y),
         ShapeError,
-        "data: layer '0', Dense(4, 6) got an input of shape (8, 3), expected (batch, 4): each row has 3 features and must have 4",
+        "data: layer '0', Dense(4, 6) got an input of shape (23, 3), expected (batch, 4): each row has 3 features and must have 4",
     ),
     "targets of another shape": Case(
         batches(X, Y[:, np.newaxis]),
         ShapeError,
-        "data: the targets have shape (8, 1), expected labels (8,) or probabilities (8, 3)",
+        "data: the targets have shape (23, 1), expected labels (23,) or probabilities (23, 3)",
     ),
     "labels that are floats": Case(
         batches(X, Y.astype(np.float32)),
@@ -113,7 +113,7 @@ CASES: dict[str, Case] = {
     "validation data of another width": Case(
         lambda training: {"validation_data": (X[:, :2], Y)},
         ShapeError,
-        "validation_data: layer '0', Dense(4, 6) got an input of shape (8, 2), expected (batch, 4)",
+        "validation_data: layer '0', Dense(4, 6) got an input of shape (23, 2), expected (batch, 4)",
     ),
     "validation data of two lengths": Case(
         lambda training: {"validation_data": (X[:7], Y[:6])},
@@ -202,10 +202,10 @@ CASES: dict[str, Case] = {
     ),
     # hooks
     "one hook": Case(
-        lambda training: {"hooks": Diary()}, KindError, "hooks is a Diary, expected several hooks: hooks=[...]"
+        lambda training: {"hooks": Diary()}, KindError, "fit got a Diary as hooks, expected several, hooks=[...]"
     ),
     "no hooks": Case(
-        lambda training: {"hooks": None}, KindError, "hooks is a NoneType, expected several hooks: hooks=[...]"
+        lambda training: {"hooks": None}, KindError, "fit got None as hooks, expected several, hooks=[...]"
     ),
     "a function among the hooks": Case(
         lambda training: {"hooks": [Diary(), len]},
@@ -254,7 +254,7 @@ CASES: dict[str, Case] = {
     "a loss of numbers with labels": Case(
         lambda training: {"loss": mg.MeanSquaredError()},
         ShapeError,
-        "data: MeanSquaredError got outputs of shape (8, 3) and targets of shape (8,): these are labels; use SoftmaxCrossEntropy",
+        "data: MeanSquaredError got outputs of shape (23, 3) and targets of shape (23,): these are labels; use SoftmaxCrossEntropy",
     ),
     "a loss that returns nothing": Case(
         lambda training: {"loss": Returning(None)}, KindError, "data: Returning returned None, expected one number"
@@ -272,7 +272,7 @@ CASES: dict[str, Case] = {
     "a metric that returns an array": Case(
         lambda training: {"metrics": {"right": lambda outputs, targets: outputs.argmax(axis=1) == targets}},
         KindError,
-        "data: the metric 'right' returned an array of shape (8,), expected one number",
+        "data: the metric 'right' returned an array of shape (23,), expected one number",
     ),
 }
 
