@@ -92,7 +92,8 @@ def load(
 
     Build everything as it was built before saving, and load into it: all of it, or after an error nothing. With the
     model, the optimizer and the data the training goes on bit for bit as if it had not stopped; the next
-    `for x, y in data` gives the rest of the epoch. Then also the parameters that were frozen are frozen again.
+    `for x, y in data` gives the rest of the epoch. With the optimizer, the parameters that were frozen are frozen again;
+    with the optimizer or the data, the random generators of the model are where they were.
 
     Args:
         path: The file.

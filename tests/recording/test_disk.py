@@ -116,7 +116,7 @@ def test_every_value_is_what_was_live(kind: str, dtype: npt.DTypeLike, tmp_path:
     ("mode", "dtype"),
     [
         (mode, kind)
-        for n, mode in enumerate(MODES)
+        for n, mode in enumerate(some(MODES, 2))
         for kind in ((np.float32, np.float64) if EVERYTHING else (KINDS[n % 2],))
     ],
 )

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from accident_support import STORIES, children, flush_each, needs_fork, sampled
 from disk_children import MODES as KILLED
-from disk_support import Notes, Training, consistent, flat_value, opened, some, wrong
+from disk_support import EVERYTHING, Notes, Training, consistent, flat_value, opened, some, wrong
 
 import minigrad as mg
 from minigrad.errors import RunError
@@ -116,7 +116,7 @@ def test_reading_from_another_process(tmp_path: Path) -> None:
     """A reader in another process, as often as it can, sees prefixes that never become shorter, all true."""
     count = len(KILLED)
     opens = 0
-    with children(tmp_path, count, 80) as process:
+    with children(tmp_path, count, 80 if EVERYTHING else 40) as process:
         for number in range(count):
             place, settings = tmp_path / str(number), KILLED[number]
             seen = 0

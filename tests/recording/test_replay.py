@@ -233,7 +233,7 @@ ROW = (5 * 4 + 4 + 4 * 3 + 3) * 4  # bytes of one flat float32 array of the netw
 
 
 @pytest.mark.parametrize("on_full", ["thin", "ring", "stop"])
-@pytest.mark.parametrize("rows", [4, 5, 9, 17, 40, 100, 10_000])
+@pytest.mark.parametrize("rows", [4, 9, 40, 10_000])
 @pytest.mark.parametrize("keep", [("update",), ("update", "grad"), ("grad",), ()])
 @pytest.mark.parametrize("every", [1, 7])
 def test_every_exact_step_is_exact(every: int, keep: tuple[str, ...], rows: int, on_full: Any) -> None:
