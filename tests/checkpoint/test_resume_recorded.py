@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from checkpoint_support import Plan, Training, bits, first_difference, some
 
 import minigrad as mg
+from minigrad.checkpoint import archive
 
 EPOCHS = 2  # of six steps each
 STOPS = some(range(1, 12), 5)  # 1, 6 at the end of an epoch, and 11; or all
@@ -204,3 +206,36 @@ def test_in_fit(where: str, tmp_path: Path) -> None:
     if where == "disk":
         check_counts(whole, rest)
         assert whole.first_difference(mg.Run.open(tmp_path / "run")) is None
+
+
+def fitted(training: Training, epochs: int, *hooks: mg.Hook, resume_from: Path | None = None) -> None:
+    parts = (training.model, training.loss, training.optimizer, training.data)
+    mg.fit(*parts, epochs=epochs, hooks=hooks, resume_from=resume_from)
+
+
+def test_a_record_reaches_as_far_as_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is on the disk when a checkpoint is written is enough to go on from there, though the process is killed then.
+
+    The record has no gap and no note, and its updates are those of the training that never stopped.
+    """
+    whole, killed, later = Training(), Training(), Training(seed=5)
+    with recorder(whole) as expected:
+        fitted(whole, 3)
+    real = archive.write
+
+    def write(path: Path, tree: Any) -> None:
+        real(path, tree)
+        if killed.optimizer.step_count == 10:
+            shutil.copytree(tmp_path / "run", tmp_path / "then")
+            shutil.copyfile(path, tmp_path / "then.npz")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(archive, "write", write)
+        fitted(killed, 3, recorder(killed, tmp_path / "run"), mg.Checkpoint(tmp_path / "x.npz", every=5))
+    assert 10 == len(mg.Run.open(tmp_path / "then").steps)
+    fitted(later, 3, recorder(later, tmp_path / "then", resume=True), resume_from=tmp_path / "then.npz")
+    found = mg.Run.open(tmp_path / "then")
+    assert (expected.run.steps, (), ()) == (found.steps, found.gaps, found.notes)
+    for name in found:
+        assert bits(list(expected.run[name].updates)) == bits(list(found[name].updates))
+    assert found.verify()
