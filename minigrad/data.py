@@ -194,6 +194,7 @@ class _Rows:
     def __init__(self, array: npt.NDArray[Any]) -> None:
         self._array = array
         self._map = _map_of(array)
+        self._scattered = not array.flags.c_contiguous
 
     def take(self, rows: Integers) -> npt.NDArray[Any]:
         """A copy of these rows."""
@@ -203,7 +204,7 @@ class _Rows:
                 taken[first : first + _FEW] = self._array[rows[first : first + _FEW]]
                 self._map.madvise(mmap.MADV_DONTNEED)
             return taken
-        if not self._array.flags.c_contiguous:  # of which `take` would copy everything first
+        if self._scattered:  # `take` would copy everything first
             return self._array[rows]
         # All rows exist, so "clip" never clips; it spares `take` a buffer and half of its time.
         return self._array.take(rows, axis=0, mode="clip")
