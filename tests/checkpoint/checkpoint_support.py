@@ -9,7 +9,9 @@ import os
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 from zipfile import ZIP_STORED, ZipFile
 
@@ -288,3 +290,12 @@ class Bomb:
 
     def __reduce__(self) -> Any:
         return exec, ("raise SystemExit('a pickle was executed')",)
+
+
+@cache
+def genuine() -> bytes:
+    """The bytes of a checkpoint of a training after three steps."""
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "x.npz"
+        mg.save(path, **Training(Plan(plateau=True)).made(3).parts)
+        return path.read_bytes()

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
-from checkpoint_support import Plan, Training, X, Y
+from checkpoint_support import Plan, Training, X, Y, genuine
 
 import minigrad as mg
 from minigrad.errors import DataFileError, KindError, ModelError
-
-
-@cache
-def genuine() -> bytes:
-    """Its bytes."""
-    with TemporaryDirectory() as directory:
-        path = Path(directory) / "x.npz"
-        mg.save(path, **Training(Plan(plateau=True)).made(3).parts)
-        return path.read_bytes()
 
 
 @pytest.fixture

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
-from checkpoint_support import BATCH, Plan, Signs, Training, X, Y, refused
+from checkpoint_support import BATCH, Plan, Signs, Training, X, Y, genuine, refused
 
 import minigrad as mg
 from minigrad.activations import ActivationFunction
 from minigrad.errors import ModelError
 
 Layers = Callable[[], list[mg.Layer]]
-
-
-@cache
-def genuine() -> bytes:
-    """Its bytes."""
-    with TemporaryDirectory() as directory:
-        path = Path(directory) / "x.npz"
-        mg.save(path, **Training(Plan(plateau=True)).made(3).parts)
-        return path.read_bytes()
 
 
 @pytest.fixture
