@@ -75,7 +75,10 @@ class SoftmaxCrossEntropy(Loss):
         """
         last = self._last = self._run(logits, targets)
         self.weight = last.divisor if self.reduction == "mean" else None
-        return float(last.losses.dot(ones(len(last.losses), last.losses.dtype.char))) / last.divisor
+        losses = last.losses
+        if len(losses) > 4096:  # a sum of very many in float32 loses digits
+            return float(losses.sum(dtype=np.float64)) / last.divisor
+        return float(losses.dot(ones(len(losses), losses.dtype.char))) / last.divisor
 
     @override
     def backward(self) -> Array:
