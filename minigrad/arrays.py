@@ -236,11 +236,15 @@ def whole(value: object, name: str, *, least: int = 1) -> int:
         KindError: It is not a whole number; 3.0 is none.
         RangeError: It is less than `least`.
     """
+    told = f"{name} is {described(value)}, expected a whole number, {least} or more"
     if isinstance(value, bool) or not isinstance(value, SupportsIndex):
-        raise KindError(f"{name} is {value!r}, expected a whole number, {least} or more")
-    found = operator.index(value)
+        raise KindError(told)
+    try:
+        found = operator.index(value)
+    except TypeError as error:  # an array of several
+        raise KindError(told) from error
     if found < least:
-        raise RangeError(f"{name} is {value!r}, expected a whole number, {least} or more")
+        raise RangeError(told)
     return found
 
 

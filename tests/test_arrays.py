@@ -176,6 +176,12 @@ def test_no_whole_numbers(value: Any, error: type[Exception]) -> None:
     assert str(told.value).startswith(f"it is {value!r}, ")
 
 
+def test_an_array_of_several_is_no_whole_number() -> None:
+    """Python would ask it for an index, and it would raise an error of NumPy's."""
+    with pytest.raises(KindError, match=r"it is an array of shape \(2,\), expected a whole number, 1 or more"):
+        arrays.whole(np.array([3, 4]), "it")
+
+
 def test_kept_arrays_are_read_only() -> None:
     """Arrays that are made once and given to many cannot be spoilt."""
     ones, starts = arrays.ones(3, "f"), arrays.row_starts(3, 4)
