@@ -12,6 +12,7 @@ from minigrad.arrays import number, whole
 from minigrad.errors import KindError, RangeError
 from minigrad.events import Epoch
 from minigrad.parameter import announce
+from minigrad.pictures import counted
 from minigrad.training.session import FitHook, Session
 
 Mode: TypeAlias = Literal["auto", "min", "max"]
@@ -135,7 +136,9 @@ class EarlyStopping(FitHook):
             best = (
                 "never a number" if self.best is None else f"best {self.best:.4g} in epoch {(self.best_epoch or 0) + 1}"
             )
-            self.session.stop(f"{self._best.monitor} has not become better for {self.bad_epochs} epochs ({best})")
+            self.session.stop(
+                f"{self._best.monitor} has not become better for {counted(self.bad_epochs, 'epoch')} ({best})"
+            )
 
     @override
     def end(self) -> None:

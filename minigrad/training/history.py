@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from minigrad.errors import MissingExtra, ModelError, ShapeError, UnknownName
 from minigrad.files import save
+from minigrad.pictures import counted
 
 
 def short(figure: float) -> str:
@@ -97,7 +98,7 @@ class History(Mapping[str, list[float]]):
     @override
     def __repr__(self) -> str:
         stopped = f"; stopped: {self.stopped}" if self.stopped else ""
-        return f"History({self.epochs} epochs of {', '.join(self) or 'nothing'}{stopped})"
+        return f"History({counted(self.epochs, 'epoch')} of {', '.join(self) or 'nothing'}{stopped})"
 
     def __str__(self) -> str:
         """A table, one line for each epoch."""

@@ -156,7 +156,7 @@ def test_never_a_number_is_told() -> None:
     """In the reason for the end."""
     hook = mg.EarlyStopping("val_loss", 1)
     history = descent(3.0).fit(4, hooks=[hook], validation_data=([[math.nan]], [[0.0]]))
-    assert "val_loss has not become better for 1 epochs (never a number)" == history.stopped
+    assert "val_loss has not become better for 1 epoch (never a number)" == history.stopped
 
 
 def test_infinity_is_no_better_than_infinity() -> None:
