@@ -109,7 +109,7 @@ def _figures_and_hooks(tree: Mapping[str, Any], given: Given) -> Iterator[Part]:
     for hook in given.hooks:
         kept = next((one for one in saved if _is_of(one, hook)), None)
         if kept is not None:
-            saved.remove(kept)
+            saved = [one for one in saved if one is not kept]
             if kept["state"]:
                 yield Part(
                     kept["hook"],

@@ -309,3 +309,25 @@ def test_a_dict_and_a_history_have_the_same_figures(path: Path) -> None:
     found: dict[str, Any] = {}
     mg.load(path, history=found)
     assert figures == {name: list(column) for name, column in found.items()}
+
+
+def test_a_state_of_arrays_before_ones_own(path: Path) -> None:
+    """Hooks of one class that monitor different figures each find theirs, whatever lies in the states before."""
+
+    class Watching(mg.Hook):
+        def __init__(self, monitor: str) -> None:
+            self.monitor = monitor
+            self.seen = np.zeros(3)
+
+        def state_dict(self) -> dict[str, Any]:
+            return {"seen": self.seen, "monitor": self.monitor}
+
+        def load_state_dict(self, state: Mapping[str, Any]) -> None:
+            self.seen = state["seen"]
+
+    first, second = Watching("loss"), Watching("accuracy")
+    first.seen, second.seen = np.arange(3.0), np.arange(3.0) + 5
+    mg.save(path, model=Training().model, hooks=[first, second])
+    found = Watching("accuracy")
+    mg.load(path, hooks=[found])
+    assert [5.0, 6.0, 7.0] == found.seen.tolist()
