@@ -2,7 +2,7 @@
 
 A checkpoint is taken between steps, and keeps: the values and buffers of the model, which parameters are frozen, the
 optimizer's state, the position in the data, the history, the state of hooks, and the state of every random generator that
-the model, the data or `rng` hold.
+the model, the optimizer, the data or `rng` hold.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from minigrad.arrays import described
 from minigrad.checkpoint import archive
 from minigrad.checkpoint.fitting import differences, layers_of, other_sharing, shared
 from minigrad.checkpoint.given import Figures, Given, state_of
@@ -39,25 +40,28 @@ def save(
 
         minigrad.save("digits.npz", model=model, optimizer=optimizer, data=data)
 
-    Call it between steps. Where a file exists, it stays whole until the new one is complete and takes its name.
+    Call it between steps. Where a file exists, it stays whole until the new one is complete and takes its name. A recorder
+    that writes to a directory has everything on the disk first, so that its record reaches as far.
 
     Args:
         path: The file, which `numpy.load` opens too; by custom it ends in ".npz".
         model: The model.
         optimizer: Its optimizer: the step count, the rate where it is a number, moments.
         data: Where the epoch stands, and the order of its rest.
-        rng: A generator of your own, if neither the model nor the data holds it.
+        rng: A generator of your own, if neither the model, nor the optimizer, nor the data holds it.
         history: A `History`, or a dict of lists.
         hooks: Hooks whose state belongs to the training, such as `ReduceOnPlateau`.
 
     Raises:
         KindError: An argument is of the wrong kind, or a state holds what a checkpoint cannot.
         ModelError: The optimizer is of another model.
+        StaleParameters: Its parameters have moved into another model.
         DataFileError: The file cannot be written: the disk is full, there is no such directory.
+        RunError: A recorder's directory cannot be written; the checkpoint is.
     """
     given = Given(model, optimizer, data, rng, history, hooks).checked(path, "save")
     if not isinstance(model, Layer):
-        raise KindError(f"save got {model!r} as its model, expected a layer, such as a Sequential")
+        raise KindError(f"save got {described(model)} as its model, expected a layer, such as a Sequential")
     generators = given.generators()
     tree: dict[str, Any] = {
         "numpy": np.__version__,
@@ -74,7 +78,11 @@ def save(
         tree["data"] = {name: value for name, value in data.state_dict().items() if name != "rng"}
     if history is not None:
         tree["history"] = state_of(history)
-    archive.write(path, tree)
+    try:
+        if optimizer is not None:
+            optimizer.flush()
+    finally:  # the checkpoint is not the record's: it is written though that one cannot be
+        archive.write(path, tree)
 
 
 def load(
@@ -102,7 +110,8 @@ def load(
         data: The data, of the same number of samples.
         rng: The generator that was given to `save`.
         history: A `History` or a dict, which is filled anew.
-        hooks: Hooks; each takes the state of the next saved hook of its class, and one for which there is none keeps its own.
+        hooks: Hooks; each takes the state of the next saved hook of its class that monitors the same figure, if it
+            monitors one. A hook for which there is none keeps its own.
         strict: Whether everything in the model must fit: names, shapes, dtypes, the kinds of the layers, and which of them
             share a generator. Otherwise what has the same name and shape is loaded, and the rest passed over.
 
@@ -110,6 +119,7 @@ def load(
         KindError: An argument is of the wrong kind.
         DataFileError: There is no such file, it is damaged, of a later version, or no checkpoint.
         ModelError: It does not fit; the message lists every difference, and nothing is changed.
+        StaleParameters: The optimizer's parameters have moved into another model.
     """
     given = Given(model, optimizer, data, rng, history, hooks).checked(path, "load")
     tree = archive.read(path)

@@ -185,6 +185,7 @@ class Optimizer(ABC):
             NoGradient: No gradient has arrived since the last step.
             StaleParameters: The parameters have moved into another model.
             RangeError: The schedule gave a rate that is negative or not finite.
+            NotFinite: A `StopOnNonFinite` is attached, and the update is not finite; nothing is written.
             HookError: A hook failed; the step is complete.
         """
         self.check_not_stale()
@@ -302,6 +303,12 @@ class Optimizer(ABC):
             AttachError: The hook has no `on_step`.
         """
         return attach(hook, ("on_step",), [(self._listeners, "")], f"{type(self).__name__}.attach")
+
+    @final
+    def flush(self) -> None:
+        """Have recorders write what they keep in memory alone, where they have a directory."""
+        for listener in self._listeners:
+            listener.hook._flush()
 
     # -- state --------------------------------------------------------------------------------------------------
 

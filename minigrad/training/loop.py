@@ -39,10 +39,10 @@ def fit(
 ) -> History:
     """Train a model: the loop by hand, and around it what people expect of one.
 
-    The figures of an epoch are means over all of its samples; of a weighted loss, over the weights; and so also where the
-    loss of a batch is a sum. Validation runs in eval mode and leaves no trace. Ctrl-C
-    takes effect between two steps: the training ends, and the history so far is returned. A loss or an update that is NaN
-    or infinite ends it before it gets into the weights, as `StopOnNonFinite` says.
+    The figures of an epoch are means over all of its samples, also where the loss of a batch is a sum; of a weighted loss,
+    over the weights. Validation runs in eval mode and leaves no trace. Ctrl-C takes effect between two steps: the training
+    ends, and the history so far is returned. A loss or an update that is NaN or infinite ends it before it gets into the
+    weights, as `StopOnNonFinite` says.
 
     Args:
         model: Any layer. It is trained in training mode; parts of it that are in eval mode stay so.
@@ -53,7 +53,8 @@ def fit(
         validation_data: (x, y), scaled as `data` is, or `Batches`, for the figures "val_loss", ... after each epoch.
         metrics: "accuracy", "mean_absolute_error", "r2", or a function `(outputs, targets) -> float`; or several of
             these; or a mapping of names to them. "auto": the accuracy, for the cross-entropies. Of a function, an epoch's
-            figure is the mean over the batches, weighted by their sizes; in validation it sees all outputs at once.
+            figure is the mean over the batches, weighted by their sizes; in validation it sees all outputs at once, or
+            where they are more than four million numbers, one lot of so many after the other.
         hooks: Hooks, told in this order; they are attached as long as `fit` runs. A `Recorder` records meanwhile.
         progress: Whether to show it: "auto" does on a terminal or in a notebook, and not where output is redirected.
         resume_from: A checkpoint to go on from, as if the training had not stopped.
@@ -67,6 +68,7 @@ def fit(
         LabelError: Labels, of validation too, are out of range.
         RangeError: A number is out of range, or there is no metric of that name.
         ModelError: The optimizer or a hook is of another model, or the checkpoint does not fit.
+        StaleParameters: The optimizer's parameters have moved into another model.
         UnknownName: A hook monitors a figure that there is not.
         DataFileError: The checkpoint cannot be read.
         HookError: A hook failed.

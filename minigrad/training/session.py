@@ -127,13 +127,11 @@ class Session:
 
     def _check_last_batch(self) -> None:
         """A batch of one sample has no variance: say so now, and not at the end of the first epoch."""
-        last = self.data.batch_size if self.data.drop_last else len(self.data.x) % self.data.batch_size
+        size = self.data.batch_size
+        rest = 0 if self.data.drop_last else len(self.data.x) % size
         for _, layer in self.model.layers():
-            if (
-                isinstance(layer, BatchNorm)
-                and (layer.training or not self.model.training)
-                and 1 in (last, self.data.batch_size)
-            ):
+            trains = layer.training or not self.model.training
+            if isinstance(layer, BatchNorm) and trains and 1 in (size, rest):
                 raise ShapeError(
                     f"data: {self.data!r} gives a batch of 1, which {layer.called} cannot normalize in training; use another "
                     f"batch_size, or drop_last=True"
@@ -148,11 +146,7 @@ class Session:
                     f"{type(hook).__name__} among the hooks is of another optimizer than {self.optimizer!r}; make one of this"
                 )
             monitor = getattr(hook, "monitor", None)
-            if (
-                type(hook).__module__.startswith("minigrad.")
-                and isinstance(monitor, str)
-                and monitor not in self.names()
-            ):
+            if own and isinstance(monitor, str) and monitor not in self.names():
                 why = " (there is no validation data)" if monitor.startswith("val_") else ""
                 raise UnknownName(
                     f"{type(hook).__name__} monitors '{monitor}', but the epochs have only {', '.join(self.names())}{why}"
@@ -312,8 +306,6 @@ class Session:
         self.history.under_way = {name: list(mean.sums) for name, mean in self._means().items()}
         parts: dict[str, Any] = {"model": self.model, "optimizer": self.optimizer, "data": self.data}
         try:
-            for listener in self.optimizer._listeners:
-                listener.hook._flush()  # so that a record that is cut off reaches to here
             checkpoint.save(path, **parts, history=self.history, hooks=self.hooks)
         finally:
             self.history.under_way = {}

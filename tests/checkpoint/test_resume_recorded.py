@@ -14,6 +14,8 @@ from checkpoint_support import Plan, Training, bits, first_difference, some
 
 import minigrad as mg
 from minigrad.checkpoint import archive
+from minigrad.errors import RunError
+from minigrad.recording.disk import DiskStore
 
 EPOCHS = 2  # of six steps each
 STOPS = some(range(1, 12), 5)  # 1, 6 at the end of an epoch, and 11; or all
@@ -239,3 +241,29 @@ def test_a_record_reaches_as_far_as_a_checkpoint(tmp_path: Path, monkeypatch: py
     for name in found:
         assert bits(list(expected.run[name].updates)) == bits(list(found[name].updates))
     assert found.verify()
+
+
+def test_so_it_does_where_somebody_saves_by_hand(tmp_path: Path) -> None:
+    """In a loop by hand, too, all steps before `save` are on the disk after it."""
+    training = Training()
+    with recorder(training, tmp_path / "run"):
+        training.made(4)
+        mg.save(tmp_path / "x.npz", **training.parts)
+        assert [0, 1, 2, 3] == list(mg.Run.open(tmp_path / "run").steps)
+
+
+def test_a_record_that_cannot_be_written_costs_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error is the record's, and the checkpoint is whole."""
+    training, later = Training(), Training(seed=5)
+
+    def full(store: DiskStore) -> None:
+        raise RunError("No space left on device")
+
+    with recorder(training, tmp_path / "run"):
+        training.made(4)
+        with monkeypatch.context() as patch:
+            patch.setattr(DiskStore, "flush", full)
+            with pytest.raises(RunError, match="No space left"):
+                mg.save(tmp_path / "x.npz", **training.parts)
+    mg.load(tmp_path / "x.npz", **later.parts)
+    assert training.bits == later.bits
