@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 from checkpoint_support import PLAIN, Training
+from child_support import busy, forked, wait_for
 
 import minigrad as mg
 
@@ -104,23 +105,6 @@ def save_until(moment: int, path: Path, training: Training) -> None:
     os._exit(0)
 
 
-def busy() -> None:
-    """Keep a processor busy, until killed."""
-    while True:
-        np.random.default_rng(0).normal(size=(60, 60)) @ np.ones((60, 60))
-
-
-def forked(work: Callable[..., None], *arguments: Any) -> int:
-    """Do something in a child, and give its number."""
-    process = os.fork()
-    if process == 0:
-        try:
-            work(*arguments)
-        finally:
-            os._exit(1)
-    return process
-
-
 def kill_at_random(directory: Path, children: int) -> None:
     """Kill children while others keep the processors busy."""
     rng = np.random.default_rng()
@@ -139,14 +123,6 @@ def kill_at_random(directory: Path, children: int) -> None:
     finally:
         os.kill(load, signal.SIGKILL)
         os.waitpid(load, 0)
-
-
-def wait_for(file: Path, size: int, process: int) -> None:
-    """Wait until a file has at least this size: so a kill comes after some saves, however slow the machine is."""
-    while not file.exists() or file.stat().st_size < size:
-        if os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-            return
-        time.sleep(0.0005)
 
 
 def kill_at_each(directory: Path, stride: int) -> None:

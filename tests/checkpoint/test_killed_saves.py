@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checkpoint_support import EVERYTHING, PLAIN, Training, first_difference
+from child_support import surroundings
 from killed_savers import crc, trained
 
 import minigrad as mg
@@ -24,10 +25,9 @@ KILLS, STRIDE = (120, 1) if EVERYTHING else (4, 23)
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the killed have left behind."""
     place = tmp_path_factory.mktemp("killed")
-    program = [sys.executable, "-W", "error", str(HERE / "killed_savers.py"), str(place), str(KILLS), str(STRIDE)]
-    paths = os.pathsep.join([str(Path(mg.__file__).parent.parent), str(HERE)])
-    threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    subprocess.run(program, env={**os.environ, **threads, "PYTHONPATH": paths}, check=True)
+    program = HERE / "killed_savers.py"
+    command = [sys.executable, "-W", "error", str(program), str(place), str(KILLS), str(STRIDE)]
+    subprocess.run(command, env=surroundings(program), check=True)
     return place
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from child_support import surroundings
 from disk_support import EVERYTHING, ROW, Settings
 
-import minigrad as mg
 from minigrad.recording import disk
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -44,10 +44,9 @@ def flush_each(monkeypatch: pytest.MonkeyPatch, steps: int = 1) -> None:
 @contextmanager
 def children(directory: Path, count: int, steps: int = 0) -> Iterator[subprocess.Popen[str]]:
     """The program that makes children and kills them."""
-    program = [sys.executable, "-W", "error", str(HERE / "disk_children.py"), str(directory), str(count), str(steps)]
-    paths = os.pathsep.join([str(Path(mg.__file__).parent.parent), str(HERE)])
-    threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    with subprocess.Popen(program, env={**os.environ, **threads, "PYTHONPATH": paths}, text=True) as process:
+    program = HERE / "disk_children.py"
+    command = [sys.executable, "-W", "error", str(program), str(directory), str(count), str(steps)]
+    with subprocess.Popen(command, env=surroundings(program), text=True) as process:
         yield process
     assert 0 == process.returncode
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from child_support import busy, forked, wait_for
 from disk_support import ROW, Settings, Training
 
 import minigrad as mg
@@ -70,23 +71,6 @@ def child(place: Path, number: int, steps: int, resume: bool = False) -> None:
     os._exit(0)  # without stopping the recorder: as if it was killed here
 
 
-def busy() -> None:
-    """Keep a processor busy, until killed."""
-    while True:
-        np.random.default_rng(0).normal(size=(60, 60)) @ np.ones((60, 60))
-
-
-def forked(work: Any, *arguments: Any) -> int:
-    """Do something in a child, and give its number."""
-    process = os.fork()
-    if process == 0:
-        try:
-            work(*arguments)
-        finally:
-            os._exit(1)
-    return process
-
-
 def main(directory: Path, children: int, steps: int) -> None:
     """Start children and kill them, at moments of all kinds; or with `steps`, let them make so many."""
     rng = np.random.default_rng()
@@ -106,14 +90,6 @@ def main(directory: Path, children: int, steps: int) -> None:
     finally:
         os.kill(load, signal.SIGKILL)
         os.waitpid(load, 0)
-
-
-def wait_for(file: Path, size: int, process: int) -> None:
-    """Wait until a file has at least this size: so a kill comes after some steps, however slow the machine is."""
-    while not file.exists() or file.stat().st_size < size:
-        if os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-            return
-        time.sleep(0.0005)
 
 
 if __name__ == "__main__":
