@@ -173,3 +173,13 @@ def same(a: npt.ArrayLike, b: npt.ArrayLike) -> bool:
     """Whether two arrays have the same shape, dtype and bits."""
     a, b = np.asarray(a), np.asarray(b)
     return a.shape == b.shape and a.dtype == b.dtype and bits(a) == bits(b)
+
+
+SIZE = 5 * 4 + 4 + 4 * 3 + 3  # entries of the network 5-4-3
+ROW = SIZE * 4
+
+
+def small(lr: Any = 0.1, **settings: Any) -> tuple[mg.Sequential, mg.SGD]:
+    """The network 5-4-3 and its optimizer."""
+    model = network(5, 4, 3)
+    return model, mg.SGD(model, lr, **settings)
