@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
-from minigrad.arrays import Array
+from minigrad.arrays import Array, described
 from minigrad.errors import KindError, RangeError, ShapeError
 from minigrad.losses import Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
 
@@ -63,11 +63,10 @@ def one_number(figure: object, who: str) -> float:
     Raises:
         KindError: It is none.
     """
-    told = f"an array of shape {figure.shape}" if isinstance(figure, np.ndarray) else repr(figure)
-    if not isinstance(figure, str) and np.ndim(figure) == 0:  # type: ignore[arg-type] # whatever it is
-        with suppress(TypeError, ValueError):
-            return float(figure)  # type: ignore[arg-type]
-    raise KindError(f"{who} returned {told}, expected one number")
+    with suppress(TypeError, ValueError):
+        if not isinstance(figure, str) and np.ndim(figure) == 0:  # type: ignore[arg-type] # asks whatever it is
+            return float(figure)  # type: ignore[arg-type] # if it is no number, that is what is to be found out
+    raise KindError(f"{who} returned {described(figure)}, expected one number")
 
 
 @final
