@@ -59,8 +59,6 @@ class Parameter:
     @value.setter
     def value(self, value: object) -> None:
         self._value[...] = shaped(value, self.shape, self.dtype, f"the value assigned to {self.called}")
-        if self.owner is not None:
-            self.owner.assignments += 1
 
     @property
     def grad(self) -> Array:
@@ -198,7 +196,6 @@ class ParameterVector:
         whole: The vector that this one is a view of; itself, if it is none.
         writers: The optimizers that write into this memory.
         in_backward: Whether a backward is running, in which reading a gradient may be writing it.
-        assignments: How often values were assigned, other than by an optimizer.
         passes: How many passes that tell hooks are running, one inside the other.
         failures: What went wrong in hooks during these.
     """
@@ -218,7 +215,6 @@ class ParameterVector:
         self.whole: ParameterVector = self if whole is None else whole
         self._given_up = False
         self.in_backward: bool = False
-        self.assignments: int = 0
         self.passes: int = 0
         self.failures: list[Any] = []
         self.writers: list[Writer] = [] if whole is None else whole.writers
@@ -304,7 +300,6 @@ class ParameterVector:
     def values(self, values: object) -> None:
         self._check_not_stale()
         self._values[...] = shaped(values, self._values.shape, self._values.dtype, "what is assigned to the values")
-        self.whole.assignments += 1
 
     @property
     def grads(self) -> Array:

@@ -15,7 +15,6 @@ from typing_extensions import override
 from minigrad.arrays import Array
 from minigrad.errors import RunError, UnknownName
 from minigrad.parameter import Slot
-from minigrad.recording.aggregates import Tally
 from minigrad.recording.blocks import BatchRows, Block, Gap, Meta, joined, replay
 from minigrad.recording.format import (
     BLOCK,
@@ -30,6 +29,7 @@ from minigrad.recording.format import (
 )
 from minigrad.recording.mapped import MappedFiles
 from minigrad.recording.record import Record
+from minigrad.recording.tally import Tally
 
 _TRIES = 20  # how often a run is read that changes meanwhile
 
@@ -323,7 +323,7 @@ def _counts(
         return None, None, -1
     try:
         tally, values, counted_to = unpacked(path)
-        if any(len(array) != size for array in (values, tally.moves)) or set(tally.trainable) != set(slots):
+        if any(len(array) != size for array in (values, tally.moves)) or set(tally.frozen) != set(slots):
             raise RunError("it is of other parameters")
         return tally, values, counted_to
     except Exception as error:  # noqa: BLE001 - a damaged zip file fails in many ways, and each of them says the same

@@ -18,7 +18,6 @@ from minigrad.arrays import Array
 from minigrad.errors import RunError
 from minigrad.files import replace
 from minigrad.parameter import Slot
-from minigrad.recording.aggregates import Tally
 from minigrad.recording.blocks import Block, StepMeta, joined
 from minigrad.recording.directory import FileBlock, described, read_record, size_of
 from minigrad.recording.format import (
@@ -37,6 +36,7 @@ from minigrad.recording.format import (
 from minigrad.recording.mapped import MappedFiles
 from minigrad.recording.steps import StepFiles
 from minigrad.recording.store import OnFull, Store
+from minigrad.recording.tally import Tally
 
 _SEGMENT_BYTES = 64 * 10**6  # about how large a file of rows becomes
 _FLUSH_STEPS = 256  # after so many steps, or so many seconds, everything written counts for readers

@@ -28,7 +28,8 @@ import numpy.typing as npt
 
 from minigrad.errors import RunError
 from minigrad.parameter import Slot
-from minigrad.recording.aggregates import Activity, Tally
+from minigrad.recording.activity import Activity
+from minigrad.recording.tally import Tally
 
 NAME = "minigrad run"
 VERSION = 1
@@ -232,7 +233,7 @@ def slots_of(described: dict[str, Any]) -> dict[str, Slot]:
 
 # -- counts -----------------------------------------------------------------------------------------------------------
 
-_COUNTS = ("grads", "updates", "moves", "swallowed", "first_move", "last_move", "movement")
+_COUNTS = ("grads", "updates", "moves", "first_move", "last_move", "movement")
 
 
 def packed(tally: Tally, values: npt.NDArray[Any], last_step: int) -> bytes:
@@ -242,8 +243,8 @@ def packed(tally: Tally, values: npt.NDArray[Any], last_step: int) -> bytes:
     facts: dict[str, Any] = {
         "steps": tally.steps,
         "last_step": last_step,
-        "trainable": tally.trainable,
-        "reached": tally.reached,
+        "frozen": tally.frozen,
+        "unreached": tally.unreached,
         "unexplained": tally.unexplained,
         "samples": {name: activity.samples for name, activity in tally.activity.items()},
     }
@@ -278,8 +279,8 @@ def unpacked(path: Path) -> tuple[Tally, npt.NDArray[Any], int]:
         }
         tally = Tally(
             **{name: arrays[name] for name in _COUNTS},
-            trainable=dict(facts["trainable"]),
-            reached=dict(facts["reached"]),
+            frozen=dict(facts["frozen"]),
+            unreached=dict(facts["unreached"]),
             steps=facts["steps"],
             activity=activity,
             unexplained=dict(facts["unexplained"]),

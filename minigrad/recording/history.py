@@ -18,7 +18,7 @@ from minigrad.files import save
 from minigrad.parameter import Slot
 from minigrad.pictures import as_text, counted, diverging, in_words, png, tiled
 from minigrad.recording import sentences
-from minigrad.recording.aggregates import Counts
+from minigrad.recording.activity import Counts
 from minigrad.recording.animation import What, animated
 from minigrad.recording.norms import norms_of
 from minigrad.recording.reasons import Reason, Why, code, codes_of

@@ -17,7 +17,8 @@ from minigrad import notebook
 from minigrad.arrays import Array, Mask
 from minigrad.errors import KindError, ShapeError
 from minigrad.parameter import Slot
-from minigrad.recording.aggregates import Activity, Tally
+from minigrad.recording.activity import Activity
+from minigrad.recording.tally import Tally
 
 
 class Reason(Enum):
@@ -82,10 +83,11 @@ def codes_of(name: str, slot: Slot, tally: Tally, initial: Array, final: Array) 
     part = slot.slice
     if not tally.steps:
         return np.full(slot.shape, code(Reason.UNKNOWN), np.uint8)
-    start = Reason.FROZEN if not tally.trainable[name] else Reason.NO_GRADIENT
-    reasons = np.full(slot.shape, code(Reason.GRADIENT_ZERO if tally.reached[name] else start), np.uint8)
+    start = Reason.FROZEN if tally.frozen[name] == tally.steps else Reason.NO_GRADIENT
+    reached = tally.frozen[name] + tally.unreached[name] < tally.steps
+    reasons = np.full(slot.shape, code(Reason.GRADIENT_ZERO if reached else start), np.uint8)
     activity = tally.activity.get(name)
-    if tally.reached[name] and activity is not None:
+    if reached and activity is not None:
         reasons[...] = _gates_before_the_gradient(activity).reshape(slot.shape)
     # From here on each line overrides the one before: these entries came further.
     counts = {kind: getattr(tally, kind)[part].reshape(slot.shape) for kind in ("grads", "updates", "moves")}

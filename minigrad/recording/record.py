@@ -11,8 +11,8 @@ import numpy as np
 from minigrad.arrays import Array, Integers
 from minigrad.errors import KindError, NotExact, RangeError
 from minigrad.parameter import Slot
-from minigrad.recording.aggregates import Tally
 from minigrad.recording.blocks import Block, Gap, Meta, replay
+from minigrad.recording.tally import Tally
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from minigrad.hooks import Handle, Hook
 from minigrad.losses import Loss
 from minigrad.optimizers import Optimizer
 from minigrad.parameter import ParameterVector
-from minigrad.recording.aggregates import Aggregates, explaining
+from minigrad.recording.activity import explained_layers
+from minigrad.recording.aggregates import Aggregates
 from minigrad.recording.blocks import Block, Estimate, Gap, StepMeta
 from minigrad.recording.directory import read_record
 from minigrad.recording.disk import DiskStore
@@ -54,8 +55,7 @@ class Recorder(Hook):
         every: Keep the tensors of every k-th step; those of the first and the last step are always kept.
         keyframe_every: How many steps lie between two full copies of the values, at most.
         budget: Bytes for the tensors, or text such as "512MB".
-        aggregates: Whether to count. Without the counts there are no reasons, and writes of others into the values
-            in place are noticed by a checksum, which values that only change places escape; `run.verify()` finds all.
+        aggregates: Whether to count. Without the counts there are no reasons.
         resume: Go on with the run at `path`, of the same parameters; its count of the steps goes on too.
         on_full: When the budget is reached: "thin" gives up alternate blocks of steps, "ring" keeps the start and the
             newest, "stop" records no more tensors, "raise" raises: once, out of a step that is complete, as a `HookError`
@@ -119,13 +119,14 @@ class Recorder(Hook):
         if aggregates:
             parameters = dict(zip(self._vector.slots, self._vector.parameters, strict=True))
             own = {name: parameters[name] for name in self._slots}
-            self._aggregates = Aggregates(self._slots, own, explaining(optimizer.model, self._slots), coactivation)
+            layers = explained_layers(optimizer.model, self._slots, own, coactivation)
+            self._aggregates = Aggregates(self._slots, self._vector.values.dtype, layers)
         self._handle: Handle | None = None
         self._complete = False
         self._initial: Array | None = None
         self._at_start: tuple[Array, int] | None = None  # values and count of steps, until the first step
         self._ended: Array | None = None  # the values at the end, once it is stopped
-        self._watch = Watch(self._vector, size, exact=bool(aggregates))
+        self._watch = Watch(self._vector, size)
         self._failure: Exception | None = None  # what went wrong before the step that is being made
         self._foreign = ""  # what somebody else wrote before the step that is being made
         self._last_step = -1
@@ -231,7 +232,7 @@ class Recorder(Hook):
         """Count, compare, keep."""
         update, values = self._select(event.flat.update), self._select(event.flat.values)
         step = event.step + self._offset
-        if self._aggregates is not None and self._watch.values is not None:
+        if self._aggregates is not None:
             grads = self._select(event.flat.grads)
             self._aggregates.add(step, self._watch.values, values, update, grads, event.skipped)
         self._watch.remember(values)
@@ -267,7 +268,7 @@ class Recorder(Hook):
             if self._store.needs_block:
                 self._store.begin(step, values)
             return
-        which = changed_names(self._last_values(), values, self._slots)
+        which = changed_names(self._watch.values, values, self._slots)
         if not which:  # what was assigned were the same values
             return
         self._store.begin(step, values, foreign=True)
@@ -275,10 +276,6 @@ class Recorder(Hook):
         by = f"by {', '.join(others)}" if others else "other than by an optimizer"
         self._store.notes.append(f"before step {step} {which} changed {by}")
         self._foreign = "" if others else self._store.notes[-1]
-
-    def _last_values(self) -> Array | None:
-        """The values after the last step; None where nothing remembers them."""
-        return self._store.last_values() if self._watch.values is None else self._watch.values
 
     def _keep(self, event: Step, step: int, update: Array, values: Array) -> None:
         """Put this step's row into the store."""
@@ -302,7 +299,7 @@ class Recorder(Hook):
 
     def _save_counts(self) -> None:
         """Have the store keep the counts, where it outlives this process."""
-        if self._aggregates is not None and self._watch.values is not None:
+        if self._aggregates is not None:
             self._store.save_counts(self._aggregates.tally, self._watch.values, self._last_step)
 
     def _copied_buffers(self) -> dict[str, npt.NDArray[Any]]:
@@ -381,8 +378,7 @@ class Recorder(Hook):
         if self._ended is not None:
             return self._ended
         live = self._select(self._vector.values)
-        known = self._last_values() if self._watch.changed(live) else live
-        return (live if known is None else known).copy()
+        return (self._watch.values if self._watch.changed(live) else live).copy()
 
     def estimate(self, steps: int) -> Estimate:
         """What a number of steps will take: bytes a step, bytes in all, and the step at which the budget is reached.

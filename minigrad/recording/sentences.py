@@ -9,8 +9,8 @@ import numpy as np
 from minigrad.arrays import Array
 from minigrad.parameter import Slot
 from minigrad.pictures import counted
-from minigrad.recording.aggregates import Tally
 from minigrad.recording.reasons import Reason
+from minigrad.recording.tally import Tally
 
 
 def unknown(name: str, index: tuple[int, ...]) -> str:

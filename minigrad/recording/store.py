@@ -10,9 +10,9 @@ import numpy as np
 
 from minigrad.arrays import Array
 from minigrad.errors import BudgetError, RangeError
-from minigrad.recording.aggregates import Tally
 from minigrad.recording.blocks import Block, Estimate, Gap, StepMeta, joined, replay
 from minigrad.recording.record import Record
+from minigrad.recording.tally import Tally
 
 OnFull = Literal["thin", "ring", "stop", "raise"]
 """What happens when the budget is reached."""

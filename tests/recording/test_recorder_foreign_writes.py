@@ -65,8 +65,7 @@ def test_a_write_from_outside_without_counts(settings: dict[str, Any]) -> None:
             assert same(run[name].value(step), tape.values[step][name]), step
     assert run.verify().mismatch is None
     assert [warning.category for warning in seen] == [OutOfBandWrite]
-    told = "something of 0.weight, 0.bias, 2.weight, 2.bias" if "every" in settings else "2.weight"
-    assert f"before step 5 {told} changed" in run.notes[0]
+    assert "before step 5 2.weight changed" in run.notes[0]
 
 
 PERMUTATIONS: dict[str, Callable[[Array], Array]] = {
@@ -78,9 +77,10 @@ PERMUTATIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
+@pytest.mark.parametrize("in_place", [True, False])
 @pytest.mark.parametrize("aggregates", [True, False])
 @pytest.mark.parametrize("write", PERMUTATIONS)
-def test_a_write_that_keeps_a_sum_is_noticed(write: str, aggregates: bool) -> None:
+def test_a_write_that_keeps_a_sum_is_noticed(write: str, aggregates: bool, in_place: bool) -> None:
     """Swapping units, turning signs or moving two entries against each other is noticed as any other write."""
     model, optimizer = small()
     tape = Tape()
@@ -88,7 +88,11 @@ def test_a_write_that_keeps_a_sum_is_noticed(write: str, aggregates: bool) -> No
     layer = dense(model, 0)
     with mg.Recorder(optimizer, aggregates=aggregates) as recorder:
         train(model, optimizer, 2)
-        layer.weight.value = PERMUTATIONS[write](layer.weight.value)
+        written = PERMUTATIONS[write](layer.weight.value)
+        if in_place:
+            layer.weight.value[...] = written
+        else:
+            layer.weight.value = written
         with pytest.warns(OutOfBandWrite, match=r"before step 2 0\.weight"):
             train(model, optimizer, 2)
     for step in recorder.run.exact_steps.tolist():
