@@ -1,0 +1,149 @@
+"""The counts of each entry against a recount of every step by itself, over many steps and windows."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.parameter import Slot
+from minigrad.recording import aggregates as module
+from minigrad.recording.activity import explained_layers
+from minigrad.recording.aggregates import Aggregates
+from minigrad.recording.tally import Tally
+
+SIZE = 9
+SLOTS = {"a": Slot(slice(0, 4), (2, 2)), "b": Slot(slice(4, 9), (5,))}
+
+
+def history(steps: int, seed: int) -> list[dict[str, np.ndarray]]:
+    """Steps in which entries move now and then: some late, some once, some never, some by rounding never; NaN and infinity too."""
+    rng = np.random.default_rng(seed)
+    values = np.ones(SIZE, np.float32)
+    told = []
+    for step in range(steps):
+        update = np.where(rng.random(SIZE) < 0.05, rng.normal(size=SIZE), 0).astype(np.float32)
+        update[0] = 0  # never
+        update[1] = 1e-12  # always swallowed
+        update[2] = 1.0 if step == 2 * steps // 3 else 0  # once, late
+        update[3] = -0.5 if step % 7 == 3 else 0
+        if step == steps // 2:
+            update[4] = np.inf
+        if step == 3 * steps // 4:
+            update[4] = -np.inf  # NaN from here on, which never moves again
+        grads = np.where(rng.random(SIZE) < 0.7, update, 0).astype(np.float32)
+        with np.errstate(invalid="ignore"):
+            after = values + update
+        told.append({"before": values, "after": after, "update": update, "grads": grads})
+        values = after
+    return told
+
+
+def recount(told: list[dict[str, np.ndarray]], skipped: list[dict[str, str]]) -> dict[str, list[float]]:
+    """Every number by plain Python, entry by entry."""
+    found: dict[str, list[float]] = {
+        name: [0] * SIZE for name in ("grads", "updates", "moves", "swallowed", "movement")
+    }
+    found |= {"first_move": [-1] * SIZE, "last_move": [-1] * SIZE}
+    for step, (arrays, left_out) in enumerate(zip(told, skipped, strict=True)):
+        for entry in range(SIZE):
+            before, after, update, grad = (
+                float(arrays[name][entry]) for name in ("before", "after", "update", "grads")
+            )
+            moved = before != after and not (np.isnan(before) and np.isnan(after))
+            name = "a" if entry < 4 else "b"
+            found["grads"][entry] += grad != 0 and name not in left_out
+            found["updates"][entry] += update != 0
+            found["moves"][entry] += moved
+            found["swallowed"][entry] += update != 0 and not moved
+            found["movement"][entry] += abs(after - before) if np.isfinite(after - before) else 0
+            if moved:
+                found["last_move"][entry] = step
+                if found["first_move"][entry] == -1:
+                    found["first_move"][entry] = step
+    return found
+
+
+def check(tally: Tally, told: list[dict[str, np.ndarray]], skipped: list[dict[str, str]]) -> None:
+    expected = recount(told, skipped)
+    for name in ("grads", "updates", "moves", "swallowed", "first_move", "last_move"):
+        assert getattr(tally, name).tolist() == expected[name], name
+    np.testing.assert_allclose(tally.movement, expected["movement"], rtol=1e-5)
+    assert tally.steps == len(told)
+    for name in SLOTS:
+        assert tally.frozen[name] == sum(left_out.get(name) == "frozen" for left_out in skipped)
+        assert tally.unreached[name] == sum(left_out.get(name) == "no gradient" for left_out in skipped)
+
+
+@pytest.mark.parametrize("gathered", [1, 2, 7, 64])
+@pytest.mark.parametrize("steps", [1, 6, 64, 65, 255, 256, 700])
+def test_every_count_is_that_of_a_recount(steps: int, gathered: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many steps are gathered before they are counted, the counts are those of each step by itself."""
+    monkeypatch.setattr(module, "_ENTRIES", gathered * SIZE)
+    counts = Aggregates(SLOTS, np.dtype(np.float32), [])
+    told = history(steps, seed=steps)
+    kinds = [{}, {"a": "frozen"}, {"b": "no gradient", "elsewhere": "frozen"}]
+    skipped = [kinds[0 if step % 5 else step % 3] for step in range(steps)]
+    for step, (arrays, left_out) in enumerate(zip(told, skipped, strict=True)):
+        counts.add(step, **arrays, skipped=MappingProxyType(left_out))
+    check(counts.tally(), told, skipped)
+
+
+def test_looking_in_between_changes_nothing() -> None:
+    """Counts may be read after any step, and what was read stays as it was."""
+    told = history(300, seed=0)
+    counts = Aggregates(SLOTS, np.dtype(np.float32), [])
+    seen: list[Tally] = []
+    for step, arrays in enumerate(told):
+        counts.add(step, **arrays, skipped={})
+        if step % 37 == 0:
+            seen.append(counts.tally())
+    for tally in [*seen, counts.tally()]:
+        check(tally, told[: tally.steps], [{}] * tally.steps)
+
+
+def test_counts_go_on_after_those_of_an_earlier_session() -> None:
+    """What another session counted is where the next one begins."""
+    told = history(150, seed=1)
+    first, second = (Aggregates(SLOTS, np.dtype(np.float32), []) for _ in range(2))
+    for step, arrays in enumerate(told):
+        if step == 90:
+            second.go_on_with(first.tally())
+        (first if step < 90 else second).add(step, **arrays, skipped={})
+    check(second.tally(), told, [{}] * 150)
+
+
+@pytest.mark.parametrize("sizes", [[3], [255], [256], [1000], [50, 50, 50, 50, 50, 50, 7], [200, 100, 255, 1]])
+def test_samples_are_counted_for_each_input_and_unit(sizes: list[int]) -> None:
+    """Batches of any size, also of more samples than a byte can count, of inputs that are always, never and sometimes 0."""
+    layer = mg.Dense(4, 3, rng=0)
+    model = mg.Sequential(layer)
+    parameters = {f"0.{name}": getattr(layer, name) for name in ("weight", "bias")}
+    slots = dict(mg.ParameterVector.of(model).slots)
+    (explained,) = explained_layers(model, slots, parameters, coactivation=True)
+    rng = np.random.default_rng(0)
+    inputs, units = np.zeros(4, int), np.zeros(3, int)
+    met = np.zeros((4, 3), bool)
+    for n in sizes:
+        x = rng.normal(size=(n, 4)).astype(np.float32)
+        x[:, 0], x[rng.random(n) < 0.5, 1] = 0, 0
+        grad = rng.normal(size=(n, 3)).astype(np.float32)
+        grad[:, 2], grad[rng.random(n) < 0.9, 1] = 0, 0
+        model(x)
+        model.backward(grad)
+        explained.add({}, mg.ParameterVector.of(model).grads != 0)
+        for parameter in parameters.values():
+            parameter.new_grads = 0
+        inputs += [sum(float(value) != 0 for value in column) for column in x.T]
+        units += [sum(float(value) != 0 for value in column) for column in grad.T]
+        met |= np.array([[bool(np.any((a != 0) & (b != 0))) for b in grad.T] for a in x.T])
+    weight, bias = explained.activity()["0.weight"], explained.activity()["0.bias"]
+    assert weight.inputs is not None
+    assert (inputs.tolist(), units.tolist()) == (weight.inputs.tolist(), weight.units.tolist())
+    assert bias.inputs is None
+    assert units.tolist() == bias.units.tolist()
+    assert weight.together is not None
+    assert met.tolist() == weight.together.tolist()
+    assert sum(sizes) == weight.samples == bias.samples
