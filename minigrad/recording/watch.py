@@ -38,11 +38,8 @@ class Watch:
         self._known = True
 
     def changed(self, values: Array) -> bool:
-        """Whether these values are others than those remembered."""
-        if not self._known:
-            return True
-        # Bytes are compared five times as fast as numbers, and are mostly the same.
-        return self._bytes != values.data and first_different(values, self.values) is not None
+        """Whether any bit of these values differs from those remembered: as bytes, five times as fast as numbers."""
+        return not self._known or self._bytes != values.data
 
     def others(self, name: str) -> list[str]:
         """The other optimizers that have made steps in this memory since then, for the optimizer of this name."""

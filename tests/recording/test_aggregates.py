@@ -147,3 +147,29 @@ def test_samples_are_counted_for_each_input_and_unit(sizes: list[int]) -> None:
     assert weight.together is not None
     assert met.tolist() == weight.together.tolist()
     assert sum(sizes) == weight.samples == bias.samples
+
+
+def test_samples_go_on_after_those_of_an_earlier_session() -> None:
+    """The numbers of samples, inputs and units go on too; what was read of the earlier session stays as it was."""
+    layer = mg.Dense(3, 2, rng=0)
+    model = mg.Sequential(layer)
+    slots = dict(mg.ParameterVector.of(model).slots)
+    parameters = dict(model.parameters())
+    first, second = (explained_layers(model, slots, parameters, coactivation=True)[0] for _ in range(2))
+    x = np.array([[1, 0, 2], [3, 0, 0]], np.float32)
+    for explained in (first, second):
+        if explained is second:
+            before = first.activity()
+            second.go_on_with(before, {})
+        model(x)
+        model.backward(np.array([[1, 0], [0, 0]], np.float32))
+        explained.add({}, mg.ParameterVector.of(model).grads != 0)
+        for _, parameter in model.parameters():
+            parameter.new_grads = 0
+    for samples, activity in ((2, before), (4, second.activity())):
+        weight = activity["0.weight"]
+        assert samples == weight.samples == activity["0.bias"].samples
+        assert weight.inputs is not None
+        assert ([samples, 0, samples // 2], [samples // 2, 0]) == (weight.inputs.tolist(), weight.units.tolist())
+        assert weight.together is not None
+        assert [[True, False], [False, False], [True, False]] == weight.together.tolist()

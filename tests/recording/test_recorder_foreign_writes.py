@@ -99,6 +99,19 @@ def test_a_write_that_keeps_a_sum_is_noticed(write: str, aggregates: bool, in_pl
         assert same(recorder.run["0.weight"].value(step), tape.values[step]["0.weight"])
 
 
+@pytest.mark.parametrize("aggregates", [True, False])
+def test_another_nan_is_no_write(aggregates: bool) -> None:
+    """All NaNs are the same: one of other bits in its place is nothing that replay could miss."""
+    model, optimizer = small()
+    flat(model)[0] = np.nan
+    with mg.Recorder(optimizer, aggregates=aggregates) as recorder:
+        train(model, optimizer, 1)
+        flat(model)[:1].view(np.uint32)[0] ^= 1
+        assert np.isnan(flat(model)[0])
+        train(model, optimizer, 1)
+    assert not recorder.run.notes
+
+
 def test_the_warning_points_at_the_callers_line() -> None:
     """The warning of a write from outside points at the line that called `step`, not into minigrad."""
     model, optimizer = small()
