@@ -96,8 +96,8 @@ def sigmoid(x: Array) -> Array:
 
 
 def _sigmoid_slope(x: Array) -> Array:
-    slope = np.copysign(x, -1)
-    np.exp(slope, out=slope)
+    slope = np.abs(x)
+    np.exp(np.negative(slope, out=slope), out=slope)
     root = slope + 1
     root *= root
     slope /= root  # dy/dx = y (1 - y) = e / (1 + e)^2 with e = e^-|x|, which does not lose what 1 - y rounds off

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, SupportsIndex, final
+from typing import Any, NamedTuple, SupportsIndex, final
 
 import numpy as np
 import numpy.typing as npt
@@ -91,12 +91,12 @@ class SoftmaxCrossEntropy(Loss):
         if last is None:
             raise OrderError("SoftmaxCrossEntropy: backward was called before forward(logits, targets)")
         grad: Array
-        if isinstance(last.targets, _Labels):
+        if last.weighted is None:
             share = 1 / last.divisor
             grad = last.probabilities * share
-            grad.reshape(-1)[last.targets.places] -= share
+            grad.reshape(-1)[last.places] -= share
             return grad
-        grad = last.probabilities * last.targets.sum(axis=1, keepdims=True) - last.targets
+        grad = last.probabilities * last.weighted.sum(axis=1, keepdims=True) - last.weighted
         grad /= last.divisor
         return grad
 
@@ -127,19 +127,19 @@ class SoftmaxCrossEntropy(Loss):
         starts = row_starts(n, classes)
         largest = logits.take(starts + logits.argmax(axis=1))
         shifted = logits - largest[:, np.newaxis]  # the softmax is the same, and exp is at most 1
-        exponentials = np.exp(shifted)
-        sums = exponentials.dot(ones(classes, logits.dtype.char))
-        probabilities = exponentials / sums[:, np.newaxis]
+        probabilities = np.exp(shifted)
+        sums = probabilities.dot(ones(classes, logits.dtype.char))
+        probabilities /= sums[:, np.newaxis]
         plain = self.class_weight is None and self.ignore_index is None and not self.label_smoothing
         if plain and found.ndim == 1:
-            places = np.asarray(starts + found, np.int64)
+            places = starts + found
             losses = np.log(sums) - shifted.take(places)
-            return _Pass(losses, probabilities, _Labels(places), float(n) if self.reduction == "mean" else 1.0)
+            return _Pass(losses, probabilities, float(n) if self.reduction == "mean" else 1.0, places, None)
         weighted, divisor = self._weigh(found, logits)
         log_probabilities = shifted - np.log(sums)[:, np.newaxis]
         # A target of exactly 0 contributes nothing, also where the logarithm is -infinity.
         terms = np.multiply(weighted, log_probabilities, out=np.zeros_like(logits), where=weighted != 0)
-        return _Pass(-terms.sum(axis=1), probabilities, weighted, divisor)
+        return _Pass(-terms.sum(axis=1), probabilities, divisor, None, weighted)
 
     def _weigh(self, targets: Array | Integers, like: Array) -> tuple[Array, float]:
         """w_c t_c for every sample and class, smoothed, and 0 where ignored; and what the sum is divided by."""
@@ -171,19 +171,14 @@ class SoftmaxCrossEntropy(Loss):
         return f"SoftmaxCrossEntropy({told})"
 
 
-class _Labels(NamedTuple):
-    """Plain labels: where each sample's entry lies in the flat form of the logits."""
-
-    places: npt.NDArray[np.int64]
-
-
 class _Pass(NamedTuple):
-    """What one pass computed: the losses of the samples, the softmax, the targets, and what the sum is divided by."""
+    """What one pass computed: the losses of the samples, the softmax, what the sum is divided by, and the targets."""
 
     losses: Array
     probabilities: Array
-    targets: _Labels | Array  # labels, or w_c t_c for every sample and class
     divisor: float
+    places: npt.NDArray[Any] | None  # plain labels: where each sample's entry lies in the flat form of the logits
+    weighted: Array | None  # other targets: w_c t_c for every sample and class
 
 
 def _checked_weights(class_weight: Sequence[float] | Array | None) -> Array | None:
