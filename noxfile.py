@@ -45,6 +45,19 @@ def pytorch(session: nox.Session) -> None:
     session.run("pytest", "tests/pytorch", *session.posargs)
 
 
+@nox.session(python=PYTHONS[0], default=False)
+def benchmarks(session: nox.Session) -> None:
+    """Measure beside the other frameworks, which are large, and write the tables of the docs.
+
+    `nox -s benchmarks -- --workloads S --rounds 5` only prints how long a step takes.
+    """
+    install(session, "benchmarks")
+    session.run("pytest", "tests/benchmarks", env={"MINIGRAD_ALL_PEERS": "1"})  # that all peers compute the same
+    session.run("python", "benchmarks/steps.py", *(session.posargs or ["--write", "docs/benchmarks"]))
+    if not session.posargs:
+        session.run("python", "benchmarks/footprint.py", "--write", "docs/benchmarks")
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and layout."""

@@ -34,7 +34,7 @@ from typing import Any, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
-from steps import processor
+from machine import processor
 from typing_extensions import override
 
 import minigrad as mg

@@ -1,47 +1,18 @@
-"""What minigrad is compared with: each a function that makes `epoch(steps)`, which trains for some steps."""
+"""float32 classes that allocate every array, in the style of small teaching frameworks."""
 
 from __future__ import annotations
 
-import atexit
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from workloads import Workload, make_data, make_weights
+from workloads import Workload, batches, make_weights
 
-import minigrad as mg
+from peers import Program
 
 Floats = npt.NDArray[Any]
 Labels = npt.NDArray[np.int64]
-Steps = Callable[[int], None]
-
-
-def products(workload: Workload) -> Steps:
-    """The matrix products of a step and nothing else, into arrays that exist: the floor."""
-    weights, n = make_weights(workload), workload.batch_size
-    rng = np.random.default_rng(2)
-    outputs = [rng.random((n, size), dtype=np.float32) for size in workload.sizes]
-    grads = [rng.random((n, size), dtype=np.float32) for size in workload.sizes]
-    weight_grads = [np.empty_like(weight) for weight in weights]
-    scratch = [np.empty_like(output) for output in outputs]
-
-    def steps(count: int) -> None:
-        for _ in range(count):
-            for layer, weight in enumerate(weights):
-                outputs[layer].dot(weight, out=scratch[layer + 1])
-            for layer in reversed(range(len(weights))):
-                outputs[layer].T.dot(grads[layer + 1], out=weight_grads[layer])
-                if layer:
-                    grads[layer + 1].dot(weights[layer].T, out=scratch[layer])
-
-    return steps
-
-
-# -- float32 classes that allocate, in the style of small teaching frameworks ------------------------------------------
 
 
 class Linear:
@@ -157,85 +128,28 @@ class Adam:
 FUNCTIONS = {"sigmoid": (sigmoid, sigmoid_prime), "relu": (relu, relu_prime)}
 
 
-def allocating_classes(workload: Workload) -> Steps:
-    """Classes that allocate every array, parameters updated one by one."""
-    x, y = make_data(workload)
+def make(workload: Workload, x: Any, y: Any) -> Program:
+    """Layers, a loss and an optimizer that updates parameter by parameter."""
     layers: list[Any] = []
     for weight in make_weights(workload):
         layers += [Linear(weight), Activation(*FUNCTIONS[workload.activation])]
     layers.pop()
     loss = CrossEntropy()
     optimizer = Adam(workload.lr) if workload.adam else Optimizer(workload.lr, workload.momentum)
-    rng = np.random.default_rng(3)
+    rows_of = batches(workload)
 
-    def batches() -> Iterator[tuple[Floats, Labels]]:
-        while True:
-            order = rng.permutation(len(x))
-            for start in range(0, len(x) - workload.batch_size + 1, workload.batch_size):
-                rows = order[start : start + workload.batch_size]
-                yield x[rows], y[rows]
-
-    data = batches()
-
-    def steps(count: int) -> None:
+    def steps(count: int) -> float:
+        total = 0.0
         for _ in range(count):
-            inputs, labels = next(data)
+            rows = next(rows_of)
+            inputs, labels = x[rows], y[rows]
             for layer in layers:
                 inputs = layer.forward(inputs)
-            loss.loss(inputs, labels)
+            total += loss.loss(inputs, labels)
             grad = loss.grad(inputs, labels)
             for layer in reversed(layers):
                 grad = layer.backward(grad)
             optimizer.step(layers)
+        return total / count
 
-    return steps
-
-
-# -- minigrad ------------------------------------------------------------------------------------------------------------
-
-
-def minigrad_loop(workload: Workload, on_disk: bool = False, **recorded: Any) -> Steps:
-    """The loop by hand, without a recorder or with one of these settings."""
-    x, y = make_data(workload)
-    layers: list[mg.Layer] = []
-    for weight in make_weights(workload):
-        dense = mg.Dense(*weight.shape, rng=0)
-        dense.weight.value = weight
-        layers += [dense, mg.Activation(workload.activation)]
-    model = mg.Sequential(*layers[:-1])
-    loss = mg.SoftmaxCrossEntropy()
-    optimizer: mg.Optimizer = mg.SGD(model, lr=workload.lr, momentum=workload.momentum)
-    if workload.adam:
-        optimizer = mg.Adam(model, lr=workload.lr)
-    data = mg.Batches(x, y, workload.batch_size, drop_last=True, rng=3)
-
-    def batches() -> Iterator[tuple[Any, Any]]:
-        while True:
-            yield from data
-
-    stream = batches()
-    if recorded:
-        if on_disk:
-            recorded["path"] = Path(tempfile.mkdtemp(prefix="minigrad-benchmark-")) / "run"
-            atexit.register(shutil.rmtree, recorded["path"].parent, ignore_errors=True)
-        mg.Recorder(optimizer, loss=loss, data=data, **recorded).start()
-
-    def steps(count: int) -> None:
-        for _ in range(count):
-            inputs, labels = next(stream)
-            loss.forward(model(inputs), labels)
-            model.backward(loss.backward())
-            optimizer.step()
-
-    return steps
-
-
-PEERS: dict[str, Callable[[Workload], Steps]] = {
-    "bare products": products,
-    "classes that allocate": allocating_classes,
-    "minigrad": minigrad_loop,
-    "minigrad, rows recorded": lambda w: minigrad_loop(w, aggregates=False, budget="1GB"),
-    "minigrad, counts recorded": lambda w: minigrad_loop(w, keep=()),
-    "minigrad, both recorded": lambda w: minigrad_loop(w, budget="1GB"),
-    "minigrad, both on disk": lambda w: minigrad_loop(w, on_disk=True, budget="2GB"),
-}
+    return Program(steps)
