@@ -49,6 +49,7 @@ def _figure(figure_of: Any, results: Results, colors: dict[str, str]) -> Any:
         place += len(measured) + 0.6 * bool(measured)
     workloads = [name for name in results.workloads if results.step(name, "minigrad")]
     figure = figure_of(figsize=(3.4 + 1.9 * len(workloads), 1.2 + 0.29 * place), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.12)  # the figures at a panel's right belong to it, not to the next
     for axes, name in zip(figure.subplots(1, len(workloads), sharey=True, squeeze=False)[0], workloads, strict=True):
         _panel(axes, results, name, rows, colors)
         axes.set_yticks([where for where, _, _ in rows], [PEERS[peer].label.replace("`", "") for _, _, peer in rows])
