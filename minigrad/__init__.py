@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from minigrad import errors, init
 from minigrad.activations import ActivationFunction
-from minigrad.compare import Comparison, compare
+from minigrad.compare import compare
 from minigrad.data import Batches
 from minigrad.errors import MinigradError
 from minigrad.events import Backward, Epoch, Forward, Step
@@ -21,31 +21,26 @@ from minigrad.losses import (
     SigmoidCrossEntropy,
     SoftmaxCrossEntropy,
 )
-from minigrad.optimizers import (
-    SGD,
-    Adam,
-    AdamW,
-    CosineDecay,
-    ExponentialDecay,
-    LinearWarmup,
-    Optimizer,
-    ReduceOnPlateau,
-    RMSprop,
-    StepDecay,
-)
+from minigrad.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from minigrad.parameter import Parameter, ParameterVector
 
 if TYPE_CHECKING:  # these are loaded when they are first used, so that `import minigrad` takes no time to speak of
     from minigrad import datasets, testing
     from minigrad.checkpoint import load, save
+    from minigrad.comparison import Comparison
     from minigrad.config import show_config
+    from minigrad.optimizers.reduce_on_plateau import ReduceOnPlateau
+    from minigrad.optimizers.schedules import CosineDecay, ExponentialDecay, LinearWarmup, StepDecay
     from minigrad.recording import Reason, Recorder, Run
     from minigrad.training import Checkpoint, EarlyStopping, History, StopOnNonFinite, fit
 
 _LATER = {
     "minigrad.checkpoint": ("load", "save"),
+    "minigrad.comparison": ("Comparison",),
     "minigrad.config": ("show_config",),
     "minigrad.datasets": (),
+    "minigrad.optimizers.reduce_on_plateau": ("ReduceOnPlateau",),
+    "minigrad.optimizers.schedules": ("CosineDecay", "ExponentialDecay", "LinearWarmup", "StepDecay"),
     "minigrad.recording": ("Reason", "Recorder", "Run"),
     "minigrad.testing": (),
     "minigrad.training": ("Checkpoint", "EarlyStopping", "History", "StopOnNonFinite", "fit"),

@@ -7,9 +7,8 @@ numbers, an equal one is used that does not.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import final
+from typing import NamedTuple, final
 
 import numpy as np
 
@@ -18,9 +17,10 @@ from minigrad.gaussian import cdf, pdf
 
 
 @final
-@dataclass(frozen=True)
-class ActivationFunction:
+class ActivationFunction(NamedTuple):
     """A function of an array and the chain rule through it.
+
+        square = minigrad.ActivationFunction("square", lambda x: x * x, lambda grad, x, y: grad * 2 * x)
 
     Attributes:
         name: What it is called.

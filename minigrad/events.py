@@ -1,9 +1,8 @@
-"""The events that hooks are given: frozen, and what they hand out is a copy made on access."""
+"""The events that hooks are given: nothing in them can be set, and the arrays that they hand out are copies made on access."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any, Protocol, final
 
@@ -15,21 +14,32 @@ from minigrad.errors import OrderError, UnknownName
 
 
 @final
-@dataclass(frozen=True, slots=True)
 class Forward:
-    """A layer has run forward.
+    """A layer has run forward."""
 
-    Attributes:
-        name: The layer's name in the model that the hook is attached to: "0", nested "1.0".
-        layer: The layer itself.
-        training: Whether it ran in training mode, not in eval mode.
-    """
+    __slots__ = ("_input", "_layer", "_name", "_output", "_training")
 
-    name: str
-    layer: Any
-    training: bool
-    _input: Array = field(repr=False)
-    _output: Array = field(repr=False)
+    def __init__(self, name: str, layer: Any, training: bool, input: Array, output: Array) -> None:
+        self._name = name
+        self._layer = layer
+        self._training = training
+        self._input = input
+        self._output = output
+
+    @property
+    def name(self) -> str:
+        """The layer's name in the model that the hook is attached to: "0", nested "1.0"."""
+        return self._name
+
+    @property
+    def layer(self) -> Any:
+        """The layer itself."""
+        return self._layer
+
+    @property
+    def training(self) -> bool:
+        """Whether it ran in training mode, not in eval mode."""
+        return self._training
 
     @property
     def input(self) -> Array:
@@ -41,21 +51,32 @@ class Forward:
         """A copy of what came out, shape (batch, ...)."""
         return self._output.copy()
 
+    @override
+    def __repr__(self) -> str:
+        return f"Forward(name={self.name!r}, layer={self.layer!r}, training={self.training})"
+
 
 @final
-@dataclass(frozen=True, slots=True)
 class Backward:
-    """A layer has run backward.
+    """A layer has run backward."""
 
-    Attributes:
-        name: The layer's name in the model that the hook is attached to: "0", nested "1.0".
-        layer: The layer itself.
-    """
+    __slots__ = ("_input_grad", "_layer", "_name", "_output_grad")
 
-    name: str
-    layer: Any
-    _output_grad: Array = field(repr=False)
-    _input_grad: Array | None = field(repr=False)
+    def __init__(self, name: str, layer: Any, output_grad: Array, input_grad: Array | None) -> None:
+        self._name = name
+        self._layer = layer
+        self._output_grad = output_grad
+        self._input_grad = input_grad
+
+    @property
+    def name(self) -> str:
+        """The layer's name in the model that the hook is attached to: "0", nested "1.0"."""
+        return self._name
+
+    @property
+    def layer(self) -> Any:
+        """The layer itself."""
+        return self._layer
 
     @property
     def output_grad(self) -> Array:
@@ -66,6 +87,10 @@ class Backward:
     def input_grad(self) -> Array | None:
         """A copy of the gradient of the layer's input, which goes on below; None where nobody needs it."""
         return None if self._input_grad is None else self._input_grad.copy()
+
+    @override
+    def __repr__(self) -> str:
+        return f"Backward(name={self.name!r}, layer={self.layer!r})"
 
 
 @final
@@ -182,27 +207,55 @@ class InFit:
 
 
 @final
-@dataclass(frozen=True, slots=True)
 class Step(InFit):
-    """The optimizer has made a step.
+    """The optimizer has made a step."""
 
-    Attributes:
-        step: The number of the step, counted from 0.
-        lr: The learning rate of this step.
-        clip_factor: What the gradients were multiplied by to clip them; 1.0 where they were not.
-        skipped: The parameters that got no update, each with "frozen" or "no gradient".
-        loss: The value of the loss, where known.
-        flat: The flat arrays themselves, for the recorder.
-    """
+    __slots__ = ("_clip_factor", "_flat", "_indices", "_loss", "_lr", "_session", "_skipped", "_step")
 
-    step: int
-    lr: float
-    clip_factor: float
-    skipped: Mapping[str, str]
-    flat: FlatArrays = field(repr=False)
-    loss: float | None = None
-    _indices: Integers | None = field(default=None, repr=False)
-    _session: RunningFit | None = field(default=None, repr=False, compare=False)
+    def __init__(
+        self,
+        step: int,
+        lr: float,
+        clip_factor: float,
+        skipped: Mapping[str, str],
+        flat: FlatArrays,
+        loss: float | None = None,
+        indices: Integers | None = None,
+        session: RunningFit | None = None,
+    ) -> None:
+        self._step = step
+        self._lr = lr
+        self._clip_factor = clip_factor
+        self._skipped = skipped
+        self._flat = flat
+        self._loss = loss
+        self._indices = indices
+        self._session = session
+
+    @property
+    def step(self) -> int:
+        """The number of the step, counted from 0."""
+        return self._step
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of this step."""
+        return self._lr
+
+    @property
+    def clip_factor(self) -> float:
+        """What the gradients were multiplied by to clip them; 1.0 where they were not."""
+        return self._clip_factor
+
+    @property
+    def skipped(self) -> Mapping[str, str]:
+        """The parameters that got no update, each with "frozen" or "no gradient"."""
+        return self._skipped
+
+    @property
+    def loss(self) -> float | None:
+        """The value of the loss, where known."""
+        return self._loss
 
     @property
     def indices(self) -> Integers | None:
@@ -212,34 +265,57 @@ class Step(InFit):
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the optimizer's parameters, in definition order."""
-        return tuple(self.flat.slots)
+        return tuple(self._flat.slots)
 
     @property
     def updates(self) -> Mapping[str, Array]:
         """What the optimizer added to each parameter, sign included. -0.0 everywhere where it was skipped."""
-        return NamedCopies(self.flat, self.step, self.flat.update)
+        return NamedCopies(self._flat, self._step, self._flat.update)
 
     @property
     def grads(self) -> Mapping[str, Array]:
         """Each parameter's gradient as backward left it, before clipping."""
-        return NamedCopies(self.flat, self.step, self.flat.grads)
+        return NamedCopies(self._flat, self._step, self._flat.grads)
 
     @property
     def values(self) -> Mapping[str, Array]:
         """Each parameter's value after the step."""
-        return NamedCopies(self.flat, self.step, self.flat.values)
+        return NamedCopies(self._flat, self._step, self._flat.values)
+
+    @property
+    def flat(self) -> FlatArrays:
+        """The flat arrays themselves, for the recorder."""
+        return self._flat
+
+    @override
+    def __repr__(self) -> str:
+        return (
+            f"Step(step={self.step}, lr={self.lr}, clip_factor={self.clip_factor}, skipped={dict(self.skipped)}, "
+            f"loss={self.loss})"
+        )
 
 
 @final
-@dataclass(frozen=True, slots=True)
 class Epoch(InFit):
-    """An epoch has ended.
+    """An epoch has ended."""
 
-    Attributes:
-        epoch: The number of the epoch, counted from 0.
-        metrics: The epoch's figures by name: "loss", "accuracy", ...
-    """
+    __slots__ = ("_epoch", "_metrics", "_session")
 
-    epoch: int
-    metrics: Mapping[str, float]
-    _session: RunningFit | None = field(default=None, repr=False, compare=False)
+    def __init__(self, epoch: int, metrics: Mapping[str, float], session: RunningFit | None = None) -> None:
+        self._epoch = epoch
+        self._metrics = metrics
+        self._session = session
+
+    @property
+    def epoch(self) -> int:
+        """The number of the epoch, counted from 0."""
+        return self._epoch
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The epoch's figures by name: "loss", "accuracy", ..."""
+        return self._metrics
+
+    @override
+    def __repr__(self) -> str:
+        return f"Epoch(epoch={self.epoch}, metrics={dict(self.metrics)})"

@@ -7,7 +7,6 @@ can change the training. An exception in a hook is raised as `HookError` once th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NoReturn, Protocol, Self, final
 
@@ -49,7 +48,6 @@ class Hook:
 
 
 @final
-@dataclass(eq=False, slots=True)
 class Listener:
     """A hook in one of the places where it is attached.
 
@@ -59,9 +57,12 @@ class Listener:
         prefix: What comes before the names of this place, to make them names of the model that was asked.
     """
 
-    hook: Hook
-    methods: frozenset[str]
-    prefix: str
+    __slots__ = ("hook", "methods", "prefix")
+
+    def __init__(self, hook: Hook, methods: frozenset[str], prefix: str) -> None:
+        self.hook: Hook = hook
+        self.methods: frozenset[str] = methods
+        self.prefix: str = prefix
 
 
 def attach(hook: Hook, methods: tuple[str, ...], places: list[tuple[list[Listener], str]], where: str) -> Handle:

@@ -8,7 +8,6 @@ copy, and there is nothing to keep in agreement.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, Self, final
 
@@ -152,7 +151,6 @@ class Slot(NamedTuple):
     shape: tuple[int, ...]
 
 
-@dataclass(eq=False)
 class Writer:
     """An optimizer, as the memory that it writes into knows it.
 
@@ -162,9 +160,10 @@ class Writer:
         steps: How many steps it has made.
     """
 
-    name: str
-    parameters: frozenset[Parameter]
-    steps: int = 0
+    def __init__(self, name: str, parameters: frozenset[Parameter], steps: int = 0) -> None:
+        self.name: str = name
+        self.parameters: frozenset[Parameter] = parameters
+        self.steps: int = steps
 
 
 class HasParameters(Protocol):

@@ -25,6 +25,7 @@ ROOMS = [  # each imports only from those above it
     "arrays",
     "pictures",
     "notebook",
+    "comparison",
     "compare",
     "parameter",
     "events",
@@ -142,6 +143,35 @@ def test_importing_minigrad_loads_nothing_else() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) - CORE
     assert "" == done.stderr
+
+
+# `import minigrad` is to take little longer than `import numpy`, so what it loads is listed here. Before you add to it, find
+# out what that costs (`python -X importtime -c "import minigrad"`), and whether a first network needs it. Names that can
+# wait stand in `_LATER` in minigrad/__init__.py; an import that one function needs can stand in that function. Dear are
+# modules that load many others (json, html, tempfile), and frozen dataclasses: Python writes and compiles half a dozen
+# methods for each, which takes as long as loading four small modules.
+AT_ONCE = {
+    "": "activations arrays compare data errors events gaussian hooks init layer parameter pictures targets",
+    ".layers": "activation dense dropout flatten normalization sequential",
+    ".losses": "elementwise loss regression sigmoid_cross_entropy softmax_cross_entropy",
+    ".optimizers": "adam holders optimizer rmsprop sgd",
+}
+OF_OTHERS = (
+    "__future__, contextlib, copy, fnmatch, inspect, mmap, numbers, numpy.typing, struct, typing_extensions, zlib"
+)
+
+
+def test_importing_minigrad_loads_only_what_a_first_network_needs() -> None:
+    """What `import minigrad` loads, besides what NumPy loads and a few modules that take little, is this list."""
+    code = (
+        f"import sys, numpy, {OF_OTHERS}; before = set(sys.modules)\n"
+        "import minigrad\n"
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
+    rooms = {f"minigrad{room}" for room in AT_ONCE}
+    expected = rooms | {f"minigrad{room}.{file}" for room, files in AT_ONCE.items() for file in files.split()}
+    assert sorted(expected) == done.stdout.split()
 
 
 def test_layers_carry_no_hook_code() -> None:

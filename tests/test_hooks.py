@@ -14,6 +14,7 @@ import pytest
 import minigrad as mg
 from minigrad.arrays import Array
 from minigrad.errors import HookError, OrderError, UnknownName
+from minigrad.events import FlatArrays
 
 
 class Log(mg.Hook):
@@ -161,8 +162,29 @@ def test_events_cannot_be_changed() -> None:
     model = build()
     optimizer = mg.SGD(model, lr=0.1)
     optimizer.attach(Writes())
-    with pytest.raises(HookError, match="FrozenInstanceError"):
+    with pytest.raises(HookError, match="AttributeError: property 'lr' of 'Step' object has no setter"):
         one_step(model, optimizer)
+
+
+def test_nothing_in_an_event_can_be_set() -> None:
+    """Neither what it has, nor anything new; its repr shows what it says, and no array."""
+    array, flat = np.zeros(3), FlatArrays({}, np.zeros(0), np.zeros(0), np.zeros(0))
+    layer = mg.Dense(2, 1, rng=0)
+    events = {
+        "Forward(name='0', layer=Dense(2, 1), training=True)": mg.Forward("0", layer, True, array, array),
+        "Backward(name='0', layer=Dense(2, 1))": mg.Backward("0", layer, array, None),
+        "Step(step=3, lr=0.5, clip_factor=1.0, skipped={'1.bias': 'frozen'}, loss=None)": mg.Step(
+            3, 0.5, 1.0, {"1.bias": "frozen"}, flat
+        ),
+        "Epoch(epoch=2, metrics={'loss': 0.25})": mg.Epoch(2, {"loss": 0.25}),
+    }
+    for expected, event in events.items():
+        names = [name for name in dir(event) if not name.startswith("_")]
+        assert names
+        for name in [*names, "something_new"]:
+            with pytest.raises(AttributeError):
+                setattr(event, name, 1)
+        assert expected == repr(event)
 
 
 # -- 2: order ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,108 @@
+"""`Comparison`: what `compare` found, and the sentences that say it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import final
+
+import numpy as np
+import numpy.typing as npt
+
+from minigrad.arrays import Mask
+
+
+@final
+@dataclass(frozen=True)
+class Comparison:
+    """What differs between two arrays; its `str` says it in sentences.
+
+    Attributes:
+        shape: The shape of both.
+        size: The number of entries.
+        changed: How many entries differ. NaN equals NaN, and the sign of zero does not count.
+        unchanged: How many do not.
+        mask: Which entries differ, in the arrays' shape.
+        changed_range: For each axis the first and last index at which something differs; None if nothing does.
+        largest_change: The largest magnitude of a difference.
+        prints_alike: Whether NumPy prints both arrays as the same text.
+        shown: How many entries NumPy's print shows.
+        shown_changed: How many of these differ.
+        zero_inputs: The inputs that are 0 in every row of `inputs`; None if no inputs were given.
+        input_axis: The axis of the arrays that belongs to the inputs; None if no inputs were given.
+        stuck: How many of the unchanged entries lie on such inputs.
+    """
+
+    shape: tuple[int, ...]
+    size: int
+    changed: int
+    unchanged: int
+    mask: Mask = field(repr=False)
+    changed_range: tuple[tuple[int, int], ...] | None
+    largest_change: float
+    prints_alike: bool
+    shown: int
+    shown_changed: int
+    zero_inputs: npt.NDArray[np.int64] | None = field(default=None, repr=False)
+    input_axis: int | None = None
+    stuck: int = 0
+    names: tuple[str, ...] | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self._counts()}{self._inputs()}{self._print()}.", *self._details()])
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the sentences, and where the arrays differ."""
+        from minigrad import notebook  # not at the top: only notebooks need it, and it takes long to load
+
+        return notebook.block(
+            notebook.lines(str(self).splitlines()), notebook.differences(self.mask) if self.changed else ""
+        )
+
+    def _counts(self) -> str:
+        if self.changed == 0:
+            return f"nothing changed: all {self.size:,} entries are the same"
+        if self.unchanged == 0:
+            return f"all {self.size:,} entries changed"
+        return f"{self.unchanged:,} of {self.size:,} unchanged"
+
+    def _inputs(self) -> str:
+        if self.zero_inputs is None or self.unchanged == 0:
+            return ""
+        inputs = f"{len(self.zero_inputs):,} input{'' if len(self.zero_inputs) == 1 else 's'}"
+        if self.stuck == 0:
+            return "; none of them lies on an input that is 0 in every row of x"
+        share = f"all {self.stuck:,} lie" if self.stuck == self.unchanged else f"{self.stuck:,} of them lie"
+        verb = "is" if len(self.zero_inputs) == 1 else "are"
+        return f"; {share} on {inputs} that {verb} 0 in every row of x"
+
+    def _print(self) -> str:
+        if self.shown == self.size:
+            return ""
+        if self.shown_changed == 0 and self.changed:
+            which = "only such entries" if self.unchanged else "none of them"
+            return f"; NumPy's print shows {which}"
+        return f"; NumPy's print shows {self.shown:,} entries, of which {self.shown_changed:,} changed"
+
+    def _details(self) -> list[str]:
+        if self.changed_range is None:
+            return []
+        axes = self.names if self.names is not None and len(self.names) == len(self.shape) else None
+        ranges = [
+            f"{axes[axis] if axes else f'axis {axis}'}: {low} to {high} (of 0 to {length - 1})"
+            for axis, ((low, high), length) in enumerate(zip(self.changed_range, self.shape, strict=True))
+        ]
+        lines = [f"{self.changed:,} changed, by up to {self.largest_change:.3g}; they lie on {', '.join(ranges)}."]
+        if self.prints_alike:
+            lines.append("NumPy prints both arrays as the same text, so looking at the print shows no change.")
+        if self.zero_inputs is not None and len(self.zero_inputs):
+            lines.append(f"Inputs that are always 0: {self._zero_inputs()}.")
+        return lines
+
+    def _zero_inputs(self) -> str:
+        assert self.zero_inputs is not None
+        if self.names is not None and len(self.names) != len(self.shape):
+            named = [self.names[index] for index in self.zero_inputs]
+            return ", ".join(named[:10]) + (f" and {len(named) - 10} more" if len(named) > 10 else "")
+        breaks = np.flatnonzero(np.diff(self.zero_inputs) > 1) + 1
+        runs = [f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in np.split(self.zero_inputs, breaks)]
+        return ", ".join(runs[:10]) + (f" and {len(runs) - 10} more ranges" if len(runs) > 10 else "")
