@@ -184,7 +184,7 @@ class Layer(ABC, metaclass=_LayerType):
     @final
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
         """Copies of all parameters and buffers by name: "0.weight", "1.running_mean"."""
-        return {name: np.array(array) for name, array in self._state()}
+        return {name: np.array(array) for name, array in self.live_state()}
 
     @final
     def load_state_dict(self, state: Mapping[str, npt.ArrayLike], strict: bool = True) -> None:
@@ -197,7 +197,7 @@ class Layer(ABC, metaclass=_LayerType):
         Raises:
             ModelError: The state does not fit; the message lists every difference.
         """
-        own = dict(self._state())
+        own = dict(self.live_state())
         problems = [f"'{name}' is missing" for name in own if name not in state] if strict else []
         problems += [f"'{name}' is unknown" for name in state if name not in own] if strict else []
         new: dict[str, npt.NDArray[Any]] = {}
@@ -216,14 +216,19 @@ class Layer(ABC, metaclass=_LayerType):
 
     def __getstate__(self) -> dict[str, Any]:
         """A copied or pickled layer has memory and hooks of its own; its vector is made when it is first needed."""
-        return {name: value for name, value in vars(self).items() if name not in self._not_copied}
+        own = {name: value for name, value in vars(self).items() if name not in self._not_copied}
+        if self._held:
+            return own
+        # Those inside come first, the innermost before what holds it: so no copy descends, however deep they nest.
+        return {"_inside": [layer for _, layer in self.layers()][:0:-1], **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        vars(self).update((name, value) for name, value in state.items() if name != "_inside")
         _settle(self)
 
-    def _state(self) -> Iterator[tuple[str, npt.NDArray[Any]]]:
-        """The live arrays of all parameters and buffers by name."""
+    @final
+    def live_state(self) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+        """(name, array) of all parameters and buffers, live: what `state_dict` copies."""
         for name, parameter in self.parameters():
             yield name, parameter.value
         for name, layer, buffer in self.named_buffers():
@@ -261,10 +266,11 @@ class Layer(ABC, metaclass=_LayerType):
 
     def __repr__(self) -> str:
         """The class and what is inside; layers with settings show those."""
-        inside = ", ".join(
-            f"{name}={part.shape if isinstance(part, Parameter) else part!r}" for name, part in self.parts()
-        )
-        return f"{type(self).__name__}({inside})"
+        inside = []
+        for name, part in self.parts():
+            shown = part.shape if isinstance(part, Parameter) else part.__repr__()  # as few frames as can be
+            inside.append(f"{name}={shown}")
+        return f"{type(self).__name__}({', '.join(inside)})"
 
     @property
     def called(self) -> str:

@@ -8,6 +8,7 @@ copy, and there is nothing to keep in agreement.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, Self, final
 
@@ -124,9 +125,19 @@ class Parameter:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy has memory of its own: neither the vector nor views of it are copied or pickled."""
+        """The vector is not pickled, and of its memory only this parameter's part."""
+        return {**vars(self), "owner": None}
+
+    def __copy__(self) -> Parameter:
+        """A copy has memory of its own."""
+        copied = Parameter.__new__(Parameter)
         grad = None if self._grad is None else self._grad.copy()
-        return {**vars(self), "_value": self._value.copy(), "_grad": grad, "owner": None}
+        vars(copied).update(self.__getstate__(), _value=self._value.copy(), _grad=grad)
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
+        """So that each array is copied once."""
+        return self.__copy__()
 
     def _move(self, owner: ParameterVector, name: str, value: Array, grad: Array) -> None:
         """Take value and gradient along into a vector's memory."""
@@ -278,12 +289,10 @@ class ParameterVector:
         whole = owners.popitem()[1] if len(owners) == 1 else None
         if whole is None or whole._given_up:
             return None
-        order = {id(parameter): number for number, parameter in enumerate(whole.parameters)}
-        places = [order[id(parameter)] for _, parameter in named]
-        if places != list(range(places[0], places[0] + len(places))):
+        places = [whole.slots[parameter.name].slice for _, parameter in named]
+        if any(place.stop != following.start for place, following in pairwise(places)):
             return None
-        slots = list(whole.slots.values())
-        part = slice(slots[places[0]].slice.start, slots[places[-1]].slice.stop)
+        part = slice(places[0].start, places[-1].stop)
         return cls(named, whole.values[part], whole._grads[part], whole)
 
     @property

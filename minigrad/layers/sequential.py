@@ -53,6 +53,9 @@ class Sequential(Layer):
         self._layers: tuple[Layer, ...] = layers or tuple(named.values())
         self._assemble()
         vars(self)["_vector"] = ParameterVector.take_over(list(self.parameters()))
+        for _, layer in self.layers():
+            if layer is not self:
+                vars(layer).pop("_vector", None)  # which was given up, and would keep its memory
 
     def _assemble(self) -> None:
         """What is derived from the layers, so that a pass need not look for it."""
@@ -128,7 +131,24 @@ class Sequential(Layer):
         vector = ParameterVector.known(self).whole
         outer, vector.in_backward = vector.in_backward, True
         try:
-            grad = self._chain(grad, vector, wanted)
+            # From the last layer to the first, or to the lowest that has parameters.
+            for index in range(len(self._layers) - 1, -1 if wanted else self._lowest - 1, -1):
+                layer = self._layers[index]
+                below: Array | None = None
+                if wanted or index > self._lowest:
+                    below = layer.backward(grad)
+                    if type(below) is not np.ndarray or below.shape != self._shapes[index]:
+                        expected = f"the gradient of its input, of shape {self._shapes[index]}"
+                        raise _wrong("backward", layer, below, expected)
+                else:
+                    layer.backward_parameters(grad)
+                if self._listeners:
+                    vector.in_backward = False  # a hook that reads a gradient does not write it
+                    event = partial(_backward, self._names[index], layer, grad, below)
+                    tell(self._listeners, "on_backward", event, vector.failures)
+                    vector.in_backward = True
+                if below is not None:
+                    grad = below
         except BaseException:
             for _, parameter in self.parameters():  # half of a gradient is none, also of one that was put in since
                 parameter.new_grads = 0
@@ -137,30 +157,13 @@ class Sequential(Layer):
             vector.in_backward = outer
         return grad.copy() if wanted else None
 
-    def _chain(self, grad: Array, vector: ParameterVector, wanted: bool) -> Array:
-        """From the last layer to the first, or to the lowest that has parameters; returns the last gradient."""
-        for index in range(len(self._layers) - 1, -1 if wanted else self._lowest - 1, -1):
-            layer = self._layers[index]
-            below: Array | None = None
-            if wanted or index > self._lowest:
-                below = layer.backward(grad)
-                if type(below) is not np.ndarray or below.shape != self._shapes[index]:
-                    raise _wrong("backward", layer, below, f"the gradient of its input, of shape {self._shapes[index]}")
-            else:
-                layer.backward_parameters(grad)
-            if self._listeners:
-                vector.in_backward = False  # a hook that reads a gradient does not write it
-                event = partial(_backward, self._names[index], layer, grad, below)
-                tell(self._listeners, "on_backward", event, vector.failures)
-                vector.in_backward = True
-            if below is not None:
-                grad = below
-        return grad
-
     @override
     def backward_parameters(self, grad: Array) -> None:
         """The gradients of the parameters alone."""
-        self.backward(grad, input_grad=False)
+        if self._listeners:
+            self.backward(grad, input_grad=False)
+        else:
+            self._run_backward(grad, False)  # with a frame less, for models that nest deeply
 
     def predict(self, x: Array, batch_size: int = 1024) -> Array:
         """The output in eval mode, batch by batch; it leaves no trace, and a pending backward intact.
@@ -221,9 +224,12 @@ class Sequential(Layer):
 
     @override
     def __repr__(self) -> str:
-        named = "" if self._names[0] == "0" else "="
-        inside = ", ".join(f"{name + named if named else ''}{layer!r}" for name, layer in self.parts())
-        return f"Sequential({inside})"
+        named = self._names[0] != "0"
+        inside = []
+        for name, layer in self.parts():
+            shown = layer.__repr__()  # not repr(layer): the frames of deeply nested models are few enough
+            inside.append(f"{name}={shown}" if named else shown)
+        return f"Sequential({', '.join(inside)})"
 
     @property
     @override
