@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from array import array
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, MutableSequence, Sequence
 from typing import Any, NamedTuple, final, overload
 
+import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
@@ -83,7 +87,7 @@ class Block:
     ) -> None:
         self.first: int = first
         self._keyframe = keyframe
-        self.steps: MutableSequence[int] = [] if steps is None else steps
+        self.steps: MutableSequence[int] = array("q") if steps is None else steps
         self.rows: Mapping[str, Array] = {} if rows is None else rows
         self.count: int = count
         self.replayable: int = replayable
@@ -124,7 +128,7 @@ class Block:
         rows = {kind: rows[: self.count] for kind, rows in self.rows.items()}
         for view in rows.values():
             view.flags.writeable = False
-        return Block(self.first, self._keyframe, list(self.steps), rows, self.count, self.replayable, self.foreign)
+        return Block(self.first, self._keyframe, self.steps[:], rows, self.count, self.replayable, self.foreign)
 
 
 @final
@@ -158,6 +162,60 @@ class BatchRows(Sequence["Integers | None"]):
         if not self._known[index]:
             return None
         return self._flat[int(self._ends[index - 1]) if index else 0 : int(self._ends[index])]
+
+
+class Layout(NamedTuple):
+    """How the layers' state that is not learnt lies in bytes, from a step on.
+
+    Attributes:
+        first: The position of that step.
+        start: Where its bytes begin.
+        kinds: (name, dtype, shape) of each array.
+    """
+
+    first: int
+    start: int
+    kinds: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]
+
+
+@final
+class Buffers(Sequence[Mapping[str, npt.NDArray[Any]]]):
+    """The layers' state that is not learnt after each step, by name, kept as bytes: an array for each would take more.
+
+    Args:
+        data: The bytes of all steps, one after the other.
+        layouts: How they lie there.
+        count: The number of steps.
+    """
+
+    def __init__(self, data: bytes, layouts: tuple[Layout, ...], count: int) -> None:
+        self._data = data
+        self._layouts = layouts
+        self._count = count
+
+    @override
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Mapping[str, npt.NDArray[Any]]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Mapping[str, npt.NDArray[Any]]]: ...
+    @override
+    def __getitem__(
+        self, index: int | slice
+    ) -> Mapping[str, npt.NDArray[Any]] | Sequence[Mapping[str, npt.NDArray[Any]]]:
+        """A step's arrays, by the step's position; read-only."""
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        place = range(self._count)[index]
+        layout = self._layouts[bisect_right(self._layouts, place, key=lambda layout: layout.first) - 1]
+        sizes = [math.prod(shape) * dtype.itemsize for _, dtype, shape in layout.kinds]
+        start, found = layout.start + (place - layout.first) * sum(sizes), {}
+        for (name, dtype, shape), size in zip(layout.kinds, sizes, strict=True):
+            found[name] = np.ndarray(shape, dtype, self._data, start)
+            start += size
+        return found
 
 
 class StepMeta(NamedTuple):

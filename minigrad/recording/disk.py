@@ -302,12 +302,6 @@ class DiskStore(Store):
         """A row of steps.npy."""
         return STEP.itemsize
 
-    @property
-    @override
-    def _taken(self) -> int:
-        rows = sum(block.capacity for block in self.blocks) * self.step_bytes
-        return rows + sum(block.has_keyframe for block in self.blocks) * self.row_bytes
-
     @override
     def _start(self, step: int, values: Array | None, foreign: bool) -> Block:
         with self._writing():
@@ -341,15 +335,17 @@ class DiskStore(Store):
             self.blocks[-1].capacity = self.blocks[-1].count
 
     @override
-    def _drop(self, block: Block) -> None:
-        assert isinstance(block, FileBlock)
+    def _drop(self, blocks: list[Block]) -> None:
         with self._writing():
-            self._write_json()  # first: whoever does not find the block in the table finds it in a gap
+            self._write_json()  # first: whoever does not find a block in the table finds it in a gap
             self._write_table()
-            for kind in block.rows:
-                (self.directory / file_of(FOLDERS[kind], block.number)).unlink(missing_ok=True)
-            if not any(isinstance(other, FileBlock) and other.number == block.number for other in self.blocks):
-                (self.directory / file_of("keyframes", block.number)).unlink(missing_ok=True)
+            left = {block.number for block in self.blocks if isinstance(block, FileBlock)}
+            for block in blocks:
+                assert isinstance(block, FileBlock)
+                for kind in block.rows:
+                    (self.directory / file_of(FOLDERS[kind], block.number)).unlink(missing_ok=True)
+                if block.number not in left:
+                    (self.directory / file_of("keyframes", block.number)).unlink(missing_ok=True)
 
     def _close_rows(self) -> None:
         for file in self._rows.values():

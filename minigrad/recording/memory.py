@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-import numpy.typing as npt
 from typing_extensions import override
 
 from minigrad.arrays import Array
-from minigrad.recording.blocks import BatchRows, Block, Meta, StepMeta
+from minigrad.recording.blocks import BatchRows, Block, Buffers, Layout, Meta, StepMeta
 from minigrad.recording.store import OnFull, Store
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ class MemoryStore(Store):
         self._ahead_bytes = 0
         self._steps, self._lr, self._loss, self._clip = array("q"), array("d"), array("d"), array("d")
         self._indices, self._indices_end, self._known = array("i"), array("q"), bytearray()
-        self._buffers: list[Mapping[str, npt.NDArray[Any]]] = []
+        self._buffers, self._layouts = bytearray(), list[Layout]()
 
     @property
     @override
@@ -54,21 +53,19 @@ class MemoryStore(Store):
         rows = sum(block.count for block in self.blocks) * self.step_bytes
         keyframes = sum(block.has_keyframe for block in self.blocks) * self.row_bytes
         indices = len(self._indices) * self._indices.itemsize
-        buffers = sum(array.nbytes for arrays in self._buffers for array in arrays.values())
-        return rows + keyframes + indices + buffers + len(self) * self.meta_bytes
+        return rows + keyframes + indices + len(self._buffers) + len(self) * self.meta_bytes
 
     @property
     @override
     def meta_bytes(self) -> int:
-        """Of every step: its number, rate, loss, clip factor, and where its batch ends."""
-        return 5 * 8
+        """Of every step: its number, rate, loss, clip factor, where its batch ends, and whether it is known."""
+        return 5 * 8 + 1
 
     @property
     @override
     def _taken(self) -> int:
-        held = [*(block.rows for block in self.blocks), *self._spare, self._rest]
-        rows = sum(array.nbytes for arrays in held for array in arrays.values())
-        return rows + sum(block.has_keyframe for block in self.blocks) * self.row_bytes + self._ahead_bytes
+        idle = sum(array.nbytes for arrays in (*self._spare, self._rest) for array in arrays.values())
+        return super()._taken + idle + self._ahead_bytes
 
     @override
     def open(self, first_step: int) -> None:
@@ -81,6 +78,11 @@ class MemoryStore(Store):
     @override
     def keep(self, meta: StepMeta) -> None:
         """Keep what is kept of every step."""
+        kinds = tuple((name, buffer.dtype, buffer.shape) for name, buffer in meta.buffers.items())
+        if not self._layouts or self._layouts[-1].kinds != kinds:
+            self._layouts.append(Layout(len(self), len(self._buffers), kinds))
+        for buffer in meta.buffers.values():
+            self._buffers += buffer.tobytes()
         self._steps.append(meta.step)
         self._lr.append(meta.lr)
         self._loss.append(meta.loss)
@@ -89,7 +91,6 @@ class MemoryStore(Store):
             self._indices.frombytes(meta.indices.tobytes())
         self._indices_end.append(len(self._indices))
         self._known.append(meta.indices is not None)
-        self._buffers.append(meta.buffers)
 
     @override
     def __len__(self) -> int:
@@ -107,7 +108,7 @@ class MemoryStore(Store):
                 np.array(self._indices_end, np.int64),
                 np.array(self._known, np.bool_),
             ),
-            buffers=tuple(self._buffers),
+            buffers=Buffers(bytes(self._buffers), tuple(self._layouts), len(self)),
         )
 
     @override
@@ -136,9 +137,10 @@ class MemoryStore(Store):
         last.capacity = last.count
 
     @override
-    def _drop(self, block: Block) -> None:
-        if block.rows and not block.lent and all(_whole(rows, self.capacity) for rows in block.rows.values()):
-            self._spare.append(dict(block.rows))
+    def _drop(self, blocks: list[Block]) -> None:
+        for block in blocks:
+            if block.rows and not block.lent and all(_whole(rows, self.capacity) for rows in block.rows.values()):
+                self._spare.append(dict(block.rows))
 
     @override
     def _has_room(self) -> bool:

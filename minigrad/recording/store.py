@@ -79,6 +79,7 @@ class Store(ABC):
         self.notes: list[str] = []
         self.before: Record | None = None
         self._to_raise = False
+        self._summed: tuple[list[Block], int, int] = self.blocks, 0, 0  # of these blocks so many take so many bytes
 
     # -- where the bytes lie ------------------------------------------------------------------------------------
 
@@ -91,11 +92,6 @@ class Store(ABC):
     @abstractmethod
     def meta_bytes(self) -> int:
         """How many bytes are kept of every step besides tensors, row indices and buffers."""
-
-    @property
-    @abstractmethod
-    def _taken(self) -> int:
-        """How many bytes of the budget are taken, by tensors and by the room that the last block has for more."""
 
     @abstractmethod
     def open(self, first_step: int) -> None:
@@ -126,8 +122,8 @@ class Store(ABC):
         """Give the room that the last block has not used back to the budget."""
 
     @abstractmethod
-    def _drop(self, block: Block) -> None:
-        """The rows of this block are not needed any more."""
+    def _drop(self, blocks: list[Block]) -> None:
+        """The rows of these blocks are not needed any more."""
 
     @property
     def starts_anew(self) -> bool:
@@ -182,7 +178,7 @@ class Store(ABC):
         unused = bool(self.blocks) and self.blocks[-1].capacity > 0 and self.blocks[-1].count == 0
         self._end()
         if unused:
-            self._drop(self.blocks.pop())
+            self._drop([self.blocks.pop()])
         keyframe = values if "value" not in self.kinds or not self.blocks else None
         self._make_room(0 if keyframe is None else self.row_bytes, bool(self.kinds))
         if not self.full:
@@ -223,6 +219,25 @@ class Store(ABC):
         return replay(block, block.count, slice(None)) if block.count == block.replayable else None
 
     # -- the budget ---------------------------------------------------------------------------------------------
+
+    @property
+    def _taken(self) -> int:
+        """How many bytes of the budget are taken, by tensors and by the room that the last block has for more.
+
+        Only the last block changes; those before it are added up once, so that a step does not cost the more, the more
+        blocks there are.
+        """
+        blocks, count, total = self._summed
+        if blocks is not self.blocks or count > len(self.blocks) - 1:
+            count = total = 0
+        for block in self.blocks[count:-1]:
+            total += self._size_of(block)
+            count += 1
+        self._summed = self.blocks, count, total
+        return total + sum(map(self._size_of, self.blocks[-1:]))
+
+    def _size_of(self, block: Block) -> int:
+        return block.capacity * self.step_bytes + block.has_keyframe * self.row_bytes
 
     def _make_room(self, keyframe: int, rows: bool) -> None:
         """Stay within the budget, in the way that `on_full` says.
@@ -266,16 +281,17 @@ class Store(ABC):
             self.full = True
 
     def _remove(self, victims: list[Block]) -> None:
-        self.blocks = [block for block in self.blocks if not any(block is other for other in victims)]
-        for block in victims:
-            self._drop(block)
+        gone = set(map(id, victims))
+        self.blocks = [block for block in self.blocks if id(block) not in gone]
+        self._drop(victims)
 
     def _give_up(self, victims: list[Block], keep_keyframes: bool) -> None:
         """Drop the rows of some blocks, and the keyframes that nothing leads to."""
+        gone = set(map(id, victims))
         left: list[Block] = []
         dropped: list[Block] = []
         for block in self.blocks:
-            if block.capacity and not any(block is victim for victim in victims):
+            if block.capacity and id(block) not in gone:
                 left.append(block)
                 continue
             if block.steps:
@@ -284,8 +300,8 @@ class Store(ABC):
                 left.append(block.without_rows())
             dropped.append(block)
         self.blocks = left
-        for block in dropped:
-            self._drop(block)
+        if dropped:
+            self._drop(dropped)
 
     def all_gaps(self, last_step: int) -> list[Gap]:
         """The gaps in order, neighbours joined, with the one at the end if the record is full."""
