@@ -315,8 +315,16 @@ class Optimizer(ABC):
     @final
     def state_dict(self) -> dict[str, Any]:
         """Its class, rate (None for a schedule) and step count, how many steps left out which parameter, copies of the state."""
+        found = self.live_state_dict()
+        for arrays in found["state"].values():
+            arrays.update({name: array.copy() for name, array in arrays.items()})
+        return found
+
+    @final
+    def live_state_dict(self) -> dict[str, Any]:
+        """As `state_dict`, with the live arrays: steps write into them."""
         states = {
-            state: {name: flat[slot.slice].reshape(slot.shape).copy() for name, slot in self._vector.slots.items()}
+            state: {name: flat[slot.slice].reshape(slot.shape) for name, slot in self._vector.slots.items()}
             for state, flat in self._states.items()
         }
         lr = None if callable(self._lr) else self._lr
