@@ -132,7 +132,7 @@ class Layer(ABC, metaclass=_LayerType):
         Raises:
             ModelError: A layer is used twice.
         """
-        return ((name, thing) for name, thing in _walk(self) if isinstance(thing, Layer))
+        return ((name, thing) for name, thing in _walk(self) if not isinstance(thing, Parameter))
 
     @final
     def parameters(self) -> Iterator[tuple[str, Parameter]]:
@@ -365,8 +365,9 @@ def _walk(root: Layer) -> Iterator[tuple[str, Parameter | Layer]]:
             raise ModelError(f"the same {what} is used twice: as '{seen[id(thing)]}' and as '{name}'; {advice}")
         seen[id(thing)] = name
         yield name, thing
-        if isinstance(thing, Layer):
-            pending.extend((_joined(name, part), inner) for part, inner in reversed(list(thing.parts())))
+        if not isinstance(thing, Parameter):  # which is found out faster than whether it is a Layer
+            prefix = f"{name}." if name else ""
+            pending += [(prefix + part, inner) for part, inner in thing.parts()][::-1]
 
 
 @contextmanager

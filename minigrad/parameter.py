@@ -203,7 +203,6 @@ class ParameterVector:
     Attributes:
         slots: Maps each parameter's name to its `Slot(slice, shape)`.
         parameters: The parameters in the same order.
-        whole: The vector that this one is a view of; itself, if it is none.
         writers: The optimizers that write into this memory.
         in_backward: Whether a backward is running, in which reading a gradient may be writing it.
         passes: How many passes that tell hooks are running, one inside the other.
@@ -222,7 +221,7 @@ class ParameterVector:
             slots[name] = Slot(slice(start, start + parameter.size), parameter.shape)
             start += parameter.size
         self.slots: Mapping[str, Slot] = MappingProxyType(slots)
-        self.whole: ParameterVector = self if whole is None else whole
+        self._whole = whole
         self._given_up = False
         self.in_backward: bool = False
         self.passes: int = 0
@@ -294,6 +293,12 @@ class ParameterVector:
             return None
         part = slice(places[0].start, places[-1].stop)
         return cls(named, whole.values[part], whole._grads[part], whole)
+
+    @property
+    def whole(self) -> ParameterVector:
+        """The vector that this one is a view of; itself, if it is none."""
+        # Not kept as an attribute: one that refers to itself would hold its memory until the garbage is collected.
+        return self if self._whole is None else self._whole
 
     @property
     def values(self) -> Array:

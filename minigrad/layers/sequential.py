@@ -51,18 +51,19 @@ class Sequential(Layer):
                 raise KindError(f"layer '{name}' of a Sequential is {layer!r}: {advice}")
         self._names: tuple[str, ...] = tuple(named) or tuple(str(index) for index in range(len(layers)))
         self._layers: tuple[Layer, ...] = layers or tuple(named.values())
-        self._assemble()
-        vars(self)["_vector"] = ParameterVector.take_over(list(self.parameters()))
+        parameters = list(self.parameters())
+        self._assemble(parameters)
+        vars(self)["_vector"] = ParameterVector.take_over(parameters)
         for _, layer in self.layers():
             if layer is not self:
                 vars(layer).pop("_vector", None)  # which was given up, and would keep its memory
 
-    def _assemble(self) -> None:
+    def _assemble(self, named: list[tuple[str, Parameter]]) -> None:
         """What is derived from the layers, so that a pass need not look for it."""
         self._listeners: list[Listener] = []
-        self._parameters: tuple[Parameter, ...] = tuple(parameter for _, parameter in self.parameters())
-        has_parameters = [any(True for _ in layer.parameters()) for layer in self._layers]
-        self._lowest: int = has_parameters.index(True) if any(has_parameters) else len(self._layers)
+        self._parameters: tuple[Parameter, ...] = tuple(parameter for _, parameter in named)
+        with_parameters = (n for n, layer in enumerate(self._layers) if any(True for _ in layer.parameters()))
+        self._lowest: int = next(with_parameters, len(self._layers))
 
     @override
     def parts(self) -> Iterator[tuple[str, Parameter | Layer]]:
@@ -160,10 +161,11 @@ class Sequential(Layer):
     @override
     def backward_parameters(self, grad: Array) -> None:
         """The gradients of the parameters alone."""
-        if self._listeners:
-            self.backward(grad, input_grad=False)
-        else:
-            self._run_backward(grad, False)  # with a frame less, for models that nest deeply
+        if not self._listeners:  # as in `backward`, without the frame of a call: models nest deeply
+            self._run_backward(grad, False)
+            return
+        with telling(ParameterVector.known(self).whole):
+            self._run_backward(grad, False)
 
     def predict(self, x: Array, batch_size: int = 1024) -> Array:
         """The output in eval mode, batch by batch; it leaves no trace, and a pending backward intact.
@@ -219,7 +221,7 @@ class Sequential(Layer):
         part._layers = self._layers[index]
         part._names = tuple(map(str, range(len(part._layers)))) if numbered else self._names[index]
         part._owns_memory = False
-        part._assemble()
+        part._assemble(list(part.parameters()))
         return part
 
     @override
@@ -240,7 +242,7 @@ class Sequential(Layer):
     @override
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._assemble()
+        self._assemble(list(self.parameters()))
 
 
 def _forward(name: str, layer: Layer, x: Array, output: Array, prefix: str) -> Forward:
