@@ -404,14 +404,17 @@ def test_copies_of_the_parameters_in_a_step(
 
 @pytest.mark.usefixtures("traced")
 def test_copies_of_the_parameters_in_a_record() -> None:
-    """The values before the first step, twice; rows and keyframes as announced; of the counts, 80 bytes an entry."""
+    """The values before the first step, twice; rows and keyframes as announced; of the counts, 64 bytes an entry."""
     model = large()
     optimizer = mg.SGD(model, lr=0.1)
-    for settings, kept in (({"keep": (), "aggregates": False}, 0.0), ({"keep": ()}, 80 / 4)):
+    for settings, kept in (({"keep": (), "aggregates": False}, 1.0), ({"keep": ()}, 1.0 + 64 / 4)):
         recorder = peak(lambda settings=settings: mg.Recorder(optimizer, **settings), most=kept, stays=kept)  # type: ignore[misc]
         peak(recorder.start, most=2, stays=2)
         backward(model)
-        peak(optimizer.step, most=1, stays=0)
+        samples = (
+            255 * 3 * 2 * SIDE / BYTES if kept > 1 else 0
+        )  # what inputs and units did in as many samples, in bytes
+        peak(optimizer.step, most=1 + samples, stays=samples)
         for _ in range(2):
             backward(model)
             peak(optimizer.step, most=0.3, stays=0)

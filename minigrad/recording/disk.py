@@ -26,7 +26,6 @@ from minigrad.recording.format import (
     STEP,
     GrowingArray,
     about,
-    checksum,
     checksum_of_block,
     checksum_of_json,
     file_of,
@@ -37,6 +36,7 @@ from minigrad.recording.mapped import MappedFiles
 from minigrad.recording.steps import StepFiles
 from minigrad.recording.store import OnFull, Store
 from minigrad.recording.tally import Tally
+from minigrad.recording.writer import RowWriter
 
 _SEGMENT_BYTES = 64 * 10**6  # about how large a file of rows becomes
 _FLUSH_STEPS = 256  # after so many steps, or so many seconds, everything written counts for readers
@@ -88,7 +88,8 @@ class DiskStore(Store):
         self._count = 0
         self._number = 0  # of the next block
         self._table: GrowingArray | None = None
-        self._rows: dict[str, GrowingArray] = {}  # the files of the block that was begun last
+        self._writer: RowWriter | None = None  # of the block that was begun last
+        self._sums: list[int] = []  # the checksums of rows whose steps are not written yet
         self._steps: StepFiles | None = None
         self._indices_end = 0
         self._damaged: set[int] = set()
@@ -184,8 +185,8 @@ class DiskStore(Store):
             self._close_files()
 
     def _close_files(self) -> None:
-        files = (self._steps, *self._rows.values(), self._table)
-        self._steps, self._rows, self._table = None, {}, None
+        files = (self._steps, self._writer, self._table)
+        self._steps, self._writer, self._table = None, None, None
         for file in files:
             if file is not None:
                 with suppress(OSError):  # what the headers tell of is whole, with or without what came last
@@ -228,13 +229,20 @@ class DiskStore(Store):
     def _write(self, block: Block, step: int, rows: Mapping[str, Array]) -> None:
         assert isinstance(block, FileBlock)
         with self._writing():
-            for kind, row in rows.items():
-                self._rows[kind].append(row)
             assert self._steps is not None
-            if not self._steps.pending:  # the last step's, which only now turns out to be kept
-                for file in self._rows.values():
-                    file.publish()  # first, so that the step never tells of a row that readers do not see
-            self._steps.place(block.number, block.count, checksum(rows.values()))
+            assert self._writer is not None
+            self._writer.add(rows)
+            if self._steps.pending:
+                self._steps.place(block.number, block.count)
+            else:  # the last step's, which only now turns out to be kept
+                self._publish_rows()  # first, so that the step never tells of a row that readers do not see
+                self._steps.place_last(block.number, block.count, self._sums.pop())
+
+    def _publish_rows(self) -> None:
+        """Have all rows count for readers."""
+        if self._writer is not None:
+            self._sums += self._writer.settle()
+            self._writer.publish()
 
     def flush(self) -> None:
         """Have everything that was written count for readers, up to the last step.
@@ -245,19 +253,18 @@ class DiskStore(Store):
         if self._steps is None:
             return
         with self._writing():
-            for file in self._rows.values():
-                file.publish()
+            self._publish_rows()
             if self._written != (len(self.gaps), len(self.notes), self.full):
                 self._write_json()  # before the steps, so that none of them is neither here nor in a gap
-            self._steps.publish()
+            sums, self._sums = self._sums, []
+            self._steps.publish(sums)
         self._flushed = time.monotonic()
 
     @override
     def last_values(self) -> Array | None:
         """The values after the last step, by the record itself; None if it does not hold them."""
         with self._writing():
-            for file in self._rows.values():
-                file.publish()
+            self._publish_rows()
         return super().last_values()
 
     @property
@@ -310,9 +317,8 @@ class DiskStore(Store):
             if self.kinds:
                 free = self.budget - self._taken - (0 if values is None else self.row_bytes)
                 block.capacity = max(1, min(self.capacity, free // self.step_bytes))
-                for kind in self.kinds:
-                    path = self.directory / file_of(FOLDERS[kind], block.number)
-                    self._rows[kind] = GrowingArray(path, self.dtype, (self.size,))
+                paths = {kind: self.directory / file_of(FOLDERS[kind], block.number) for kind in self.kinds}
+                self._writer = RowWriter(paths, self.size, self.dtype)
             assert self._table is not None
             self._table.append(described([block]))
             self._table.publish()
@@ -348,9 +354,10 @@ class DiskStore(Store):
                     (self.directory / file_of("keyframes", block.number)).unlink(missing_ok=True)
 
     def _close_rows(self) -> None:
-        for file in self._rows.values():
-            file.close()
-        self._rows = {}
+        self._publish_rows()
+        if self._writer is not None:
+            self._writer.close()
+        self._writer = None
 
     def _write_table(self) -> None:
         """Write blocks.npy anew, as a whole."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, final
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, final
 
 import numpy as np
 from typing_extensions import override
@@ -12,9 +13,6 @@ from typing_extensions import override
 from minigrad.arrays import Array
 from minigrad.recording.blocks import BatchRows, Block, Buffers, Layout, Meta, StepMeta
 from minigrad.recording.store import OnFull, Store
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
 
 _FIRST_BYTES = 4 * 10**6  # about how long the first block is
 
@@ -161,8 +159,6 @@ class MemoryStore(Store):
         The system gives memory out page by page at its first touch, which takes longer than the copy that follows; so
         it is touched in another thread, one block ahead.
         """
-        from concurrent.futures import ThreadPoolExecutor  # not at the top: it takes a third of our import time
-
         if self._spare:
             return self._spare.pop()
         taken = self._taken - self._ahead_bytes + keyframe  # with the block's own keyframe

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, final
@@ -89,22 +89,30 @@ class StepFiles:
             kept.append(value)
         self._rows.append(_Row(step, lr, loss, clip_factor, -1, -1, 0, indices is not None, self._indices_end))
 
-    def place(self, segment: int, row: int, crc32: int) -> None:
-        """Note where the tensors of the last step are; it may be written already."""
-        if self._rows:
-            self._rows[-1] = self._rows[-1]._replace(segment=segment, row=row, crc32=crc32)
-        elif self._last is not None:
+    def place(self, segment: int, row: int) -> None:
+        """Note where the tensors of the last step are."""
+        self._rows[-1] = self._rows[-1]._replace(segment=segment, row=row)
+
+    def place_last(self, segment: int, row: int, crc32: int) -> None:
+        """Note where the tensors of the last step are, after it was written."""
+        if self._last is not None:
             self._last = self._last._replace(segment=segment, row=row, crc32=crc32)
             self._steps.replace_last(_packed([self._last]))
 
-    def publish(self) -> None:
-        """Have all steps count for readers. `steps.npy` comes last, after everything that it refers to."""
+    def publish(self, sums: Iterable[int]) -> None:
+        """Have all steps count for readers. `steps.npy` comes last, after everything that it refers to.
+
+        Args:
+            sums: The checksums of those steps' tensors that have a place.
+        """
         if self._batches:
             self._indices.append(np.concatenate(self._batches))
         for file, kept in zip(self._buffers, self._values, strict=True):
             if kept:
                 file.append(np.stack(kept))
         if self._rows:
+            left = iter(sums)
+            self._rows = [row if row.segment < 0 else row._replace(crc32=next(left)) for row in self._rows]
             self._steps.append(_packed(self._rows))
             self._last = self._rows[-1]
         for file in reversed(self._files):
