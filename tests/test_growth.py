@@ -417,7 +417,7 @@ def test_copies_of_the_parameters_in_a_record() -> None:
         peak(optimizer.step, most=1 + samples, stays=samples)
         for _ in range(2):
             backward(model)
-            peak(optimizer.step, most=0.3, stays=0)
+            peak(optimizer.step, most=0.6, stays=0)  # masks of one byte an entry
         peak(recorder.stop, most=1, stays=1)
         del recorder
     recorder = mg.Recorder(optimizer, aggregates=False, keyframe_every=2, budget=60 * BYTES)
