@@ -11,10 +11,13 @@ import numpy as np
 PAPER = {  # copies of the parameters that each training needs: values, gradients and update, and what else there is
     "SGD": 3.0,
     "SGD with momentum": 4.0,  # the velocity
-    "SGD, two updates recorded": 3 + 2 + 2 + 1.0,  # two updates, two keyframes, the values before the first step
+    "SGD, two updates recorded": 3
+    + 2
+    + 2
+    + 2.0,  # two updates, two keyframes, the values before the first step and after the last
     "SGD, counts recorded": 3
-    + 73 / 4
-    + 3.0,  # 73 bytes an entry, and the values at both ends of a step and before the first
+    + 64 / 4
+    + 3.0,  # 64 bytes an entry, and the values at both ends of a step and before the first
 }
 COLORS = ["#3b6fb6", "#c2410c", "#2e8b57", "#8a5fbf"]
 THEMES = {
