@@ -31,8 +31,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from growth_tables import draw, tables
+from machine import processor
 from memory import peak, resident, train
-from steps import processor
 
 import minigrad as mg
 
