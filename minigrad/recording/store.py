@@ -216,6 +216,8 @@ class Store(ABC):
         if self.full or not self.blocks or not self.blocks[-1].has_keyframe:
             return None
         block = self.blocks[-1]
+        if any(gap.last >= block.first + block.count for gap in self.gaps):
+            return None  # a writer that was killed had given up the steps after it
         return replay(block, block.count, slice(None)) if block.count == block.replayable else None
 
     # -- the budget ---------------------------------------------------------------------------------------------

@@ -358,3 +358,37 @@ def test_a_write_from_outside_in_a_later_session(tmp_path: Path) -> None:
     run = mg.Run.open(tmp_path / "run")
     assert [] == wrong(run, notes.values, range(5))
     assert run.verify()
+
+
+def test_a_run_whose_newest_steps_were_given_up_just_before_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last keyframe is then older than the last step: what is resumed from it is not what that step left."""
+    thin, kept = DiskStore._thin, list[int]()
+
+    def thin_and_look(store: DiskStore) -> None:
+        thin(store)
+        store.flush()
+        if not store.blocks[-1].capacity and not kept:  # a kill right here, before the next block is begun
+            shutil.copytree(store.directory, tmp_path / "run")
+            kept.append(len(store))
+
+    monkeypatch.setattr(DiskStore, "_thin", thin_and_look)
+    training, values = Training(), list[bytes]()
+    with training.recorder(tmp_path / "alive", keyframe_every=3, budget=30 * ROW):
+        for _ in range(60):
+            training.go(1)
+            values.append(training.flat.tobytes())
+    assert len(kept) == 1
+    run = mg.Run.open(tmp_path / "run")
+    last = int(run.exact_steps[-1])
+    assert last < kept[0] - 1 == run.steps[-1]
+    other = Training()
+    run.restore(other.model, last)
+    with other.recorder(tmp_path / "run", resume=True, keyframe_every=3, budget=30 * ROW):
+        other.go(3)
+    later = mg.Run.open(tmp_path / "run")
+    known = [step for step in later.exact_steps.tolist() if step <= run.steps[-1]]
+    assert [values[step] for step in known] == [flat_value(later, step).tobytes() for step in known]
+    assert run.steps[-1] not in known
+    assert any(f"before step {run.steps[-1] + 1} the values changed" in note for note in later.notes)
