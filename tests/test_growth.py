@@ -227,9 +227,12 @@ def test_what_a_record_on_disk_takes_is_added_up_once(tmp_path: Path) -> None:
 
 @pytest.fixture
 def traced() -> Iterator[None]:
+    gc.collect()
+    gc.freeze()  # what other tests left; it would be gone through again each time that garbage is collected
     tracemalloc.start()
     yield
     tracemalloc.stop()
+    gc.unfreeze()
 
 
 def growth(work: Callable[[], object]) -> int:

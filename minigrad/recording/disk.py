@@ -88,7 +88,7 @@ class DiskStore(Store):
         self._count = 0
         self._number = 0  # of the next block
         self._table: GrowingArray | None = None
-        self._writer: RowWriter | None = None  # of the block that was begun last
+        self._writer: RowWriter | None = None
         self._sums: list[int] = []  # the checksums of rows whose steps are not written yet
         self._steps: StepFiles | None = None
         self._indices_end = 0
@@ -151,6 +151,7 @@ class DiskStore(Store):
             self._told["complete"] = False
             kinds = [(kind, shape) for _, kind, shape in self._buffer_kinds]
             self._steps = StepFiles(self.directory, kinds, old, self._indices_end)
+            self._writer = RowWriter(self.kinds, self.size, self.dtype)
             self._write_table()
             self._write_json()
         self._flushed = time.monotonic()
@@ -174,7 +175,7 @@ class DiskStore(Store):
             self._close_files()
             return
         with self._writing():
-            self._close_rows()
+            self._end_rows()
             self._end()
             self.blocks.append(self._new_block(step, values, rows=False, foreign=False))
             self._write_table()
@@ -312,13 +313,14 @@ class DiskStore(Store):
     @override
     def _start(self, step: int, values: Array | None, foreign: bool) -> Block:
         with self._writing():
-            self._close_rows()
+            self._end_rows()
             block = self._new_block(step, values, bool(self.kinds), foreign)
             if self.kinds:
                 free = self.budget - self._taken - (0 if values is None else self.row_bytes)
                 block.capacity = max(1, min(self.capacity, free // self.step_bytes))
                 paths = {kind: self.directory / file_of(FOLDERS[kind], block.number) for kind in self.kinds}
-                self._writer = RowWriter(paths, self.size, self.dtype)
+                assert self._writer is not None
+                self._writer.begin(paths)
             assert self._table is not None
             self._table.append(described([block]))
             self._table.publish()
@@ -353,11 +355,10 @@ class DiskStore(Store):
                 if block.number not in left:
                     (self.directory / file_of("keyframes", block.number)).unlink(missing_ok=True)
 
-    def _close_rows(self) -> None:
+    def _end_rows(self) -> None:
         self._publish_rows()
         if self._writer is not None:
-            self._writer.close()
-        self._writer = None
+            self._writer.end()
 
     def _write_table(self) -> None:
         """Write blocks.npy anew, as a whole."""

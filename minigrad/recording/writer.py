@@ -21,29 +21,21 @@ _AHEAD = 2  # how many chunks may wait for the disk, before the training waits f
 
 @final
 class RowWriter:
-    """Writes rows into new files, one for each kind of tensor. They are gathered into chunks, which a thread checksums and writes.
+    """Writes the rows of one block after the other. They are gathered into chunks, which a thread checksums and writes.
 
     Checksums and writing leave Python's lock to others, so a second core does them while the first one trains.
 
     Args:
-        paths: The file of each kind.
+        kinds: What is kept of a step.
         size: The number of entries in a row.
         dtype: Their dtype.
-
-    Raises:
-        OSError: A file cannot be made.
     """
 
-    def __init__(self, paths: Mapping[str, Path], size: int, dtype: np.dtype[Any]) -> None:
-        self._files: dict[str, GrowingArray] = {}
-        try:
-            for kind, path in paths.items():
-                self._files[kind] = GrowingArray(path, dtype, (size,))
-        except OSError:
-            self._close_files()
-            raise
-        self._shape = max(1, _CHUNK_BYTES // (size * dtype.itemsize * len(paths))), size
+    def __init__(self, kinds: tuple[str, ...], size: int, dtype: np.dtype[Any]) -> None:
+        self._kinds = kinds
+        self._shape = max(1, _CHUNK_BYTES // max(1, size * dtype.itemsize * len(kinds))), size
         self._dtype = dtype
+        self._files: dict[str, GrowingArray] = {}
         self._chunk = self._new_chunk()
         self._filled = 0
         self._spare: list[dict[str, Array]] = []
@@ -52,7 +44,16 @@ class RowWriter:
         self._sums: list[int] = []
 
     def _new_chunk(self) -> dict[str, Array]:
-        return {kind: np.empty(self._shape, self._dtype) for kind in self._files}
+        return {kind: np.empty(self._shape, self._dtype) for kind in self._kinds}
+
+    def begin(self, paths: Mapping[str, Path]) -> None:
+        """Begin a block, in these new files, one for each kind.
+
+        Raises:
+            OSError: A file cannot be made.
+        """
+        for kind, path in paths.items():
+            self._files[kind] = GrowingArray(path, self._dtype, (self._shape[1],))
 
     def add(self, rows: Mapping[str, Array]) -> None:
         """Copy a step's rows, to be written.
@@ -90,17 +91,19 @@ class RowWriter:
         for file in self._files.values():
             file.publish()
 
+    def end(self) -> None:
+        """End the block: close its files. What their headers tell of is whole, with or without what came last."""
+        files, self._files = self._files, {}
+        for file in files.values():
+            with suppress(OSError):
+                file.close()
+
     def close(self) -> None:
-        """Close the files; what their headers tell of is whole, with or without what came last."""
+        """End the block and the thread; what still waits is not written."""
         for future, _ in self._waiting:
             future.cancel()
         self._executor.shutdown()
-        self._close_files()
-
-    def _close_files(self) -> None:
-        for file in self._files.values():
-            with suppress(OSError):
-                file.close()
+        self.end()
 
     def _send(self) -> None:
         chunk, filled, self._filled = self._chunk, self._filled, 0
@@ -119,4 +122,4 @@ class RowWriter:
     def _write(self, chunk: dict[str, Array], filled: int) -> list[int]:
         for kind, file in self._files.items():
             file.append(chunk[kind][:filled])
-        return [checksum(rows) for rows in zip(*(chunk[kind][:filled] for kind in self._files), strict=True)]
+        return [checksum(rows) for rows in zip(*(chunk[kind][:filled] for kind in self._kinds), strict=True)]
