@@ -28,7 +28,7 @@ Each is also the built-in exception in brackets, so `except ValueError` works as
 
 from __future__ import annotations
 
-from typing_extensions import override
+from minigrad.overriding import override
 
 __all__ = [
     "AttachError",

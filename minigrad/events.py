@@ -7,10 +7,10 @@ from os import PathLike
 from typing import Any, Protocol, final
 
 import numpy as np
-from typing_extensions import override
 
 from minigrad.arrays import Array, Integers
 from minigrad.errors import OrderError, UnknownName
+from minigrad.overriding import override
 
 
 @final

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import final
 
-from typing_extensions import override
-
 from minigrad.activations import FUNCTIONS, ActivationFunction
 from minigrad.arrays import Array, batch
 from minigrad.errors import KindError, ModelError
 from minigrad.layer import Layer
+from minigrad.overriding import override
 
 
 @final

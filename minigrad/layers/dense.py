@@ -7,11 +7,11 @@ from typing import final
 
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import override
 
 from minigrad.arrays import Array, Seed, float_dtype, generator, ones, rows, whole
 from minigrad.init import Initializer, draw
 from minigrad.layer import Factors, Layer
+from minigrad.overriding import override
 from minigrad.parameter import Parameter
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import final
 
 import numpy as np
-from typing_extensions import override
 
 from minigrad.arrays import Array, Seed, batch, generator, number
 from minigrad.layer import Layer
+from minigrad.overriding import override
 
 
 @final

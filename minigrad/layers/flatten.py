@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import final
 
-from typing_extensions import override
-
 from minigrad.arrays import Array, batch
 from minigrad.layer import Layer
+from minigrad.overriding import override
 
 
 @final

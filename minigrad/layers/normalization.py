@@ -6,11 +6,11 @@ from typing import ClassVar, final
 
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import override
 
 from minigrad.arrays import Array, batch, float_dtype, number, rows, whole
 from minigrad.errors import ShapeError
 from minigrad.layer import Layer
+from minigrad.overriding import override
 from minigrad.parameter import Parameter
 
 

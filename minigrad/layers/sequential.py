@@ -7,13 +7,13 @@ from functools import partial
 from typing import Any, SupportsIndex, final, overload
 
 import numpy as np
-from typing_extensions import override
 
 from minigrad.arrays import Array, batch, real_array, whole
 from minigrad.errors import KindError, ModelError, ShapeError
 from minigrad.events import Backward, Forward
 from minigrad.hooks import Listener, tell, telling
 from minigrad.layer import Layer, untouched
+from minigrad.overriding import override
 from minigrad.parameter import Parameter, ParameterVector
 
 

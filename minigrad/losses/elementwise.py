@@ -7,11 +7,11 @@ from typing import final
 
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import override
 
 from minigrad.arrays import Array, float_array, real_array
 from minigrad.errors import OrderError, ShapeError
 from minigrad.losses.loss import Loss, Reduction, checked_reduction
+from minigrad.overriding import override
 
 
 class ElementwiseLoss(Loss):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import final
 
 import numpy as np
-from typing_extensions import override
 
 from minigrad.arrays import Array, number
 from minigrad.losses.elementwise import ElementwiseLoss
 from minigrad.losses.loss import Reduction
+from minigrad.overriding import override
 
 
 @final

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import final
 
 import numpy as np
-from typing_extensions import override
 
 from minigrad.activations import sigmoid, softplus
 from minigrad.arrays import Array, float_array
 from minigrad.errors import LabelError, RangeError, ShapeError
 from minigrad.losses.elementwise import ElementwiseLoss
 from minigrad.losses.loss import Reduction
+from minigrad.overriding import override
 from minigrad.pictures import in_words
 
 

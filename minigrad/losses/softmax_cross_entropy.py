@@ -7,11 +7,11 @@ from typing import Any, NamedTuple, SupportsIndex, final
 
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import override
 
 from minigrad.arrays import Array, Integers, float_array, number, ones, row_starts
 from minigrad.errors import KindError, OrderError, RangeError, ShapeError
 from minigrad.losses.loss import Loss, Reduction, checked_reduction
+from minigrad.overriding import override
 from minigrad.pictures import in_words
 from minigrad.targets import class_targets
 

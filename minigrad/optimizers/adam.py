@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import final
 
 import numpy as np
-from typing_extensions import override
 
 from minigrad.arrays import Array, blocks, number
 from minigrad.errors import KindError
 from minigrad.layer import Layer
 from minigrad.optimizers.optimizer import Optimizer, Schedule
+from minigrad.overriding import override
 
 
 class _Moments(Optimizer):

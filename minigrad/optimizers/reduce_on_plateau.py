@@ -6,13 +6,12 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, final
 
-from typing_extensions import override
-
 from minigrad.arrays import number, whole
 from minigrad.errors import KindError, RangeError, UnknownName
 from minigrad.events import Epoch
 from minigrad.hooks import Hook
 from minigrad.optimizers.optimizer import Optimizer
+from minigrad.overriding import override
 
 
 @final

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import final
 
 import numpy as np
-from typing_extensions import override
 
 from minigrad.arrays import Array, number
 from minigrad.layer import Layer
 from minigrad.optimizers.optimizer import Optimizer, Schedule
+from minigrad.overriding import override
 
 
 @final

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, final, overload
 
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import override
 
 from minigrad.arrays import Array, Integers, Mask
+from minigrad.overriding import override
 
 
 class Gap(NamedTuple):

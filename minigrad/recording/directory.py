@@ -10,10 +10,10 @@ from typing import Any, final, overload
 
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import override
 
 from minigrad.arrays import Array
 from minigrad.errors import RunError, UnknownName
+from minigrad.overriding import override
 from minigrad.parameter import Slot
 from minigrad.recording.blocks import BatchRows, Block, Gap, Meta, joined, replay
 from minigrad.recording.format import (

@@ -12,11 +12,11 @@ from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import override
 
 from minigrad.arrays import Array
 from minigrad.errors import RunError
 from minigrad.files import replace
+from minigrad.overriding import override
 from minigrad.parameter import Slot
 from minigrad.recording.blocks import Block, StepMeta, joined
 from minigrad.recording.directory import FileBlock, described, read_record, size_of

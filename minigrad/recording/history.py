@@ -9,12 +9,12 @@ from typing import Any, final, overload
 
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import override
 
 from minigrad import notebook
 from minigrad.arrays import Array, Integers, Mask, whole
 from minigrad.errors import KindError, OrderError, RangeError, ShapeError
 from minigrad.files import save
+from minigrad.overriding import override
 from minigrad.parameter import Slot
 from minigrad.pictures import as_text, counted, diverging, in_words, png, tiled
 from minigrad.recording import sentences

@@ -8,9 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, final
 
 import numpy as np
-from typing_extensions import override
 
 from minigrad.arrays import Array
+from minigrad.overriding import override
 from minigrad.recording.blocks import BatchRows, Block, Buffers, Layout, Meta, StepMeta
 from minigrad.recording.store import OnFull, Store
 

@@ -11,7 +11,6 @@ from typing import Any, Self, final
 
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import override
 
 from minigrad.arrays import Array, parse_bytes, whole
 from minigrad.data import Batches
@@ -20,6 +19,7 @@ from minigrad.events import FlatArrays, Step
 from minigrad.hooks import Handle, Hook
 from minigrad.losses import Loss
 from minigrad.optimizers import Optimizer
+from minigrad.overriding import override
 from minigrad.parameter import ParameterVector
 from minigrad.recording.activity import explained_layers
 from minigrad.recording.aggregates import Aggregates

@@ -11,13 +11,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, final
 
-from typing_extensions import override
-
 from minigrad.arrays import whole
 from minigrad.checkpoint import archive
 from minigrad.errors import DataFileError, KindError, RangeError
 from minigrad.events import Epoch, Step
 from minigrad.files import replacing, sweep
+from minigrad.overriding import override
 from minigrad.training.early_stopping import Best, Mode
 from minigrad.training.session import FitHook, Session
 

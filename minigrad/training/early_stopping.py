@@ -6,11 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, final
 
-from typing_extensions import override
-
 from minigrad.arrays import number, whole
 from minigrad.errors import KindError, RangeError
 from minigrad.events import Epoch
+from minigrad.overriding import override
 from minigrad.parameter import announce
 from minigrad.pictures import counted
 from minigrad.training.session import FitHook, Session

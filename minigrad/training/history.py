@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
-from typing_extensions import override
 
 from minigrad.errors import MissingExtra, ModelError, ShapeError, UnknownName
 from minigrad.files import save
+from minigrad.overriding import override
 from minigrad.pictures import counted
 
 

@@ -9,7 +9,6 @@ from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import override
 
 from minigrad.arrays import Integers
 from minigrad.errors import NotFinite
@@ -17,6 +16,7 @@ from minigrad.events import Backward, FlatArrays, Forward
 from minigrad.hooks import Hook, Listener
 from minigrad.layer import Layer
 from minigrad.losses import Loss
+from minigrad.overriding import override
 from minigrad.training.evaluation import without_trace
 
 
