@@ -56,6 +56,7 @@ def benchmarks(session: nox.Session) -> None:
     session.run("python", "benchmarks/steps.py", *(session.posargs or ["--write", "docs/benchmarks"]))
     if not session.posargs:
         session.run("python", "benchmarks/footprint.py", "--write", "docs/benchmarks")
+        session.run("python", "benchmarks/breakdown.py", "--write", "docs/benchmarks/breakdown.md")
 
 
 @nox.session

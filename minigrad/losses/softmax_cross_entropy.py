@@ -102,8 +102,8 @@ class SoftmaxCrossEntropy(Loss):
 
     @property
     def probabilities(self) -> Array | None:
-        """The softmax of the last logits, shape (batch, classes); None before the first."""
-        return None if self._last is None else self._last.probabilities
+        """The softmax of the last logits, shape (batch, classes), a copy; None before the first."""
+        return None if self._last is None else self._last.probabilities.copy()
 
     def per_sample(self, logits: Array, targets: npt.ArrayLike) -> Array:
         """The loss of each sample before the reduction, shape (batch,); those of ignored samples are 0.

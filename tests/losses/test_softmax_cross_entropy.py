@@ -404,6 +404,15 @@ def test_nothing_before_forward() -> None:
         loss.backward()
 
 
+def test_writing_into_the_probabilities_spoils_nothing() -> None:
+    """They are a copy: the gradient is that of the loss."""
+    loss = mg.SoftmaxCrossEntropy()
+    loss.forward(np.zeros((1, 2)), [0])
+    assert loss.probabilities is not None
+    loss.probabilities[...] = 7
+    assert loss.backward().tolist() == [[-0.5, 0.5]]
+
+
 @pytest.mark.parametrize("n", [4096, 4097, 3_000_000])
 def test_the_mean_over_very_many_samples_keeps_its_digits(n: int) -> None:
     """Each sample's loss is log 2 in float32; so is the mean, to the seventh digit, however many there are."""
