@@ -1,0 +1,97 @@
+"""Rows that a thread writes: whatever the disk does meanwhile, each file holds what was added."""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from minigrad.recording import writer as module
+from minigrad.recording.format import GrowingArray
+from minigrad.recording.writer import RowWriter
+
+SIZE = 1000
+KINDS = ("update", "grad")
+
+
+def rows_of(step: int) -> dict[str, npt.NDArray[Any]]:
+    return {kind: np.full(SIZE, 10 * step + place, np.float32) for place, kind in enumerate(KINDS)}
+
+
+def sums_of(steps: range) -> list[int]:
+    return [zlib.crc32(b"".join(row.tobytes() for row in rows_of(step).values())) for step in steps]
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> dict[str, Path]:
+    return {kind: tmp_path / f"{kind}.npy" for kind in KINDS}
+
+
+def test_what_was_added_stays_as_it_was_while_the_disk_is_slow(
+    paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller uses its rows again at once, and adds more chunks, before the first one is written."""
+    go = threading.Event()
+    append = GrowingArray.append
+
+    def slow(file: GrowingArray, array: npt.NDArray[Any]) -> None:
+        assert go.wait(60)
+        append(file, array)
+
+    monkeypatch.setattr(GrowingArray, "append", slow)
+    monkeypatch.setattr(module, "_CHUNK_BYTES", 3 * 2 * SIZE * 4)
+    writer = RowWriter(KINDS, SIZE, np.dtype(np.float32))
+    writer.begin(paths)
+    for step in range(8):  # two chunks of three, which wait, and two rows more
+        rows = rows_of(step)
+        writer.add(rows)
+        for row in rows.values():
+            row.fill(-1)
+    go.set()
+    assert sums_of(range(8)) == writer.settle()
+    for step in range(8, 40):
+        writer.add(rows_of(step))
+    assert sums_of(range(8, 40)) == writer.settle()
+    assert writer.settle() == []
+    writer.publish()
+    writer.close()
+    for kind, path in paths.items():
+        assert [rows_of(step)[kind].tolist() for step in range(40)] == np.load(path).tolist()
+
+
+def test_what_the_disk_refuses_is_raised_and_what_was_published_stays(
+    paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error in the thread reaches the caller at the latest when it settles; the file holds the rows before."""
+    writer = RowWriter(KINDS, SIZE, np.dtype(np.float32))
+    writer.begin(paths)
+    for step in range(5):
+        writer.add(rows_of(step))
+    assert sums_of(range(5)) == writer.settle()
+    writer.publish()
+
+    def full(file: GrowingArray, array: npt.NDArray[Any]) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(GrowingArray, "append", full)
+    writer.add(rows_of(5))
+    with pytest.raises(OSError, match="No space left"):
+        writer.settle()
+    writer.close()
+    for kind, path in paths.items():
+        assert [rows_of(step)[kind].tolist() for step in range(5)] == np.load(path).tolist()
+
+
+def test_a_file_that_is_there_already_is_left_alone(paths: dict[str, Path]) -> None:
+    """A block begins with new files."""
+    paths["grad"].write_text("mine")
+    writer = RowWriter(KINDS, SIZE, np.dtype(np.float32))
+    with pytest.raises(FileExistsError):
+        writer.begin(paths)
+    writer.close()
+    assert paths["grad"].read_text() == "mine"
