@@ -13,9 +13,7 @@ import numpy as np
 from minigrad.arrays import Array
 from minigrad.recording.format import GrowingArray, checksum
 
-_CHUNK_BYTES = (
-    2**20
-)  # about how much is gathered before it is written: a few rows of a large network, many of a small one
+_CHUNK_BYTES = 2**20  # about how much is gathered before it is written: a row of a large network, many of a small one
 _AHEAD = 2  # how many chunks may wait for the disk, before the training waits for it
 
 
@@ -107,7 +105,13 @@ class RowWriter:
 
     def _send(self) -> None:
         chunk, filled, self._filled = self._chunk, self._filled, 0
-        self._waiting.append((self._executor.submit(self._write, chunk, filled), chunk))
+        try:
+            future = self._executor.submit(self._write, chunk, filled)
+        except RuntimeError:  # Python is ending, and gives threads nothing more to do
+            self._wait(0)
+            future = Future()
+            future.set_result(self._write(chunk, filled))
+        self._waiting.append((future, chunk))
         self._wait(_AHEAD)
         self._chunk = self._spare.pop() if self._spare else self._new_chunk()
 

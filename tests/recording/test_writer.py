@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import zlib
 from pathlib import Path
@@ -11,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+import minigrad as mg
 from minigrad.recording import writer as module
 from minigrad.recording.format import GrowingArray
 from minigrad.recording.writer import RowWriter
@@ -95,3 +98,27 @@ def test_a_file_that_is_there_already_is_left_alone(paths: dict[str, Path]) -> N
         writer.begin(paths)
     writer.close()
     assert paths["grad"].read_text() == "mine"
+
+
+def test_a_recorder_may_be_stopped_when_python_ends(tmp_path: Path) -> None:
+    """Then threads begin nothing more, and the rows are written all the same."""
+    program = """if True:
+        import atexit, sys
+        import numpy as np
+        import minigrad as mg
+        model = mg.Sequential(mg.Dense(3, 2, rng=0))
+        optimizer = mg.SGD(model, lr=0.1)
+        recorder = mg.Recorder(optimizer, path=sys.argv[1])
+        recorder.start()
+        atexit.register(recorder.stop)
+        for _ in range(5):
+            model.backward(model(np.ones((4, 3))))
+            optimizer.step()
+    """
+    command = [sys.executable, "-W", "error", "-c", program, str(tmp_path / "run")]
+    ended = subprocess.run(command, capture_output=True, check=False)
+    assert (0, b"") == (ended.returncode, ended.stderr)
+    run = mg.Run.open(tmp_path / "run")
+    assert run.complete
+    assert [0, 1, 2, 3, 4] == run.exact_steps.tolist()
+    assert run.verify()
