@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, MutableSequence, Sequence
-from typing import Any, NamedTuple, final, overload
+from typing import Any, NamedTuple, TypeVar, final, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from minigrad.arrays import Array, Integers, Mask
 from minigrad.overriding import override
+
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Gap(NamedTuple):
@@ -131,9 +134,27 @@ class Block:
         return Block(self.first, self._keyframe, self.steps[:], rows, self.count, self.replayable, self.foreign)
 
 
+class PerStep(Sequence[T_co]):
+    """Something of each step, by the step's position; a slice gives a list."""
+
+    @abstractmethod
+    def _at(self, place: int) -> T_co:
+        """What belongs to the step at this position, counted from 0."""
+
+    @overload
+    def __getitem__(self, index: int) -> T_co: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[T_co]: ...
+    @final
+    @override
+    def __getitem__(self, index: int | slice) -> T_co | Sequence[T_co]:
+        places = range(len(self))[index]
+        return self._at(places) if isinstance(places, int) else [self._at(place) for place in places]
+
+
 @final
-class BatchRows(Sequence["Integers | None"]):
-    """The rows of the data in each step's batch, kept as one flat array.
+class BatchRows(PerStep["Integers | None"]):
+    """The rows of the data in each step's batch, kept as one flat array; None where they are not known.
 
     Args:
         flat: The rows of all batches, one after the other.
@@ -150,18 +171,11 @@ class BatchRows(Sequence["Integers | None"]):
     def __len__(self) -> int:
         return len(self._ends)
 
-    @overload
-    def __getitem__(self, index: int) -> Integers | None: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Integers | None]: ...
     @override
-    def __getitem__(self, index: int | slice) -> Integers | Sequence[Integers | None] | None:
-        """A step's rows, by the step's position; None where they are not known."""
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        if not self._known[index]:
+    def _at(self, place: int) -> Integers | None:
+        if not self._known[place]:
             return None
-        return self._flat[int(self._ends[index - 1]) if index else 0 : int(self._ends[index])]
+        return self._flat[int(self._ends[place - 1]) if place else 0 : int(self._ends[place])]
 
 
 class Layout(NamedTuple):
@@ -179,8 +193,10 @@ class Layout(NamedTuple):
 
 
 @final
-class Buffers(Sequence[Mapping[str, npt.NDArray[Any]]]):
-    """The layers' state that is not learnt after each step, by name, kept as bytes: an array for each would take more.
+class Buffers(PerStep[Mapping[str, npt.NDArray[Any]]]):
+    """The layers' state that is not learnt after each step, by name, read-only.
+
+    It is kept as bytes: an array for each would take more.
 
     Args:
         data: The bytes of all steps, one after the other.
@@ -197,18 +213,8 @@ class Buffers(Sequence[Mapping[str, npt.NDArray[Any]]]):
     def __len__(self) -> int:
         return self._count
 
-    @overload
-    def __getitem__(self, index: int) -> Mapping[str, npt.NDArray[Any]]: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Mapping[str, npt.NDArray[Any]]]: ...
     @override
-    def __getitem__(
-        self, index: int | slice
-    ) -> Mapping[str, npt.NDArray[Any]] | Sequence[Mapping[str, npt.NDArray[Any]]]:
-        """A step's arrays, by the step's position; read-only."""
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        place = range(self._count)[index]
+    def _at(self, place: int) -> Mapping[str, npt.NDArray[Any]]:
         layout = self._layouts[bisect_right(self._layouts, place, key=lambda layout: layout.first) - 1]
         sizes = [math.prod(shape) * dtype.itemsize for _, dtype, shape in layout.kinds]
         start, found = layout.start + (place - layout.first) * sum(sizes), {}

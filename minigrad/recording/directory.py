@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, final, overload
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from minigrad.arrays import Array
 from minigrad.errors import RunError, UnknownName
 from minigrad.overriding import override
 from minigrad.parameter import Slot
-from minigrad.recording.blocks import BatchRows, Block, Gap, Meta, joined, replay
+from minigrad.recording.blocks import BatchRows, Block, Gap, Meta, PerStep, joined, replay
 from minigrad.recording.format import (
     BLOCK,
     FOLDERS,
@@ -125,7 +125,7 @@ def _keyframe(files: MappedFiles, number: int, dtype: np.dtype[Any], size: int) 
 
 
 @final
-class _Buffers(Sequence[Mapping[str, npt.NDArray[Any]]]):
+class _Buffers(PerStep[Mapping[str, npt.NDArray[Any]]]):
     """The layers' state that is not learnt after each step, by name."""
 
     def __init__(self, arrays: dict[str, npt.NDArray[Any]], count: int) -> None:
@@ -136,17 +136,9 @@ class _Buffers(Sequence[Mapping[str, npt.NDArray[Any]]]):
     def __len__(self) -> int:
         return self._count
 
-    @overload
-    def __getitem__(self, index: int) -> Mapping[str, npt.NDArray[Any]]: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Mapping[str, npt.NDArray[Any]]]: ...
     @override
-    def __getitem__(
-        self, index: int | slice
-    ) -> Mapping[str, npt.NDArray[Any]] | Sequence[Mapping[str, npt.NDArray[Any]]]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        return {name: rows[index] for name, rows in self._arrays.items()}
+    def _at(self, place: int) -> Mapping[str, npt.NDArray[Any]]:
+        return {name: rows[place] for name, rows in self._arrays.items()}
 
 
 def read_record(directory: Path) -> Record:

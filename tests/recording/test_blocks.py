@@ -1,0 +1,47 @@
+"""What is kept of each step is read by position, as a list would be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minigrad.recording.blocks import BatchRows, Buffers, Layout
+
+KEPT: dict[str, tuple[Sequence[Any], list[Any]]] = {
+    "rows of batches": (
+        BatchRows(np.array([3, 1, 4], np.int32), np.array([2, 2, 3]), np.array([True, False, True])),
+        [[3, 1], None, [4]],
+    ),
+    "buffers that change their shape": (
+        Buffers(
+            np.arange(6, dtype=np.float64).tobytes(),
+            (Layout(0, 0, (("a", np.dtype(float), (1,)),)), Layout(1, 8, (("a", np.dtype(float), (2,)),))),
+            3,
+        ),
+        [{"a": [0]}, {"a": [1, 2]}, {"a": [3, 4]}],
+    ),
+}
+
+
+def plain(kept: Any) -> Any:
+    if isinstance(kept, dict):
+        return {name: array.tolist() for name, array in kept.items()}
+    return None if kept is None else kept.tolist()
+
+
+@pytest.mark.parametrize("what", KEPT)
+def test_positions_are_those_of_a_list(what: str) -> None:
+    """From the front and from the back, one or a slice; outside there is nothing."""
+    kept, expected = KEPT[what]
+    assert len(expected) == len(kept)
+    for place in range(-3, 3):
+        assert plain(kept[place]) == expected[place]
+    for part in (slice(None), slice(1, 9), slice(None, None, -1), slice(-2, None)):
+        assert [plain(one) for one in kept[part]] == expected[part]
+    assert [plain(one) for one in kept] == expected
+    for place in (3, -4):
+        with pytest.raises(IndexError):
+            kept[place]
