@@ -184,7 +184,7 @@ class Layer(ABC, metaclass=_LayerType):
     @final
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
         """Copies of all parameters and buffers by name: "0.weight", "1.running_mean"."""
-        return {name: np.array(array) for name, array in self.live_state()}
+        return {name: np.array(array) for name, array in self._live_state()}
 
     @final
     def load_state_dict(self, state: Mapping[str, npt.ArrayLike], strict: bool = True) -> None:
@@ -197,7 +197,7 @@ class Layer(ABC, metaclass=_LayerType):
         Raises:
             ModelError: The state does not fit; the message lists every difference.
         """
-        own = dict(self.live_state())
+        own = dict(self._live_state())
         problems = [f"'{name}' is missing" for name in own if name not in state] if strict else []
         problems += [f"'{name}' is unknown" for name in state if name not in own] if strict else []
         new: dict[str, npt.NDArray[Any]] = {}
@@ -227,7 +227,7 @@ class Layer(ABC, metaclass=_LayerType):
         _settle(self)
 
     @final
-    def live_state(self) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    def _live_state(self) -> Iterator[tuple[str, npt.NDArray[Any]]]:
         """(name, array) of all parameters and buffers, live: what `state_dict` copies."""
         for name, parameter in self.parameters():
             yield name, parameter.value

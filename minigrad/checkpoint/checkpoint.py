@@ -65,7 +65,7 @@ def save(
     generators = given.generators()
     tree: dict[str, Any] = {
         "numpy": np.__version__,
-        "model": dict(model.live_state()),  # no copies: the file is written before anybody can change them
+        "model": dict(model._live_state()),  # no copies: the file is written before anybody can change them
         "layers": layers_of(model),
         "frozen": [name for name, parameter in model.parameters() if not parameter.trainable],
         "generators": {label: generator.bit_generator.state for label, generator in generators.items()},
@@ -73,7 +73,7 @@ def save(
         "hooks": [{"hook": type(hook).__name__, "state": hook.state_dict()} for hook in given.hooks],
     }
     if optimizer is not None:
-        tree["optimizer"] = optimizer.live_state_dict()
+        tree["optimizer"] = optimizer._live_state_dict()
     if data is not None:
         tree["data"] = {name: value for name, value in data.state_dict().items() if name != "rng"}
     if history is not None:

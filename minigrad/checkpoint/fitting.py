@@ -23,7 +23,7 @@ def layers_of(model: Layer) -> dict[str, str]:
 
 def differences(tree: Mapping[str, Any], model: Layer) -> Iterable[str]:
     """In what the model is another one than that of the checkpoint."""
-    saved, own = tree["model"], dict(model.live_state())
+    saved, own = tree["model"], dict(model._live_state())
     yield from (f"'{name}' is missing in the file" for name in own if name not in saved)
     yield from (f"'{name}' is not in the model" for name in saved if name not in own)
     for name in (name for name in own if name in saved):

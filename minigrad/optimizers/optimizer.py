@@ -315,13 +315,13 @@ class Optimizer(ABC):
     @final
     def state_dict(self) -> dict[str, Any]:
         """Its class, rate (None for a schedule) and step count, how many steps left out which parameter, copies of the state."""
-        found = self.live_state_dict()
+        found = self._live_state_dict()
         for arrays in found["state"].values():
             arrays.update({name: array.copy() for name, array in arrays.items()})
         return found
 
     @final
-    def live_state_dict(self) -> dict[str, Any]:
+    def _live_state_dict(self) -> dict[str, Any]:
         """As `state_dict`, with the live arrays: steps write into them."""
         states = {
             state: {name: flat[slot.slice].reshape(slot.shape) for name, slot in self._vector.slots.items()}
