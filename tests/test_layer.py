@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from layer_support import Residual
 
 import minigrad as mg
 from minigrad.arrays import Array
@@ -58,19 +59,9 @@ class Many(mg.Layer):
         return grad
 
 
-class Residual(mg.Layer):
+def residual(features: int) -> Residual:
     """A composite with an inner chain as a plain attribute."""
-
-    def __init__(self, features: int) -> None:
-        self.inner = mg.Sequential(mg.Dense(features, features, rng=3), mg.Activation("tanh"))
-
-    def forward(self, x: Array) -> Array:
-        return x + self.inner(x)
-
-    def backward(self, grad: Array) -> Array:
-        below = self.inner.backward(grad)
-        assert below is not None
-        return grad + below
+    return Residual(mg.Dense(features, features, rng=3), mg.Activation("tanh"))
 
 
 class Average(mg.Layer):
@@ -125,7 +116,7 @@ def test_a_custom_layer_of_ten_lines_trains(kind: type[Scale]) -> None:
 
 def test_a_gradient_written_in_place_counts_at_any_depth() -> None:
     """Also inside of a composite, and of a Sequential in a Sequential; and only in the pass that wrote it."""
-    model = mg.Sequential(mg.Sequential(mg.Sequential(InPlace(2)), InPlace(2)), Residual(2))
+    model = mg.Sequential(mg.Sequential(mg.Sequential(InPlace(2)), InPlace(2)), residual(2))
     optimizer = mg.SGD(model, lr=0.1)
     for _ in range(2):
         model.backward(model(np.ones((3, 2))))
@@ -136,7 +127,7 @@ def test_a_gradient_written_in_place_counts_at_any_depth() -> None:
 
 def test_a_composite_gives_the_same_everywhere() -> None:
     """A residual block alone, in a Sequential, and by hand: the same output and gradients."""
-    alone, held = Residual(2), mg.Sequential(Residual(2))
+    alone, held = residual(2), mg.Sequential(residual(2))
     x, grad = np.array([[1.0, -2.0]], np.float32), np.array([[3.0, 1.0]], np.float32)
     weight = dict(alone.parameters())["inner.0.weight"].value
     y = np.tanh(x @ weight)
@@ -155,7 +146,7 @@ def test_a_composite_gives_the_same_everywhere() -> None:
 @pytest.mark.parametrize("deep", [False, True])
 def test_a_composite_can_be_trained_alone(deep: bool) -> None:
     """An optimizer takes any layer, not only a Sequential."""
-    model: mg.Layer = mg.Sequential(Residual(2)) if deep else Residual(2)
+    model: mg.Layer = mg.Sequential(residual(2)) if deep else residual(2)
     optimizer = mg.SGD(model, lr=0.1)
     x = np.ones((4, 2), np.float32)
     first = float((model(x) ** 2).sum())
@@ -167,7 +158,7 @@ def test_a_composite_can_be_trained_alone(deep: bool) -> None:
 
 def test_modes_reach_every_layer_inside() -> None:
     """`train` and `eval` are for the layer and all inside, and return the layer."""
-    model = mg.Sequential(Many(), Residual(2))
+    model = mg.Sequential(Many(), residual(2))
     assert model.eval() is model
     assert {False} == {layer.training for _, layer in model.layers()}
     assert model.train() is model
@@ -178,7 +169,7 @@ def test_modes_reach_every_layer_inside() -> None:
 
 def test_freezing_reaches_every_parameter_inside() -> None:
     """`freeze` and `unfreeze` are for all parameters of the layer, and return it."""
-    model = mg.Sequential(Many(), Residual(2))
+    model = mg.Sequential(Many(), residual(2))
     assert model[0].freeze() is model[0]
     frozen = [name for name, parameter in model.parameters() if not parameter.trainable]
     assert [f"0.{name}" for name in NAMES.split()] == frozen
@@ -273,7 +264,7 @@ def test_loading_is_no_gradient_and_keeps_the_optimizer() -> None:
 
 def test_the_summary_counts() -> None:
     """A table with each layer, its parameters, shapes and entries, and the sums."""
-    model = mg.Sequential(mg.Dense(784, 10, rng=0), mg.Activation("relu"), Residual(10))
+    model = mg.Sequential(mg.Dense(784, 10, rng=0), mg.Activation("relu"), residual(10))
     model[0].freeze()
     text = model.summary()
     for part in ("Dense(784, 10)", "weight (784, 10), bias (10,)", "7,850", "frozen", "2.inner.0", "110"):
@@ -284,7 +275,7 @@ def test_the_summary_counts() -> None:
 
 def test_its_repr_shows_what_is_inside() -> None:
     """A layer of one's own needs no repr."""
-    assert "Residual(inner=Sequential(Dense(2, 2), Activation('tanh')))" == repr(Residual(2))
+    assert "Residual(inner=Sequential(Dense(2, 2), Activation('tanh')))" == repr(residual(2))
 
 
 def test_a_model_prints_as_what_it_is() -> None:

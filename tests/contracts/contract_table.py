@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 import pytest
+from layer_support import Residual
 
 import minigrad as mg
 from minigrad.arrays import Array
@@ -42,19 +43,9 @@ class Scale(mg.Layer):
         return grad * self.scale.value
 
 
-class Residual(mg.Layer):
+def residual(features: int, dtype: FloatType) -> Residual:
     """A composite: what goes in is added to what its inner layers make of it."""
-
-    def __init__(self, features: int, dtype: FloatType) -> None:
-        self.inner = mg.Sequential(mg.Dense(features, features, dtype=dtype, rng=5), mg.Activation("tanh"))
-
-    def forward(self, x: Array) -> Array:
-        return x + self.inner(x)
-
-    def backward(self, grad: Array) -> Array:
-        below = self.inner.backward(grad)
-        assert below is not None
-        return grad + below
+    return Residual(mg.Dense(features, features, dtype=dtype, rng=5), mg.Activation("tanh"))
 
 
 class Images(mg.Layer):
@@ -164,8 +155,8 @@ LAYERS: dict[str, MakeLayer] = {  # each takes 4 features
     "slice of a Sequential": lambda dtype: chain(dtype)[0:2],
     "slice with normalization and dropout": lambda dtype: modern(dtype)[1:4],
     "custom layer": lambda dtype: Scale(4, dtype),
-    "residual block": lambda dtype: Residual(4, dtype),
-    "residual block in a Sequential": lambda dtype: mg.Sequential(Residual(4, dtype), Residual(4, dtype)),
+    "residual block": lambda dtype: residual(4, dtype),
+    "residual block in a Sequential": lambda dtype: mg.Sequential(residual(4, dtype), residual(4, dtype)),
 }
 
 MODELS: dict[str, MakeLayer] = {  # each takes 4 features, and has weights that are trained
@@ -175,7 +166,7 @@ MODELS: dict[str, MakeLayer] = {  # each takes 4 features, and has weights that 
     ),
     "slice": lambda dtype: mg.Sequential(chain(dtype), Scale(3, dtype), mg.Dense(3, 2, dtype=dtype, rng=4))[0:2],
     "partly frozen": partly_frozen,
-    "residual": lambda dtype: mg.Sequential(Residual(4, dtype), mg.Dense(4, 3, dtype=dtype, rng=4)),
+    "residual": lambda dtype: mg.Sequential(residual(4, dtype), mg.Dense(4, 3, dtype=dtype, rng=4)),
     "normalization and dropout": modern,
     "a Dense alone": lambda dtype: mg.Dense(4, 3, dtype=dtype, rng=1),
 }

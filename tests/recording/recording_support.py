@@ -58,21 +58,6 @@ class Conv1D(mg.Layer):
         return below
 
 
-class Residual(mg.Layer):
-    """x plus what the inner layers make of it."""
-
-    def __init__(self, *layers: mg.Layer) -> None:
-        self.inner = mg.Sequential(*layers)
-
-    def forward(self, x: Array) -> Array:
-        return x + self.inner(x)
-
-    def backward(self, grad: Array) -> Array:
-        below = self.inner.backward(grad)
-        assert below is not None
-        return grad + below
-
-
 class Scale(mg.Layer):
     """Each feature times a factor; no `explain`."""
 

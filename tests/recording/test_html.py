@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from recording_support import Array, Conv1D, Residual, Scale, Tape, dense, network, one, train
+from layer_support import Residual
+from recording_support import Array, Conv1D, Scale, Tape, dense, network, one, train
 from typing_extensions import override
 
 import minigrad as mg

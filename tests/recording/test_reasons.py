@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from recording_support import Array, Residual, Scale, Switch, bias, dense, flat, network, one, train
+from layer_support import Residual
+from recording_support import Array, Scale, Switch, bias, dense, flat, network, one, train
 
 import minigrad as mg
 from minigrad import Reason

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from recording_support import Array, Conv1D, Residual, Scale, Switch
+from layer_support import Residual
+from recording_support import Array, Conv1D, Scale, Switch
 
 import minigrad as mg
 
