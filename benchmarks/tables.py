@@ -31,9 +31,7 @@ def page(results: Results) -> str:
     if results.clock == "wall":
         used = replace(results, clock="processor")
         rows = [ratios(used, PEERS[kept].label, kept, "minigrad", "≤", {}) for kept in RECORDED]
-        parts.append(
-            ("The same in processor time, which counts the thread that gets memory ready too", table(results, rows))
-        )
+        parts.append(("The same in processor time, which counts the recorder's own threads too", table(results, rows)))
     waiting = [_ratio(results.waiting(name, "minigrad")) for name in results.workloads]
     rows = [
         ratios(results, "the same loop in two processes, one / the other", "again", "minigrad", "≤", {}),

@@ -57,7 +57,7 @@ class Peer:
 
 
 def _recorded(label: str, **settings: Any) -> Peer:
-    # A record in memory has the system give memory out by a thread of its own.
+    # A thread of the recorder's own asks the system for memory, or writes to the disk.
     made = {"recorded": settings}
     return Peer(f"minigrad, {label}", "minigrad_loops", "minigrad", made, ("S", "M", "L", "A"), helpers=1)
 

@@ -10,12 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 MAPS = Path("/proc/self/maps")  # Linux lists there what a process has loaded
-NAMES = (
-    "scipy_openblas_{}64_",
-    "scipy_openblas_{}",
-    "openblas_{}64_",
-    "openblas_{}",
-)  # builds name functions differently
+NAMES = ("scipy_openblas_{}64_", "scipy_openblas_{}", "openblas_{}64_", "openblas_{}")  # builds differ in them
 
 
 class OpenBLAS(NamedTuple):
