@@ -22,7 +22,8 @@ from minigrad.losses import (
     SoftmaxCrossEntropy,
 )
 from minigrad.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
-from minigrad.parameter import Parameter, ParameterVector
+from minigrad.parameter import Parameter
+from minigrad.vector import ParameterVector
 
 if TYPE_CHECKING:  # these are loaded when they are first used, so that `import minigrad` takes no time to speak of
     from minigrad import datasets, testing

@@ -21,7 +21,11 @@
     ├── GradientError     (AssertionError)      a backward that is not the derivative of its forward
     └── MissingExtra      (ImportError)         an optional library that is not installed
 
+    GradientOverwritten   (UserWarning)         a warning: a backward replaced a gradient that no step has used
     OutOfBandWrite        (UserWarning)         a warning: a parameter changed other than by an optimizer
+    RepeatedForward       (UserWarning)         a warning: forward was called again before backward
+    SettingsChanged       (UserWarning)         a warning: a loaded state comes from an optimizer of other settings
+    UntrainedParameter    (UserWarning)         a warning: a parameter gets gradients and belongs to no model
 
 Each is also the built-in exception in brackets, so `except ValueError` works as one would expect.
 """
@@ -35,6 +39,7 @@ __all__ = [
     "BudgetError",
     "DataFileError",
     "GradientError",
+    "GradientOverwritten",
     "HookError",
     "KindError",
     "LabelError",
@@ -47,11 +52,14 @@ __all__ = [
     "OrderError",
     "OutOfBandWrite",
     "RangeError",
+    "RepeatedForward",
     "RunError",
+    "SettingsChanged",
     "ShapeError",
     "SharedMemoryError",
     "StaleParameters",
     "UnknownName",
+    "UntrainedParameter",
 ]
 
 
@@ -153,3 +161,19 @@ class MissingExtra(MinigradError, ImportError):
 
 class OutOfBandWrite(UserWarning):
     """A recorded parameter changed between two steps other than by an optimizer. A warning, not an error."""
+
+
+class GradientOverwritten(UserWarning):
+    """A backward replaced a gradient before any step had used it; the message names both ways out. A warning, not an error."""
+
+
+class RepeatedForward(UserWarning):
+    """Forward was called again before backward, so the gradient may be that of other data. A warning, not an error."""
+
+
+class SettingsChanged(UserWarning):
+    """A loaded state comes from an optimizer of other settings; the message lists them. A warning, not an error."""
+
+
+class UntrainedParameter(UserWarning):
+    """A parameter gets gradients, but no layer of the model holds it, so nothing trains it. A warning, not an error."""

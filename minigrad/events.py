@@ -104,10 +104,11 @@ class FlatArrays:
         update: What the last step added to the values.
 
     Attributes:
+        transformed: The gradients after the optimizer's transforms; those that backward left, where it has none.
         told: The number of the step that hooks are being told about; None between steps.
     """
 
-    __slots__ = ("grads", "slots", "told", "update", "values")
+    __slots__ = ("grads", "slots", "told", "transformed", "update", "values")
 
     def __init__(
         self, slots: Mapping[str, tuple[slice, tuple[int, ...]]], values: Array, grads: Array, update: Array
@@ -116,6 +117,7 @@ class FlatArrays:
         self.values: Array = values
         self.grads: Array = grads
         self.update: Array = update
+        self.transformed: Array = grads
         self.told: int | None = None
 
 
@@ -210,7 +212,7 @@ class InFit:
 class Step(InFit):
     """The optimizer has made a step."""
 
-    __slots__ = ("_clip_factor", "_flat", "_indices", "_loss", "_lr", "_session", "_skipped", "_step")
+    __slots__ = ("_clip_factor", "_flat", "_indices", "_loss", "_lr", "_session", "_skipped", "_step", "_transforms")
 
     def __init__(
         self,
@@ -222,7 +224,9 @@ class Step(InFit):
         loss: float | None = None,
         indices: Integers | None = None,
         session: RunningFit | None = None,
+        transforms: str = "",
     ) -> None:
+        self._transforms = transforms
         self._step = step
         self._lr = lr
         self._clip_factor = clip_factor
@@ -246,6 +250,11 @@ class Step(InFit):
     def clip_factor(self) -> float:
         """What the gradients were multiplied by to clip them; 1.0 where they were not."""
         return self._clip_factor
+
+    @property
+    def transforms(self) -> str:
+        """The names of the gradient transforms that may have changed which gradients are 0; empty if there are none."""
+        return self._transforms
 
     @property
     def skipped(self) -> Mapping[str, str]:

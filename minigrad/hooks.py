@@ -6,12 +6,13 @@ can change the training. An exception in a hook is raised as `HookError` once th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, NoReturn, Protocol, Self, final
+from typing import Any, NoReturn, Self, final
 
 from minigrad.errors import AttachError, HookError, KindError
-from minigrad.events import Backward, Epoch, FlatArrays, Forward, Step
+from minigrad.events import Backward, Epoch, Forward, Step
 
 
 class Hook:
@@ -40,10 +41,10 @@ class Hook:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
 
-    # For minigrad's own hooks: called before each step is written, which does not happen if it raises.
-    _before_step: Callable[[FlatArrays], None] | None = None
+    def before_step(self, event: Step) -> None:
+        """An update is about to be written: the last word. If this raises, nothing is."""
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """A checkpoint is about to be written."""
 
 
@@ -83,7 +84,7 @@ def attach(hook: Hook, methods: tuple[str, ...], places: list[tuple[list[Listene
     own = methods_of(hook)
     wanted = own.intersection(methods)
     name = type(hook).__name__
-    if not wanted and not ("on_step" in methods and hook._before_step):
+    if not wanted:
         has = f"has only {', '.join(sorted(own))}" if own else "overrides no method of Hook"
         raise AttachError(f"{where} calls {' and '.join(methods)}, but {name} {has}: it would never be called")
     if not places:
@@ -100,28 +101,39 @@ def attach(hook: Hook, methods: tuple[str, ...], places: list[tuple[list[Listene
 
 def methods_of(hook: Hook) -> frozenset[str]:
     """The names of the `on_...` methods that a hook overrides."""
-    return frozenset(name for name in vars(Hook) if name.startswith("on_") and _overrides(hook, name))
+    return frozenset(name for name in vars(Hook) if name.startswith(("on_", "before_")) and _overrides(hook, name))
 
 
 def _overrides(hook: Hook, name: str) -> bool:
     return name in vars(hook) or getattr(type(hook), name) is not getattr(Hook, name)
 
 
-class Passes(Protocol):
-    """Where it is counted how many passes are running, one inside the other, and kept what went wrong in hooks."""
+def last_word(listeners: list[Listener], event: Step) -> None:
+    """Ask all listeners whether an update may be written; what one of them raises is raised as it is."""
+    for listener in tuple(listeners):
+        if "before_step" in listener.methods:
+            result: object = listener.hook.before_step(event)  # type: ignore[func-returns-value]
+            if result is not None:
+                raise TypeError(f"before_step returned {type(result).__name__}; hooks only observe and return nothing")
 
-    passes: int
-    failures: list[Any]
+
+class _Dispatch(threading.local):
+    """How many passes are running in this thread, one inside the other, and what went wrong in hooks meanwhile."""
+
+    depth: int = 0
+    failures: tuple[Any, ...] = ()
 
 
-def tell(listeners: list[Listener], method: str, event: Callable[[str], object], failures: list[Any]) -> None:
+_dispatch = _Dispatch()
+
+
+def tell(listeners: list[Listener], method: str, event: Callable[[str], object]) -> None:
     """Tell all listeners, in order of attachment; those added or removed meanwhile count from the next event on.
 
     Args:
         listeners: The listeners of this place.
         method: The name of the method to call.
         event: Makes the event, given the listener's prefix.
-        failures: Where to put what goes wrong.
     """
     for listener in tuple(listeners):
         if method in listener.methods:
@@ -131,7 +143,7 @@ def tell(listeners: list[Listener], method: str, event: Callable[[str], object],
                 if result is not None:
                     raise TypeError(f"{method} returned {type(result).__name__}; hooks only observe and return nothing")
             except Exception as error:  # noqa: BLE001 - whatever a hook raises is reported, after the others were told
-                failures.append((listener.hook, error, told))
+                _dispatch.failures += ((listener.hook, error, told),)
 
 
 @final
@@ -142,23 +154,20 @@ class telling:
         HookError: With the hook, the event, the step, and the original exception as `__cause__`.
     """
 
-    __slots__ = ("_passes",)
-
-    def __init__(self, passes: Passes) -> None:
-        self._passes = passes
+    __slots__ = ()
 
     def __enter__(self) -> None:
-        self._passes.passes += 1
+        _dispatch.depth += 1
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._passes.passes -= 1
-        if self._passes.passes == 0 and self._passes.failures:
-            failures, self._passes.failures = self._passes.failures, []
+        _dispatch.depth -= 1
+        if _dispatch.depth == 0 and _dispatch.failures:
+            failures, _dispatch.failures = _dispatch.failures, ()
             if error is None:
                 _raise(failures)
 
 
-def _raise(failures: list[tuple[Hook, Exception, object]]) -> NoReturn:
+def _raise(failures: Sequence[tuple[Hook, Exception, object]]) -> NoReturn:
     hook, error, event = failures[0]
     step: int | None = getattr(event, "step", None)
     when = f"epoch {event.epoch}" if isinstance(event, Epoch) else f"step {step}"

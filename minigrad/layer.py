@@ -5,15 +5,16 @@ from __future__ import annotations
 import inspect
 from abc import ABC, ABCMeta, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar, final
 
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import Array, real_array, shaped
-from minigrad.errors import KindError, ModelError, OrderError
+from minigrad.arrays import Array, real_array, whole
+from minigrad.calls import Own, Unchecked, check_calls, without_passes
+from minigrad.errors import KindError, ModelError
 from minigrad.hooks import Handle, Hook, Listener, attach
+from minigrad.inside import found_in, generators_of, walk, with_copies
 from minigrad.parameter import Parameter
 
 T = TypeVar("T")
@@ -81,8 +82,18 @@ class Layer(ABC, metaclass=_LayerType):
     buffers: ClassVar[tuple[str, ...]] = ()
     _place: str = ""
     _held: bool = False
-    _not_copied: ClassVar[tuple[str, ...]] = ("_vector", "_place", "_held")
-    _awaited: Array | tuple[()] | None = None  # the output whose gradient is to come back; () once it has
+    _not_copied: ClassVar[tuple[str, ...]] = ("_vector", "_place", "_held", "_own")
+    _awaited: Any = None  # the output whose gradient is to come back
+    _earlier: tuple[Any, ...] = ()  # outputs of forwards that were repeated before a backward
+    _unchecked: ClassVar[Unchecked | None] = None
+    _own: Own = Own({})  # the parameters that the layer holds itself
+    _stands_for: Layer | None = None  # of a copy that predicts: the layer itself
+
+    def __init_subclass__(cls, checks_calls: bool = False, **kwargs: Any) -> None:
+        """Have the order of calls checked, so that authors need not; a class may do so itself."""
+        super().__init_subclass__(**kwargs)
+        if not checks_calls:
+            check_calls(cls, Layer)
 
     @abstractmethod
     def forward(self, x: Array) -> Array:
@@ -118,6 +129,29 @@ class Layer(ABC, metaclass=_LayerType):
         """`layer(x)` is `layer.forward(x)`."""
         return self.forward(x)
 
+    @final
+    def predict(self, x: Array, batch_size: int = 1024) -> Array:
+        """The output in eval mode, batch by batch. It leaves no trace, a pending backward intact, and is safe in threads.
+
+        Args:
+            x: Shape (n, ...). It may be a memory map; each batch is read and converted by itself.
+            batch_size: How many rows go through at once.
+
+        Returns:
+            Shape (n, ...).
+
+        Raises:
+            KindError: The input holds no real numbers, or `batch_size` is not a whole number.
+            ShapeError: The input has no rows, or does not fit.
+            RangeError: `batch_size` is less than 1.
+        """
+        size = whole(batch_size, "batch_size")
+        x = real_array(x, f"the input of {self.called}")
+        model = predicting(self)
+        if x.ndim == 0 or len(x) <= size:
+            return np.array(model.forward(x))
+        return np.concatenate([model.forward(x[start : start + size]) for start in range(0, len(x), size)])
+
     # -- what is inside -----------------------------------------------------------------------------------------
 
     def parts(self) -> Iterator[tuple[str, Parameter | Layer]]:
@@ -132,7 +166,7 @@ class Layer(ABC, metaclass=_LayerType):
         Raises:
             ModelError: A layer is used twice.
         """
-        return ((name, thing) for name, thing in _walk(self) if not isinstance(thing, Parameter))
+        return ((name, thing) for name, thing in walk(self) if not isinstance(thing, Parameter))
 
     @final
     def parameters(self) -> Iterator[tuple[str, Parameter]]:
@@ -141,7 +175,7 @@ class Layer(ABC, metaclass=_LayerType):
         Raises:
             ModelError: A layer or a parameter is used twice.
         """
-        return ((name, thing) for name, thing in _walk(self) if isinstance(thing, Parameter))
+        return ((name, thing) for name, thing in walk(self) if isinstance(thing, Parameter))
 
     @final
     def train(self) -> Self:
@@ -216,7 +250,7 @@ class Layer(ABC, metaclass=_LayerType):
 
     def __getstate__(self) -> dict[str, Any]:
         """A copied or pickled layer has memory and hooks of its own; its vector is made when it is first needed."""
-        own = {name: value for name, value in vars(self).items() if name not in self._not_copied}
+        own = {name: value for name, value in without_passes(vars(self)).items() if name not in self._not_copied}
         if self._held:
             return own
         # Those inside come first, the innermost before what holds it: so no copy descends, however deep they nest.
@@ -277,6 +311,11 @@ class Layer(ABC, metaclass=_LayerType):
         """Which layer of which kind, as errors name it: "layer '0', Dense(784, 10)"."""
         return f"layer '{self._place}', {self!r}" if self._place else repr(self)
 
+    @property
+    def called_in_code(self) -> str:
+        """What an example in an error calls it."""
+        return "layer" if self._held else "model"
+
     @final
     def summary(self) -> str:
         """A table of the layers with their parameters, shapes and counts, as text."""
@@ -297,32 +336,12 @@ class Layer(ABC, metaclass=_LayerType):
         ]
         return "\n".join([*table, f"{total:,} entries, {trainable:,} of them trainable"])
 
-    # -- order of calls, for layers that want it checked ---------------------------------------------------------
-
-    @final
-    def _arrived(self, grad: Array) -> Array:
-        """The gradient of the output that `forward` put into `_awaited`; taken once.
-
-        Raises:
-            OrderError: No forward came before, or its gradient was already taken.
-            KindError: The gradient holds no real numbers.
-            ShapeError: The gradient does not have the output's shape.
-        """
-        output = self._awaited
-        if not isinstance(output, np.ndarray):
-            again = "a second time for the same forward" if output is not None else "before forward"
-            raise OrderError(
-                f"{self.called}: backward was called {again}; call forward(x) first, then backward(grad) once"
-            )
-        if type(grad) is not np.ndarray or grad.shape != output.shape or grad.dtype != output.dtype:
-            grad = shaped(grad, output.shape, output.dtype, f"{self.called}: the gradient of its last output")
-        self._awaited = ()
-        return grad
-
 
 def _settle(layer: Layer) -> None:
     """Tell the layers inside where they stand, and that another layer holds them."""
     for place, inner in layer.layers():
+        own = {name: part for name, part in inner.parts() if isinstance(part, Parameter)}
+        inner._own = Own(own)
         if inner is not layer:
             inner._place, inner._held = place, True
 
@@ -334,49 +353,12 @@ def _joined(place: str, name: str) -> str:
 _PARTS: tuple[type[Parameter | Layer], ...] = (Parameter, Layer)
 
 
-def found_in(kind: type[T] | tuple[type[T], ...], name: str, thing: object) -> Iterator[tuple[str, T]]:
-    """(name, thing) for the things of a kind in an attribute, also inside lists, tuples and dicts."""
-    if isinstance(thing, kind):
-        yield name, thing
-    elif isinstance(thing, list | tuple):
-        for index, item in enumerate(thing):
-            yield from found_in(kind, f"{name}.{index}", item)
-    elif isinstance(thing, dict):
-        for key, item in thing.items():
-            yield from found_in(kind, f"{name}.{key}", item)
-
-
-def generators_of(thing: object) -> Iterator[tuple[str, np.random.Generator]]:
-    """(name, generator) of each random generator in the attributes of anything."""
-    for name, attribute in vars(thing).items():
-        yield from found_in(np.random.Generator, name, attribute)
-
-
-def _walk(root: Layer) -> Iterator[tuple[str, Parameter | Layer]]:
-    """`root` and everything inside, each thing once, depth first in definition order."""
-    seen: dict[int, str] = {}
-    pending: list[tuple[str, Parameter | Layer]] = [("", root)]
-    while pending:
-        name, thing = pending.pop()
-        if id(thing) in seen:
-            what = "layer" if isinstance(thing, Layer) else "parameter"
-            kept = "what its backward needs" if what == "layer" else "one gradient"
-            advice = f"it keeps {kept}, so give each place one of its own"
-            raise ModelError(f"the same {what} is used twice: as '{seen[id(thing)]}' and as '{name}'; {advice}")
-        seen[id(thing)] = name
-        yield name, thing
-        if not isinstance(thing, Parameter):  # which is found out faster than whether it is a Layer
-            prefix = f"{name}." if name else ""
-            pending += [(prefix + part, inner) for part, inner in thing.parts()][::-1]
-
-
-@contextmanager
-def untouched(model: Layer) -> Iterator[None]:
-    """Afterwards put every attribute of every layer back as it was: modes, and what a pending backward needs."""
-    before = [(layer, dict(vars(layer))) for _, layer in model.layers()]
-    try:
-        yield
-    finally:
-        for layer, attributes in before:
-            vars(layer).clear()
-            vars(layer).update(attributes)
+def predicting(model: Layer) -> Layer:
+    """A copy of all layers in eval mode, with the same parameters, arrays and hooks: what it does leaves no trace in them."""
+    layers = [layer for _, layer in model.layers()]
+    copies = {id(layer): object.__new__(type(layer)) for layer in layers}
+    for layer in layers:
+        copied = copies[id(layer)]
+        vars(copied).update((name, with_copies(thing, Layer, copies)) for name, thing in vars(layer).items())
+        copied._stands_for, copied.training = layer, False
+    return copies[id(model)]

@@ -23,7 +23,7 @@ from minigrad.errors import DataFileError, KindError, ModelError
 from minigrad.hooks import Hook
 from minigrad.layer import Layer
 from minigrad.optimizers import Optimizer
-from minigrad.parameter import announce
+from minigrad.vector import announce
 
 
 def save(

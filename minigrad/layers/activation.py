@@ -67,7 +67,6 @@ class Activation(Layer):
         """
         x = self.x = batch(x, None, self)
         self.y = self.function.forward(x)
-        self._awaited = self.y
         return self.y.copy()  # backward still needs `y`, and the caller may write into the copy
 
     @override
@@ -78,7 +77,6 @@ class Activation(Layer):
             OrderError: No forward came before, or backward was already called for it.
             ShapeError: The gradient does not have the output's shape.
         """
-        grad = self._arrived(grad)
         return self.function.backward(grad, self.x, self.y)
 
     @override

@@ -40,6 +40,8 @@ class Dense(Layer):
         ModelError: There is no initializer of this name.
     """
 
+    factors: tuple[Array, Array] | None = None
+
     def __init__(
         self,
         n_in: int,
@@ -55,7 +57,6 @@ class Dense(Layer):
         kind = float_dtype(dtype)
         self.weight: Parameter = Parameter(draw(init, (self.n_in, self.n_out), generator(rng), kind))
         self.bias: Parameter | None = Parameter(np.zeros(self.n_out, kind)) if bias else None
-        self.factors: tuple[Array, Array] | None = None
         self.x: Array
 
     @override
@@ -71,7 +72,6 @@ class Dense(Layer):
         output: Array = x.dot(weight)  # x @ weight: the same product, called in half the time
         if self.bias is not None:
             output += self.bias.value
-        self._awaited = output
         return output
 
     @override
@@ -88,7 +88,6 @@ class Dense(Layer):
             OrderError: No forward came before, or backward was already called for it.
             ShapeError: The gradient does not have the output's shape.
         """
-        grad = self._arrived(grad)
         self._assign(grad)
         below: Array = grad.dot(self.weight.value.T)
         return below
@@ -96,7 +95,7 @@ class Dense(Layer):
     @override
     def backward_parameters(self, grad: Array) -> None:
         """dL/dW and dL/db alone."""
-        self._assign(self._arrived(grad))
+        self._assign(grad)
 
     def _assign(self, grad: Array) -> None:
         self.factors = self.x, grad

@@ -32,10 +32,11 @@ class Dropout(Layer):
         RangeError: The rate is out of range.
     """
 
+    mask: Array | None = None
+
     def __init__(self, rate: float, *, rng: Seed = None) -> None:
         self.rate: float = number(rate, "rate", least=0, most=1)
         self.rng: np.random.Generator = generator(rng)
-        self.mask: Array | None = None
 
     @override
     def forward(self, x: Array) -> Array:
@@ -47,8 +48,7 @@ class Dropout(Layer):
         """
         x = batch(x, None, self)
         self.mask = self._draw(x) if self.training else None
-        self._awaited = x.copy() if self.mask is None else x * self.mask
-        return self._awaited
+        return x.copy() if self.mask is None else x * self.mask
 
     def _draw(self, x: Array) -> Array:
         dtype = np.float32 if x.dtype == np.float32 else np.float64
@@ -63,7 +63,6 @@ class Dropout(Layer):
             OrderError: No forward came before, or backward was already called for it.
             ShapeError: The gradient does not have the output's shape.
         """
-        grad = self._arrived(grad)
         return grad.copy() if self.mask is None else grad * self.mask
 
     @override

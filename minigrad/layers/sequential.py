@@ -8,17 +8,19 @@ from typing import Any, SupportsIndex, final, overload
 
 import numpy as np
 
-from minigrad.arrays import Array, batch, real_array, whole
+from minigrad.arrays import Array, batch
+from minigrad.calls import RUNNING, TAKEN, await_gradient, take
 from minigrad.errors import KindError, ModelError, ShapeError
 from minigrad.events import Backward, Forward
 from minigrad.hooks import Listener, tell, telling
-from minigrad.layer import Layer, untouched
+from minigrad.layer import Layer
 from minigrad.overriding import override
-from minigrad.parameter import Parameter, ParameterVector
+from minigrad.parameter import Parameter
+from minigrad.vector import ParameterVector
 
 
 @final
-class Sequential(Layer):
+class Sequential(Layer, checks_calls=True):
     """Layers in a chain: each gets what the one before it gives.
 
     It is a layer itself, so it nests. It allocates the memory of all parameters inside, in one vector, and tells
@@ -34,7 +36,14 @@ class Sequential(Layer):
     """
 
     _owns_memory: bool = True
-    _not_copied = (*Layer._not_copied, "_listeners", "_parameters", "_lowest", "_owns_memory")
+    _not_copied = (*Layer._not_copied, "_listeners", "_parameters", "_lowest", "_owns_memory", "_outputs")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a subclass: what it holds besides the layers would be no part of the model."""
+        raise KindError(
+            f"{cls.__name__} is a subclass of Sequential, which is final, because what it holds besides its layers would "
+            f"never be trained: write a Layer that holds a Sequential in an attribute"
+        )
 
     def __init__(self, *layers: Layer, **named: Layer) -> None:
         if layers and named:
@@ -83,112 +92,99 @@ class Sequential(Layer):
         """
         if not self._listeners:
             return self._run_forward(x)
-        with telling(ParameterVector.known(self).whole):
+        with telling():
             return self._run_forward(x)
 
     def _run_forward(self, x: Array) -> Array:
         x = batch(x, self._parameters[0].dtype if self._parameters else None, self)
         n = len(x)
-        shapes = [x.shape]
+        outputs = [x]
         for index, layer in enumerate(self._layers):
-            output = layer.forward(x)
+            own = layer._unchecked
+            if own is not None and layer._awaited is TAKEN:  # the order of the calls is the right one
+                output = layer._awaited = own.forward(layer, x)
+            else:
+                output = layer.forward(x)
             if type(output) is not np.ndarray or output.ndim == 0 or len(output) != n:
                 raise _wrong("forward", layer, output, f"an array of {n} rows, as many as its input")
             if self._listeners:
-                event = partial(_forward, self._names[index], layer, x, output)
-                tell(self._listeners, "on_forward", event, ParameterVector.known(self).whole.failures)
-            shapes.append(output.shape)
+                tell(self._listeners, "on_forward", partial(_forward, self._names[index], layer, x, output))
+            outputs.append(output)
             x = output
-        self._shapes = shapes
-        self._awaited = x
-        return x.copy()  # a layer may keep its output for backward; what leaves is the caller's
+        self._outputs = outputs
+        x = x.copy()  # a layer may keep its output for backward; what leaves is the caller's
+        await_gradient(self, x)
+        return x
 
     @override
-    def backward(self, grad: Array, *, input_grad: bool | None = None) -> Array | None:
+    def backward(
+        self, grad: Array, *, accumulate: bool = False, parameters: bool = True, input_grad: bool | None = None
+    ) -> Array | None:
         """The chain rule: from the last layer to the first, each gets the gradient that the one above returns.
 
         Args:
             grad: The gradient of the last output, same shape.
-            input_grad: Whether to return the gradient of the input. None: where another layer holds this one. The
-                model as a whole has no use for it, and leaving it out saves the first layer half its work.
+            accumulate: Add to the gradients that have arrived since the last step, in place of overwriting them.
+            parameters: Whether the gradients of the parameters are wanted. If not, they and a step that is pending stay as
+                they are, and what is returned is the gradient of the input: a saliency map, say.
+            input_grad: Whether to return the gradient of the input. None: where another layer holds this one, or that of
+                the parameters is not wanted. The model as a whole has no use for it, and leaving it out saves the first
+                layer half its work.
 
         Returns:
             The gradient of the last input, or None.
 
         Raises:
-            OrderError: No forward came before, or backward was already called for it.
+            OrderError: No forward came before, or backward was already called for it; the gradient belongs to the output of
+                an earlier forward; or `accumulate` inside of another layer's backward.
             KindError: A layer returns something that is no array.
             ShapeError: The gradient does not have the output's shape, or a layer's not its input's.
             HookError: A hook failed.
         """
-        wanted = self._held if input_grad is None else input_grad
+        wanted = (self._held or not parameters) if input_grad is None else input_grad
         if not self._listeners:
-            return self._run_backward(grad, wanted)
-        with telling(ParameterVector.known(self).whole):
-            return self._run_backward(grad, wanted)
+            return self._run_backward(grad, accumulate, parameters, wanted)
+        with telling():
+            return self._run_backward(grad, accumulate, parameters, wanted)
 
-    def _run_backward(self, grad: Array, wanted: bool) -> Array | None:
-        grad = self._arrived(grad)
-        vector = ParameterVector.known(self).whole
-        outer, vector.in_backward = vector.in_backward, True
-        try:
-            # From the last layer to the first, or to the lowest that has parameters.
-            for index in range(len(self._layers) - 1, -1 if wanted else self._lowest - 1, -1):
-                layer = self._layers[index]
-                below: Array | None = None
-                if wanted or index > self._lowest:
-                    below = layer.backward(grad)
-                    if type(below) is not np.ndarray or below.shape != self._shapes[index]:
-                        expected = f"the gradient of its input, of shape {self._shapes[index]}"
+    def _run_backward(self, grad: Array, accumulate: bool, parameters: bool, wanted: bool) -> Array | None:
+        grad, self._awaited = take(self, grad), TAKEN
+        vector, outputs, layer = ParameterVector.known(self), self._outputs, self
+        with vector.gradients.backward(accumulate, parameters):
+            try:
+                # From the last layer to the first, or to the lowest that has parameters.
+                for index in range(len(self._layers) - 1, -1 if wanted else self._lowest - 1, -1):
+                    layer = self._layers[index]
+                    needed = wanted or index > self._lowest
+                    own = layer._unchecked
+                    if own is None or layer._awaited is not outputs[index + 1] or grad.dtype != outputs[index + 1].dtype:
+                        below = layer.backward(grad) if needed else layer.backward_parameters(grad)
+                    else:  # the order of the calls is the right one
+                        layer._awaited = RUNNING
+                        below = own.backward(layer, grad) if needed else own.backward_parameters(layer, grad)
+                        layer._awaited = TAKEN
+                    if needed and (type(below) is not np.ndarray or below.shape != outputs[index].shape):
+                        expected = f"the gradient of its input, of shape {outputs[index].shape}"
                         raise _wrong("backward", layer, below, expected)
-                else:
-                    layer.backward_parameters(grad)
-                if self._listeners:
-                    vector.in_backward = False  # a hook that reads a gradient does not write it
-                    event = partial(_backward, self._names[index], layer, grad, below)
-                    tell(self._listeners, "on_backward", event, vector.failures)
-                    vector.in_backward = True
-                if below is not None:
-                    grad = below
-        except BaseException:
-            for _, parameter in self.parameters():  # half of a gradient is none, also of one that was put in since
-                parameter.new_grads = 0
-            raise
-        finally:
-            vector.in_backward = outer
+                    if self._listeners:
+                        with vector.gradients.paused():  # a gradient that a hook assigns is none of backward's
+                            event = partial(_backward, self._names[index], layer, grad, below if needed else None)
+                            tell(self._listeners, "on_backward", event)
+                    if needed:
+                        grad = below
+            except BaseException:
+                layer._awaited = TAKEN
+                raise
         return grad.copy() if wanted else None
 
     @override
     def backward_parameters(self, grad: Array) -> None:
         """The gradients of the parameters alone."""
         if not self._listeners:  # as in `backward`, without the frame of a call: models nest deeply
-            self._run_backward(grad, False)
+            self._run_backward(grad, False, True, False)
             return
-        with telling(ParameterVector.known(self).whole):
-            self._run_backward(grad, False)
-
-    def predict(self, x: Array, batch_size: int = 1024) -> Array:
-        """The output in eval mode, batch by batch; it leaves no trace, and a pending backward intact.
-
-        Args:
-            x: Shape (n, ...). It may be a memory map; each batch is read and converted by itself.
-            batch_size: How many rows go through at once.
-
-        Returns:
-            Shape (n, ...).
-
-        Raises:
-            KindError: The input holds no real numbers, or `batch_size` is not a whole number.
-            ShapeError: The input has no rows, or does not fit.
-            RangeError: `batch_size` is less than 1.
-        """
-        size = whole(batch_size, "batch_size")
-        x = real_array(x, f"the input of {self.called}")
-        with untouched(self):
-            self.eval()
-            if x.ndim == 0 or len(x) <= size:
-                return self.forward(x)
-            return np.concatenate([self.forward(x[start : start + size]) for start in range(0, len(x), size)])
+        with telling():
+            self._run_backward(grad, False, True, False)
 
     # -- a sequence of layers -----------------------------------------------------------------------------------
 
@@ -246,7 +242,7 @@ class Sequential(Layer):
 
 
 def _forward(name: str, layer: Layer, x: Array, output: Array, prefix: str) -> Forward:
-    return Forward(prefix + name, layer, layer.training, x, output)
+    return Forward(prefix + name, layer._stands_for or layer, layer.training, x, output)
 
 
 def _backward(name: str, layer: Layer, grad: Array, below: Array | None, prefix: str) -> Backward:

@@ -4,32 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import final
+from typing import ClassVar, Unpack, final
 
 import numpy as np
 
 from minigrad.arrays import Array, blocks, number
 from minigrad.errors import KindError
 from minigrad.layer import Layer
-from minigrad.optimizers.optimizer import Optimizer, Schedule
+from minigrad.optimizers.optimizer import Optimizer, Rate, Stages
 from minigrad.overriding import override
 
 
 class _Moments(Optimizer):
     """What Adam and AdamW have in common: running means of the gradient and of its square, and the step they give."""
 
+    fills_update: ClassVar[bool] = True
+
     def __init__(
         self,
         model: Layer,
-        lr: float | Schedule,
+        lr: Rate,
         betas: tuple[float, float],
         eps: float,
         weight_decay: float | Mapping[str, float],
         amsgrad: bool,
-        max_grad_norm: float | None,
-        max_grad_value: float | None,
+        stages: Stages,
     ) -> None:
-        super().__init__(model, lr, max_grad_norm=max_grad_norm, max_grad_value=max_grad_value)
+        super().__init__(model, lr, **stages)
         if not isinstance(betas, tuple | list) or len(betas) != 2:
             raise KindError(f"betas is {betas!r}, expected two numbers, such as (0.9, 0.999)")
         self.betas: tuple[float, float] = (
@@ -82,13 +83,12 @@ class Adam(_Moments):
 
     Args:
         model: Any layer, a part of a model too.
-        lr: The learning rate, above 0; or a schedule `step -> rate`.
+        lr: The learning rate, above 0; or a schedule `step -> rate`; or rates by pattern.
         betas: How much of m and of v stays from one step to the next, each 0 to below 1.
         eps: Added to the root, above 0.
         weight_decay: Added to the gradient, times the value; a number, or numbers by pattern, `{"*.weight": 1e-4}`.
         amsgrad: Use the largest v so far instead of v (Reddi et al. 2018, https://arxiv.org/abs/1904.09237).
-        max_grad_norm: Scale the gradients down so that their norm over all parameters is at most this.
-        max_grad_value: Before that, limit each entry of the gradients to between minus this and this.
+        **stages: Transforms, factors of the rate and clipping, as in `Optimizer`: `max_grad_norm=1.0`.
 
     Raises:
         KindError: `model` is not a layer, or a setting is no number.
@@ -99,16 +99,15 @@ class Adam(_Moments):
     def __init__(
         self,
         model: Layer,
-        lr: float | Schedule = 1e-3,
+        lr: Rate = 1e-3,
         *,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float | Mapping[str, float] = 0.0,
         amsgrad: bool = False,
-        max_grad_norm: float | None = None,
-        max_grad_value: float | None = None,
+        **stages: Unpack[Stages],
     ) -> None:
-        super().__init__(model, lr, betas, eps, weight_decay, amsgrad, max_grad_norm, max_grad_value)
+        super().__init__(model, lr, betas, eps, weight_decay, amsgrad, stages)
 
     @override
     def compute(self, values: Array, grads: Array, update: Array) -> None:
@@ -129,13 +128,12 @@ class AdamW(_Moments):
 
     Args:
         model: Any layer, a part of a model too.
-        lr: The learning rate, above 0; or a schedule `step -> rate`.
+        lr: The learning rate, above 0; or a schedule `step -> rate`; or rates by pattern.
         betas: How much of m and of v stays from one step to the next, each 0 to below 1.
         eps: Added to the root, above 0.
         weight_decay: How fast the values shrink, relative to lr; a number, or numbers by pattern, `{"*.weight": 0.01}`.
         amsgrad: Use the largest v so far instead of v (Reddi et al. 2018, https://arxiv.org/abs/1904.09237).
-        max_grad_norm: Scale the gradients down so that their norm over all parameters is at most this.
-        max_grad_value: Before that, limit each entry of the gradients to between minus this and this.
+        **stages: Transforms, factors of the rate and clipping, as in `Optimizer`: `max_grad_norm=1.0`.
 
     Raises:
         KindError: `model` is not a layer, or a setting is no number.
@@ -146,16 +144,15 @@ class AdamW(_Moments):
     def __init__(
         self,
         model: Layer,
-        lr: float | Schedule = 1e-3,
+        lr: Rate = 1e-3,
         *,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float | Mapping[str, float] = 0.01,
         amsgrad: bool = False,
-        max_grad_norm: float | None = None,
-        max_grad_value: float | None = None,
+        **stages: Unpack[Stages],
     ) -> None:
-        super().__init__(model, lr, betas, eps, weight_decay, amsgrad, max_grad_norm, max_grad_value)
+        super().__init__(model, lr, betas, eps, weight_decay, amsgrad, stages)
 
     @override
     def compute(self, values: Array, grads: Array, update: Array) -> None:

@@ -23,12 +23,12 @@ class Holders:
 
     def replaced(self) -> str | None:
         """Where something else is now, if anywhere."""
-        for container, place, thing in self._holders:
-            try:
-                if container[place] is thing:
-                    continue
-            except (KeyError, IndexError):
-                pass
+        place: object = None
+        try:
+            for container, place, thing in self._holders:
+                if container[place] is not thing:
+                    return repr(place)
+        except (KeyError, IndexError):
             return repr(place)
         return None
 

@@ -4,37 +4,53 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias, final
+from typing import Any, ClassVar, TypeAlias, TypedDict, final
 
 import numpy as np
 
-from minigrad.arrays import Array, Integers, number, shaped, whole
-from minigrad.errors import KindError, ModelError, NoGradient, StaleParameters
+from minigrad.arrays import Array, Integers, described, number
+from minigrad.errors import KindError, ModelError, NoGradient, OrderError, StaleParameters
 from minigrad.events import FlatArrays, RunningFit, Step
-from minigrad.hooks import Handle, Hook, Listener, attach, tell, telling
+from minigrad.hooks import Handle, Hook, Listener, attach, last_word, tell, telling
 from minigrad.layer import Layer
+from minigrad.optimizers import states
 from minigrad.optimizers.holders import Holders
-from minigrad.parameter import ParameterVector, Writer
+from minigrad.optimizers.pipeline import Pipeline, checked_transforms
+from minigrad.optimizers.stretches import Stretch, to_update
+from minigrad.optimizers.transforms import ClipNorm, ClipValue, Transform, matching, name_of
+from minigrad.parameter import read_only
+from minigrad.vector import ParameterVector, Writer
 
 Schedule: TypeAlias = Callable[[int], float]
 """A learning rate that changes: `step -> rate`, where steps count from 0."""
+
+Rate: TypeAlias = float | Schedule | Mapping[str, float]
+"""A learning rate: a number, a schedule, or numbers by pattern, `{"0.*": 0.01, "*": 0.1}`, of which the first that fits counts."""
+
+class Stages(TypedDict, total=False):
+    """The arguments of every optimizer that are stages of its step; `Optimizer` says what they mean."""
+
+    lr_factors: Mapping[str, float] | None
+    grad_transforms: Iterable[Transform]
+    update_transforms: Iterable[Transform]
+    max_grad_norm: float | None
+    max_grad_value: float | None
 
 
 _NONE: dict[str, str] = {}  # what is skipped, mostly
 
 
-class _Stretch(NamedTuple):
-    """Neighbouring entries that are updated together, as views."""
+def _set_up(init: Callable[..., None]) -> Callable[..., None]:
+    @wraps(init)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        if "_vector" not in vars(self):
+            raise OrderError(f"the __init__ of {type(self).__name__} must call super().__init__(model, lr)")
 
-    part: slice
-    values: Array  # read-only
-    grads: Array  # read-only
-    update: Array
-    live: Array
-    skips: int = 0  # how many steps have left these entries out
+    return checked
 
 
 class Optimizer(ABC):
@@ -47,44 +63,62 @@ class Optimizer(ABC):
             def compute(self, values, grads, update):
                 numpy.multiply(numpy.sign(grads), -self.current_lr, out=update)
 
+    A step has stages, each of which is a value that hooks can see: the gradients that have arrived, the gradient
+    transforms, `compute`, the factors of the rate, the update transforms, the hooks' `before_step`, one addition, the hooks'
+    `on_step`.
+
     Args:
         model: Any layer, a part of a model too.
-        lr: The learning rate, above 0; or a schedule `step -> rate`, 0 or more.
-        max_grad_norm: Scale the gradients down so that their norm over all parameters is at most this.
-        max_grad_value: Before that, limit each entry of the gradients to between minus this and this.
+        lr: The learning rate, above 0; or a schedule `step -> rate`, 0 or more; or rates by pattern, `{"0.*": 0.01, "*": 0.1}`.
+        lr_factors: What the update of some parameters is multiplied by, by pattern: `{"0.*": 0.1}`. Others have 1.
+        grad_transforms: What changes the gradients before `compute`, in order (see `minigrad.optimizers.transforms`).
+        update_transforms: What changes the update after it, in order.
+        max_grad_value: After those, limit each entry of the gradients: `ClipValue(max_grad_value)`.
+        max_grad_norm: Then scale the gradients down to this norm over all parameters: `ClipNorm(max_grad_norm)`.
 
     Attributes:
         model: The layer whose parameters are changed.
         name: The class and the parameters: "SGD over 0.weight ... 2.bias".
-        max_grad_norm: The largest norm of the gradients, or None.
-        max_grad_value: The largest magnitude of a gradient's entry, or None.
+        grad_transforms: The gradient transforms, those for clipping included.
+        update_transforms: The update transforms.
         step_count: The number of steps made so far.
         current_lr: The learning rate of this step, while `compute` runs; that of the last one, afterwards.
         update_count: While `compute` runs, how many updates its entries have had before: 0 at the first. It is less
             than `step_count` where steps have left them out, because they were frozen, say.
-        clip_factor: What the gradients of the last step were multiplied by, for `max_grad_norm`.
+        clip_factor: What the gradients of the last step were multiplied by, for their norm.
+        fills_update: Whether `compute` writes every entry of `update`, so that it need not be 0 before.
         session: The `fit` that is running; None in a loop by hand.
 
     Raises:
-        KindError: `model` is not a layer, or a setting is no number.
-        ModelError: The model has no parameters.
+        KindError: `model` is not a layer, or a setting is of the wrong kind.
+        ModelError: The model has no parameters, or a pattern matches none.
         RangeError: A setting is out of range.
     """
+
+    fills_update: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Have each `__init__` looked at, whether it has called this class's."""
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            setattr(cls, "__init__", _set_up(vars(cls)["__init__"]))  # noqa: B010 - mypy knows no other way
 
     def __init__(
         self,
         model: Layer,
-        lr: float | Schedule,
+        lr: Rate,
         *,
+        lr_factors: Mapping[str, float] | None = None,
+        grad_transforms: Iterable[Transform] = (),
+        update_transforms: Iterable[Transform] = (),
         max_grad_norm: float | None = None,
         max_grad_value: float | None = None,
     ) -> None:
         if not isinstance(model, Layer):
-            raise KindError(f"{type(self).__name__} got {model!r} as its model, expected a layer, such as a Sequential")
+            raise KindError(
+                f"{type(self).__name__} got {described(model)} as its model, expected a layer, such as a Sequential"
+            )
         self.model: Layer = model
-        self.lr = lr
-        self.max_grad_norm: float | None = _limit(max_grad_norm, "max_grad_norm")
-        self.max_grad_value: float | None = _limit(max_grad_value, "max_grad_value")
         self.step_count: int = 0
         self.update_count: int = 0
         self.current_lr: float = 0.0
@@ -92,7 +126,17 @@ class Optimizer(ABC):
         self.session: RunningFit | None = None
         self._states: dict[str, Array] = {}
         self._skips: dict[str, int] = {}  # how many steps have left a parameter out, where any has
+        self._copied = False
         self._bind()
+        self._lr_factors: Array | None = None
+        self.lr = lr  # type: ignore[assignment] # what is read is no mapping any more
+        if lr_factors is not None:
+            own = self.per_entry(lr_factors, "lr_factors", default=1.0)
+            self._lr_factors = own if self._lr_factors is None else self._lr_factors * own
+        self.grad_transforms: list[Transform] = checked_transforms(grad_transforms, "grad_transforms")
+        self.grad_transforms += [] if max_grad_value is None else [ClipValue(number(max_grad_value, "max_grad_value", above=0))]
+        self.grad_transforms += [] if max_grad_norm is None else [ClipNorm(number(max_grad_norm, "max_grad_norm", above=0))]
+        self.update_transforms: list[Transform] = checked_transforms(update_transforms, "update_transforms")
 
     def _bind(self) -> None:
         """Find the model's memory."""
@@ -105,21 +149,39 @@ class Optimizer(ABC):
         self._skipped = _NONE
         self._part = slice(0, self._vector.values.size)
         self._writer = Writer(self.name, frozenset(self._vector.parameters))
-        self._vector.writers.append(self._writer)
+        self._gradients, self._writes = self._vector.gradients, self._vector.writes
+        self._gradients.expected = True
+        self._is_part = self._vector.whole is not self._vector
         self._holders = Holders(self.model)
-        everything = self._stretch(self._part)
-        self._everything = [everything]
-        self._flat = FlatArrays(self._vector.slots, everything.values, everything.grads, _read_only(self._update))
+        self._everything = [Stretch.of(self._vector, self._update, self._part)]
+        values, grads = self._everything[0].values, self._everything[0].grads
+        self._pipeline = Pipeline(self._vector.slots, values)
+        self._flat = FlatArrays(self._vector.slots, values, grads, read_only(self._update))
         self._listeners: list[Listener] = []
 
     @property
     def lr(self) -> float | Schedule:
-        """The learning rate, or the schedule; may be assigned."""
+        """The learning rate, or the schedule; of rates by pattern, the largest. It may be assigned."""
         return self._lr
 
     @lr.setter
-    def lr(self, lr: float | Schedule) -> None:
+    def lr(self, lr: Rate) -> None:
+        if isinstance(lr, Mapping):
+            rates = self.per_entry(lr, "lr", default=None)
+            self._lr: float | Schedule = number(float(rates.max()), "the largest lr", above=0)
+            self._lr_factors = rates / self._lr
+            return
         self._lr = lr if callable(lr) else number(lr, "lr", above=0)
+
+    @property
+    def max_grad_norm(self) -> float | None:
+        """The largest norm of the gradients, or None."""
+        return next((one.limit for one in reversed(self.grad_transforms) if isinstance(one, ClipNorm)), None)
+
+    @property
+    def max_grad_value(self) -> float | None:
+        """The largest magnitude of a gradient's entry, or None."""
+        return next((one.limit for one in reversed(self.grad_transforms) if isinstance(one, ClipValue)), None)
 
     # -- what a subclass writes and uses ------------------------------------------------------------------------
 
@@ -132,8 +194,8 @@ class Optimizer(ABC):
 
         Args:
             values: Values, 1-D, read-only.
-            grads: Gradients, clipped, 1-D, read-only.
-            update: To be filled, 1-D.
+            grads: Gradients, after their transforms, 1-D, read-only.
+            update: To be filled, 1-D; 0 before.
         """
 
     @final
@@ -149,33 +211,46 @@ class Optimizer(ABC):
         return setting[self._part] if isinstance(setting, np.ndarray) else setting
 
     @final
-    def per_entry(self, setting: object, name: str) -> float | Array:
-        """A setting that is one number, or differs by parameter: `{"*.weight": 1e-4}`, and 0 for all others.
+    def per_entry(self, setting: object, name: str, default: float | None = 0.0) -> Any:
+        """A setting that is one number, or differs by parameter: `{"*.weight": 1e-4}`, and the default for all others.
+
+        Of several patterns that fit a parameter the first counts.
+
+        Args:
+            setting: A number, or numbers by pattern.
+            name: Its name, for errors.
+            default: What parameters have that no pattern fits; None if that is an error.
+
+        Returns:
+            A float, or an array of one number for each entry.
 
         Raises:
             KindError: It is neither a number nor a mapping of numbers.
             RangeError: A number is negative.
-            ModelError: A pattern matches no parameter.
+            ModelError: A pattern matches no parameter, or a parameter no pattern, where there is no default.
         """
         if not isinstance(setting, Mapping):
             return number(setting, name, least=0)
-        entries = np.zeros_like(self._vector.values)
+        slots, entries, left = self._vector.slots, np.zeros_like(self._vector.values), dict(self._vector.slots)
         for pattern, value in setting.items():
-            parts = [slot.slice for own, slot in self._vector.slots.items() if fnmatchcase(own, str(pattern))]
-            if not parts:
-                raise ModelError(f"{name}: '{pattern}' matches no parameter; there are {', '.join(self._vector.slots)}")
-            for part in parts:
-                entries[part] = number(value, f"{name}['{pattern}']", least=0)
+            rate = number(value, f"{name}['{pattern}']", least=0)
+            for own, slot in matching(slots, str(pattern), name):
+                if left.pop(own, None) is not None:
+                    entries[slot.slice] = rate
+        if left and default is None:
+            raise ModelError(f"{name} has nothing for {', '.join(left)}; add a pattern for the rest, '*'")
+        for slot in left.values():
+            entries[slot.slice] = default or 0.0
         return entries
 
     # -- the step -----------------------------------------------------------------------------------------------
 
     @final
     def step(self, *, loss: float | None = None, indices: Integers | None = None) -> None:
-        """Clip the gradients, compute the update, add it to the values, tell the hooks.
+        """Transform the gradients, compute the update, transform it, add it to the values, tell the hooks.
 
-        A gradient is used once. Frozen parameters, and those that no backward has reached since the last step, get
-        no update, and their state stays.
+        A gradient is used once. Frozen parameters and entries, and parameters that no backward has reached since the last
+        step, get no update, and their state stays.
 
         Args:
             loss: The loss of this step, for hooks.
@@ -184,16 +259,18 @@ class Optimizer(ABC):
         Raises:
             NoGradient: No gradient has arrived since the last step.
             StaleParameters: The parameters have moved into another model.
+            KindError: `compute` or a transform returned something.
             RangeError: The schedule gave a rate that is negative or not finite.
-            NotFinite: A `StopOnNonFinite` is attached, and the update is not finite; nothing is written.
             HookError: A hook failed; the step is complete.
+            Exception: Whatever a hook's `before_step` raises, `NotFinite` of a `StopOnNonFinite`; nothing is written.
         """
         self.check_not_stale()
         vector = self._vector
         stretches, skipped = self._everything, _NONE
         for parameter in vector.parameters:
-            if self._skips or not (parameter.new_grads and parameter.trainable):
-                stretches, skipped = self._to_update()
+            if self._skips or parameter.arrival is None or parameter.holds_still:
+                stretches, skipped = to_update(vector, self._update, self._skips)
+                self._check_any(stretches, skipped)
                 break
         if skipped != self._skipped:
             self._update.fill(-0.0)  # adding -0.0 changes no bit of any number; +0.0 would turn -0.0 into 0.0
@@ -201,32 +278,51 @@ class Optimizer(ABC):
         lr = self._lr
         self.current_lr = number(lr(self.step_count), f"lr({self.step_count})", least=0) if callable(lr) else lr
         self.clip_factor = 1.0
-        if self.max_grad_value is not None:
-            stretches = _limited(stretches, self.max_grad_value)
-        if self.max_grad_norm is not None:
-            stretches = self._scaled(stretches, self.max_grad_norm)
+        if self.grad_transforms:
+            stretches = self._transformed(stretches)
         for stretch in stretches:
             self._part, self.update_count = stretch.part, self.step_count - stretch.skips
-            self.compute(stretch.values, stretch.grads, stretch.update)
-        told = False
-        for listener in self._listeners:
-            told = told or bool(listener.methods)
-            if listener.hook._before_step is not None:
-                listener.hook._before_step(self._flat)
+            if not self.fills_update:
+                stretch.update.fill(0)
+            kept = {} if stretch.frozen is None else stretch.kept(self._states)
+            result: object = self.compute(stretch.values, stretch.grads, stretch.update)  # type: ignore[func-returns-value]
+            if result is not None:
+                raise KindError(
+                    f"{type(self).__name__}.compute returned {described(result)}; it fills `update` in place, update[...] = "
+                    f"..., and returns nothing. Nothing was written"
+                )
+            if stretch.frozen is not None:
+                stretch.hold(self._update, self._states, kept)
+        if self._lr_factors is not None:
+            self._update *= self._lr_factors
+        if self.update_transforms:
+            self._pipeline.apply(self.update_transforms, self._update, skipped, stretches, -0.0)
+        event = None
+        if self._listeners:
+            event = self._event(loss, indices)
+            try:
+                last_word(self._listeners, event)
+            except BaseException:
+                self._flat.told = None
+                raise
         for stretch in stretches:
             values = stretch.live
             values += stretch.update
         self.step_count += 1
-        self._writer.steps += 1
+        writes = self._writes
+        writes.count += 1
+        writes.last.append(self._writer)
         for name in skipped:
             self._skips[name] = self._skips.get(name, 0) + 1
         try:
-            if told:
-                self._tell(loss, indices)
+            if event is not None:
+                with telling():
+                    tell(self._listeners, "on_step", lambda prefix: event)
         finally:
+            self._flat.told = None
             for parameter in vector.parameters:
-                parameter.new_grads = 0
-                parameter.assigned_by_hand = False
+                parameter.arrival = None
+            self._gradients.unused = self._is_part  # then some may be left of others
 
     @final
     def check_not_stale(self) -> None:
@@ -245,76 +341,66 @@ class Optimizer(ABC):
                 f"or make a new {name}"
             )
 
-    def _to_update(self) -> tuple[list[_Stretch], dict[str, str]]:
-        """The neighbouring parameters that are trainable, have a new gradient and are equally old; why others are skipped."""
-        vector = self._vector
-        if not any(parameter.new_grads for parameter in vector.parameters):
-            raise NoGradient(
-                "step() needs a new gradient, and none has arrived since the last step: call model.backward(grad) "
-                "first (a layer of one's own assigns its gradients, weight.grad = ...)"
-            )
-        runs: list[tuple[slice, int]] = []
-        skipped: dict[str, str] = {}
-        for (name, slot), parameter in zip(vector.slots.items(), vector.parameters, strict=True):
-            skips = self._skips.get(name, 0)
-            if not parameter.trainable:
-                skipped[name] = "frozen"
-            elif not parameter.new_grads:
-                skipped[name] = "no gradient"
-            elif runs and runs[-1] == (slice(runs[-1][0].start, slot.slice.start), skips):
-                runs[-1] = slice(runs[-1][0].start, slot.slice.stop), skips
-            else:
-                runs.append((slot.slice, skips))
-        return [self._stretch(part, skips) for part, skips in runs], skipped
+    def _check_any(self, stretches: list[Stretch], skipped: Mapping[str, str]) -> None:
+        if stretches or any(parameter.arrival is not None for parameter in self._vector.parameters):
+            return
+        hint = (
+            "; this optimizer is a copy, and changes a copy of the model of its own (optimizer.model): copy both at once, "
+            "model, optimizer = copy.deepcopy((model, optimizer))"
+            if self._copied
+            else ""
+        )
+        raise NoGradient(
+            "step() needs a new gradient, and none has arrived since the last step: call model.backward(grad) "
+            f"first (a layer of one's own assigns its gradients, weight.grad = ...){hint}"
+        )
 
-    def _stretch(self, part: slice, skips: int = 0) -> _Stretch:
-        values, grads = self._vector.values[part], self._vector.grads[part]
-        return _Stretch(part, _read_only(values), _read_only(grads), self._update[part], values, skips)
+    def _transformed(self, stretches: list[Stretch]) -> list[Stretch]:
+        """The stretches with the gradients that the transforms give."""
+        grads = self._pipeline.copy(self._vector.grads)
+        self._pipeline.apply(self.grad_transforms, grads, self._skipped, stretches, 0.0)
+        self.clip_factor = math.prod(one.factor for one in self.grad_transforms if isinstance(one, ClipNorm))
+        self._flat.transformed = read_only(grads)
+        return [stretch._replace(grads=self._flat.transformed[stretch.part]) for stretch in stretches]
 
-    def _scaled(self, stretches: list[_Stretch], most: float) -> list[_Stretch]:
-        """The gradients, scaled so that their norm is at most this (as PyTorch's clip_grad_norm_ does)."""
-        with np.errstate(over="ignore"):
-            norm = math.sqrt(sum(float(np.dot(stretch.grads, stretch.grads)) for stretch in stretches))
-        if not math.isfinite(norm):  # squares overflow in float32 long before the norm does
-            norm = math.hypot(*(float(np.linalg.norm(stretch.grads.astype(np.float64))) for stretch in stretches))
-        self.clip_factor = min(1.0, most / (norm + 1e-6))
-        if self.clip_factor == 1.0:
-            return stretches
-        return [s._replace(grads=_read_only(s.grads * s.grads.dtype.type(self.clip_factor))) for s in stretches]
-
-    def _tell(self, loss: float | None, indices: Integers | None) -> None:
-        step, flat = self.step_count - 1, self._flat
-        skipped = MappingProxyType(self._skipped)
-        event = Step(step, self.current_lr, self.clip_factor, skipped, flat, loss, indices, self.session)
-        flat.told = step
-        try:
-            whole = self._vector.whole
-            with telling(whole):
-                tell(self._listeners, "on_step", lambda prefix: event, whole.failures)
-        finally:
-            flat.told = None
+    def _event(self, loss: float | None, indices: Integers | None) -> Step:
+        self._flat.told = self.step_count
+        others = [name_of(one) for one in self.grad_transforms if not getattr(one, "keeps_zeros", False)]
+        return Step(
+            self.step_count,
+            self.current_lr,
+            self.clip_factor,
+            MappingProxyType(self._skipped),
+            self._flat,
+            loss,
+            indices,
+            self.session,
+            ", ".join(others),
+        )
 
     @final
     def attach(self, hook: Hook) -> Handle:
-        """Have the hook called after each step.
+        """Have the hook called before each step is written, and after it.
 
         Raises:
             KindError: `hook` is not a Hook.
-            AttachError: The hook has no `on_step`.
+            AttachError: The hook has neither `on_step` nor `before_step`.
         """
-        return attach(hook, ("on_step",), [(self._listeners, "")], f"{type(self).__name__}.attach")
+        return attach(hook, ("before_step", "on_step"), [(self._listeners, "")], f"{type(self).__name__}.attach")
 
     @final
     def flush(self) -> None:
         """Have recorders write what they keep in memory alone, where they have a directory."""
         for listener in self._listeners:
-            listener.hook._flush()
+            listener.hook.flush()
 
     # -- state --------------------------------------------------------------------------------------------------
 
     @final
     def state_dict(self) -> dict[str, Any]:
-        """Its class, rate (None for a schedule) and step count, how many steps left out which parameter, copies of the state."""
+        """Its class, settings, rate (None for a schedule) and step count, how many steps left out which parameter, copies of
+        the arrays of its own, and the state of its transforms.
+        """
         found = self._live_state_dict()
         for arrays in found["state"].values():
             arrays.update({name: array.copy() for name, array in arrays.items()})
@@ -323,57 +409,44 @@ class Optimizer(ABC):
     @final
     def _live_state_dict(self) -> dict[str, Any]:
         """As `state_dict`, with the live arrays: steps write into them."""
-        states = {
+        arrays = {
             state: {name: flat[slot.slice].reshape(slot.shape) for name, slot in self._vector.slots.items()}
             for state, flat in self._states.items()
         }
-        lr = None if callable(self._lr) else self._lr
-        counts = {"step_count": self.step_count, "skipped_steps": dict(self._skips)}
-        return {"optimizer": type(self).__name__, "lr": lr, **counts, "state": states}
+        return {
+            "optimizer": type(self).__name__,
+            "lr": None if callable(self._lr) else self._lr,
+            "step_count": self.step_count,
+            "skipped_steps": dict(self._skips),
+            "state": arrays,
+            "settings": states.settings_of(self),
+            "transforms": states.of_transforms([*self.grad_transforms, *self.update_transforms]),
+        }
 
     @final
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave: all of it, or after an error nothing.
 
-        The rate becomes the state's, where both are numbers; assign `lr` afterwards to go on with another.
+        The rate becomes the state's, where both are numbers; assign `lr` afterwards to go on with another. Other settings
+        stay those of this optimizer; where the state comes from one of others, a warning lists them.
 
         Raises:
-            ModelError: It belongs to other parameters.
+            ModelError: It belongs to other parameters, or to other transforms.
             ShapeError: An array has another shape.
         """
-        expected = {"optimizer", "lr", "step_count", "skipped_steps", "state"}
-        if not expected <= set(state):
-            raise ModelError(f"this is no state of an optimizer: it has {sorted(state)}, expected {sorted(expected)}")
-        kind, names = type(self).__name__, sorted(state["state"])
-        if state["optimizer"] != kind or (self._states and names != sorted(self._states)):
-            raise ModelError(
-                f"this is the state of {state['optimizer']} with {', '.join(names) or 'no arrays'}, expected that of "
-                f"{kind} with {', '.join(sorted(self._states)) or 'any'}"
-            )
-        lr = self._lr if callable(self._lr) or state["lr"] is None else number(state["lr"], "lr", above=0)
-        count = whole(state["step_count"], "step_count", least=0)
-        skips = {name: whole(n, f"skipped_steps['{name}']", least=0) for name, n in state["skipped_steps"].items()}
-        wrong = [name for name, n in skips.items() if n > count or name not in self._vector.slots]
-        if wrong:
-            raise ModelError(
-                f"skipped_steps tells of other parameters or of more than {count} steps: {', '.join(wrong)}"
-            )
-        new: dict[str, Array] = {}
-        for own, arrays in state["state"].items():
-            if set(arrays) != set(self._vector.slots):
-                different = sorted(set(arrays) ^ set(self._vector.slots))
-                raise ModelError(f"the state '{own}' is of other parameters; the difference is {', '.join(different)}")
-            new[own] = np.zeros_like(self._vector.values)
-            for name, slot in self._vector.slots.items():
-                array = shaped(arrays[name], slot.shape, new[own].dtype, f"the state '{own}' of '{name}'")
-                new[own][slot.slice] = array.ravel()
-        self._lr, self.step_count, self._skips = lr, count, skips
-        self._states = new
+        loaded = states.checked(state, self, self._vector.slots, self._states)
+        transforms = [*self.grad_transforms, *self.update_transforms]
+        states.load_transforms(transforms, state.get("transforms"))
+        states.warn_of_settings(self, state.get("settings"))
+        if not callable(self._lr) and loaded.lr is not None:
+            self._lr = loaded.lr
+        self.step_count, self._skips, self._states = loaded.step_count, loaded.skips, loaded.arrays
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy works on its own copy of the model, and has none of the hooks."""
-        found_again = ("_vector", "_writer", "_holders", "_everything", "_flat", "_update", "_skipped", "_listeners")
-        return {name: value for name, value in vars(self).items() if name not in found_again} | {"session": None}
+        found_again = ("_vector", "_writer", "_holders", "_everything", "_flat", "_update", "_skipped", "_listeners", "_gradients", "_writes", "_pipeline")
+        own = {name: value for name, value in vars(self).items() if name not in found_again}
+        return own | {"session": None, "_copied": True}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -381,19 +454,6 @@ class Optimizer(ABC):
 
     def __repr__(self) -> str:
         lr = getattr(self._lr, "__name__", type(self._lr).__name__) if callable(self._lr) else f"{self._lr:g}"
-        return f"{type(self).__name__}(lr={lr}, {self._vector.values.size:,} entries)"
-
-
-def _limit(limit: float | None, name: str) -> float | None:
-    return None if limit is None else number(limit, name, above=0)
-
-
-def _limited(stretches: list[_Stretch], most: float) -> list[_Stretch]:
-    """The gradients, each entry limited to this magnitude (as PyTorch's clip_grad_value_ does)."""
-    return [s._replace(grads=_read_only(np.clip(s.grads, -most, most))) for s in stretches]
-
-
-def _read_only(array: Array) -> Array:
-    view = array.view()
-    view.flags.writeable = False
-    return view
+        by_pattern = " by pattern" if self._lr_factors is not None else ""
+        transforms = "".join(f", {one}" for one in map(name_of, (*self.grad_transforms, *self.update_transforms)))
+        return f"{type(self).__name__}(lr={lr}{by_pattern}{transforms}, {self._vector.values.size:,} entries)"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import final
+from typing import ClassVar, Unpack, final
 
 import numpy as np
 
 from minigrad.arrays import Array, number
 from minigrad.layer import Layer
-from minigrad.optimizers.optimizer import Optimizer, Schedule
+from minigrad.optimizers.optimizer import Optimizer, Rate, Stages
 from minigrad.overriding import override
 
 
@@ -27,14 +27,13 @@ class RMSprop(Optimizer):
 
     Args:
         model: Any layer, a part of a model too.
-        lr: The learning rate, above 0; or a schedule `step -> rate`.
+        lr: The learning rate, above 0; or a schedule `step -> rate`; or rates by pattern.
         alpha: How much of the running means stays from one step to the next, 0 to below 1.
         eps: Added to the root, above 0.
         momentum: How much of the velocity b stays from one step to the next, 0 to below 1.
         centered: Divide by the standard deviation of the gradient, not by its root mean square.
         weight_decay: Added to the gradient, times the value; a number, or numbers by pattern, `{"*.weight": 1e-4}`.
-        max_grad_norm: Scale the gradients down so that their norm over all parameters is at most this.
-        max_grad_value: Before that, limit each entry of the gradients to between minus this and this.
+        **stages: Transforms, factors of the rate and clipping, as in `Optimizer`: `max_grad_norm=1.0`.
 
     Raises:
         KindError: `model` is not a layer, or a setting is no number.
@@ -42,20 +41,21 @@ class RMSprop(Optimizer):
         RangeError: A setting is out of range.
     """
 
+    fills_update: ClassVar[bool] = True
+
     def __init__(
         self,
         model: Layer,
-        lr: float | Schedule = 0.01,
+        lr: Rate = 0.01,
         *,
         alpha: float = 0.99,
         eps: float = 1e-8,
         momentum: float = 0.0,
         centered: bool = False,
         weight_decay: float | Mapping[str, float] = 0.0,
-        max_grad_norm: float | None = None,
-        max_grad_value: float | None = None,
+        **stages: Unpack[Stages],
     ) -> None:
-        super().__init__(model, lr, max_grad_norm=max_grad_norm, max_grad_value=max_grad_value)
+        super().__init__(model, lr, **stages)
         self.alpha: float = number(alpha, "alpha", least=0, below=1)
         self.eps: float = number(eps, "eps", above=0)
         self.momentum: float = number(momentum, "momentum", least=0, below=1)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import final
+from typing import ClassVar, Unpack, final
 
 import numpy as np
 
 from minigrad.arrays import Array, number
 from minigrad.errors import RangeError
 from minigrad.layer import Layer
-from minigrad.optimizers.optimizer import Optimizer, Schedule
+from minigrad.optimizers.optimizer import Optimizer, Rate, Stages
 from minigrad.overriding import override
 
 
@@ -25,12 +25,11 @@ class SGD(Optimizer):
 
     Args:
         model: Any layer, a part of a model too.
-        lr: The learning rate, above 0; or a schedule `step -> rate`.
+        lr: The learning rate, above 0; or a schedule `step -> rate`; or rates by pattern.
         momentum: How much of the velocity stays from one step to the next, 0 to below 1.
         nesterov: Look one step ahead; needs momentum.
         weight_decay: Pulls the values towards 0; a number, or numbers by pattern, `{"*.weight": 1e-4}`.
-        max_grad_norm: Scale the gradients down so that their norm over all parameters is at most this.
-        max_grad_value: Before that, limit each entry of the gradients to between minus this and this.
+        **stages: Transforms, factors of the rate and clipping, as in `Optimizer`: `max_grad_norm=1.0`.
 
     Raises:
         KindError: `model` is not a layer, or a setting is no number.
@@ -38,18 +37,19 @@ class SGD(Optimizer):
         RangeError: A setting is out of range; Nesterov without momentum.
     """
 
+    fills_update: ClassVar[bool] = True
+
     def __init__(
         self,
         model: Layer,
-        lr: float | Schedule,
+        lr: Rate,
         *,
         momentum: float = 0.0,
         nesterov: bool = False,
         weight_decay: float | Mapping[str, float] = 0.0,
-        max_grad_norm: float | None = None,
-        max_grad_value: float | None = None,
+        **stages: Unpack[Stages],
     ) -> None:
-        super().__init__(model, lr, max_grad_norm=max_grad_norm, max_grad_value=max_grad_value)
+        super().__init__(model, lr, **stages)
         self.momentum: float = number(momentum, "momentum", least=0, below=1)
         self.nesterov: bool = bool(nesterov)
         if self.nesterov and self.momentum == 0:

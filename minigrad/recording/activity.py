@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from minigrad.arrays import Array, Mask
 from minigrad.layer import Factors, Layer
-from minigrad.parameter import Parameter, Slot
+from minigrad.parameter import Parameter
+from minigrad.vector import Slot
 
 Counts = npt.NDArray[np.int64]
 

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad.arrays import Array, Mask
-from minigrad.parameter import Slot
 from minigrad.recording.activity import Activity, ExplainedLayer
 from minigrad.recording.tally import Tally
+from minigrad.vector import Slot
 
 _ROWS = 64  # steps that are gathered before they are counted, at most
 _ENTRIES = 2**18  # of these steps together; a single step may have more

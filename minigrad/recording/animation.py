@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from minigrad.arrays import Array, Mask, number, whole
 from minigrad.errors import KindError, NotExact, RangeError
-from minigrad.parameter import Slot
 from minigrad.pictures import apng, diverging, tiled
 from minigrad.recording.blocks import replay
 from minigrad.recording.record import Record
+from minigrad.vector import Slot
 
 What = Literal["change", "value", "update"]
 """What a frame shows: the change since the start, the value, or the update of its step."""

@@ -14,7 +14,6 @@ import numpy.typing as npt
 from minigrad.arrays import Array
 from minigrad.errors import RunError, UnknownName
 from minigrad.overriding import override
-from minigrad.parameter import Slot
 from minigrad.recording.blocks import BatchRows, Block, Gap, Meta, PerStep, joined, replay
 from minigrad.recording.format import (
     BLOCK,
@@ -30,6 +29,7 @@ from minigrad.recording.format import (
 from minigrad.recording.mapped import MappedFiles
 from minigrad.recording.record import Record
 from minigrad.recording.tally import Tally
+from minigrad.vector import Slot
 
 _TRIES = 20  # how often a run is read that changes meanwhile
 

@@ -17,7 +17,6 @@ from minigrad.arrays import Array
 from minigrad.errors import RunError
 from minigrad.files import replace
 from minigrad.overriding import override
-from minigrad.parameter import Slot
 from minigrad.recording.blocks import Block, StepMeta, joined
 from minigrad.recording.directory import FileBlock, described, read_record, size_of
 from minigrad.recording.format import (
@@ -37,6 +36,7 @@ from minigrad.recording.steps import StepFiles
 from minigrad.recording.store import OnFull, Store
 from minigrad.recording.tally import Tally
 from minigrad.recording.writer import RowWriter
+from minigrad.vector import Slot
 
 _SEGMENT_BYTES = 64 * 10**6  # about how large a file of rows becomes
 _FLUSH_STEPS = 256  # after so many steps, or so many seconds, everything written counts for readers

@@ -27,9 +27,9 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad.errors import RunError
-from minigrad.parameter import Slot
 from minigrad.recording.activity import Activity
 from minigrad.recording.tally import Tally
+from minigrad.vector import Slot
 
 NAME = "minigrad run"
 VERSION = 1

@@ -15,7 +15,6 @@ from minigrad.arrays import Array, Integers, Mask, whole
 from minigrad.errors import KindError, OrderError, RangeError, ShapeError
 from minigrad.files import save
 from minigrad.overriding import override
-from minigrad.parameter import Slot
 from minigrad.pictures import as_text, counted, diverging, in_words, png, tiled
 from minigrad.recording import sentences
 from minigrad.recording.activity import Counts
@@ -23,6 +22,7 @@ from minigrad.recording.animation import What, animated
 from minigrad.recording.norms import norms_of
 from minigrad.recording.reasons import Reason, Why, code, codes_of
 from minigrad.recording.record import Record
+from minigrad.vector import Slot
 
 
 @final

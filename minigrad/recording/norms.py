@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad.arrays import Array
-from minigrad.parameter import Slot
 from minigrad.recording.record import Record
+from minigrad.vector import Slot
 
 Floats = npt.NDArray[np.float64]
 

@@ -16,9 +16,9 @@ import numpy.typing as npt
 from minigrad import notebook
 from minigrad.arrays import Array, Mask
 from minigrad.errors import KindError, ShapeError
-from minigrad.parameter import Slot
 from minigrad.recording.activity import Activity
 from minigrad.recording.tally import Tally
+from minigrad.vector import Slot
 
 
 class Reason(Enum):

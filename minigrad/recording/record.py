@@ -10,9 +10,9 @@ import numpy as np
 
 from minigrad.arrays import Array, Integers
 from minigrad.errors import KindError, NotExact, RangeError
-from minigrad.parameter import Slot
 from minigrad.recording.blocks import Block, Gap, Meta, replay
 from minigrad.recording.tally import Tally
+from minigrad.vector import Slot
 
 
 @dataclass(frozen=True)

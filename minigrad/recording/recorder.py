@@ -20,7 +20,6 @@ from minigrad.hooks import Handle, Hook
 from minigrad.losses import Loss
 from minigrad.optimizers import Optimizer
 from minigrad.overriding import override
-from minigrad.parameter import ParameterVector
 from minigrad.recording.activity import explained_layers
 from minigrad.recording.aggregates import Aggregates
 from minigrad.recording.blocks import Block, Estimate, Gap, StepMeta
@@ -32,6 +31,7 @@ from minigrad.recording.run import Run
 from minigrad.recording.selection import Selection, kinds_of, selected
 from minigrad.recording.store import OnFull
 from minigrad.recording.watch import Watch, changed_names
+from minigrad.vector import ParameterVector
 
 
 @final

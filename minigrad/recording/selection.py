@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import TypeAlias
 
 from minigrad.errors import KindError, ModelError, RangeError
-from minigrad.parameter import ParameterVector, Slot
+from minigrad.vector import ParameterVector, Slot
 
 Selection: TypeAlias = str | Iterable[str] | Callable[[str], bool]
 """Which parameters: a glob, several, or a function of the name."""

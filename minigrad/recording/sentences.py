@@ -7,10 +7,10 @@ from typing import final
 import numpy as np
 
 from minigrad.arrays import Array
-from minigrad.parameter import Slot
 from minigrad.pictures import counted
 from minigrad.recording.reasons import Reason
 from minigrad.recording.tally import Tally
+from minigrad.vector import Slot
 
 
 def unknown(name: str, index: tuple[int, ...]) -> str:

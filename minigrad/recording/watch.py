@@ -9,7 +9,7 @@ from typing import final
 import numpy as np
 
 from minigrad.arrays import Array
-from minigrad.parameter import ParameterVector, Slot, Writer
+from minigrad.vector import ParameterVector, Slot, Writer
 
 
 @final

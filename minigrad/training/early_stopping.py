@@ -10,9 +10,9 @@ from minigrad.arrays import number, whole
 from minigrad.errors import KindError, RangeError
 from minigrad.events import Epoch
 from minigrad.overriding import override
-from minigrad.parameter import announce
 from minigrad.pictures import counted
 from minigrad.training.session import FitHook, Session
+from minigrad.vector import announce
 
 Mode: TypeAlias = Literal["auto", "min", "max"]
 """Whether less or more of a figure is better; "auto" knows it of those of minigrad."""

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from minigrad.arrays import Array
 from minigrad.data import Batches
 from minigrad.errors import KindError, LabelError, RangeError, ShapeError
-from minigrad.layer import Layer, generators_of, untouched
+from minigrad.inside import generators_of, untouched
+from minigrad.layer import Layer
 from minigrad.losses import Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from minigrad.training.metrics import MeanLoss, Running, one_number
 

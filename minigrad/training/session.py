@@ -24,11 +24,11 @@ from minigrad.layer import Layer
 from minigrad.layers import BatchNorm
 from minigrad.losses import Loss
 from minigrad.optimizers import Optimizer
-from minigrad.parameter import ParameterVector
 from minigrad.training.evaluation import check, evaluate, naming, quiet
 from minigrad.training.history import History
 from minigrad.training.metrics import Mean, MeanLoss, Metrics, Running, chosen
 from minigrad.training.nonfinite import first_of_backward, first_of_forward
+from minigrad.vector import ParameterVector
 
 Validation: TypeAlias = tuple[npt.ArrayLike, npt.ArrayLike] | Batches | None
 """What `fit` takes as `validation_data`."""

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.parameter import Slot
 from minigrad.recording import aggregates as module
 from minigrad.recording.activity import explained_layers
 from minigrad.recording.aggregates import Aggregates
 from minigrad.recording.tally import Tally
+from minigrad.vector import Slot
 
 SIZE = 9
 SLOTS = {"a": Slot(slice(0, 4), (2, 2)), "b": Slot(slice(4, 9), (5,))}

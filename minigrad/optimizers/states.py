@@ -1,0 +1,155 @@
+"""What an optimizer keeps in a checkpoint, looked at before any of it is believed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minigrad.arrays import Array, number, shaped, whole
+from minigrad.errors import ModelError, SettingsChanged
+from minigrad.optimizers.transforms import Transform, name_of
+from minigrad.vector import Slot
+
+_RUNNING = ("step_count", "update_count", "current_lr", "clip_factor", "lr")  # what is no setting
+
+
+class Loaded(NamedTuple):
+    """What a state holds, if it fits.
+
+    Attributes:
+        lr: The rate, if it was a number.
+        step_count: How many steps were made.
+        skips: How many of them have left a parameter out, where any has.
+        arrays: The optimizer's own arrays, flat.
+    """
+
+    lr: float | None
+    step_count: int
+    skips: dict[str, int]
+    arrays: dict[str, Array]
+
+
+def checked(state: Mapping[str, Any], optimizer: Any, slots: Mapping[str, Slot], own: Mapping[str, Array]) -> Loaded:
+    """What a state holds.
+
+    Args:
+        state: What `state_dict` gave.
+        optimizer: Who is to go on from it.
+        slots: Its parameters.
+        own: Its arrays now.
+
+    Raises:
+        ModelError: It belongs to other parameters, or to another optimizer.
+        ShapeError: An array has another shape.
+    """
+    expected = {"optimizer", "lr", "step_count", "skipped_steps", "state"}
+    if not expected <= set(state):
+        raise ModelError(f"this is no state of an optimizer: it has {sorted(state)}, expected {sorted(expected)}")
+    kind, names = type(optimizer).__name__, sorted(state["state"])
+    if state["optimizer"] != kind or (own and names != sorted(own)):
+        raise ModelError(
+            f"this is the state of {state['optimizer']} with {', '.join(names) or 'no arrays'}, expected that of "
+            f"{kind} with {', '.join(sorted(own)) or 'any'}"
+        )
+    lr = None if state["lr"] is None else number(state["lr"], "lr", above=0)
+    count = whole(state["step_count"], "step_count", least=0)
+    skips = {name: whole(n, f"skipped_steps['{name}']", least=0) for name, n in state["skipped_steps"].items()}
+    wrong = [name for name, n in skips.items() if n > count or name not in slots]
+    if wrong:
+        raise ModelError(f"skipped_steps tells of other parameters or of more than {count} steps: {', '.join(wrong)}")
+    size = sum(slot.slice.stop - slot.slice.start for slot in slots.values())
+    dtype = next(parameter.dtype for _, parameter in optimizer.model.parameters())
+    new: dict[str, Array] = {}
+    for name, arrays in state["state"].items():
+        if set(arrays) != set(slots):
+            different = sorted(set(arrays) ^ set(slots))
+            raise ModelError(f"the state '{name}' is of other parameters; the difference is {', '.join(different)}")
+        new[name] = np.zeros(size, dtype)
+        for parameter, slot in slots.items():
+            array = shaped(arrays[parameter], slot.shape, dtype, f"the state '{name}' of '{parameter}'")
+            new[name][slot.slice] = array.ravel()
+    return Loaded(lr, count, skips, new)
+
+
+# -- settings ---------------------------------------------------------------------------------------------------------------
+
+
+def settings_of(optimizer: Any) -> dict[str, Any]:
+    """The numbers, booleans and arrays that an optimizer was made with: what it holds in public attributes."""
+    found: dict[str, Any] = {}
+    for name, value in vars(optimizer).items():
+        plain = isinstance(value, bool | int | float | str | np.ndarray) or (
+            isinstance(value, tuple) and all(isinstance(item, bool | int | float) for item in value)
+        )
+        if plain and not name.startswith("_") and name not in (*_RUNNING, "name"):
+            found[name] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def warn_of_settings(optimizer: Any, before: Mapping[str, Any] | None) -> None:
+    """Say so, where a state comes from an optimizer of other settings."""
+    if before is None:  # written before settings were
+        return
+    now = settings_of(optimizer)
+    other = [
+        f"{name} was {_shown(before.get(name))} and is {_shown(now.get(name))}"
+        for name in sorted(before.keys() | now.keys())
+        if not _same(before.get(name), now.get(name))
+    ]
+    if other:
+        warnings.warn(
+            f"the state comes from {type(optimizer).__name__} of other settings, and this one keeps its own: "
+            f"{'; '.join(other)}",
+            SettingsChanged,
+            stacklevel=3,
+        )
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and np.array_equal(a, b)
+    return bool(a == b)
+
+
+def _shown(value: Any) -> str:
+    return "by parameter" if isinstance(value, np.ndarray) else repr(value)
+
+
+# -- transforms -------------------------------------------------------------------------------------------------------------
+
+
+def of_transforms(transforms: Sequence[Transform]) -> list[dict[str, Any]]:
+    """The state of each transform, with its name; those without a state have an empty one."""
+    return [
+        {"transform": name_of(one), "state": one.state_dict() if hasattr(one, "state_dict") else {}} for one in transforms
+    ]
+
+
+def load_transforms(transforms: Sequence[Transform], saved: Sequence[Mapping[str, Any]] | None) -> None:
+    """Have transforms go on from their states: all of them, or after an error none.
+
+    Raises:
+        ModelError: They are others than those that were saved.
+    """
+    if saved is None:  # written before there were any
+        return
+    names, now = [one["transform"] for one in saved], [name_of(one) for one in transforms]
+    if names != now and any(one["state"] for one in saved):
+        raise ModelError(
+            f"the state is of an optimizer with the transforms {', '.join(names)}, and this one has {', '.join(now) or 'none'}"
+        )
+    if names != now:
+        return
+    before = of_transforms(transforms)
+    try:
+        for one, state in zip(transforms, saved, strict=True):
+            if state["state"] and hasattr(one, "load_state_dict"):
+                one.load_state_dict(state["state"])
+    except BaseException:
+        for one, state in zip(transforms, before, strict=True):
+            if state["state"] and hasattr(one, "load_state_dict"):
+                one.load_state_dict(state["state"])
+        raise
