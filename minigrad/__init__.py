@@ -10,7 +10,8 @@ from minigrad.data import Batches
 from minigrad.errors import MinigradError
 from minigrad.events import Backward, Epoch, Forward, Step
 from minigrad.hooks import Handle, Hook
-from minigrad.layer import Factors, Layer
+from minigrad.explanation import Factors
+from minigrad.layer import Layer
 from minigrad.layers import Activation, BatchNorm, Dense, Dropout, Flatten, LayerNorm, Sequential
 from minigrad.losses import (
     ElementwiseLoss,

@@ -194,7 +194,9 @@ def _check_repeated(layer: Any, grad: object, output: Array) -> None:
             f"{layer.called}: the gradient has shape {shape}, and the last output has {output.shape}: forward was called "
             f"again before backward, with other data; {advice}"
         )
-    if source is None and any(one is not None and one.shape == output.shape for one in earlier):
+    if source is None and any(
+        one is not None and one.shape == output.shape and not np.array_equal(one, output, equal_nan=True) for one in earlier
+    ):
         warnings.warn(
             f"{layer.called}: forward was called again before backward, which goes by the last forward alone; if the gradient "
             f"is that of an earlier output, it is wrong: {advice}",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from os import PathLike
+from types import MappingProxyType
 from typing import Any, Protocol, final
 
 import numpy as np
 
-from minigrad.arrays import Array, Integers
+from minigrad.arrays import Array, Integers, Mask
 from minigrad.errors import OrderError, UnknownName
 from minigrad.overriding import override
 
@@ -212,7 +213,7 @@ class InFit:
 class Step(InFit):
     """The optimizer has made a step."""
 
-    __slots__ = ("_clip_factor", "_flat", "_indices", "_loss", "_lr", "_session", "_skipped", "_step", "_transforms")
+    __slots__ = ("_clip_factor", "_flat", "_indices", "_loss", "_lr", "_session", "_skipped", "_step", "_transforms", "_held")
 
     def __init__(
         self,
@@ -225,7 +226,9 @@ class Step(InFit):
         indices: Integers | None = None,
         session: RunningFit | None = None,
         transforms: str = "",
+        held: Mapping[str, Mask] = MappingProxyType({}),
     ) -> None:
+        self._held = held
         self._transforms = transforms
         self._step = step
         self._lr = lr
@@ -260,6 +263,11 @@ class Step(InFit):
     def skipped(self) -> Mapping[str, str]:
         """The parameters that got no update, each with "frozen" or "no gradient"."""
         return self._skipped
+
+    @property
+    def held(self) -> Mapping[str, Mask]:
+        """Of parameters of which only some entries may move, those that may not: flat booleans by name."""
+        return self._held
 
     @property
     def loss(self) -> float | None:

@@ -46,9 +46,10 @@ class Arrival:
 _running: set[Gradients] = set()  # whose backward is running, in any thread
 
 
-def running_anywhere() -> bool:
-    """Whether the backward of any model is running."""
-    return bool(_running)
+def adopt(parameter: HasGradient) -> None:
+    """A parameter that no model owns gets a gradient: have those know whose backward is running."""
+    for gradients in _running:
+        gradients.orphans.append(parameter)
 
 
 class HasGradient(Protocol):
@@ -56,6 +57,7 @@ class HasGradient(Protocol):
 
     name: str
     arrival: Arrival | None
+    expected: bool
 
     @property
     def size(self) -> int:
@@ -86,8 +88,8 @@ class Gradients:
     Attributes:
         running: The arrival of the backward that is running; None between backwards, and while hooks are told.
         witnesses: Who wants to know what gradients are made of.
-        expected: Whether there is an optimizer, which will use them.
         unused: Whether some may have arrived that no step has used.
+        orphans: Parameters outside the model that got a gradient in its backward.
     """
 
     def __init__(self, parameters: Sequence[HasGradient], flat: Array) -> None:
@@ -95,10 +97,11 @@ class Gradients:
         self._flat = flat
         self._count = 0
         self._warned = False
-        self._pass = BackwardPass(self)
+        self._latest = Arrival()
+        self._pending: Sequence[HasGradient] = ()
+        self.orphans: list[HasGradient] = []
         self.running: Arrival | None = None
         self.witnesses: tuple[Witness, ...] = ()
-        self.expected: bool = False
         self.unused: bool = False
 
     def backward(self, accumulate: bool = False, parameters: bool = True) -> AbstractContextManager[None]:
@@ -114,13 +117,31 @@ class Gradients:
         if not parameters:
             return PassWithoutTrace(self)
         if not accumulate:
-            return self._pass if self.running is None else _PART
+            return self if self.running is None else _PART
         if self.running is not None:
             raise OrderError(
                 "accumulate=True is for the backward of the whole model, and one is running: a layer's own backward calls "
                 "backward(grad) of what is inside without it"
             )
         return AccumulatingPass(self)
+
+    def __enter__(self) -> None:
+        """The backward of a whole model, or of a part that is asked for by itself, begins."""
+        self._pending = self.pending()
+        self._latest = self.begin()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """It is over; half of a gradient is none."""
+        self.end()
+        if kind is not None:
+            self.forget()
+            return
+        if self.witnesses:
+            self.tell(self._latest)
+        if self._pending:
+            self.replaced(self._pending, self._latest)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -154,8 +175,9 @@ class Gradients:
 
     def forget(self) -> None:
         """No gradient has arrived: those that have belong to other values, or are half written."""
-        for parameter in self._parameters:
+        for parameter in (*self._parameters, *self.orphans):
             parameter.arrival = None
+        self.orphans.clear()
 
     def snapshot(self) -> tuple[Array, list[Arrival | None]]:
         """All gradients as they are now, and how they arrived."""
@@ -180,8 +202,8 @@ class Gradients:
 
     def replaced(self, pending: Sequence[HasGradient], latest: Arrival) -> None:
         """Say so, if the latest backward has overwritten gradients that a step was to use."""
-        names = [parameter.name for parameter in pending if parameter.arrival is latest]
-        if not names or not self.expected:
+        names = [parameter.name for parameter in pending if parameter.arrival is latest and parameter.expected]
+        if not names:
             return
         for witness in self.witnesses:
             witness.overwritten(names)
@@ -195,36 +217,6 @@ class Gradients:
                 GradientOverwritten,
                 stacklevel=5,
             )
-
-
-@final
-class BackwardPass:
-    """The backward of a whole model, or of a part that is asked for by itself: half of a gradient is none.
-
-    Args:
-        gradients: The model's gradients.
-    """
-
-    __slots__ = ("_gradients", "_latest", "_pending")
-
-    def __init__(self, gradients: Gradients) -> None:
-        self._gradients = gradients
-
-    def __enter__(self) -> None:
-        self._pending = self._gradients.pending()
-        self._latest = self._gradients.begin()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._gradients.end()
-        if kind is not None:
-            self._gradients.forget()
-            return
-        if self._gradients.witnesses:
-            self._gradients.tell(self._latest)
-        if self._pending:
-            self._gradients.replaced(self._pending, self._latest)
 
 
 @final

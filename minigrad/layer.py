@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, ABCMeta, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, NamedTuple, Self, TypeVar, final
+from typing import Any, ClassVar, Self, TypeVar, final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,23 +13,12 @@ import numpy.typing as npt
 from minigrad.arrays import Array, real_array, whole
 from minigrad.calls import Own, Unchecked, check_calls, without_passes
 from minigrad.errors import KindError, ModelError
+from minigrad.explanation import Factors
 from minigrad.hooks import Handle, Hook, Listener, attach
 from minigrad.inside import found_in, generators_of, walk, with_copies
 from minigrad.parameter import Parameter
 
 T = TypeVar("T")
-
-
-class Factors(NamedTuple):
-    """What a parameter's gradient is made of: `inputs.T @ units`, summed over the rows.
-
-    Attributes:
-        inputs: What fed the parameter, shape (rows, n_in); None for a bias, whose input is always 1.
-        units: The gradients that arrived at its units, shape (rows, n_out).
-    """
-
-    inputs: Array | None
-    units: Array
 
 
 class _LayerType(ABCMeta):

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import numpy as np
 
 from minigrad.arrays import Array, Mask, described, float_array, shaped
-from minigrad.errors import KindError, ShapeError, UntrainedParameter
-from minigrad.gradients import Arrival, Gradients, running_anywhere
+from minigrad.errors import KindError, ShapeError
+from minigrad.gradients import Arrival, Gradients, adopt
+from minigrad.live import LiveGradient, read_only
 from minigrad.pictures import in_words
-
-if TYPE_CHECKING:
-    from minigrad.vector import ParameterVector
 
 
 @final
@@ -22,8 +19,7 @@ class Parameter:
 
     Until a model takes it over, a parameter has memory of its own; from then on `value` and `grad` are views of the
     model's flat arrays. Both are live: they show what training does. Keep a copy (`parameter.value.copy()`) of what
-    must not change. Assignment writes through, into the same memory: `parameter.value = array`. The gradient can only be
-    assigned: its view is read-only, so that each change of a gradient is known.
+    must not change. Assignment writes through, into the same memory: `parameter.value = array`.
 
     Args:
         value: The initial value, copied. Real numbers; float32 and float64 are kept, others become float32.
@@ -32,7 +28,8 @@ class Parameter:
     Attributes:
         name: Its name in the model, "0.weight"; empty as long as no model has taken it over.
         arrival: How its gradient has arrived; None if none has since the optimizer's last step. A step uses it once.
-        owner: The vector that holds it; None as long as no model has taken it over.
+        expected: Whether an optimizer is to use its gradients.
+        owner: The `ParameterVector` that holds it; None as long as no model has taken it over.
         gradients: What knows how the model's gradients arrive; None as long as no model has taken it over.
         holds_still: Whether at least one of its entries may not move.
 
@@ -44,11 +41,12 @@ class Parameter:
     def __init__(self, value: object, trainable: bool | Mask = True) -> None:
         self.name: str = ""
         self.arrival: Arrival | None = None
-        self.owner: ParameterVector | None = None
+        self.expected: bool = False
+        self.owner: Any = None
         self.gradients: Gradients | None = None
         self._value: Array = np.array(float_array(value, None, "the value of a Parameter"), order="C")
         self._grad: Array | None = None  # until somebody asks: the vector of a model has memory for it
-        self._grad_view: Array | None = None
+        self._grad_view: LiveGradient | None = None
         self._trainable: bool | Mask
         self.holds_still: bool
         self.trainable = trainable
@@ -64,13 +62,18 @@ class Parameter:
 
     @property
     def grad(self) -> Array:
-        """The live gradient, read-only; assignment writes through, must have the same shape, and is a new gradient."""
+        """The live gradient; assignment writes through, must have the same shape, and is a new gradient.
+
+        Reading it changes nothing. Writing into it is known as well: `grad[0] = 0` outside a backward is an edit by hand.
+        """
         if self._grad_view is None:
-            self._grad_view = read_only(self._memory())
+            self._grad_view = LiveGradient.of(self._memory(), self)
         return self._grad_view
 
     @grad.setter
     def grad(self, grad: object) -> None:
+        if grad is self._grad_view:  # after `parameter.grad *= 2`, which has written already
+            return
         new = shaped(grad, self.shape, self.dtype, f"the gradient assigned to {self.called}")
         self.new_grad[...] = new
 
@@ -84,6 +87,13 @@ class Parameter:
         self.arrival = (None if self.gradients is None else self.gradients.running) or self._arrived_otherwise()
         return self._memory()
 
+    def written(self, where: Mask, edited: bool) -> None:
+        """Somebody has written into `grad`: for the view alone."""
+        if self.gradients is not None and self.gradients.running is not None:
+            self.arrival = self.gradients.running
+        elif self.arrival is not None or not (edited or not self._memory().any()):  # zeros where none is are none
+            self.arrival = self._arrived_otherwise()
+
     def _memory(self) -> Array:
         if self._grad is None:
             self._grad = np.zeros_like(self._value)
@@ -94,14 +104,7 @@ class Parameter:
         if self.gradients is not None:
             self.gradients.unused = True
             return (self.arrival or Arrival()).edited()
-        if running_anywhere():
-            warnings.warn(
-                f"{self.called} gets a gradient in a model's backward, but is no part of the model, so no optimizer trains "
-                f"it: before the model is built, assign it to an attribute of a layer (lists, tuples and dicts are looked "
-                f"into), or make the object that holds it a Layer",
-                UntrainedParameter,
-                stacklevel=4,
-            )
+        adopt(self)
         return Arrival()
 
     @property
@@ -174,7 +177,7 @@ class Parameter:
 
     def __getstate__(self) -> dict[str, Any]:
         """The vector is not pickled, and of its memory only this parameter's part."""
-        return {**vars(self), "owner": None, "gradients": None, "_grad_view": None}
+        return {**vars(self), "owner": None, "gradients": None, "expected": False, "_grad_view": None}
 
     def __copy__(self) -> Parameter:
         """A copy has memory of its own."""
@@ -187,7 +190,7 @@ class Parameter:
         """So that each array is copied once."""
         return self.__copy__()
 
-    def move(self, owner: ParameterVector, name: str, value: Array, grad: Array, grad_view: Array) -> None:
+    def move(self, owner: Any, name: str, value: Array, grad: Array) -> None:
         """Take value and gradient along into a vector's memory: for the vector alone.
 
         Args:
@@ -195,22 +198,12 @@ class Parameter:
             name: The name in its model.
             value: The memory of the value.
             grad: The memory of the gradient.
-            grad_view: A read-only view of that.
         """
         value[...] = self._value
         grad[...] = 0 if self._grad is None else self._grad
-        self.owner, self.name, self._value, self._grad, self._grad_view = owner, name, value, grad, grad_view
-        self.gradients = owner.gradients
+        self.owner, self.name, self._value, self._grad, self._grad_view = owner, name, value, grad, None
+        self.gradients, self.expected = owner.gradients, False
 
     def cast(self, dtype: np.dtype[Any]) -> None:
         """Leave the vector and compute in another dtype, without a gradient: for checks in float64."""
         self.__init__(self._value.astype(dtype), self._trainable)  # type: ignore[misc] # a new beginning is meant
-
-
-def read_only(array: Any) -> Any:
-    """A view of the same memory that nobody can make writable."""
-    if array.size == 0:
-        view = array.view()
-        view.flags.writeable = False
-        return view
-    return np.frombuffer(memoryview(array).toreadonly(), array.dtype).reshape(array.shape)

@@ -135,7 +135,7 @@ class _LayerSubject(_Subject):
             raise GradientError(f"{layer.called}: backward changes the gradient that it is given; work on a copy")
         yield "the gradient of the input", self._x, _result(below, self._x, "backward")
         for name, parameter in layer.parameters():
-            if not parameter.new_grads and (parameter.owner is not None or parameter._grad is None):
+            if parameter.arrival is None:
                 raise GradientError(
                     f"{layer.called}: backward assigns no gradient to '{name}'; write self.{name}.grad = ..."
                 )
@@ -145,8 +145,7 @@ class _LayerSubject(_Subject):
 def _in_float64(layer: Layer) -> Layer:
     clone = copy.deepcopy(layer)
     for _, parameter in clone.parameters():
-        parameter._cast(np.dtype(np.float64))
-        parameter.new_grads = 0
+        parameter.cast(np.dtype(np.float64))
     return clone
 
 

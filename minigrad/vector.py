@@ -15,10 +15,11 @@ from typing import NamedTuple, Protocol, Self, final
 
 import numpy as np
 
-from minigrad.arrays import Array, shaped
+from minigrad.arrays import Array, Mask, shaped
 from minigrad.errors import KindError, ModelError, StaleParameters
 from minigrad.gradients import Gradients
-from minigrad.parameter import Parameter, read_only
+from minigrad.live import LiveGradient, read_only
+from minigrad.parameter import Parameter
 from minigrad.pictures import in_words
 
 
@@ -109,7 +110,7 @@ class ParameterVector:
     ) -> None:
         self._values: Array = values
         self._grads: Array = grads
-        self._grads_view: Array = read_only(grads)
+        self._live: LiveGradient | None = None
         self.parameters: tuple[Parameter, ...] = tuple(parameter for _, parameter in named)
         slots: dict[str, Slot] = {}
         start = 0
@@ -170,8 +171,7 @@ class ParameterVector:
             if parameter.owner is not None:
                 parameter.owner._given_up = True
             part, shape = vector.slots[name]
-            flats = (vector._values, vector._grads, vector._grads_view)
-            parameter.move(vector, name, *(flat[part].reshape(shape) for flat in flats))
+            parameter.move(vector, name, *(flat[part].reshape(shape) for flat in (vector._values, vector._grads)))
         return vector
 
     @classmethod
@@ -211,20 +211,37 @@ class ParameterVector:
 
     @property
     def grads(self) -> Array:
-        """All gradients, 1-D, live and read-only. Assignment writes through, and is a new gradient of every parameter.
+        """All gradients, 1-D and live. Assignment writes through, and is a new gradient of every parameter.
+
+        Reading changes nothing; what is written in place is known, too.
 
         Raises:
             StaleParameters: On assignment, if the parameters have moved into another model.
         """
-        return self._grads_view
+        if self._live is None:
+            self._live = LiveGradient.of(self._grads, self)
+        return self._live
 
     @grads.setter
     def grads(self, grads: object) -> None:
         self._check_not_stale()
+        if grads is self._live:  # after `vector.grads *= 2`, which has written already
+            return
         new = shaped(grads, self._grads.shape, self._grads.dtype, "what is assigned to the gradients")
         self._grads[...] = new
         for parameter in self.parameters:
             _ = parameter.new_grad  # which is what arrives
+
+    @property
+    def computed_grads(self) -> Array:
+        """All gradients as a plain live array, read-only: for optimizers."""
+        return read_only(self._grads)
+
+    def written(self, where: Mask, edited: bool) -> None:
+        """Somebody has written into `grads`: for the view alone."""
+        for parameter, (part, _) in zip(self.parameters, self.slots.values(), strict=True):
+            if where[part].any():
+                parameter.written(where[part], edited)
 
     @property
     def is_stale(self) -> bool:

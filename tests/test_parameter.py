@@ -58,7 +58,7 @@ def test_the_gradient_starts_at_0() -> None:
     """Before the first backward the gradient is 0, and none has arrived."""
     parameter = mg.Parameter(np.ones((2, 2)))
     assert not parameter.grad.any()
-    assert 0 == parameter.new_grads
+    assert parameter.arrival is None
 
 
 def test_assignment_writes_into_the_same_memory() -> None:
@@ -82,22 +82,26 @@ def test_assignment_of_itself_turned_around() -> None:
 
 
 @pytest.mark.parametrize(
-    ("write", "count"),
+    ("write", "arrives"),
     [
-        (lambda p: setattr(p, "grad", np.ones(2)), 1),
-        (lambda p: np.copyto(p.new_grad, 1), 1),
-        (lambda p: [setattr(p, "grad", np.full(2, number)) for number in (0, 1)], 2),  # type: ignore[func-returns-value]
-        (lambda p: setattr(p, "value", np.ones(2)), 0),
-        (lambda p: p.grad.sum(), 0),
+        (lambda p: setattr(p, "grad", np.ones(2)), True),
+        (lambda p: np.copyto(p.new_grad, 1), True),
+        (lambda p: [setattr(p, "grad", np.full(2, number)) for number in (0, 1)], True),  # type: ignore[func-returns-value]
+        (lambda p: p.grad.fill(1), True),
+        (lambda p: p.grad.__setitem__(slice(None), 1), True),
+        (lambda p: setattr(p, "value", np.ones(2)), False),
+        (lambda p: p.grad.sum(), False),
+        (lambda p: p.grad.fill(0), False),
+        (lambda p: np.multiply(p.grad, 2, out=p.grad), False),
     ],
-    ids=["assigned", "in place", "twice", "value", "read"],
+    ids=["assigned", "new_grad", "twice", "filled", "in place", "value", "read", "zeros where none is", "arithmetic of none"],
 )
-def test_new_gradients_are_counted(write: Callable[[mg.Parameter], object], count: int) -> None:
-    """Each written gradient counts, a look at it does not."""
+def test_a_gradient_arrives_when_it_is_written(write: Callable[[mg.Parameter], object], arrives: bool) -> None:
+    """Each way to write one is known; a look at it, or zeros and arithmetic where none has arrived, make none."""
     parameter = mg.Parameter(np.zeros(2))
     write(parameter)
-    assert count == parameter.new_grads
-    assert [min(count, 1)] * 2 == parameter.grad.tolist()
+    assert arrives == (parameter.arrival is not None)
+    assert [int(arrives)] * 2 == parameter.grad.tolist()
 
 
 def test_the_repr_of_a_parameter_tells_counts_and_range() -> None:
@@ -122,7 +126,7 @@ def test_a_copy_has_memory_of_its_own(copied: Callable[[Any], Any]) -> None:
     model.backward(model(np.ones((1, 2))))
     for name, parameter in model.freeze().parameters():
         other = copied(parameter)
-        assert (name, False, 1) == (other.name, other.trainable, other.new_grads)
+        assert (name, False, False) == (other.name, other.trainable, other.arrival is None)
         assert parameter.value.tobytes() == other.value.tobytes()
         assert parameter.grad.tobytes() == other.grad.tobytes()
         other.value.fill(9)
@@ -166,7 +170,7 @@ def test_building_a_model_keeps_values_and_gradients() -> None:
     vector = mg.ParameterVector.of(mg.Sequential(layer))
     assert value.ravel().tolist() == vector.values[:4].tolist()
     assert [0, 1, 2, 3, 0, 0] == vector.grads.tolist()
-    assert 1 == layer.weight.new_grads
+    assert layer.weight.arrival is not None
 
 
 def test_the_vector_of_a_part_is_a_view_of_the_whole() -> None:
@@ -215,7 +219,7 @@ def test_assigning_all_gradients_counts_for_each() -> None:
     vector = mg.ParameterVector.of(pair)
     vector.grads = np.array([4, 5, 6])
     assert [4, 5] == pair.first.grad.tolist()
-    assert [1, 1] == [pair.first.new_grads, pair.second.new_grads]
+    assert None not in (pair.first.arrival, pair.second.arrival)
     vector.grads *= 2
     assert [12] == pair.second.grad.tolist()
 

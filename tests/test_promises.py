@@ -199,6 +199,7 @@ def make_without_patterns(make: MakeOptimizer, model: mg.Layer) -> mg.Optimizer:
         return mg.SGD(model, lr=0.3, weight_decay={"*weight": 0.1})
 
 
+@pytest.mark.filterwarnings("ignore::minigrad.errors.GradientOverwritten")
 @optimizers
 @dtypes
 def test_1_two_optimizers_over_two_slices_replay(make: MakeOptimizer, dtype: FloatType) -> None:

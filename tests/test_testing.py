@@ -131,7 +131,7 @@ def test_right_layers_pass(make: Callable[[], mg.Layer]) -> None:
     assert check_gradients(layer, X) is None  # type: ignore[func-returns-value]
     assert before == {name: array.tobytes() for name, array in layer.state_dict().items()}
     assert grads == [parameter.grad.tobytes() for _, parameter in layer.parameters()]
-    assert not any(parameter.new_grads for _, parameter in layer.parameters())
+    assert all(parameter.arrival is None for _, parameter in layer.parameters())
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e3])

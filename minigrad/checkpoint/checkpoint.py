@@ -136,7 +136,7 @@ def load(
     if model is not None:
         announce(model, where)
         for _, parameter in model.parameters():
-            parameter.new_grads = 0  # what a backward has left belongs to the values before
+            parameter.arrival = None  # what a backward has left belongs to the values before
 
 
 def _is_sound(tree: Any) -> bool:

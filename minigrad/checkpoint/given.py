@@ -12,7 +12,8 @@ from minigrad.arrays import described
 from minigrad.data import Batches
 from minigrad.errors import KindError, ModelError
 from minigrad.hooks import Hook
-from minigrad.layer import Layer, generators_of
+from minigrad.inside import generators_of
+from minigrad.layer import Layer
 from minigrad.optimizers import Optimizer
 
 

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from minigrad.arrays import Array, Seed, float_dtype, generator, ones, rows, whole
 from minigrad.init import Initializer, draw
-from minigrad.layer import Factors, Layer
+from minigrad.explanation import Factors
+from minigrad.layer import Layer
 from minigrad.overriding import override
 from minigrad.parameter import Parameter
 
@@ -109,7 +110,7 @@ class Dense(Layer):
         if self.factors is None:
             return {}
         x, grad = self.factors
-        weight = {"weight": Factors(x, grad)}
+        weight = {"weight": Factors(x, grad, "in_out")}
         return weight if self.bias is None else {**weight, "bias": Factors(None, grad)}
 
     @override

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Literal, final
 
+import numpy as np
 import numpy.typing as npt
 
+from minigrad import lineage
 from minigrad.arrays import Array
 from minigrad.errors import RangeError
 
@@ -23,17 +25,21 @@ class Loss(ABC):
 
     Attributes:
         value: What `forward` returned last; NaN before the first.
+        differentiated: The value whose gradient `backward` returned last; NaN before the first.
         weight: How much this counts in a mean over several batches; None: as much as the batch had samples.
     """
 
     value: float = float("nan")
+    differentiated: float = float("nan")
+    _outputs: Any = None
     weight: float | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Have each `forward` note its value, for recorders; so authors need not."""
         super().__init_subclass__(**kwargs)
-        if "forward" in vars(cls):
-            setattr(cls, "forward", _noting(vars(cls)["forward"]))  # noqa: B010 - mypy knows no other way
+        for name, noting in (("forward", _noting), ("backward", _noting_gradient)):
+            if name in vars(cls):
+                setattr(cls, name, noting(vars(cls)[name]))
 
     @abstractmethod
     def forward(self, logits: Array, targets: npt.ArrayLike) -> float:
@@ -58,7 +64,22 @@ def _noting(forward: Callable[..., float]) -> Callable[..., float]:
     @wraps(forward)
     def noted(self: Loss, *args: Any, **kwargs: Any) -> float:
         self.value = forward(self, *args, **kwargs)
+        self._outputs = args[0] if args else None
         return self.value
+
+    return noted
+
+
+def _noting_gradient(backward: Callable[..., Array]) -> Callable[..., Array]:
+    """Note what a gradient belongs to: its output, so that no model takes it for another's, and its value, for recorders."""
+
+    @wraps(backward)
+    def noted(self: Loss) -> Array:
+        grad = backward(self)
+        self.differentiated = self.value
+        if isinstance(grad, np.ndarray) and isinstance(self._outputs, np.ndarray):
+            lineage.note(grad, self._outputs)
+        return grad
 
     return noted
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import ClassVar, Unpack, final
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, final
 
 import numpy as np
 
 from minigrad.arrays import Array, blocks, number
 from minigrad.errors import KindError
 from minigrad.layer import Layer
-from minigrad.optimizers.optimizer import Optimizer, Rate, Stages
+from minigrad.optimizers.optimizer import Optimizer, Rate
+from minigrad.optimizers.transforms import Transform
 from minigrad.overriding import override
 
 
@@ -28,7 +29,7 @@ class _Moments(Optimizer):
         eps: float,
         weight_decay: float | Mapping[str, float],
         amsgrad: bool,
-        stages: Stages,
+        stages: dict[str, Any],
     ) -> None:
         super().__init__(model, lr, **stages)
         if not isinstance(betas, tuple | list) or len(betas) != 2:
@@ -88,7 +89,11 @@ class Adam(_Moments):
         eps: Added to the root, above 0.
         weight_decay: Added to the gradient, times the value; a number, or numbers by pattern, `{"*.weight": 1e-4}`.
         amsgrad: Use the largest v so far instead of v (Reddi et al. 2018, https://arxiv.org/abs/1904.09237).
-        **stages: Transforms, factors of the rate and clipping, as in `Optimizer`: `max_grad_norm=1.0`.
+        lr_factors: What the update of some parameters is multiplied by, by pattern: `{"0.*": 0.1}`.
+        grad_transforms: What changes the gradients before they are used, in order: `[GradientNoise(0.1, rng=0)]`.
+        update_transforms: What changes the update, in order: `[MaxNorm(3.0)]`.
+        max_grad_norm: Scale the gradients down so that their norm over all parameters is at most this.
+        max_grad_value: Before that, limit each entry of the gradients to between minus this and this.
 
     Raises:
         KindError: `model` is not a layer, or a setting is no number.
@@ -105,8 +110,19 @@ class Adam(_Moments):
         eps: float = 1e-8,
         weight_decay: float | Mapping[str, float] = 0.0,
         amsgrad: bool = False,
-        **stages: Unpack[Stages],
+        lr_factors: Mapping[str, float] | None = None,
+        grad_transforms: Iterable[Transform] = (),
+        update_transforms: Iterable[Transform] = (),
+        max_grad_norm: float | None = None,
+        max_grad_value: float | None = None,
     ) -> None:
+        stages = {
+            "lr_factors": lr_factors,
+            "grad_transforms": grad_transforms,
+            "update_transforms": update_transforms,
+            "max_grad_norm": max_grad_norm,
+            "max_grad_value": max_grad_value,
+        }
         super().__init__(model, lr, betas, eps, weight_decay, amsgrad, stages)
 
     @override
@@ -133,7 +149,11 @@ class AdamW(_Moments):
         eps: Added to the root, above 0.
         weight_decay: How fast the values shrink, relative to lr; a number, or numbers by pattern, `{"*.weight": 0.01}`.
         amsgrad: Use the largest v so far instead of v (Reddi et al. 2018, https://arxiv.org/abs/1904.09237).
-        **stages: Transforms, factors of the rate and clipping, as in `Optimizer`: `max_grad_norm=1.0`.
+        lr_factors: What the update of some parameters is multiplied by, by pattern: `{"0.*": 0.1}`.
+        grad_transforms: What changes the gradients before they are used, in order: `[GradientNoise(0.1, rng=0)]`.
+        update_transforms: What changes the update, in order: `[MaxNorm(3.0)]`.
+        max_grad_norm: Scale the gradients down so that their norm over all parameters is at most this.
+        max_grad_value: Before that, limit each entry of the gradients to between minus this and this.
 
     Raises:
         KindError: `model` is not a layer, or a setting is no number.
@@ -150,8 +170,19 @@ class AdamW(_Moments):
         eps: float = 1e-8,
         weight_decay: float | Mapping[str, float] = 0.01,
         amsgrad: bool = False,
-        **stages: Unpack[Stages],
+        lr_factors: Mapping[str, float] | None = None,
+        grad_transforms: Iterable[Transform] = (),
+        update_transforms: Iterable[Transform] = (),
+        max_grad_norm: float | None = None,
+        max_grad_value: float | None = None,
     ) -> None:
+        stages = {
+            "lr_factors": lr_factors,
+            "grad_transforms": grad_transforms,
+            "update_transforms": update_transforms,
+            "max_grad_norm": max_grad_norm,
+            "max_grad_value": max_grad_value,
+        }
         super().__init__(model, lr, betas, eps, weight_decay, amsgrad, stages)
 
     @override

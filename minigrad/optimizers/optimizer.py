@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from types import MappingProxyType
-from typing import Any, ClassVar, TypeAlias, TypedDict, final
+from typing import Any, ClassVar, TypeAlias, final
 
 import numpy as np
 
 from minigrad.arrays import Array, Integers, described, number
-from minigrad.errors import KindError, ModelError, NoGradient, OrderError, StaleParameters
+from minigrad.errors import KindError, ModelError, NoGradient, OrderError, StaleParameters, UntrainedParameter
 from minigrad.events import FlatArrays, RunningFit, Step
 from minigrad.hooks import Handle, Hook, Listener, attach, last_word, tell, telling
 from minigrad.layer import Layer
@@ -21,24 +22,15 @@ from minigrad.optimizers.holders import Holders
 from minigrad.optimizers.pipeline import Pipeline, checked_transforms
 from minigrad.optimizers.stretches import Stretch, to_update
 from minigrad.optimizers.transforms import ClipNorm, ClipValue, Transform, matching, name_of
-from minigrad.parameter import read_only
+from minigrad.live import read_only
+from minigrad.parameter import Parameter
 from minigrad.vector import ParameterVector, Writer
 
 Schedule: TypeAlias = Callable[[int], float]
 """A learning rate that changes: `step -> rate`, where steps count from 0."""
 
 Rate: TypeAlias = float | Schedule | Mapping[str, float]
-"""A learning rate: a number, a schedule, or numbers by pattern, `{"0.*": 0.01, "*": 0.1}`, of which the first that fits counts."""
-
-class Stages(TypedDict, total=False):
-    """The arguments of every optimizer that are stages of its step; `Optimizer` says what they mean."""
-
-    lr_factors: Mapping[str, float] | None
-    grad_transforms: Iterable[Transform]
-    update_transforms: Iterable[Transform]
-    max_grad_norm: float | None
-    max_grad_value: float | None
-
+"""A learning rate: a number, a schedule, or numbers by pattern, `{"0.*": 0.01, "*": 0.1}`."""
 
 _NONE: dict[str, str] = {}  # what is skipped, mostly
 
@@ -79,8 +71,12 @@ class Optimizer(ABC):
     Attributes:
         model: The layer whose parameters are changed.
         name: The class and the parameters: "SGD over 0.weight ... 2.bias".
-        grad_transforms: The gradient transforms, those for clipping included.
+        writer: What it is known by in the model's log of writes.
+        lr_factors: What updates are multiplied by, by pattern.
+        grad_transforms: The gradient transforms.
         update_transforms: The update transforms.
+        max_grad_norm: The largest norm of the gradients, or None.
+        max_grad_value: The largest magnitude of a gradient's entry, or None.
         step_count: The number of steps made so far.
         current_lr: The learning rate of this step, while `compute` runs; that of the last one, afterwards.
         update_count: While `compute` runs, how many updates its entries have had before: 0 at the first. It is less
@@ -133,10 +129,13 @@ class Optimizer(ABC):
         if lr_factors is not None:
             own = self.per_entry(lr_factors, "lr_factors", default=1.0)
             self._lr_factors = own if self._lr_factors is None else self._lr_factors * own
+        self.lr_factors: dict[str, float] = dict(lr_factors or {})
         self.grad_transforms: list[Transform] = checked_transforms(grad_transforms, "grad_transforms")
-        self.grad_transforms += [] if max_grad_value is None else [ClipValue(number(max_grad_value, "max_grad_value", above=0))]
-        self.grad_transforms += [] if max_grad_norm is None else [ClipNorm(number(max_grad_norm, "max_grad_norm", above=0))]
         self.update_transforms: list[Transform] = checked_transforms(update_transforms, "update_transforms")
+        self.max_grad_norm: float | None = None if max_grad_norm is None else number(max_grad_norm, "max_grad_norm", above=0)
+        self.max_grad_value: float | None = (
+            None if max_grad_value is None else number(max_grad_value, "max_grad_value", above=0)
+        )
 
     def _bind(self) -> None:
         """Find the model's memory."""
@@ -148,9 +147,10 @@ class Optimizer(ABC):
         self._update: Array = np.zeros_like(self._vector.values)
         self._skipped = _NONE
         self._part = slice(0, self._vector.values.size)
-        self._writer = Writer(self.name, frozenset(self._vector.parameters))
+        self.writer: Writer = Writer(self.name, frozenset(self._vector.parameters))
         self._gradients, self._writes = self._vector.gradients, self._vector.writes
-        self._gradients.expected = True
+        for parameter in self._vector.parameters:
+            parameter.expected = True
         self._is_part = self._vector.whole is not self._vector
         self._holders = Holders(self.model)
         self._everything = [Stretch.of(self._vector, self._update, self._part)]
@@ -172,16 +172,6 @@ class Optimizer(ABC):
             self._lr_factors = rates / self._lr
             return
         self._lr = lr if callable(lr) else number(lr, "lr", above=0)
-
-    @property
-    def max_grad_norm(self) -> float | None:
-        """The largest norm of the gradients, or None."""
-        return next((one.limit for one in reversed(self.grad_transforms) if isinstance(one, ClipNorm)), None)
-
-    @property
-    def max_grad_value(self) -> float | None:
-        """The largest magnitude of a gradient's entry, or None."""
-        return next((one.limit for one in reversed(self.grad_transforms) if isinstance(one, ClipValue)), None)
 
     # -- what a subclass writes and uses ------------------------------------------------------------------------
 
@@ -214,7 +204,7 @@ class Optimizer(ABC):
     def per_entry(self, setting: object, name: str, default: float | None = 0.0) -> Any:
         """A setting that is one number, or differs by parameter: `{"*.weight": 1e-4}`, and the default for all others.
 
-        Of several patterns that fit a parameter the first counts.
+        Of several patterns that fit a parameter the last counts; but "*" is for the rest, wherever it stands.
 
         Args:
             setting: A number, or numbers by pattern.
@@ -232,11 +222,11 @@ class Optimizer(ABC):
         if not isinstance(setting, Mapping):
             return number(setting, name, least=0)
         slots, entries, left = self._vector.slots, np.zeros_like(self._vector.values), dict(self._vector.slots)
-        for pattern, value in setting.items():
+        for pattern, value in sorted(setting.items(), key=lambda item: item[0] != "*"):
             rate = number(value, f"{name}['{pattern}']", least=0)
             for own, slot in matching(slots, str(pattern), name):
-                if left.pop(own, None) is not None:
-                    entries[slot.slice] = rate
+                left.pop(own, None)
+                entries[slot.slice] = rate
         if left and default is None:
             raise ModelError(f"{name} has nothing for {', '.join(left)}; add a pattern for the rest, '*'")
         for slot in left.values():
@@ -265,6 +255,8 @@ class Optimizer(ABC):
             Exception: Whatever a hook's `before_step` raises, `NotFinite` of a `StopOnNonFinite`; nothing is written.
         """
         self.check_not_stale()
+        if self._gradients.orphans:
+            self._look_at_orphans()
         vector = self._vector
         stretches, skipped = self._everything, _NONE
         for parameter in vector.parameters:
@@ -278,7 +270,7 @@ class Optimizer(ABC):
         lr = self._lr
         self.current_lr = number(lr(self.step_count), f"lr({self.step_count})", least=0) if callable(lr) else lr
         self.clip_factor = 1.0
-        if self.grad_transforms:
+        if self.grad_transforms or self.max_grad_norm is not None or self.max_grad_value is not None:
             stretches = self._transformed(stretches)
         for stretch in stretches:
             self._part, self.update_count = stretch.part, self.step_count - stretch.skips
@@ -303,7 +295,7 @@ class Optimizer(ABC):
             try:
                 last_word(self._listeners, event)
             except BaseException:
-                self._flat.told = None
+                self._forget()  # a gradient is used once, also by a step that was not written
                 raise
         for stretch in stretches:
             values = stretch.live
@@ -311,7 +303,7 @@ class Optimizer(ABC):
         self.step_count += 1
         writes = self._writes
         writes.count += 1
-        writes.last.append(self._writer)
+        writes.last.append(self.writer)
         for name in skipped:
             self._skips[name] = self._skips.get(name, 0) + 1
         try:
@@ -319,10 +311,14 @@ class Optimizer(ABC):
                 with telling():
                     tell(self._listeners, "on_step", lambda prefix: event)
         finally:
-            self._flat.told = None
-            for parameter in vector.parameters:
-                parameter.arrival = None
-            self._gradients.unused = self._is_part  # then some may be left of others
+            self._forget()
+
+    def _forget(self) -> None:
+        """The step is over, and its gradients are used."""
+        self._flat.told, self._flat.transformed = None, self._flat.grads
+        for parameter in self._vector.parameters:
+            parameter.arrival = None
+        self._gradients.unused = self._is_part  # then some may be left of others
 
     @final
     def check_not_stale(self) -> None:
@@ -341,6 +337,23 @@ class Optimizer(ABC):
                 f"or make a new {name}"
             )
 
+    def _look_at_orphans(self) -> None:
+        """Say so, if parameters got gradients that this optimizer does not change, because the model does not own them."""
+        orphans, self._gradients.orphans = self._gradients.orphans, []
+        inside = {id(parameter) for _, parameter in self.model.parameters()}
+        for orphan in {id(one): one for one in orphans}.values():
+            assert isinstance(orphan, Parameter)
+            if id(orphan) in inside:
+                raise StaleParameters(
+                    f"{orphan.called} was put into the model after this {type(self).__name__} was made; make a new one"
+                )
+            warnings.warn(
+                f"{orphan.called} gets gradients, but is no part of the model, so no optimizer trains it: assign it to an "
+                f"attribute of a layer (lists, tuples and dicts are looked into), or make the object that holds it a Layer",
+                UntrainedParameter,
+                stacklevel=3,
+            )
+
     def _check_any(self, stretches: list[Stretch], skipped: Mapping[str, str]) -> None:
         if stretches or any(parameter.arrival is not None for parameter in self._vector.parameters):
             return
@@ -357,14 +370,21 @@ class Optimizer(ABC):
 
     def _transformed(self, stretches: list[Stretch]) -> list[Stretch]:
         """The stretches with the gradients that the transforms give."""
-        grads = self._pipeline.copy(self._vector.grads)
-        self._pipeline.apply(self.grad_transforms, grads, self._skipped, stretches, 0.0)
-        self.clip_factor = math.prod(one.factor for one in self.grad_transforms if isinstance(one, ClipNorm))
+        grads, transforms = self._everything[0].grads.copy(), [*self.grad_transforms]
+        transforms += [] if self.max_grad_value is None else [ClipValue(self.max_grad_value)]
+        transforms += [] if self.max_grad_norm is None else [ClipNorm(self.max_grad_norm)]
+        self._pipeline.apply(transforms, grads, self._skipped, stretches, 0.0)
+        self.clip_factor = math.prod(one.factor for one in transforms if isinstance(one, ClipNorm))
         self._flat.transformed = read_only(grads)
         return [stretch._replace(grads=self._flat.transformed[stretch.part]) for stretch in stretches]
 
     def _event(self, loss: float | None, indices: Integers | None) -> Step:
         self._flat.told = self.step_count
+        held = {
+            name: parameter.frozen_entries.ravel()
+            for name, parameter in zip(self._vector.slots, self._vector.parameters, strict=True)
+            if parameter.holds_still and parameter.frozen_entries is not None and name not in self._skipped
+        }
         others = [name_of(one) for one in self.grad_transforms if not getattr(one, "keeps_zeros", False)]
         return Step(
             self.step_count,
@@ -376,6 +396,7 @@ class Optimizer(ABC):
             indices,
             self.session,
             ", ".join(others),
+            held,
         )
 
     @final
@@ -444,7 +465,7 @@ class Optimizer(ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy works on its own copy of the model, and has none of the hooks."""
-        found_again = ("_vector", "_writer", "_holders", "_everything", "_flat", "_update", "_skipped", "_listeners", "_gradients", "_writes", "_pipeline")
+        found_again = ("_vector", "writer", "_holders", "_everything", "_flat", "_update", "_skipped", "_listeners", "_gradients", "_writes", "_pipeline")
         own = {name: value for name, value in vars(self).items() if name not in found_again}
         return own | {"session": None, "_copied": True}
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import final
 
-import numpy as np
-
 from minigrad.arrays import Array, described
 from minigrad.errors import KindError
 from minigrad.optimizers.stretches import Stretch
@@ -40,14 +38,6 @@ class Pipeline:
     def __init__(self, names: Names, values: Array) -> None:
         self._names = names
         self._values = values
-        self.grads: Array = np.empty(0, values.dtype)  # after the gradient transforms, once there were any
-
-    def copy(self, grads: Array) -> Array:
-        """A copy of all gradients, in memory that is used again."""
-        if self.grads.size != grads.size:
-            self.grads = np.empty_like(grads)
-        np.copyto(self.grads, grads)
-        return self.grads
 
     def apply(
         self,

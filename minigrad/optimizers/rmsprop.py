@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar, Unpack, final
+from collections.abc import Iterable, Mapping
+from typing import ClassVar, final
 
 import numpy as np
 
 from minigrad.arrays import Array, number
 from minigrad.layer import Layer
-from minigrad.optimizers.optimizer import Optimizer, Rate, Stages
+from minigrad.optimizers.optimizer import Optimizer, Rate
+from minigrad.optimizers.transforms import Transform
 from minigrad.overriding import override
 
 
@@ -33,7 +34,11 @@ class RMSprop(Optimizer):
         momentum: How much of the velocity b stays from one step to the next, 0 to below 1.
         centered: Divide by the standard deviation of the gradient, not by its root mean square.
         weight_decay: Added to the gradient, times the value; a number, or numbers by pattern, `{"*.weight": 1e-4}`.
-        **stages: Transforms, factors of the rate and clipping, as in `Optimizer`: `max_grad_norm=1.0`.
+        lr_factors: What the update of some parameters is multiplied by, by pattern: `{"0.*": 0.1}`.
+        grad_transforms: What changes the gradients before they are used, in order: `[GradientNoise(0.1, rng=0)]`.
+        update_transforms: What changes the update, in order: `[MaxNorm(3.0)]`.
+        max_grad_norm: Scale the gradients down so that their norm over all parameters is at most this.
+        max_grad_value: Before that, limit each entry of the gradients to between minus this and this.
 
     Raises:
         KindError: `model` is not a layer, or a setting is no number.
@@ -53,9 +58,21 @@ class RMSprop(Optimizer):
         momentum: float = 0.0,
         centered: bool = False,
         weight_decay: float | Mapping[str, float] = 0.0,
-        **stages: Unpack[Stages],
+        lr_factors: Mapping[str, float] | None = None,
+        grad_transforms: Iterable[Transform] = (),
+        update_transforms: Iterable[Transform] = (),
+        max_grad_norm: float | None = None,
+        max_grad_value: float | None = None,
     ) -> None:
-        super().__init__(model, lr, **stages)
+        super().__init__(
+            model,
+            lr,
+            lr_factors=lr_factors,
+            grad_transforms=grad_transforms,
+            update_transforms=update_transforms,
+            max_grad_norm=max_grad_norm,
+            max_grad_value=max_grad_value,
+        )
         self.alpha: float = number(alpha, "alpha", least=0, below=1)
         self.eps: float = number(eps, "eps", above=0)
         self.momentum: float = number(momentum, "momentum", least=0, below=1)

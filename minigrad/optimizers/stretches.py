@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from minigrad.arrays import Array
-from minigrad.parameter import Parameter, read_only
+from minigrad.live import read_only
+from minigrad.parameter import Parameter
 from minigrad.vector import ParameterVector
 
 
@@ -37,7 +38,7 @@ class Stretch(NamedTuple):
     def of(cls, vector: ParameterVector, update: Array, part: slice, skips: int = 0, frozen: Any = None) -> Self:
         """The entries in a part of a vector."""
         live = vector.values[part]
-        return cls(part, read_only(live), vector.grads[part], update[part], live, skips, frozen)
+        return cls(part, read_only(live), vector.computed_grads[part], update[part], live, skips, frozen)
 
     def kept(self, states: Mapping[str, Array]) -> dict[str, Array]:
         """What the optimizer's arrays hold where nothing may move."""

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad.arrays import Array, Mask
+from minigrad.gradients import Arrival
 from minigrad.recording.activity import Activity, ExplainedLayer
 from minigrad.recording.tally import Tally
 from minigrad.vector import Slot
@@ -59,28 +60,41 @@ class Aggregates:
         self._last_move = np.zeros(size, np.uint8)  # 1 for the first step of the window; 0 for none
         self._movement = np.zeros(size, dtype)
 
+    def look(self, grads: tuple[Array, ...], transforms: str) -> None:
+        """Look at the gradients of a step that is about to be written: afterwards hooks may assign others.
+
+        Args:
+            grads: The gradients as backward left them; and those after the transforms, where these may have changed zeros.
+            transforms: The names of such transforms.
+        """
+        grad_mask = self._grad_masks[self._gathered]
+        np.not_equal(grads[0], 0, out=grad_mask)
+        for others in grads[1:]:
+            grad_mask |= others != 0
+        for layer in self._layers:
+            layer.look(transforms)
+
     def add(
         self,
         step: int,
         before: Array,
         after: Array,
         update: Array,
-        grads: Array,
         skipped: Mapping[str, str],
+        held: Mapping[str, Mask],
     ) -> None:
-        """Gather what happened in one step.
+        """Gather what happened in one step, whose gradients were looked at.
 
         Args:
             step: Its number.
             before: All values before the step, flat.
             after: All values after it.
             update: What was added.
-            grads: The gradients as backward left them.
             skipped: The parameters that got no update, with "frozen" or "no gradient".
+            held: Of parameters of which only some entries may move, those that may not, flat.
         """
         row = self._gathered
         grad_mask, moved, change = self._grad_masks[row], self._moved[row], self._changes[row]
-        np.not_equal(grads, 0, out=grad_mask)
         np.not_equal(update, 0, out=self._update_masks[row])
         with np.errstate(all="ignore"):
             np.subtract(after, before, out=change)
@@ -91,6 +105,10 @@ class Aggregates:
             if name in self._slots:
                 grad_mask[self._slots[name].slice] = False
                 (self._tally.frozen if why == "frozen" else self._tally.unreached)[name] += 1
+        for name, entries in held.items():
+            grad_mask[self._slots[name].slice][entries] = False
+            counts = self._tally.frozen_entries.setdefault(name, np.zeros(entries.size, np.int64))
+            counts += entries
         for layer in self._layers:
             layer.add(skipped, grad_mask)
         self._tally.steps += 1
@@ -100,6 +118,11 @@ class Aggregates:
             self._count()
         if len(self._window) == _WINDOW:
             self._flush()
+
+    def arrived(self, latest: Arrival) -> None:
+        """A backward is done: see what the gradients are made of."""
+        for layer in self._layers:
+            layer.arrived(latest)
 
     def _count(self) -> None:
         """Count what is gathered."""
@@ -147,7 +170,20 @@ class Aggregates:
         for layer in self._layers:
             activity |= layer.activity()
             unexplained |= layer.unexplained
+        for name in [name for name, active in activity.items() if not self._agrees(name, active)]:
+            del activity[name]
+            unexplained[name] = "its layer's explanation does not fit its gradients"
         return replace(deepcopy(self._tally), activity=activity, unexplained=unexplained)
+
+    def _agrees(self, name: str, active: Activity) -> bool:
+        """Whether no entry had a gradient though its input, or its unit, was 0 in every sample."""
+        part, shape = self._slots[name]
+        had = self._tally.grads[part].reshape(shape) > 0
+        silent = active.units == 0
+        if active.inputs is None:
+            return not had.ravel()[silent].any()
+        impossible = (active.inputs == 0)[:, np.newaxis] | silent
+        return not (had & active.laid_out(impossible, shape)).any()
 
     def go_on_with(self, tally: Tally) -> None:
         """Begin with what was counted in an earlier session."""

@@ -247,7 +247,11 @@ def packed(tally: Tally, values: npt.NDArray[Any], last_step: int) -> bytes:
         "unreached": tally.unreached,
         "unexplained": tally.unexplained,
         "samples": {name: activity.samples for name, activity in tally.activity.items()},
+        "layouts": {name: activity.layout for name, activity in tally.activity.items()},
+        "frozen_entries": list(tally.frozen_entries),
     }
+    for number, entries in enumerate(tally.frozen_entries.values()):
+        arrays[f"frozen/{number}"] = entries
     for number, activity in enumerate(tally.activity.values()):
         arrays[f"units/{number}"] = activity.units
         if activity.inputs is not None:
@@ -274,6 +278,7 @@ def unpacked(path: Path) -> tuple[Tally, npt.NDArray[Any], int]:
                 arrays[f"units/{number}"],
                 arrays.get(f"together/{number}"),
                 samples,
+                facts.get("layouts", {}).get(name, "in_out"),
             )
             for number, (name, samples) in enumerate(facts["samples"].items())
         }
@@ -282,6 +287,7 @@ def unpacked(path: Path) -> tuple[Tally, npt.NDArray[Any], int]:
             frozen=dict(facts["frozen"]),
             unreached=dict(facts["unreached"]),
             steps=facts["steps"],
+            frozen_entries={name: arrays[f"frozen/{n}"] for n, name in enumerate(facts.get("frozen_entries", ()))},
             activity=activity,
             unexplained=dict(facts["unexplained"]),
         )

@@ -88,7 +88,7 @@ def codes_of(name: str, slot: Slot, tally: Tally, initial: Array, final: Array) 
     reasons = np.full(slot.shape, code(Reason.GRADIENT_ZERO if reached else start), np.uint8)
     activity = tally.activity.get(name)
     if reached and activity is not None:
-        reasons[...] = _gates_before_the_gradient(activity).reshape(slot.shape)
+        reasons[...] = _gates_before_the_gradient(activity, slot.shape)
     # From here on each line overrides the one before: these entries came further.
     counts = {kind: getattr(tally, kind)[part].reshape(slot.shape) for kind in ("grads", "updates", "moves")}
     reasons[counts["grads"] > 0] = code(Reason.UPDATE_ZERO)
@@ -101,18 +101,19 @@ def codes_of(name: str, slot: Slot, tally: Tally, initial: Array, final: Array) 
     return reasons
 
 
-def _gates_before_the_gradient(activity: Activity) -> Codes:
+def _gates_before_the_gradient(activity: Activity, shape: tuple[int, ...]) -> Codes:
     """For each (input, unit), why its gradient was 0; for a bias, for each unit."""
     active_units = activity.units > 0
     if activity.inputs is None:  # the input of a bias is always 1, so it meets every active unit
-        return np.where(active_units, code(Reason.CANCELLED), code(Reason.UNIT_SILENT)).astype(np.uint8)
-    shape = (len(activity.inputs), len(activity.units))
-    reasons = np.full(shape, code(Reason.NEVER_TOGETHER_OR_CANCELLED), np.uint8)
+        codes = np.where(active_units, code(Reason.CANCELLED), code(Reason.UNIT_SILENT)).astype(np.uint8)
+        return codes.reshape(shape)
+    table = (len(activity.inputs), len(activity.units))
+    reasons = np.full(table, code(Reason.NEVER_TOGETHER_OR_CANCELLED), np.uint8)
     if activity.together is not None:
         reasons[...] = np.where(activity.together, code(Reason.CANCELLED), code(Reason.NEVER_TOGETHER))
     reasons[:, ~active_units] = code(Reason.UNIT_SILENT)
     reasons[activity.inputs == 0] = code(Reason.INPUT_ZERO)
-    return reasons
+    return activity.laid_out(reasons, shape)
 
 
 @final

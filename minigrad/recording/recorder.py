@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -15,7 +15,8 @@ import numpy.typing as npt
 from minigrad.arrays import Array, parse_bytes, whole
 from minigrad.data import Batches
 from minigrad.errors import KindError, OrderError, OutOfBandWrite, RangeError, StaleParameters
-from minigrad.events import FlatArrays, Step
+from minigrad.events import Step
+from minigrad.gradients import Arrival
 from minigrad.hooks import Handle, Hook
 from minigrad.losses import Loss
 from minigrad.optimizers import Optimizer
@@ -100,6 +101,7 @@ class Recorder(Hook):
         self._every = whole(every, "every")
         self._vector = ParameterVector.of(optimizer.model)
         self._slots, self._parts = selected(self._vector, params)
+        self._names = {own: p.name for own, p in zip(self._vector.slots, self._vector.parameters, strict=True)}
         size = sum(part.stop - part.start for part in self._parts)
         self._all = size == self._vector.values.size
         kinds = kinds_of(keep)
@@ -117,17 +119,19 @@ class Recorder(Hook):
             self._store = DiskStore(*common, directory, self._slots, buffers, told, resume=bool(resume))
         self._aggregates: Aggregates | None = None
         if aggregates:
-            parameters = dict(zip(self._vector.slots, self._vector.parameters, strict=True))
-            own = {name: parameters[name] for name in self._slots}
+            own = {parameter.name: parameter for parameter in self._vector.parameters if parameter.name in self._slots}
             layers = explained_layers(optimizer.model, self._slots, own, coactivation)
             self._aggregates = Aggregates(self._slots, self._vector.values.dtype, layers)
         self._handle: Handle | None = None
         self._complete = False
         self._initial: Array | None = None
-        self._at_start: tuple[Array, int] | None = None  # values and count of steps, until the first step
+        self._at_start: tuple[Array, int, int] | None = None  # values, counts of steps and writes, until the first step
         self._ended: Array | None = None  # the values at the end, once it is stopped
         self._watch = Watch(self._vector, size)
         self._failure: Exception | None = None  # what went wrong before the step that is being made
+        self._counted_from: Array | None = None  # the values after the step before, if somebody else has written since
+        self._overwritten = False  # whether it was noted
+        self._grads: Array = np.empty(0)  # those of the step that is being made, where they are kept
         self._foreign = ""  # what somebody else wrote before the step that is being made
         self._last_step = -1
         self._offset = 0  # what a run that goes on adds to the optimizer's count of the steps
@@ -158,8 +162,10 @@ class Recorder(Hook):
         if self._initial is None:  # so that there is a run to be read even before the first step
             self._store.begin(self.optimizer.step_count, values)
         self._complete, self._ended = False, None
-        self._at_start = values, self.optimizer.step_count
+        self._at_start = values, self.optimizer.step_count, self._vector.writes.count
         self._handle = self.optimizer.attach(self)
+        if self._aggregates is not None:
+            self._vector.gradients.witnesses += (self,)
 
     def _go_on_with(self, before: Record) -> None:
         """Take up a run where it ended."""
@@ -173,7 +179,7 @@ class Recorder(Hook):
             self._aggregates = None  # reasons hold for all steps, or for none
             self._store.notes.append("entries are not counted, because those of the session before were not")
 
-    def _begin(self, values: Array) -> None:
+    def _begin(self, values: Array, writes: int | None = None) -> None:
         """Begin to record before the optimizer's present step: the first after `start`, or after a checkpoint was loaded.
 
         The count of the steps goes on, also if the optimizer is new, or was taken back.
@@ -196,7 +202,7 @@ class Recorder(Hook):
                 notes.append(f"before step {step} the values changed while they were not recorded")
             if foreign or self._store.starts_anew:
                 self._store.begin(step, values, foreign)
-        self._watch.remember(values)
+        self._watch.remember(values, writes)
         self._last_step, self._at_start = step - 1, None
 
     def stop(self) -> None:
@@ -204,10 +210,13 @@ class Recorder(Hook):
         if self._handle is None:
             return
         if self._at_start is not None:
-            self._begin(self._at_start[0])
+            self._begin(self._at_start[0], self._at_start[2])
         self._ended = self._final()
+        self._note_last_write()
         self._handle.remove()
         self._handle = None
+        gradients = self._vector.gradients
+        gradients.witnesses = tuple(one for one in gradients.witnesses if one is not self)
         self._run = None
         try:
             if self._tail is not None:
@@ -230,12 +239,13 @@ class Recorder(Hook):
     @override
     def on_step(self, event: Step) -> None:
         """Count, compare, keep."""
-        update, values = self._select(event.flat.update), self._select(event.flat.values)
-        step = event.step + self._offset
+        update, step = self._select(event.flat.update), event.step + self._offset
+        before, values = self._watch.add(update)
+        before, self._counted_from = before if self._counted_from is None else self._counted_from, None
         if self._aggregates is not None:
-            grads = self._select(event.flat.grads)
-            self._aggregates.add(step, self._watch.values, values, update, grads, event.skipped)
-        self._watch.remember(values)
+            skipped, held = ({self._names[n]: told for n, told in own.items()} for own in (event.skipped, event.held))
+            held = {name: entries for name, entries in held.items() if name in self._slots}
+            self._aggregates.add(step, before, values, update, skipped, held)
         self._last_step = step
         self._run = None
         if self._failure is not None:
@@ -249,47 +259,78 @@ class Recorder(Hook):
             warnings.warn(f"{note}; the record goes on from the new values", OutOfBandWrite, stacklevel=5)
 
     @override
-    def _before_step(self, flat: FlatArrays) -> None:
-        """Look for writes by others; an error waits until the step is written whole."""
+    def before_step(self, event: Step) -> None:
+        """Look for writes by others, and at the gradients; an error waits until the step is written whole."""
         try:
             self._look_for_writes()
+            if self._aggregates is not None:
+                used = (event.flat.grads, event.flat.transformed) if event.transforms else (event.flat.grads,)
+                self._aggregates.look(tuple(map(self._select, used)), event.transforms)
+            if "grad" in self._store.kinds:
+                self._grads = self._select(event.flat.grads).copy()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is raised at the end of the step
             self._failure = error
+
+    def arrived(self, latest: Arrival) -> None:
+        """A backward is done: see what the gradients are made of."""
+        if self._aggregates is not None:
+            self._aggregates.arrived(latest)
+
+    def overwritten(self, names: Sequence[str]) -> None:
+        """Gradients were replaced by another backward before any step used them: it is noted once."""
+        own = [name for name in names if name in self._slots]
+        if own and not self._overwritten:
+            self._overwritten = True
+            self._store.notes.append(
+                f"before step {self._last_step + 1} a backward replaced the gradients of {', '.join(own)} that no step had used "
+                f"(accumulate=True adds them up; this is noted once)"
+            )
+
+    def _note_last_write(self) -> None:
+        """Note what others have written after the last step, which no later step will notice."""
+        live = self._select(self._vector.values)
+        which = changed_names(self._watch.values, live, self._slots) if self._watch.changed(live) else ""
+        if which:
+            self._store.notes.append(f"after step {self._last_step} {which} changed {self._by()}")
+
+    def _by(self) -> str:
+        others = self._watch.others(self.optimizer.writer)
+        return f"by {', '.join(others)}" if others else "other than by an optimizer"
 
     def _look_for_writes(self) -> None:
         """Look whether somebody else has written into the values; if so, take a keyframe, so that replay stays true."""
         values, count = self._select(self._vector.values), self.optimizer.step_count
         if self._at_start is not None:
-            self._begin(self._at_start[0] if self._at_start[1] == count else values)
+            started, steps, writes = self._at_start
+            self._begin(*((started, writes) if steps == count else (values, None)))
         elif count + self._offset != self._last_step + 1:
             self._begin(values)
         step = count + self._offset
-        if not self._watch.changed(values):
+        which = changed_names(self._watch.values, values, self._slots) if self._watch.changed(values) else ""
+        if not which:
             if self._store.needs_block:
                 self._store.begin(step, values)
             return
-        which = changed_names(self._watch.values, values, self._slots)
-        if not which:  # what was assigned were the same values
-            return
         self._store.begin(step, values, foreign=True)
-        others = self._watch.others(self.optimizer.name)
-        by = f"by {', '.join(others)}" if others else "other than by an optimizer"
+        by = self._by()
         self._store.notes.append(f"before step {step} {which} changed {by}")
-        self._foreign = "" if others else self._store.notes[-1]
+        self._foreign = self._store.notes[-1] if by.startswith("other") else ""
+        self._counted_from = self._watch.values.copy()  # so that an entry that somebody else has changed did move
+        self._watch.remember(values)
 
     def _keep(self, event: Step, step: int, update: Array, values: Array) -> None:
         """Put this step's row into the store."""
         store = self._store
-        loss = event.loss if self._loss is None else self._loss.value
-        loss = float("nan") if loss is None else loss
-        indices = event.indices
-        if self._data is not None and self._data.has_given:
+        loss, indices = event.loss, event.indices  # what is given to `step` comes first
+        if loss is None:
+            loss = float("nan") if self._loss is None else self._loss.differentiated
+        if indices is None and self._data is not None and self._data.has_given:
             indices = self._data.indices
         kept = None if indices is None else indices.astype(np.int32)
         store.keep(StepMeta(step, event.lr, loss, event.clip_factor, kept, self._copied_buffers()))
         rows = {"update": update}
         if self._store.kinds != ("update",):
-            tensors = {"update": update, "grad": self._select(event.flat.grads), "value": values}
+            tensors = {"update": update, "grad": self._grads, "value": values}
             rows = {kind: tensors[kind] for kind in store.kinds}
         if rows and self._every > 1 and step % self._every and len(store) > 1:
             self._tail = step, {kind: row.copy() for kind, row in rows.items()}
@@ -320,7 +361,7 @@ class Recorder(Hook):
             OrderError: Nothing was recorded yet: the recorder was not started.
         """
         if self._at_start is not None:
-            self._begin(self._at_start[0])
+            self._begin(self._at_start[0], self._at_start[2])
         if self._initial is None:
             raise OrderError("nothing is recorded yet: use `with recorder:`, or recorder.start()")
         if self._run is None:
@@ -352,7 +393,7 @@ class Recorder(Hook):
 
     def _record_on_disk(self, store: DiskStore) -> Record:
         """What the directory holds, and while it is being written, what only this process knows."""
-        self._flush()
+        self.flush()
         record = read_record(store.directory)
         if self._handle is None or store.broken:
             return record
@@ -360,7 +401,7 @@ class Recorder(Hook):
         return replace(record, final=self._final(), final_step=self._last_step, replayed=False, blocks=blocks)
 
     @override
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """Write what is only in memory, where there is a directory to write it to."""
         if self._handle is not None and isinstance(self._store, DiskStore):
             self._store.flush()

@@ -29,14 +29,15 @@ def kinds_of(keep: Iterable[str]) -> tuple[str, ...]:
 
 
 def selected(vector: ParameterVector, params: Selection) -> tuple[dict[str, Slot], list[slice]]:
-    """The chosen parameters: where they lie in the record, and in the vector.
+    """The chosen parameters: where they lie in the record, and in the vector. Their names are those in the whole model.
 
     Raises:
         KindError: `params` is neither a function, nor globs.
         ModelError: It matches no parameter.
     """
+    lies = {parameter.name: slot for parameter, slot in zip(vector.parameters, vector.slots.values(), strict=True)}
     if callable(params):
-        names = [name for name in vector.slots if params(name)]
+        names = [name for name in lies if params(name)]
     else:
         if not isinstance(params, Iterable):
             raise KindError(f"params is {params!r}, expected a glob, several, or a function of the name")
@@ -44,15 +45,15 @@ def selected(vector: ParameterVector, params: Selection) -> tuple[dict[str, Slot
         if strange := [glob for glob in globs if not isinstance(glob, str)]:
             raise KindError(f"params has {strange[0]!r} in it, expected globs, such as '*.weight'")
         for glob in globs:
-            if not any(fnmatchcase(name, glob) for name in vector.slots):
-                raise ModelError(f"params: '{glob}' matches no parameter; there are {', '.join(vector.slots)}")
-        names = [name for name in vector.slots if any(fnmatchcase(name, glob) for glob in globs)]
+            if not any(fnmatchcase(name, glob) for name in lies):
+                raise ModelError(f"params: '{glob}' matches no parameter; there are {', '.join(lies)}")
+        names = [name for name in lies if any(fnmatchcase(name, glob) for glob in globs)]
     if not names:
-        raise ModelError(f"params matches no parameter; there are {', '.join(vector.slots)}")
+        raise ModelError(f"params matches no parameter; there are {', '.join(lies)}")
     slots: dict[str, Slot] = {}
     start = 0
     for name in names:
-        part, shape = vector.slots[name]
+        part, shape = lies[name]
         slots[name] = Slot(slice(start, start + part.stop - part.start), shape)
         start = slots[name].slice.stop
-    return slots, [vector.slots[name].slice for name in names]
+    return slots, [lies[name].slice for name in names]

@@ -50,7 +50,7 @@ class Entries:
         if moves and not updates:
             alone = " by somebody's write into the value, its update was always 0"
         activity = tally.activity.get(self._name)
-        unit = index[-1] if index else 0
+        own, unit = (0, index[-1] if index else 0) if activity is None else activity.place(index, self._slot.shape)
         samples = f"{activity.samples:,} samples" if activity else "samples"
         match reason:
             case Reason.MOVED:
@@ -92,7 +92,7 @@ class Entries:
                     "(record with coactivation=True to tell)"
                 )
                 return (
-                    f"never moved: its input {index[0]} was not 0 in {activity.inputs[index[0]]:,} of {samples}, and its "
+                    f"never moved: its input {own} was not 0 in {activity.inputs[own]:,} of {samples}, and its "
                     f"unit {unit} had a gradient in {activity.units[unit]:,}, {never}"
                 )
             case Reason.UNIT_SILENT:
@@ -101,7 +101,7 @@ class Entries:
                     f"(a dead unit, or nothing came from above)"
                 )
             case Reason.INPUT_ZERO:
-                return f"never moved: its input {index[0]} was 0 in all {samples}, so its gradient was 0 in all {steps}"
+                return f"never moved: its input {own} was 0 in all {samples}, so its gradient was 0 in all {steps}"
             case Reason.GRADIENT_ZERO:
                 return f"never moved: its gradient was 0 in all {steps}"
             case Reason.NO_GRADIENT:

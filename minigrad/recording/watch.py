@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import zip_longest
 from typing import final
 
 import numpy as np
@@ -26,29 +25,40 @@ class Watch:
 
     def __init__(self, vector: ParameterVector, size: int) -> None:
         self._vector = vector
-        self._bytes = bytearray(size * vector.values.itemsize)
+        self._bytes, self._spare_bytes = (bytearray(size * vector.values.itemsize) for _ in range(2))
         self.values: Array = np.frombuffer(self._bytes, vector.values.dtype)
-        self._steps_by: list[int] = []
+        self._spare: Array = np.frombuffer(self._spare_bytes, vector.values.dtype)
+        self._writes = 0
         self._known = False
 
-    def remember(self, values: Array) -> None:
-        """These are the values after a step."""
+    def remember(self, values: Array, writes: int | None = None) -> None:
+        """These are the values now, or were when so many writes had been made."""
         np.copyto(self.values, values)
-        self._steps_by = [writer.steps for writer in self._vector.writers]
+        self._writes = self._vector.writes.count if writes is None else writes
         self._known = True
+
+    def add(self, update: Array) -> tuple[Array, Array]:
+        """A step adds this update to the values remembered: these before, and after. What hooks write then is no step's."""
+        with np.errstate(all="ignore"):
+            np.add(self.values, update, out=self._spare)
+        self._bytes, self._spare_bytes = self._spare_bytes, self._bytes
+        self.values, self._spare = self._spare, self.values
+        self._writes = self._vector.writes.count
+        return self._spare, self.values
 
     def changed(self, values: Array) -> bool:
         """Whether any bit of these values differs from those remembered: as bytes, five times as fast as numbers."""
         return not self._known or self._bytes != values.data
 
-    def others(self, name: str) -> list[str]:
-        """The other optimizers that have made steps in this memory since then, for the optimizer of this name."""
-        own = set(self._vector.parameters)
-        return [
-            f"another {writer.name}" if writer.name == name else writer.name
-            for writer, before in zip_longest(self._vector.writers, self._steps_by, fillvalue=0)
-            if isinstance(writer, Writer) and writer.steps > before and own & writer.parameters
+    def others(self, own: Writer) -> list[str]:
+        """Who else has written values of these parameters on purpose since then."""
+        parameters = set(self._vector.parameters)
+        found = [
+            f"another {writer.name}" if writer.name == own.name else writer.name
+            for writer in self._vector.writes.since(self._writes)
+            if writer is not own and parameters & writer.parameters
         ]
+        return list(dict.fromkeys(found))
 
 
 def changed_names(before: Array | None, after: Array, slots: Mapping[str, Slot]) -> str:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from minigrad.arrays import Integers
 from minigrad.errors import NotFinite
-from minigrad.events import Backward, FlatArrays, Forward
+from minigrad.events import Backward, Forward, Step
 from minigrad.hooks import Hook, Listener
 from minigrad.layer import Layer
 from minigrad.losses import Loss
@@ -33,12 +33,13 @@ class StopOnNonFinite(Hook):
     """
 
     @override
-    def _before_step(self, flat: FlatArrays) -> None:
+    def before_step(self, event: Step) -> None:
         """Test the update before it is written.
 
         Raises:
             NotFinite: The values would not be finite any more.
         """
+        flat = event.flat
         # One fast pass: where an entry is not finite, neither is the sum of squares. As long as that is finite, each
         # entry is below 2e19, the root of the largest float32, and too small to lift a finite value to infinity.
         with np.errstate(over="ignore", invalid="ignore"):

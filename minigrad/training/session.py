@@ -151,7 +151,7 @@ class Session:
                 raise UnknownName(
                     f"{type(hook).__name__} monitors '{monitor}', but the epochs have only {', '.join(self.names())}{why}"
                 )
-            if not methods_of(hook) and not hook._before_step:
+            if not methods_of(hook) :
                 raise AttachError(f"{type(hook).__name__} overrides no method of Hook: it would never be called")
 
     def _batches(self, given: Validation) -> Batches | None:
@@ -194,6 +194,8 @@ class Session:
     def fail(self, error: NotFinite, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
         """End the training because of a batch whose loss or update is not finite."""
         self._go_back()  # so that the search begins where the step began, with the same random numbers
+        gradients = ParameterVector.of(self.model).gradients
+        gradients.forget()  # so that nobody makes a step of them
         told = str(error)
         if math.isfinite(self.loss.value):  # then it is the update, and the cause may lie between two layers
             found = first_of_backward(self.model, self.loss, x, y)
@@ -201,8 +203,7 @@ class Session:
         else:
             told = f"{told}: {first_of_forward(self.model, self.loss, x, y, self.data.indices)}"
         self._go_back()  # also what the search has changed in place
-        for parameter in ParameterVector.of(self.model).parameters:
-            parameter.new_grads = 0  # so that nobody makes a step of it
+        gradients.forget()
         self.stop(f"step {self.optimizer.step_count}: {told}; the weights are those before this step")
         logging.getLogger("minigrad").warning("fit stopped at %s", self.stopping)
 
@@ -215,7 +216,7 @@ class Session:
                 if isinstance(hook, AbstractContextManager):  # which may attach itself, as a recorder does
                     stack.enter_context(hook)
                     itself = any(listener.hook is hook for listener in self.optimizer._listeners)
-                if ("on_step" in methods or hook._before_step) and not itself:
+                if methods & {"on_step", "before_step"} and not itself:
                     stack.enter_context(self.optimizer.attach(hook))
                 if methods & {"on_forward", "on_backward"}:
                     stack.enter_context(self.model.attach(hook))
@@ -275,9 +276,8 @@ class Session:
         self.history.add(figures)
         self.between_epochs = True
         event = Epoch(self.history.epochs - 1, MappingProxyType(figures), self)
-        whole = ParameterVector.of(self.model).whole
-        with telling(whole):
-            tell(self._listeners, "on_epoch", lambda prefix: event, whole.failures)
+        with telling():
+            tell(self._listeners, "on_epoch", lambda prefix: event)
         self.carry_out()
         return figures
 

@@ -34,7 +34,7 @@ def test_backward_by_hand() -> None:
     assert [[1, 5, 2], [0, -2, -1]] == layer.weight.grad.tolist()
     assert layer.bias is not None
     assert [1, 3, 1] == layer.bias.grad.tolist()
-    assert (1, 1) == (layer.weight.new_grads, layer.bias.new_grads)
+    assert None not in (layer.weight.arrival, layer.bias.arrival)
 
 
 def test_without_bias() -> None:
@@ -56,7 +56,7 @@ def test_parameters_alone() -> None:
     layer.weight.grad.fill(0)
     layer.backward_parameters(grad)
     assert expected.tolist() == layer.weight.grad.tolist()
-    assert 2 == layer.weight.new_grads
+    assert layer.weight.arrival is not None
 
 
 def test_what_backward_needs_is_there_to_be_seen() -> None:

@@ -289,6 +289,7 @@ def test_every_kind_nested_or_not_computes_the_same() -> None:
     assert ends[0] == ends[1]
 
 
+@pytest.mark.filterwarnings("ignore::minigrad.errors.GradientOverwritten")
 def test_training_a_part_of_every_kind() -> None:
     """An optimizer over the end leaves the parameters of the beginning alone; its statistics go on while it runs."""
     model = of_every_kind()
@@ -302,6 +303,7 @@ def test_training_a_part_of_every_kind() -> None:
     assert ["block.0.weight", "block.0.bias", "block.1.weight", "norm.running_mean", "norm.running_var"] == changed
 
 
+@pytest.mark.filterwarnings("ignore::minigrad.errors.GradientOverwritten")
 @pytest.mark.parametrize("how", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
 def test_copies_of_every_kind(how: Any) -> None:
     """A copy trains to the same bits: parameters, statistics and what is left out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 import minigrad as mg
 from minigrad.recording import aggregates as module
-from minigrad.recording.activity import explained_layers
+from minigrad.recording.activity import ExplainedLayer, explained_layers
 from minigrad.recording.aggregates import Aggregates
 from minigrad.recording.tally import Tally
 from minigrad.vector import Slot
@@ -39,6 +40,12 @@ def history(steps: int, seed: int) -> list[dict[str, np.ndarray]]:
         told.append({"before": values, "after": after, "update": update, "grads": grads})
         values = after
     return told
+
+
+def add(counts: Aggregates, step: int, arrays: dict[str, np.ndarray], skipped: Mapping[str, str]) -> None:
+    """One step: a look at its gradients before it is written, and the rest after it."""
+    counts.look((arrays["grads"],), "")
+    counts.add(step, arrays["before"], arrays["after"], arrays["update"], skipped, {})
 
 
 def recount(told: list[dict[str, np.ndarray]], skipped: list[dict[str, str]]) -> dict[str, list[float]]:
@@ -87,7 +94,7 @@ def test_every_count_is_that_of_a_recount(steps: int, gathered: int, monkeypatch
     kinds = [{}, {"a": "frozen"}, {"b": "no gradient", "elsewhere": "frozen"}]
     skipped = [kinds[0 if step % 5 else step % 3] for step in range(steps)]
     for step, (arrays, left_out) in enumerate(zip(told, skipped, strict=True)):
-        counts.add(step, **arrays, skipped=MappingProxyType(left_out))
+        add(counts, step, arrays, MappingProxyType(left_out))
     check(counts.tally(), told, skipped)
 
 
@@ -97,7 +104,7 @@ def test_looking_in_between_changes_nothing() -> None:
     counts = Aggregates(SLOTS, np.dtype(np.float32), [])
     seen: list[Tally] = []
     for step, arrays in enumerate(told):
-        counts.add(step, **arrays, skipped={})
+        add(counts, step, arrays, {})
         if step % 37 == 0:
             seen.append(counts.tally())
     for tally in [*seen, counts.tally()]:
@@ -111,8 +118,19 @@ def test_counts_go_on_after_those_of_an_earlier_session() -> None:
     for step, arrays in enumerate(told):
         if step == 90:
             second.go_on_with(first.tally())
-        (first if step < 90 else second).add(step, **arrays, skipped={})
+        add(first if step < 90 else second, step, arrays, {})
     check(second.tally(), told, [{}] * 150)
+
+
+def count(model: mg.Layer, explained: ExplainedLayer) -> None:
+    """A backward is done, and a step uses its gradients."""
+    vector = mg.ParameterVector.of(model)
+    arrival = vector.parameters[0].arrival
+    assert arrival is not None
+    explained.arrived(arrival)
+    explained.look()
+    explained.add({}, vector.grads != 0)
+    vector.gradients.forget()
 
 
 @pytest.mark.parametrize("sizes", [[3], [255], [256], [1000], [50, 50, 50, 50, 50, 50, 7], [200, 100, 255, 1]])
@@ -133,9 +151,7 @@ def test_samples_are_counted_for_each_input_and_unit(sizes: list[int]) -> None:
         grad[:, 2], grad[rng.random(n) < 0.9, 1] = 0, 0
         model(x)
         model.backward(grad)
-        explained.add({}, mg.ParameterVector.of(model).grads != 0)
-        for parameter in parameters.values():
-            parameter.new_grads = 0
+        count(model, explained)
         inputs += [sum(float(value) != 0 for value in column) for column in x.T]
         units += [sum(float(value) != 0 for value in column) for column in grad.T]
         met |= np.array([[bool(np.any((a != 0) & (b != 0))) for b in grad.T] for a in x.T])
@@ -163,9 +179,7 @@ def test_samples_go_on_after_those_of_an_earlier_session() -> None:
             second.go_on_with(before, {})
         model(x)
         model.backward(np.array([[1, 0], [0, 0]], np.float32))
-        explained.add({}, mg.ParameterVector.of(model).grads != 0)
-        for _, parameter in model.parameters():
-            parameter.new_grads = 0
+        count(model, explained)
     for samples, activity in ((2, before), (4, second.activity())):
         weight = activity["0.weight"]
         assert samples == weight.samples == activity["0.bias"].samples

