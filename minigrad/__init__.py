@@ -9,8 +9,8 @@ from minigrad.compare import compare
 from minigrad.data import Batches
 from minigrad.errors import MinigradError
 from minigrad.events import Backward, Epoch, Forward, Step
-from minigrad.hooks import Handle, Hook
 from minigrad.explanation import Factors
+from minigrad.hooks import Handle, Hook
 from minigrad.layer import Layer
 from minigrad.layers import Activation, BatchNorm, Dense, Dropout, Flatten, LayerNorm, Sequential
 from minigrad.losses import (

@@ -163,7 +163,8 @@ def _note(layer: Any, count: int) -> None:
     new = [
         name
         for name in list(attributes)[count:]
-        if isinstance(attributes[name], np.ndarray | tuple | list | dict | None) and name not in (*OF_PASSES, *layer.buffers)
+        if isinstance(attributes[name], np.ndarray | tuple | list | dict | None)
+        and name not in (*OF_PASSES, *layer.buffers)
     ]
     if new:
         attributes["_of_passes"] = (*attributes.get("_of_passes", ()), *new)
@@ -195,7 +196,8 @@ def _check_repeated(layer: Any, grad: object, output: Array) -> None:
             f"again before backward, with other data; {advice}"
         )
     if source is None and any(
-        one is not None and one.shape == output.shape and not np.array_equal(one, output, equal_nan=True) for one in earlier
+        one is not None and one.shape == output.shape and not np.array_equal(one, output, equal_nan=True)
+        for one in earlier
     ):
         warnings.warn(
             f"{layer.called}: forward was called again before backward, which goes by the last forward alone; if the gradient "

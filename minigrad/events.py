@@ -213,7 +213,18 @@ class InFit:
 class Step(InFit):
     """The optimizer has made a step."""
 
-    __slots__ = ("_clip_factor", "_flat", "_indices", "_loss", "_lr", "_session", "_skipped", "_step", "_transforms", "_held")
+    __slots__ = (
+        "_clip_factor",
+        "_flat",
+        "_held",
+        "_indices",
+        "_loss",
+        "_lr",
+        "_session",
+        "_skipped",
+        "_step",
+        "_transforms",
+    )
 
     def __init__(
         self,

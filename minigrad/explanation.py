@@ -55,5 +55,6 @@ def layout_of(factors: Factors, parameter: Parameter) -> Layout | None:
     grad = parameter.grad.reshape(n_in, n_out)
     scale = float(np.abs(product).max(initial=0.0))
     own, turned = (float(np.abs(table - product).max(initial=0.0)) for table in (grad, grad.T))
-    fitting: list[Layout] = [layout for layout, off in (("in_out", own), ("out_in", turned)) if off <= 1e-3 * scale]
+    off: dict[Layout, float] = {"in_out": own, "out_in": turned}
+    fitting = [layout for layout, distance in off.items() if distance <= 1e-3 * scale]
     return fitting[0] if len(fitting) == 1 else None

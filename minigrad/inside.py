@@ -50,7 +50,7 @@ def walk(root: Any) -> Iterator[tuple[str, Any]]:
             pending += [(prefix + part, inner) for part, inner in thing.parts()][::-1]
 
 
-def with_copies(thing: Any, kind: type[T], copies: Mapping[int, T]) -> Any:
+def with_copies(thing: Any, kind: type[Any], copies: Mapping[int, Any]) -> Any:
     """What an attribute holds, with each layer replaced by its copy.
 
     Args:

@@ -313,11 +313,12 @@ class Layer(ABC, metaclass=_LayerType):
             own = [(name, part) for name, part in layer.parts() if isinstance(part, Parameter)]
             if own or not any(True for _ in layer.parts()):
                 shapes = ", ".join(f"{name} {parameter.shape}" for name, parameter in own)
-                frozen = "" if all(parameter.trainable for _, parameter in own) else "frozen"
+                still = [parameter.trainable is not True for _, parameter in own]
+                frozen = "" if not any(still) else "frozen" if not any(p.moving for _, p in own) else "partly frozen"
                 lines.append((place, repr(layer), shapes, f"{sum(parameter.size for _, parameter in own):,}", frozen))
         lines.insert(0, ("name", "layer", "parameters", "entries", ""))
         total = sum(parameter.size for _, parameter in self.parameters())
-        trainable = sum(parameter.size for _, parameter in self.parameters() if parameter.trainable)
+        trainable = sum(parameter.moving for _, parameter in self.parameters())
         widths = [max(len(line[column]) for line in lines) for column in range(5)]
         table = [
             f"{name:<{widths[0]}}  {layer:<{widths[1]}}  {shapes:<{widths[2]}}  {count:>{widths[3]}}  {frozen}".rstrip()

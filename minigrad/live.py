@@ -124,4 +124,5 @@ def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         view = array.view()
         view.flags.writeable = False
         return view
-    return np.frombuffer(memoryview(array).toreadonly(), array.dtype).reshape(array.shape)
+    buffer: Any = array
+    return np.frombuffer(memoryview(buffer).toreadonly(), array.dtype).reshape(array.shape)

@@ -72,7 +72,7 @@ class Parameter:
 
     @grad.setter
     def grad(self, grad: object) -> None:
-        if grad is self._grad_view:  # after `parameter.grad *= 2`, which has written already
+        if grad is not None and grad is self._grad_view:  # after `parameter.grad *= 2`, which has written already
             return
         new = shaped(grad, self.shape, self.dtype, f"the gradient assigned to {self.called}")
         self.new_grad[...] = new
@@ -132,6 +132,11 @@ class Parameter:
         return None if isinstance(self._trainable, bool) else ~self._trainable
 
     @property
+    def moving(self) -> int:
+        """How many entries optimizers may change."""
+        return self.size * self._trainable if isinstance(self._trainable, bool) else int(self._trainable.sum())
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """The shape of value and gradient."""
         return self._value.shape
@@ -153,7 +158,7 @@ class Parameter:
 
     @property
     def frozen_in_words(self) -> str:
-        """ "frozen", "3 of 12 entries frozen", or nothing."""
+        """Whether it is frozen, or how many of its entries are: "3 of 12 entries frozen"; empty if none is."""
         if self._trainable is True:
             return ""
         entries = self.frozen_entries
@@ -206,4 +211,5 @@ class Parameter:
 
     def cast(self, dtype: np.dtype[Any]) -> None:
         """Leave the vector and compute in another dtype, without a gradient: for checks in float64."""
-        self.__init__(self._value.astype(dtype), self._trainable)  # type: ignore[misc] # a new beginning is meant
+        self.name, self.arrival, self.expected, self.owner, self.gradients = "", None, False, None, None
+        self._value, self._grad, self._grad_view = self._value.astype(dtype), None, None

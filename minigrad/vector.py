@@ -225,7 +225,7 @@ class ParameterVector:
     @grads.setter
     def grads(self, grads: object) -> None:
         self._check_not_stale()
-        if grads is self._live:  # after `vector.grads *= 2`, which has written already
+        if grads is not None and grads is self._live:  # after `vector.grads *= 2`, which has written already
             return
         new = shaped(grads, self._grads.shape, self._grads.dtype, "what is assigned to the gradients")
         self._grads[...] = new

@@ -94,7 +94,17 @@ def test_assignment_of_itself_turned_around() -> None:
         (lambda p: p.grad.fill(0), False),
         (lambda p: np.multiply(p.grad, 2, out=p.grad), False),
     ],
-    ids=["assigned", "new_grad", "twice", "filled", "in place", "value", "read", "zeros where none is", "arithmetic of none"],
+    ids=[
+        "assigned",
+        "new_grad",
+        "twice",
+        "filled",
+        "in place",
+        "value",
+        "read",
+        "zeros where none is",
+        "arithmetic of none",
+    ],
 )
 def test_a_gradient_arrives_when_it_is_written(write: Callable[[mg.Parameter], object], arrives: bool) -> None:
     """Each way to write one is known; a look at it, or zeros and arithmetic where none has arrived, make none."""

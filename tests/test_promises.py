@@ -560,6 +560,7 @@ def test_3_a_new_optimizer_trains_the_parameter_that_was_put_in(name: str) -> No
         old.step()
 
 
+@pytest.mark.filterwarnings("ignore::minigrad.errors.GradientOverwritten")
 def test_3_a_dense_weight_that_was_put_in_is_trained() -> None:
     """`model[0].weight = Parameter(...)` and a new optimizer: the model computes with it, and it learns."""
     model = build(np.float32)

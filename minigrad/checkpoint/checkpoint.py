@@ -17,7 +17,7 @@ from minigrad.arrays import described
 from minigrad.checkpoint import archive
 from minigrad.checkpoint.fitting import differences, layers_of, other_sharing, shared
 from minigrad.checkpoint.given import Figures, Given, state_of
-from minigrad.checkpoint.parts import load_all, parts_of
+from minigrad.checkpoint.parts import frozen_in, load_all, parts_of
 from minigrad.data import Batches
 from minigrad.errors import DataFileError, KindError, ModelError
 from minigrad.hooks import Hook
@@ -67,7 +67,7 @@ def save(
         "numpy": np.__version__,
         "model": dict(model._live_state()),  # no copies: the file is written before anybody can change them
         "layers": layers_of(model),
-        "frozen": [name for name, parameter in model.parameters() if not parameter.trainable],
+        **frozen_in(model),
         "generators": {label: generator.bit_generator.state for label, generator in generators.items()},
         "shared": shared(generators),
         "hooks": [{"hook": type(hook).__name__, "state": hook.state_dict()} for hook in given.hooks],

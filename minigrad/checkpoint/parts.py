@@ -80,14 +80,22 @@ def _model(tree: Mapping[str, Any], given: Given, strict: bool) -> Iterator[Part
 
     yield Part("model", fill, state, lambda: fill(now))
     if given.optimizer is not None:
-        frozen = [name for name, parameter in model.parameters() if not parameter.trainable]
-        freeze = partial(_freeze, model)
-        yield Part("frozen parameters", freeze, tree["frozen"], lambda: freeze(frozen))
+        freeze, before = partial(_freeze, model), frozen_in(model)
+        after = {name: tree[name] for name in before if name in tree}  # there were no entries in files of before
+        yield Part("frozen parameters", freeze, after, lambda: freeze(before))
 
 
-def _freeze(model: Layer, names: list[str]) -> None:
+def frozen_in(model: Layer) -> dict[str, Any]:
+    """What may not move: the names of parameters, and of parameters of which only some entries may, which these are."""
+    parameters = list(model.parameters())
+    entries = {name: own.trainable for name, own in parameters if own.frozen_entries is not None}
+    return {"frozen": [name for name, own in parameters if own.trainable is False], "moving_entries": entries}
+
+
+def _freeze(model: Layer, frozen: Mapping[str, Any]) -> None:
     for name, parameter in model.parameters():
-        parameter.trainable = name not in names
+        entries = frozen.get("moving_entries", {}).get(name)
+        parameter.trainable = name not in frozen["frozen"] if entries is None else entries
 
 
 def _optimizer_and_data(tree: Mapping[str, Any], given: Given) -> Iterator[Part]:

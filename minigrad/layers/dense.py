@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad.arrays import Array, Seed, float_dtype, generator, ones, rows, whole
-from minigrad.init import Initializer, draw
 from minigrad.explanation import Factors
+from minigrad.init import Initializer, draw
 from minigrad.layer import Layer
 from minigrad.overriding import override
 from minigrad.parameter import Parameter

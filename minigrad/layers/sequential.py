@@ -149,7 +149,8 @@ class Sequential(Layer, checks_calls=True):
 
     def _run_backward(self, grad: Array, accumulate: bool, parameters: bool, wanted: bool) -> Array | None:
         grad, self._awaited = take(self, grad), TAKEN
-        vector, outputs, layer = ParameterVector.known(self), self._outputs, self
+        vector, outputs = ParameterVector.known(self), self._outputs
+        layer: Layer = self
         with vector.gradients.backward(accumulate, parameters):
             try:
                 # From the last layer to the first, or to the lowest that has parameters.
@@ -157,20 +158,28 @@ class Sequential(Layer, checks_calls=True):
                     layer = self._layers[index]
                     needed = wanted or index > self._lowest
                     own = layer._unchecked
-                    if own is None or layer._awaited is not outputs[index + 1] or grad.dtype != outputs[index + 1].dtype:
-                        below = layer.backward(grad) if needed else layer.backward_parameters(grad)
+                    below: Array | None
+                    if (
+                        own is None
+                        or layer._awaited is not outputs[index + 1]
+                        or grad.dtype != outputs[index + 1].dtype
+                    ):
+                        run = layer.backward if needed else layer.backward_parameters
+                        below = run(grad)
                     else:  # the order of the calls is the right one
                         layer._awaited = RUNNING
                         below = own.backward(layer, grad) if needed else own.backward_parameters(layer, grad)
                         layer._awaited = TAKEN
-                    if needed and (type(below) is not np.ndarray or below.shape != outputs[index].shape):
+                    if needed and (
+                        below is None or type(below) is not np.ndarray or below.shape != outputs[index].shape
+                    ):
                         expected = f"the gradient of its input, of shape {outputs[index].shape}"
                         raise _wrong("backward", layer, below, expected)
                     if self._listeners:
                         with vector.gradients.paused():  # a gradient that a hook assigns is none of backward's
                             event = partial(_backward, self._names[index], layer, grad, below if needed else None)
                             tell(self._listeners, "on_backward", event)
-                    if needed:
+                    if needed and below is not None:
                         grad = below
             except BaseException:
                 layer._awaited = TAKEN

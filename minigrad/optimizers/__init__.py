@@ -4,8 +4,9 @@ What changes the learning rate of one, `schedules` and `reduce_on_plateau`, is l
 """
 
 from minigrad.optimizers.adam import Adam, AdamW
-from minigrad.optimizers.optimizer import Optimizer, Schedule
+from minigrad.optimizers.optimizer import Optimizer
 from minigrad.optimizers.rmsprop import RMSprop
+from minigrad.optimizers.settings import Schedule
 from minigrad.optimizers.sgd import SGD
 
 __all__ = [

@@ -11,7 +11,8 @@ import numpy as np
 from minigrad.arrays import Array, blocks, number
 from minigrad.errors import KindError
 from minigrad.layer import Layer
-from minigrad.optimizers.optimizer import Optimizer, Rate
+from minigrad.optimizers.optimizer import Optimizer
+from minigrad.optimizers.settings import Rate
 from minigrad.optimizers.transforms import Transform
 from minigrad.overriding import override
 

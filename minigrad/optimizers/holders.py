@@ -1,10 +1,13 @@
-"""`Holders`, which notices that a layer or a parameter of a model was replaced by another object."""
+"""`Holders`, which notices that a layer or a parameter of a model was replaced; and parameters that are no part of it."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any, final
 
+from minigrad.errors import StaleParameters, UntrainedParameter
+from minigrad.gradients import Gradients
 from minigrad.layer import Layer
 from minigrad.parameter import Parameter
 
@@ -41,3 +44,29 @@ def _holders(container: Any) -> Iterator[tuple[Any, Any, object]]:
         elif isinstance(thing, list | tuple | dict) and (inside := list(_holders(thing))):
             yield container, place, thing
             yield from inside
+
+
+def look_at_orphans(gradients: Gradients, model: Layer, who: str) -> None:
+    """Say so, if parameters got gradients in the model's backward that no optimizer of it will ever change.
+
+    Args:
+        gradients: What knows of them; it forgets them.
+        model: The model.
+        who: The optimizer.
+
+    Raises:
+        StaleParameters: One was put into the model after the optimizer was made.
+    """
+    orphans = {id(one): one for one in gradients.orphans}
+    gradients.orphans.clear()
+    inside = {id(parameter) for _, parameter in model.parameters()}
+    for place, orphan in orphans.items():
+        assert isinstance(orphan, Parameter)
+        if place in inside:
+            raise StaleParameters(f"{orphan.called} was put into the model after this {who} was made; make a new one")
+        warnings.warn(
+            f"{orphan.called} gets gradients, but is no part of the model, so no optimizer trains it: assign it to an attribute "
+            f"of a layer (lists, tuples and dicts are looked into), or make the object that holds it a Layer",
+            UntrainedParameter,
+            stacklevel=3,
+        )

@@ -3,46 +3,28 @@
 from __future__ import annotations
 
 import math
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
-from functools import wraps
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, TypeAlias, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 
 from minigrad.arrays import Array, Integers, described, number
-from minigrad.errors import KindError, ModelError, NoGradient, OrderError, StaleParameters, UntrainedParameter
+from minigrad.errors import KindError, ModelError, StaleParameters
 from minigrad.events import FlatArrays, RunningFit, Step
 from minigrad.hooks import Handle, Hook, Listener, attach, last_word, tell, telling
 from minigrad.layer import Layer
-from minigrad.optimizers import states
-from minigrad.optimizers.holders import Holders
-from minigrad.optimizers.pipeline import Pipeline, checked_transforms
-from minigrad.optimizers.stretches import Stretch, to_update
-from minigrad.optimizers.transforms import ClipNorm, ClipValue, Transform, matching, name_of
 from minigrad.live import read_only
-from minigrad.parameter import Parameter
+from minigrad.optimizers import states
+from minigrad.optimizers.holders import Holders, look_at_orphans
+from minigrad.optimizers.pipeline import Pipeline, checked_transforms
+from minigrad.optimizers.settings import Rate, Schedule, limit, per_entry, set_up, settings_of, warn_of_settings
+from minigrad.optimizers.stretches import Stretch, held_entries, to_update
+from minigrad.optimizers.transforms import ClipNorm, ClipValue, Transform, name_of
 from minigrad.vector import ParameterVector, Writer
 
-Schedule: TypeAlias = Callable[[int], float]
-"""A learning rate that changes: `step -> rate`, where steps count from 0."""
-
-Rate: TypeAlias = float | Schedule | Mapping[str, float]
-"""A learning rate: a number, a schedule, or numbers by pattern, `{"0.*": 0.01, "*": 0.1}`."""
-
 _NONE: dict[str, str] = {}  # what is skipped, mostly
-
-
-def _set_up(init: Callable[..., None]) -> Callable[..., None]:
-    @wraps(init)
-    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
-        init(self, *args, **kwargs)
-        if "_vector" not in vars(self):
-            raise OrderError(f"the __init__ of {type(self).__name__} must call super().__init__(model, lr)")
-
-    return checked
 
 
 class Optimizer(ABC):
@@ -55,15 +37,14 @@ class Optimizer(ABC):
             def compute(self, values, grads, update):
                 numpy.multiply(numpy.sign(grads), -self.current_lr, out=update)
 
-    A step has stages, each of which is a value that hooks can see: the gradients that have arrived, the gradient
-    transforms, `compute`, the factors of the rate, the update transforms, the hooks' `before_step`, one addition, the hooks'
-    `on_step`.
+    The stages of a step: the gradients arrive, the gradient transforms, `compute`, the factors of the rate, the update
+    transforms, the hooks' `before_step`, one addition, the hooks' `on_step`.
 
     Args:
         model: Any layer, a part of a model too.
         lr: The learning rate, above 0; or a schedule `step -> rate`, 0 or more; or rates by pattern, `{"0.*": 0.01, "*": 0.1}`.
         lr_factors: What the update of some parameters is multiplied by, by pattern: `{"0.*": 0.1}`. Others have 1.
-        grad_transforms: What changes the gradients before `compute`, in order (see `minigrad.optimizers.transforms`).
+        grad_transforms: What changes the gradients before `compute`, in order (see `Transform`).
         update_transforms: What changes the update after it, in order.
         max_grad_value: After those, limit each entry of the gradients: `ClipValue(max_grad_value)`.
         max_grad_norm: Then scale the gradients down to this norm over all parameters: `ClipNorm(max_grad_norm)`.
@@ -72,11 +53,8 @@ class Optimizer(ABC):
         model: The layer whose parameters are changed.
         name: The class and the parameters: "SGD over 0.weight ... 2.bias".
         writer: What it is known by in the model's log of writes.
-        lr_factors: What updates are multiplied by, by pattern.
-        grad_transforms: The gradient transforms.
-        update_transforms: The update transforms.
-        max_grad_norm: The largest norm of the gradients, or None.
-        max_grad_value: The largest magnitude of a gradient's entry, or None.
+        grad_transforms, update_transforms: The transforms.
+        lr_factors, max_grad_norm, max_grad_value: The settings.
         step_count: The number of steps made so far.
         current_lr: The learning rate of this step, while `compute` runs; that of the last one, afterwards.
         update_count: While `compute` runs, how many updates its entries have had before: 0 at the first. It is less
@@ -97,7 +75,7 @@ class Optimizer(ABC):
         """Have each `__init__` looked at, whether it has called this class's."""
         super().__init_subclass__(**kwargs)
         if "__init__" in vars(cls):
-            setattr(cls, "__init__", _set_up(vars(cls)["__init__"]))  # noqa: B010 - mypy knows no other way
+            setattr(cls, "__init__", set_up(vars(cls)["__init__"]))  # noqa: B010 - mypy knows no other way
 
     def __init__(
         self,
@@ -124,18 +102,12 @@ class Optimizer(ABC):
         self._skips: dict[str, int] = {}  # how many steps have left a parameter out, where any has
         self._copied = False
         self._bind()
-        self._lr_factors: Array | None = None
-        self.lr = lr  # type: ignore[assignment] # what is read is no mapping any more
-        if lr_factors is not None:
-            own = self.per_entry(lr_factors, "lr_factors", default=1.0)
-            self._lr_factors = own if self._lr_factors is None else self._lr_factors * own
         self.lr_factors: dict[str, float] = dict(lr_factors or {})
+        self.lr = lr
         self.grad_transforms: list[Transform] = checked_transforms(grad_transforms, "grad_transforms")
         self.update_transforms: list[Transform] = checked_transforms(update_transforms, "update_transforms")
-        self.max_grad_norm: float | None = None if max_grad_norm is None else number(max_grad_norm, "max_grad_norm", above=0)
-        self.max_grad_value: float | None = (
-            None if max_grad_value is None else number(max_grad_value, "max_grad_value", above=0)
-        )
+        self.max_grad_norm: float | None = limit(max_grad_norm, "max_grad_norm")
+        self.max_grad_value: float | None = limit(max_grad_value, "max_grad_value")
 
     def _bind(self) -> None:
         """Find the model's memory."""
@@ -166,12 +138,13 @@ class Optimizer(ABC):
 
     @lr.setter
     def lr(self, lr: Rate) -> None:
+        factors = self.per_entry(self.lr_factors, "lr_factors", default=1.0) if self.lr_factors else None
         if isinstance(lr, Mapping):
             rates = self.per_entry(lr, "lr", default=None)
-            self._lr: float | Schedule = number(float(rates.max()), "the largest lr", above=0)
-            self._lr_factors = rates / self._lr
-            return
-        self._lr = lr if callable(lr) else number(lr, "lr", above=0)
+            lr = float(rates.max())
+            factors = rates / lr if factors is None else rates / lr * factors
+        self._lr: float | Schedule = lr if callable(lr) else number(lr, "lr", above=0)
+        self._lr_factors: Array | None = factors  # what the update is multiplied by
 
     # -- what a subclass writes and uses ------------------------------------------------------------------------
 
@@ -204,34 +177,15 @@ class Optimizer(ABC):
     def per_entry(self, setting: object, name: str, default: float | None = 0.0) -> Any:
         """A setting that is one number, or differs by parameter: `{"*.weight": 1e-4}`, and the default for all others.
 
-        Of several patterns that fit a parameter the last counts; but "*" is for the rest, wherever it stands.
-
-        Args:
-            setting: A number, or numbers by pattern.
-            name: Its name, for errors.
-            default: What parameters have that no pattern fits; None if that is an error.
-
-        Returns:
-            A float, or an array of one number for each entry.
+        Of several patterns that fit a parameter the last counts; but "*" is for the rest, wherever it stands. It gives a float,
+        or an array of one number for each entry; `default` is for parameters that no pattern fits, None if that is an error.
 
         Raises:
             KindError: It is neither a number nor a mapping of numbers.
             RangeError: A number is negative.
             ModelError: A pattern matches no parameter, or a parameter no pattern, where there is no default.
         """
-        if not isinstance(setting, Mapping):
-            return number(setting, name, least=0)
-        slots, entries, left = self._vector.slots, np.zeros_like(self._vector.values), dict(self._vector.slots)
-        for pattern, value in sorted(setting.items(), key=lambda item: item[0] != "*"):
-            rate = number(value, f"{name}['{pattern}']", least=0)
-            for own, slot in matching(slots, str(pattern), name):
-                left.pop(own, None)
-                entries[slot.slice] = rate
-        if left and default is None:
-            raise ModelError(f"{name} has nothing for {', '.join(left)}; add a pattern for the rest, '*'")
-        for slot in left.values():
-            entries[slot.slice] = default or 0.0
-        return entries
+        return per_entry(setting, name, self._vector.slots, self._vector.values, default)
 
     # -- the step -----------------------------------------------------------------------------------------------
 
@@ -256,13 +210,12 @@ class Optimizer(ABC):
         """
         self.check_not_stale()
         if self._gradients.orphans:
-            self._look_at_orphans()
+            look_at_orphans(self._gradients, self.model, type(self).__name__)
         vector = self._vector
         stretches, skipped = self._everything, _NONE
         for parameter in vector.parameters:
             if self._skips or parameter.arrival is None or parameter.holds_still:
-                stretches, skipped = to_update(vector, self._update, self._skips)
-                self._check_any(stretches, skipped)
+                stretches, skipped = to_update(vector, self._update, self._skips, self._copied)
                 break
         if skipped != self._skipped:
             self._update.fill(-0.0)  # adding -0.0 changes no bit of any number; +0.0 would turn -0.0 into 0.0
@@ -277,7 +230,7 @@ class Optimizer(ABC):
             if not self.fills_update:
                 stretch.update.fill(0)
             kept = {} if stretch.frozen is None else stretch.kept(self._states)
-            result: object = self.compute(stretch.values, stretch.grads, stretch.update)  # type: ignore[func-returns-value]
+            result: object = self.compute(stretch.values, stretch.grads, stretch.update)
             if result is not None:
                 raise KindError(
                     f"{type(self).__name__}.compute returned {described(result)}; it fills `update` in place, update[...] = "
@@ -337,37 +290,6 @@ class Optimizer(ABC):
                 f"or make a new {name}"
             )
 
-    def _look_at_orphans(self) -> None:
-        """Say so, if parameters got gradients that this optimizer does not change, because the model does not own them."""
-        orphans, self._gradients.orphans = self._gradients.orphans, []
-        inside = {id(parameter) for _, parameter in self.model.parameters()}
-        for orphan in {id(one): one for one in orphans}.values():
-            assert isinstance(orphan, Parameter)
-            if id(orphan) in inside:
-                raise StaleParameters(
-                    f"{orphan.called} was put into the model after this {type(self).__name__} was made; make a new one"
-                )
-            warnings.warn(
-                f"{orphan.called} gets gradients, but is no part of the model, so no optimizer trains it: assign it to an "
-                f"attribute of a layer (lists, tuples and dicts are looked into), or make the object that holds it a Layer",
-                UntrainedParameter,
-                stacklevel=3,
-            )
-
-    def _check_any(self, stretches: list[Stretch], skipped: Mapping[str, str]) -> None:
-        if stretches or any(parameter.arrival is not None for parameter in self._vector.parameters):
-            return
-        hint = (
-            "; this optimizer is a copy, and changes a copy of the model of its own (optimizer.model): copy both at once, "
-            "model, optimizer = copy.deepcopy((model, optimizer))"
-            if self._copied
-            else ""
-        )
-        raise NoGradient(
-            "step() needs a new gradient, and none has arrived since the last step: call model.backward(grad) "
-            f"first (a layer of one's own assigns its gradients, weight.grad = ...){hint}"
-        )
-
     def _transformed(self, stretches: list[Stretch]) -> list[Stretch]:
         """The stretches with the gradients that the transforms give."""
         grads, transforms = self._everything[0].grads.copy(), [*self.grad_transforms]
@@ -380,11 +302,6 @@ class Optimizer(ABC):
 
     def _event(self, loss: float | None, indices: Integers | None) -> Step:
         self._flat.told = self.step_count
-        held = {
-            name: parameter.frozen_entries.ravel()
-            for name, parameter in zip(self._vector.slots, self._vector.parameters, strict=True)
-            if parameter.holds_still and parameter.frozen_entries is not None and name not in self._skipped
-        }
         others = [name_of(one) for one in self.grad_transforms if not getattr(one, "keeps_zeros", False)]
         return Step(
             self.step_count,
@@ -396,7 +313,7 @@ class Optimizer(ABC):
             indices,
             self.session,
             ", ".join(others),
-            held,
+            held_entries(self._vector, self._skipped),
         )
 
     @final
@@ -407,7 +324,7 @@ class Optimizer(ABC):
             KindError: `hook` is not a Hook.
             AttachError: The hook has neither `on_step` nor `before_step`.
         """
-        return attach(hook, ("before_step", "on_step"), [(self._listeners, "")], f"{type(self).__name__}.attach")
+        return attach(hook, ("on_step", "before_step"), [(self._listeners, "")], f"{type(self).__name__}.attach")
 
     @final
     def flush(self) -> None:
@@ -419,9 +336,7 @@ class Optimizer(ABC):
 
     @final
     def state_dict(self) -> dict[str, Any]:
-        """Its class, settings, rate (None for a schedule) and step count, how many steps left out which parameter, copies of
-        the arrays of its own, and the state of its transforms.
-        """
+        """All that a step depends on: counts, copies of arrays of its own, transforms; the rate is None for a schedule."""
         found = self._live_state_dict()
         for arrays in found["state"].values():
             arrays.update({name: array.copy() for name, array in arrays.items()})
@@ -440,7 +355,7 @@ class Optimizer(ABC):
             "step_count": self.step_count,
             "skipped_steps": dict(self._skips),
             "state": arrays,
-            "settings": states.settings_of(self),
+            "settings": settings_of(self),
             "transforms": states.of_transforms([*self.grad_transforms, *self.update_transforms]),
         }
 
@@ -458,14 +373,26 @@ class Optimizer(ABC):
         loaded = states.checked(state, self, self._vector.slots, self._states)
         transforms = [*self.grad_transforms, *self.update_transforms]
         states.load_transforms(transforms, state.get("transforms"))
-        states.warn_of_settings(self, state.get("settings"))
+        warn_of_settings(self, state.get("settings"))
         if not callable(self._lr) and loaded.lr is not None:
             self._lr = loaded.lr
         self.step_count, self._skips, self._states = loaded.step_count, loaded.skips, loaded.arrays
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy works on its own copy of the model, and has none of the hooks."""
-        found_again = ("_vector", "writer", "_holders", "_everything", "_flat", "_update", "_skipped", "_listeners", "_gradients", "_writes", "_pipeline")
+        found_again = (
+            "_vector",
+            "writer",
+            "_holders",
+            "_everything",
+            "_flat",
+            "_update",
+            "_skipped",
+            "_listeners",
+            "_gradients",
+            "_writes",
+            "_pipeline",
+        )
         own = {name: value for name, value in vars(self).items() if name not in found_again}
         return own | {"session": None, "_copied": True}
 

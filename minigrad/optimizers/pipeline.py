@@ -22,7 +22,9 @@ def checked_transforms(transforms: Iterable[Transform], what: str) -> list[Trans
     found = list(transforms)
     for one in found:
         if not callable(one) or isinstance(one, type):
-            raise KindError(f"{what} has {described(one)} in it, expected something to call with (names, values, array)")
+            raise KindError(
+                f"{what} has {described(one)} in it, expected something to call with (names, values, array)"
+            )
     return found
 
 
@@ -60,7 +62,7 @@ class Pipeline:
             KindError: A transform returned something.
         """
         for transform in (None, *transforms):
-            result: object = None if transform is None else transform(self._names, self._values, array)  # type: ignore[func-returns-value]
+            result: object = None if transform is None else transform(self._names, self._values, array)
             if result is not None:
                 raise KindError(
                     f"the transform {name_of(transform)} returned {described(result)}; it changes its array in place, "

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import final
 
 from minigrad.arrays import number, whole
-from minigrad.optimizers.optimizer import Schedule
+from minigrad.optimizers.settings import Schedule
 
 
 def _checked(lr: float | Schedule) -> None:

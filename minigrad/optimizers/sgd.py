@@ -10,7 +10,8 @@ import numpy as np
 from minigrad.arrays import Array, number
 from minigrad.errors import RangeError
 from minigrad.layer import Layer
-from minigrad.optimizers.optimizer import Optimizer, Rate
+from minigrad.optimizers.optimizer import Optimizer
+from minigrad.optimizers.settings import Rate
 from minigrad.optimizers.transforms import Transform
 from minigrad.overriding import override
 

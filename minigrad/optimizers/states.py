@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minigrad.arrays import Array, number, shaped, whole
-from minigrad.errors import ModelError, SettingsChanged
+from minigrad.errors import ModelError
 from minigrad.optimizers.transforms import Transform, name_of
 from minigrad.vector import Slot
-
-_RUNNING = ("step_count", "update_count", "current_lr", "clip_factor", "lr")  # what is no setting
 
 
 class Loaded(NamedTuple):
@@ -74,57 +71,14 @@ def checked(state: Mapping[str, Any], optimizer: Any, slots: Mapping[str, Slot],
     return Loaded(lr, count, skips, new)
 
 
-# -- settings ---------------------------------------------------------------------------------------------------------------
-
-
-def settings_of(optimizer: Any) -> dict[str, Any]:
-    """The numbers, booleans and arrays that an optimizer was made with: what it holds in public attributes."""
-    found: dict[str, Any] = {}
-    for name, value in vars(optimizer).items():
-        plain = isinstance(value, bool | int | float | str | dict | np.ndarray) or (
-            isinstance(value, tuple) and all(isinstance(item, bool | int | float) for item in value)
-        )
-        if plain and not name.startswith("_") and name not in (*_RUNNING, "name"):
-            found[name] = list(value) if isinstance(value, tuple) else value
-    return found
-
-
-def warn_of_settings(optimizer: Any, before: Mapping[str, Any] | None) -> None:
-    """Say so, where a state comes from an optimizer of other settings."""
-    if before is None:  # written before settings were
-        return
-    now = settings_of(optimizer)
-    other = [
-        f"{name} was {_shown(before.get(name))} and is {_shown(now.get(name))}"
-        for name in sorted(before.keys() | now.keys())
-        if not _same(before.get(name), now.get(name))
-    ]
-    if other:
-        warnings.warn(
-            f"the state comes from {type(optimizer).__name__} of other settings, and this one keeps its own: "
-            f"{'; '.join(other)}",
-            SettingsChanged,
-            stacklevel=3,
-        )
-
-
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
-        return isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and np.array_equal(a, b)
-    return bool(a == b)
-
-
-def _shown(value: Any) -> str:
-    return "by parameter" if isinstance(value, np.ndarray) else repr(value)
-
-
 # -- transforms -------------------------------------------------------------------------------------------------------------
 
 
 def of_transforms(transforms: Sequence[Transform]) -> list[dict[str, Any]]:
     """The state of each transform, with its name; those without a state have an empty one."""
     return [
-        {"transform": name_of(one), "state": one.state_dict() if hasattr(one, "state_dict") else {}} for one in transforms
+        {"transform": name_of(one), "state": one.state_dict() if hasattr(one, "state_dict") else {}}
+        for one in transforms
     ]
 
 

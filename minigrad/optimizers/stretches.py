@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from minigrad.arrays import Array
+from minigrad.arrays import Array, Mask
+from minigrad.errors import NoGradient
 from minigrad.live import read_only
 from minigrad.parameter import Parameter
 from minigrad.vector import ParameterVector
@@ -57,7 +58,9 @@ class Stretch(NamedTuple):
             state[self.frozen] = kept.get(name, 0)
 
 
-def to_update(vector: ParameterVector, update: Array, skips: Mapping[str, int]) -> tuple[list[Stretch], dict[str, str]]:
+def to_update(
+    vector: ParameterVector, update: Array, skips: Mapping[str, int], copied: bool
+) -> tuple[list[Stretch], dict[str, str]]:
     """Which neighbouring parameters are updated together, and why others are left out.
 
     Together are those that are trainable, have a new gradient and are equally old. A parameter of which only some entries
@@ -67,7 +70,20 @@ def to_update(vector: ParameterVector, update: Array, skips: Mapping[str, int]) 
         vector: The parameters.
         update: The update of all entries.
         skips: How many steps have left a parameter out, where any has.
+        copied: Whether the optimizer is a copy, which is easily given the gradients of the original.
+
+    Raises:
+        NoGradient: No gradient has arrived.
     """
+    if all(parameter.arrival is None for parameter in vector.parameters):
+        hint = (
+            "; this optimizer is a copy, and changes a copy of the model of its own (optimizer.model): copy both at once, "
+            "model, optimizer = copy.deepcopy((model, optimizer))"
+        )
+        raise NoGradient(
+            "step() needs a new gradient, and none has arrived since the last step: call model.backward(grad) "
+            f"first (a layer of one's own assigns its gradients, weight.grad = ...){hint if copied else ''}"
+        )
     runs: list[tuple[slice, int, Parameter | None]] = []
     skipped: dict[str, str] = {}
     for (name, (part, _)), parameter in zip(vector.slots.items(), vector.parameters, strict=True):
@@ -85,6 +101,15 @@ def to_update(vector: ParameterVector, update: Array, skips: Mapping[str, int]) 
         Stretch.of(vector, update, part, own, None if partly is None else _places(partly, part.start))
         for part, own, partly in runs
     ], skipped
+
+
+def held_entries(vector: ParameterVector, skipped: Mapping[str, str]) -> dict[str, Mask]:
+    """Of parameters that are updated and of which only some entries may move, those that may not: flat booleans by name."""
+    return {
+        name: parameter.frozen_entries.ravel()
+        for name, parameter in zip(vector.slots, vector.parameters, strict=True)
+        if parameter.holds_still and parameter.frozen_entries is not None and name not in skipped
+    }
 
 
 def _places(parameter: Parameter, start: int) -> Any:

@@ -25,7 +25,8 @@ from typing import Any, ClassVar, TypeAlias, final
 
 import numpy as np
 
-from minigrad.arrays import Array, Mask as Booleans, Seed, described, generator, number, set_generator, whole
+from minigrad.arrays import Array, Seed, described, generator, number, set_generator, whole
+from minigrad.arrays import Mask as Booleans
 from minigrad.errors import KindError, ModelError, ShapeError
 from minigrad.vector import Slot
 
@@ -179,7 +180,9 @@ class Mask:
             for name, (part, shape) in matching(names, pattern, "Mask"):
                 if mask.shape != shape:
                     raise ShapeError(f"Mask['{pattern}'] has shape {mask.shape}, and '{name}' has {shape}")
-                array[part][~mask.ravel()] = -0.0  # adding -0.0 changes no bit of any number; +0.0 would turn -0.0 into 0.0
+                array[part][
+                    ~mask.ravel()
+                ] = -0.0  # adding -0.0 changes no bit of any number; +0.0 would turn -0.0 into 0.0
 
     def __repr__(self) -> str:
         held = sum(int(np.count_nonzero(~mask)) for mask in self.moving.values())
@@ -219,7 +222,9 @@ class MaxNorm:
         """
         for name, (part, shape) in matching(names, self.params, "MaxNorm"):
             if self.axis >= len(shape):
-                raise ShapeError(f"MaxNorm goes over axis {self.axis}, and '{name}' of shape {shape} has none; give params")
+                raise ShapeError(
+                    f"MaxNorm goes over axis {self.axis}, and '{name}' of shape {shape} has none; give params"
+                )
             before, update = values[part].reshape(shape), array[part].reshape(shape)
             after = before + update
             norms = np.linalg.norm(after, axis=self.axis, keepdims=True)

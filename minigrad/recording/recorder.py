@@ -243,8 +243,8 @@ class Recorder(Hook):
         before, values = self._watch.add(update)
         before, self._counted_from = before if self._counted_from is None else self._counted_from, None
         if self._aggregates is not None:
-            skipped, held = ({self._names[n]: told for n, told in own.items()} for own in (event.skipped, event.held))
-            held = {name: entries for name, entries in held.items() if name in self._slots}
+            skipped = {self._names[own]: why for own, why in event.skipped.items()}
+            held = {self._names[own]: mask for own, mask in event.held.items() if self._names[own] in self._slots}
             self._aggregates.add(step, before, values, update, skipped, held)
         self._last_step = step
         self._run = None

@@ -151,7 +151,7 @@ class Session:
                 raise UnknownName(
                     f"{type(hook).__name__} monitors '{monitor}', but the epochs have only {', '.join(self.names())}{why}"
                 )
-            if not methods_of(hook) :
+            if not methods_of(hook):
                 raise AttachError(f"{type(hook).__name__} overrides no method of Hook: it would never be called")
 
     def _batches(self, given: Validation) -> Batches | None:
