@@ -23,6 +23,7 @@ from minigrad.losses import (
     SoftmaxCrossEntropy,
 )
 from minigrad.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from minigrad.optimizers.transforms import ClipNorm, ClipValue, GradientNoise, Mask, MaxNorm
 from minigrad.parameter import Parameter
 from minigrad.vector import ParameterVector
 
@@ -59,6 +60,8 @@ __all__ = [
     "Batches",
     "BatchNorm",
     "Checkpoint",
+    "ClipNorm",
+    "ClipValue",
     "compare",
     "Comparison",
     "CosineDecay",
@@ -74,6 +77,7 @@ __all__ = [
     "fit",
     "Flatten",
     "Forward",
+    "GradientNoise",
     "Handle",
     "History",
     "Hook",
@@ -84,6 +88,8 @@ __all__ = [
     "LinearWarmup",
     "load",
     "Loss",
+    "Mask",
+    "MaxNorm",
     "MeanAbsoluteError",
     "MeanSquaredError",
     "MinigradError",

@@ -127,14 +127,17 @@ class Gradients:
 
     def __enter__(self) -> None:
         """The backward of a whole model, or of a part that is asked for by itself, begins."""
-        self._pending = self.pending()
-        self._latest = self.begin()
+        self._pending = self.pending() if self.unused else ()
+        self._count += 1
+        self.running = self._latest = Arrival((self._count,))
+        _running.add(self)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """It is over; half of a gradient is none."""
-        self.end()
+        self.running, self.unused = None, True
+        _running.discard(self)
         if kind is not None:
             self.forget()
             return
@@ -171,7 +174,7 @@ class Gradients:
 
     def pending(self) -> Sequence[HasGradient]:
         """The parameters whose gradient no step has used yet."""
-        return [parameter for parameter in self._parameters if parameter.arrival is not None] if self.unused else ()
+        return [parameter for parameter in self._parameters if parameter.arrival is not None]
 
     def forget(self) -> None:
         """No gradient has arrived: those that have belong to other values, or are half written."""

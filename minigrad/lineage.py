@@ -1,22 +1,37 @@
-"""Which output a gradient belongs to: a loss notes it, so that a model is not given the gradient of another output."""
+"""Which output a gradient belongs to: losses note it, so that a model is not given the gradient of another output.
+
+They do so only after some model was called again before its backward, because only then it matters.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 from weakref import ref
 
+import numpy as np
+
 from minigrad.arrays import Array
 
-_sources: dict[int, tuple[ref[Array], ref[Array]]] = {}  # by the gradient's id, as long as the gradient lives
+_matters = False
+_latest: deque[tuple[ref[Array], ref[Array]]] = deque(maxlen=16)  # gradients and their outputs; a model asks soon
 
 
-def note(grad: Array, output: Array) -> None:
+def matters() -> None:
+    """From now on, note it."""
+    global _matters
+    _matters = True
+
+
+def note(grad: Any, output: Any) -> None:
     """This gradient is one with respect to this output."""
-    key = id(grad)
-    _sources[key] = ref(grad, lambda _: _sources.pop(key, None)), ref(output)
+    if _matters and isinstance(grad, np.ndarray) and isinstance(output, np.ndarray):
+        _latest.append((ref(grad), ref(output)))
 
 
 def output_of(grad: Any) -> Array | None:
     """The output to which a gradient belongs; None if it is not known."""
-    found = _sources.get(id(grad))
-    return found[1]() if found is not None and found[0]() is grad else None
+    for known, output in tuple(_latest):
+        if known() is grad:
+            return output()
+    return None

@@ -85,7 +85,7 @@ class Parameter:
         do not keep it: what is written later is no gradient that anybody knows of.
         """
         self.arrival = (None if self.gradients is None else self.gradients.running) or self._arrived_otherwise()
-        return self._memory()
+        return self._memory() if self._grad is None else self._grad
 
     def written(self, where: Mask, edited: bool) -> None:
         """Somebody has written into `grad`: for the view alone."""

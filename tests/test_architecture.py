@@ -159,10 +159,11 @@ def test_importing_minigrad_loads_nothing_else() -> None:
 # modules that load many others (json, html, tempfile), and frozen dataclasses: Python writes and compiles half a dozen
 # methods for each, which takes as long as loading four small modules.
 AT_ONCE = {
-    "": "overriding activations arrays compare data errors events gaussian hooks init layer parameter pictures targets",
+    "": "overriding activations arrays calls compare data errors events explanation gaussian gradients hooks init inside layer "
+    "lineage live parameter pictures targets vector",
     ".layers": "activation dense dropout flatten normalization sequential",
     ".losses": "elementwise loss regression sigmoid_cross_entropy softmax_cross_entropy",
-    ".optimizers": "adam holders optimizer rmsprop sgd",
+    ".optimizers": "adam holders optimizer pipeline rmsprop settings sgd states stretches transforms",
 }
 OF_OTHERS = "__future__, contextlib, copy, fnmatch, inspect, mmap, numbers, numpy.typing, struct, zlib"
 

@@ -12,6 +12,7 @@ from minigrad.arrays import Array, batch
 from minigrad.calls import RUNNING, TAKEN, await_gradient, take
 from minigrad.errors import KindError, ModelError, ShapeError
 from minigrad.events import Backward, Forward
+from minigrad.gradients import Gradients
 from minigrad.hooks import Listener, tell, telling
 from minigrad.layer import Layer
 from minigrad.overriding import override
@@ -113,7 +114,10 @@ class Sequential(Layer, checks_calls=True):
             x = output
         self._outputs = outputs
         x = x.copy()  # a layer may keep its output for backward; what leaves is the caller's
-        await_gradient(self, x)
+        if self._awaited is TAKEN:
+            self._awaited = x
+        else:
+            await_gradient(self, x)
         return x
 
     @override
@@ -149,42 +153,40 @@ class Sequential(Layer, checks_calls=True):
 
     def _run_backward(self, grad: Array, accumulate: bool, parameters: bool, wanted: bool) -> Array | None:
         grad, self._awaited = take(self, grad), TAKEN
-        vector, outputs = ParameterVector.known(self), self._outputs
-        layer: Layer = self
-        with vector.gradients.backward(accumulate, parameters):
+        gradients, lowest, layer = ParameterVector.known(self).gradients, self._lowest, None
+        with gradients.backward(accumulate, parameters):
             try:
-                # From the last layer to the first, or to the lowest that has parameters.
-                for index in range(len(self._layers) - 1, -1 if wanted else self._lowest - 1, -1):
-                    layer = self._layers[index]
-                    needed = wanted or index > self._lowest
+                # From the last layer to the first, or to the one above the lowest that has parameters.
+                for index in range(len(self._layers) - 1, -1 if wanted else lowest, -1):
+                    layer, x, output = self._layers[index], self._outputs[index], self._outputs[index + 1]
                     own = layer._unchecked
-                    below: Array | None
-                    if (
-                        own is None
-                        or layer._awaited is not outputs[index + 1]
-                        or grad.dtype != outputs[index + 1].dtype
-                    ):
-                        run = layer.backward if needed else layer.backward_parameters
-                        below = run(grad)
+                    if own is None or layer._awaited is not output or grad.dtype is not output.dtype:
+                        below = layer.backward(grad)
                     else:  # the order of the calls is the right one
                         layer._awaited = RUNNING
-                        below = own.backward(layer, grad) if needed else own.backward_parameters(layer, grad)
+                        below = own.backward(layer, grad)
                         layer._awaited = TAKEN
-                    if needed and (
-                        below is None or type(below) is not np.ndarray or below.shape != outputs[index].shape
-                    ):
-                        expected = f"the gradient of its input, of shape {outputs[index].shape}"
-                        raise _wrong("backward", layer, below, expected)
+                    if type(below) is not np.ndarray or below.shape != x.shape:
+                        raise _wrong("backward", layer, below, f"the gradient of its input, of shape {x.shape}")
                     if self._listeners:
-                        with vector.gradients.paused():  # a gradient that a hook assigns is none of backward's
-                            event = partial(_backward, self._names[index], layer, grad, below if needed else None)
-                            tell(self._listeners, "on_backward", event)
-                    if needed and below is not None:
-                        grad = below
+                        self._tell_backward(gradients, index, grad, below)
+                    grad = below
+                if not wanted and lowest < len(self._layers):  # whose input's gradient nobody needs
+                    layer = self._layers[lowest]
+                    layer.backward_parameters(grad)
+                    if self._listeners:
+                        self._tell_backward(gradients, lowest, grad, None)
             except BaseException:
-                layer._awaited = TAKEN
+                if layer is not None:
+                    layer._awaited = TAKEN
                 raise
         return grad.copy() if wanted else None
+
+    def _tell_backward(self, gradients: Gradients, index: int, grad: Array, below: Array | None) -> None:
+        with gradients.paused():  # a gradient that a hook assigns is none of backward's
+            tell(
+                self._listeners, "on_backward", partial(_backward, self._names[index], self._layers[index], grad, below)
+            )
 
     @override
     def backward_parameters(self, grad: Array) -> None:

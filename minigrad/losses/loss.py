@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Literal, final
 
-import numpy as np
 import numpy.typing as npt
 
 from minigrad import lineage
@@ -77,8 +76,7 @@ def _noting_gradient(backward: Callable[..., Array]) -> Callable[..., Array]:
     def noted(self: Loss) -> Array:
         grad = backward(self)
         self.differentiated = self.value
-        if isinstance(grad, np.ndarray) and isinstance(self._outputs, np.ndarray):
-            lineage.note(grad, self._outputs)
+        lineage.note(grad, self._outputs)
         return grad
 
     return noted

@@ -31,7 +31,7 @@ class Holders:
             for container, place, thing in self._holders:
                 if container[place] is not thing:
                     return repr(place)
-        except (KeyError, IndexError):
+        except LookupError:
             return repr(place)
         return None
 

@@ -229,14 +229,14 @@ class Optimizer(ABC):
             self._part, self.update_count = stretch.part, self.step_count - stretch.skips
             if not self.fills_update:
                 stretch.update.fill(0)
-            kept = {} if stretch.frozen is None else stretch.kept(self._states)
+            kept = None if stretch.frozen is None else stretch.kept(self._states)
             result: object = self.compute(stretch.values, stretch.grads, stretch.update)
             if result is not None:
                 raise KindError(
                     f"{type(self).__name__}.compute returned {described(result)}; it fills `update` in place, update[...] = "
                     f"..., and returns nothing. Nothing was written"
                 )
-            if stretch.frozen is not None:
+            if kept is not None:
                 stretch.hold(self._update, self._states, kept)
         if self._lr_factors is not None:
             self._update *= self._lr_factors
