@@ -165,7 +165,7 @@ AT_ONCE = {
     ".losses": "elementwise loss regression sigmoid_cross_entropy softmax_cross_entropy",
     ".optimizers": "adam holders optimizer pipeline rmsprop settings sgd states stretches transforms",
 }
-OF_OTHERS = "__future__, contextlib, copy, fnmatch, inspect, mmap, numbers, numpy.typing, struct, zlib"
+OF_OTHERS = "__future__, contextlib, copy, fnmatch, inspect, mmap, numbers, numpy.typing, struct, threading, zlib"
 
 
 def test_importing_minigrad_loads_only_what_a_first_network_needs() -> None:

@@ -302,19 +302,10 @@ class Optimizer(ABC):
 
     def _event(self, loss: float | None, indices: Integers | None) -> Step:
         self._flat.told = self.step_count
-        others = [name_of(one) for one in self.grad_transforms if not getattr(one, "keeps_zeros", False)]
-        return Step(
-            self.step_count,
-            self.current_lr,
-            self.clip_factor,
-            MappingProxyType(self._skipped),
-            self._flat,
-            loss,
-            indices,
-            self.session,
-            ", ".join(others),
-            held_entries(self._vector, self._skipped),
-        )
+        skipped, held = MappingProxyType(self._skipped), held_entries(self._vector, self._skipped)
+        others = ", ".join(name_of(one) for one in self.grad_transforms if not getattr(one, "keeps_zeros", False))
+        told = (self.step_count, self.current_lr, self.clip_factor, skipped, self._flat, loss, indices, self.session)
+        return Step(*told, others, held)
 
     @final
     def attach(self, hook: Hook) -> Handle:
