@@ -62,7 +62,11 @@ def checked_forward(forward: Callable[..., Array]) -> Callable[..., Array]:
     def checked(self: Any, x: Array, *more: Any, **named: Any) -> Array:
         if self._awaited is not TAKEN:
             return _first_or_repeated(forward, self, x, *more, **named)
-        output = self._awaited = forward(self, x, *more, **named)
+        try:
+            output = self._awaited = forward(self, x, *more, **named)
+        except AttributeError as error:
+            look_for_replaced(self, error)
+            raise
         return output
 
     return checked
@@ -83,6 +87,9 @@ def checked_backward(backward: Callable[..., Any]) -> Callable[..., Any]:
                 return backward(self, grad)
             with first.gradients.backward():  # this layer is the model, or somebody calls the layers one by one
                 return backward(self, grad)
+        except AttributeError as error:
+            look_for_replaced(self, error)
+            raise
         finally:
             self._awaited = TAKEN
 
@@ -117,7 +124,7 @@ def _first_or_repeated(forward: Callable[..., Array], layer: Any, *given: Any, *
     try:
         output = forward(layer, *given, **named)
     except AttributeError as error:
-        _look_for_replaced(layer, error)
+        look_for_replaced(layer, error)
         raise
     if len(vars(layer)) != count:
         _note(layer, count)
@@ -211,12 +218,16 @@ def _check_repeated(layer: Any, grad: object, output: Array) -> None:
 # -- parameters that were replaced ----------------------------------------------------------------------------------------
 
 
-def _look_for_replaced(layer: Any, error: AttributeError) -> None:
-    """Say so, if an attribute that held a parameter holds something else now."""
-    for name, before in layer._own.by_name.items():
+def look_for_replaced(layer: Any, error: BaseException) -> None:
+    """Say so, if an attribute that held a parameter holds something else now.
+
+    Raises:
+        ModelError: One does.
+    """
+    for name, before in layer._own.by_name.items() if isinstance(error, AttributeError) else ():
         now = vars(layer).get(name, before)
         if now is not before and not isinstance(now, Parameter):
             raise ModelError(
-                f"{layer.called}: '{name}' was a Parameter, and was replaced by {type(now).__name__}; assign the numbers "
+                f"layer '{layer._place}', {type(layer).__name__}: '{name}' was a Parameter, and was replaced by {type(now).__name__}; assign the numbers "
                 f"instead, which writes them into the parameter: layer.{name}.value = array"
             ) from error

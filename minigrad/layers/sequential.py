@@ -9,7 +9,7 @@ from typing import Any, SupportsIndex, final, overload
 import numpy as np
 
 from minigrad.arrays import Array, batch
-from minigrad.calls import RUNNING, TAKEN, await_gradient, take
+from minigrad.calls import RUNNING, TAKEN, await_gradient, look_for_replaced, take
 from minigrad.errors import KindError, ModelError, ShapeError
 from minigrad.events import Backward, Forward
 from minigrad.gradients import Gradients
@@ -103,7 +103,11 @@ class Sequential(Layer, checks_calls=True):
         for index, layer in enumerate(self._layers):
             own = layer._unchecked
             if own is not None and layer._awaited is TAKEN:  # the order of the calls is the right one
-                output = layer._awaited = own.forward(layer, x)
+                try:
+                    output = layer._awaited = own.forward(layer, x)
+                except AttributeError as error:
+                    look_for_replaced(layer, error)
+                    raise
             else:
                 output = layer.forward(x)
             if type(output) is not np.ndarray or output.ndim == 0 or len(output) != n:
@@ -176,9 +180,10 @@ class Sequential(Layer, checks_calls=True):
                     layer.backward_parameters(grad)
                     if self._listeners:
                         self._tell_backward(gradients, lowest, grad, None)
-            except BaseException:
+            except BaseException as error:
                 if layer is not None:
                     layer._awaited = TAKEN
+                    look_for_replaced(layer, error)
                 raise
         return grad.copy() if wanted else None
 
