@@ -23,6 +23,7 @@ ROOMS = [  # each imports only from those above it
     "overriding",
     "errors",
     "files",
+    "doors",
     "arrays",
     "pictures",
     "notebook",
