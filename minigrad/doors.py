@@ -147,27 +147,37 @@ def no_numbers(x: object, array: npt.NDArray[Any]) -> str:
             f"{told}: complex numbers are not supported; give the real and the imaginary part as columns of their own"
         )
     if array.dtype.kind == "V":
-        return f"{told}: a structured array; pass its fields as columns, np.column_stack([x[name] for name in x.dtype.names])"
+        return f"{told}: a structured array, expected real numbers; pass its fields as columns, np.column_stack([x[name] for name in x.dtype.names])"
     if array.dtype.kind not in "OSUT":
         return f"{told}; expected real numbers"
     if array.ndim == 0:
-        return f"is {described(array.item())}, expected an array of real numbers"
+        item = array.item()
+        return f"is {'text, ' * isinstance(item, str)}{described(item)}, expected an array of real numbers"
     if hasattr(x, "columns") and hasattr(x, "__getitem__"):
         return _of_table(x, told)
     found = _first_no_number(array)
-    kind = "Python objects" if array.dtype.kind == "O" else "text, not numbers"
     if found is None:
-        return f"{told}: {kind}, but each of them can be read as one: pass np.array(x).astype(float), expected real numbers"
+        return f"{told}: {_kind(array)}, but each can be read as a number: pass np.array(x).astype(float)"
     place, item = found
-    told = f"{told}: {kind}; the first that is no number is {described(item)} {where(place)}"
-    if isinstance(item, str | bytes):  # also NumPy's kinds of them
-        return f"{told}; where it stands for a missing value put a number there, and {_ENCODE}"
-    if isinstance(item, np.ndarray | list | tuple):
-        return f"{told}; expected real numbers in rows of equal length"
-    return f"{told}; expected real numbers, and where one is missing put a number there"
+    if isinstance(item, str | bytes):
+        if not any(map(_is_number, array.ravel()[:_LOOK])):
+            return f"{told}: text, not numbers; {_ENCODE}"
+        gap = f"; the first that is no number is {described(item)} {where(place)}: where it stands for a missing value"
+        return f"{told}: {_kind(array)}{gap} put a number there; {_ENCODE}"
+    rows = isinstance(item, np.ndarray | list | tuple)
+    advice = "give rows of equal length" if rows else "where one is missing put a number there"
+    return (
+        f"{told}: {_kind(array)}; the first that is no number is {described(item)} {where(place)}; expected real numbers, "
+        f"{advice}"
+    )
 
 
-_ENCODE = "encode categories as numbers: names, labels = np.unique(column, return_inverse=True)"
+def _kind(array: npt.NDArray[Any]) -> str:
+    return "Python objects" if array.dtype.kind == "O" else "text, not numbers"
+
+
+_LOOK = 1000  # items among which some number is looked for
+_ENCODE = "encode categories as numbers first: names, labels = np.unique(text, return_inverse=True)"
 
 
 def _of_table(table: Any, told: str) -> str:

@@ -153,7 +153,7 @@ def test_importing_minigrad_loads_nothing_else() -> None:
 # modules that load many others (json, html, tempfile), and frozen dataclasses: Python writes and compiles half a dozen
 # methods for each, which takes as long as loading four small modules.
 AT_ONCE = {
-    "": "overriding activations arrays compare data errors events gaussian hooks init layer parameter pictures targets",
+    "": "overriding activations arrays compare data doors errors events gaussian hooks init layer parameter pictures targets",
     ".layers": "activation dense dropout flatten normalization sequential",
     ".losses": "elementwise loss regression sigmoid_cross_entropy softmax_cross_entropy",
     ".optimizers": "adam holders optimizer rmsprop sgd",

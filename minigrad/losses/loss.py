@@ -64,7 +64,7 @@ def _noting(forward: Callable[..., float]) -> Callable[..., float]:
         if type(value) is not float:
             if type(self).forward is not noted:  # called by the forward of a subclass, which makes something of it
                 return value
-            value = one_number(value, f"{type(self).__name__}.forward")
+            value = one_number(value, type(self).__name__)
         self.value = value
         return value
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias, final
 
 import numpy as np
 
-from minigrad.arrays import Array, Integers, number, shaped, whole
+from minigrad.arrays import Array, Integers, described, number, shaped, whole
 from minigrad.errors import KindError, ModelError, NoGradient, StaleParameters
 from minigrad.events import FlatArrays, RunningFit, Step
 from minigrad.hooks import Handle, Hook, Listener, attach, tell, telling
@@ -80,7 +80,7 @@ class Optimizer(ABC):
         max_grad_value: float | None = None,
     ) -> None:
         if not isinstance(model, Layer):
-            raise KindError(f"{type(self).__name__} got {model!r} as its model, expected a layer, such as a Sequential")
+            raise KindError(f"{type(self).__name__} got {described(model)} as its model, expected a layer")
         self.model: Layer = model
         self.lr = lr
         self.max_grad_norm: float | None = _limit(max_grad_norm, "max_grad_norm")

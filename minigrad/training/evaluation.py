@@ -11,10 +11,9 @@ import numpy.typing as npt
 
 from minigrad.arrays import Array
 from minigrad.data import Batches
-from minigrad.errors import KindError, LabelError, ModelError, RangeError, ShapeError
+from minigrad.errors import KindError, LabelError, RangeError, ShapeError
 from minigrad.layer import Layer, generators_of, untouched
 from minigrad.losses import Huber, Loss, MeanAbsoluteError, MeanSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
-from minigrad.optimizers import Optimizer
 from minigrad.targets import Wrong
 from minigrad.training.metrics import MeanLoss, Running
 
@@ -70,18 +69,13 @@ def lots(model: Layer, data: Batches, every: int = 1) -> Iterator[tuple[Array, n
     yield np.concatenate(outputs), np.concatenate(targets)
 
 
-def ready(loss: Loss, optimizer: Optimizer, data: Batches) -> None:
-    """Before all else: something must be there to train, and a loss that balances its classes must know how often they occur.
+def ready(loss: Loss, data: Batches) -> None:
+    """Tell a loss that balances its classes how often they occur.
 
     Raises:
-        ModelError: All parameters are frozen.
-        MinigradError: The labels are none that can be counted.
+        LabelError: The targets are no labels.
+        ShapeError: They are rows.
     """
-    if not any(np.any(parameter.trainable) for _, parameter in optimizer.model.parameters()):
-        raise ModelError(
-            f"fit has nothing to train: all parameters of {optimizer.model.called} are frozen; unfreeze some, "
-            f"model.unfreeze(), or model[-1].unfreeze()"
-        )
     if isinstance(loss, SoftmaxCrossEntropy) and loss.balanced:
         with naming("data"):
             loss.balance(data.y)
@@ -135,8 +129,7 @@ def _check_targets(loss: Loss, data: Batches, outputs: Array) -> None:
             found = found or wrong._replace(place=(first + row, *columns))
             count += wrong.wrong
     if found is not None:
-        with naming(f"row {found.place[0]:,}"):
-            raise found._replace(wrong=count, size=size).error()
+        raise found._replace(wrong=count, size=size).error()
 
 
 @contextmanager

@@ -99,7 +99,7 @@ class Session:
         self._later: list[Callable[[], None]] = []
         self._listeners: list[Listener] = []
         self._validating: dict[str, Running] = chosen(metrics, loss)
-        ready(loss, optimizer, data)
+        ready(loss, data)
         check(model, loss, data, self._validating, "data")
         self._check_last_batch()
         self.validation: Batches | None = self._batches(validation_data)
