@@ -195,8 +195,14 @@ class SoftmaxCrossEntropy(Loss):
         Args:
             targets: Labels, integers of shape (n,); or rows of probabilities, (n, classes).
             classes: How many classes there are.
+
+        Raises:
+            LabelError: Labels are not integers.
         """
-        return wrong_labels(targets, classes, self.ignore_index) if targets.ndim == 1 else wrong_probabilities(targets)
+        if targets.ndim != 1:
+            return wrong_probabilities(targets)
+        check_integers(targets, f"integers from 0 to {classes - 1}")
+        return wrong_labels(targets, classes, self.ignore_index)
 
     def _run(self, logits: Array, targets: npt.ArrayLike) -> _Pass:
         """Everything that a pass computes; changes nothing."""

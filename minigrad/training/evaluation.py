@@ -19,6 +19,7 @@ from minigrad.training.metrics import MeanLoss, Running
 
 _OURS = (SoftmaxCrossEntropy, SigmoidCrossEntropy, MeanSquaredError, MeanAbsoluteError, Huber)
 _FEW = 32  # samples that are looked at before the first step, or a batch of them
+_PART = 1 << 20  # numbers in the targets that are looked at at once
 _LOT = 1 << 22  # numbers in the outputs that the loss and the metrics see at once
 
 
@@ -115,7 +116,7 @@ def _check_targets(loss: Loss, data: Batches, outputs: Array) -> None:
         return
     found: Wrong | None = None
     count = size = 0
-    rows = len(data.y) if data.y.ndim == 1 else max(1, (1 << 20) * len(data.y) // data.y.size)
+    rows = len(data.y) if data.y.ndim == 1 else max(1, _PART * len(data.y) // data.y.size)
     for first, targets in data.targets_in_order(rows):
         if isinstance(loss, SoftmaxCrossEntropy):
             wrong = loss.wrong_targets(targets, outputs.shape[1])
