@@ -47,7 +47,7 @@ def float_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating[Any]]:
     """
     try:
         found: np.dtype[Any] = np.dtype(dtype)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise KindError(f"dtype {described(dtype)} is not known: use np.float32 or np.float64") from error
     if found not in FLOATS:
         raise KindError(f"dtype {found} is not supported: use np.float32 or np.float64")
@@ -316,7 +316,7 @@ def parse_bytes(budget: object) -> int:
         KindError: It is neither.
         RangeError: It is not positive, or has an unknown unit.
     """
-    if isinstance(budget, SupportsIndex) and not isinstance(budget, bool):
+    if isinstance(budget, SupportsIndex) and not isinstance(budget, bool | np.ndarray):
         found = operator.index(budget)
     elif isinstance(budget, str):
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", budget)

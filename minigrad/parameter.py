@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, Self, final
 
 import numpy as np
 
-from minigrad.arrays import Array, float_array, shaped
+from minigrad.arrays import Array, described, float_array, shaped
 from minigrad.errors import KindError, ModelError, StaleParameters
 from minigrad.pictures import in_words
 
@@ -234,9 +234,11 @@ class ParameterVector:
 
         Raises:
             ModelError: A parameter is reached twice.
-            KindError: The parameters have different dtypes.
+            KindError: It is no model, or the parameters have different dtypes.
             StaleParameters: `model` is a slice, and its parameters no longer lie side by side in one model.
         """
+        if not hasattr(model, "parameters"):
+            raise KindError(f"ParameterVector.of got {described(model)}, expected a model")
         named = list(model.parameters())
         known: Self | None = vars(model).get("_vector")
         if known is not None and not known.is_stale and known.parameters == tuple(own for _, own in named):

@@ -52,6 +52,7 @@ def check_gradients(
         OrderError: Every entry lies at a kink, so that nothing could be checked.
     """
     number(eps, "eps", above=0)
+    rtol, atol = number(rtol, "rtol", least=0), number(atol, "atol", least=0)
     x64 = np.array(float_array(x, np.dtype(np.float64), "x of check_gradients"))
     random = generator(rng).spawn(1)[0]  # a stream of its own, also where the caller drew x with the same seed
     if isinstance(layer_or_loss, Loss):

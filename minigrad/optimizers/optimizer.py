@@ -342,8 +342,9 @@ class Optimizer(ABC):
             ShapeError: An array has another shape.
         """
         expected = {"optimizer", "lr", "step_count", "skipped_steps", "state"}
-        if not expected <= set(state):
-            raise ModelError(f"this is no state of an optimizer: it has {sorted(state)}, expected {sorted(expected)}")
+        if not isinstance(state, Mapping) or not expected <= set(state):
+            has = sorted(map(str, state)) if isinstance(state, Mapping) else described(state)
+            raise ModelError(f"this is no state of an optimizer: it has {has}, expected {sorted(expected)}")
         kind, names = type(self).__name__, sorted(state["state"])
         if state["optimizer"] != kind or (self._states and names != sorted(self._states)):
             raise ModelError(

@@ -68,7 +68,7 @@ class ReduceOnPlateau(Hook):
             raise KindError(
                 f"ReduceOnPlateau cannot lower the rate of {described(optimizer)}, which is a schedule; give the optimizer a number"
             )
-        if mode not in ("min", "max"):
+        if not isinstance(mode, str) or mode not in ("min", "max"):
             raise RangeError(f"mode is {described(mode)}, expected 'min' or 'max'")
         self.optimizer: Optimizer = optimizer
         self.monitor: str = monitor

@@ -24,7 +24,7 @@ def kinds_of(keep: Iterable[str]) -> tuple[str, ...]:
     if not isinstance(keep, Iterable):
         raise KindError(f"keep is {described(keep)}, expected any of 'update' and 'grad', such as ('update',)")
     given = [keep] if isinstance(keep, str) else list(keep)
-    if not all(kind in ("update", "grad") for kind in given):
+    if not all(isinstance(kind, str) and kind in ("update", "grad") for kind in given):
         raise RangeError(f"keep is {described(keep)}, expected any of 'update' and 'grad'")
     return tuple(kind for kind in ("update", "grad") if kind in given)
 

@@ -54,7 +54,7 @@ class Store(ABC):
         on_full: OnFull,
         block_bytes: int | None = None,
     ) -> None:
-        if on_full not in ("thin", "ring", "stop", "raise"):
+        if not isinstance(on_full, str) or on_full not in ("thin", "ring", "stop", "raise"):
             raise RangeError(f"on_full is {described(on_full)}, expected 'thin', 'ring', 'stop' or 'raise'")
         self.kinds: tuple[str, ...] = kinds
         self.size: int = size

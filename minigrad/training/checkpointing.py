@@ -64,7 +64,7 @@ class Checkpoint(FitHook):
         if isinstance(every, str) and every != "epoch":
             raise RangeError(f"every is {described(every)}, expected 'epoch' or a number of steps")
         self.path: Path = Path(path).absolute()
-        self.every: Literal["epoch"] | int = every if every == "epoch" else whole(every, "every")
+        self.every: Literal["epoch"] | int = every if isinstance(every, str) else whole(every, "every")
         self.keep: int = whole(keep, "keep")
         self._written: tuple[int, int] | None = None  # the moment of the newest
         self.monitor: str | None = monitor

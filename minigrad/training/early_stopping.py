@@ -37,7 +37,7 @@ class Best:
     def __init__(self, monitor: str, mode: Mode, min_delta: float = 0.0) -> None:
         if not isinstance(monitor, str):
             raise KindError(f"monitor is {described(monitor)}, expected the name of a figure, such as 'val_loss'")
-        if mode not in ("auto", "min", "max"):
+        if not isinstance(mode, str) or mode not in ("auto", "min", "max"):
             raise RangeError(f"mode is {described(mode)}, expected 'min', 'max' or 'auto'")
         kind = monitor.removeprefix("val_")
         if mode == "auto" and kind not in (*_LESS, *_MORE):

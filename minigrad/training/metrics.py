@@ -225,6 +225,8 @@ def _name_of(metric: object) -> str:
 def _running(name: str, metric: str | Metric, loss: Loss) -> Running:
     if callable(metric):
         return RunningMean(metric, name)
+    if not isinstance(metric, str):
+        raise KindError(f"metric '{name}' is {described(metric)}, expected a name ({', '.join(NAMES)}) or a function")
     if metric == "accuracy":
         if isinstance(loss, SigmoidCrossEntropy):
             return RunningMean(binary_accuracy, metric)
@@ -233,6 +235,4 @@ def _running(name: str, metric: str | Metric, loss: Loss) -> Running:
         return RunningMean(mean_absolute_error, metric)
     if metric == "r2":
         return RunningR2()
-    if isinstance(metric, str):
-        raise RangeError(f"there is no metric '{metric}'; there are {', '.join(NAMES)}, or give a function")
-    raise KindError(f"metric '{name}' is {described(metric)}, expected a name ({', '.join(NAMES)}) or a function")
+    raise RangeError(f"there is no metric '{metric}'; there are {', '.join(NAMES)}, or give a function")

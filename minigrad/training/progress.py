@@ -30,7 +30,7 @@ class Progress:
     """
 
     def __init__(self, shown: Shown, epochs: int, steps: int) -> None:
-        if not isinstance(shown, bool) and shown != "auto":
+        if not isinstance(shown, bool | str) or shown not in (True, False, "auto"):
             raise KindError(f"progress is {described(shown)}, expected True, False or 'auto'")
         self.shown: bool = (_on_terminal() or "ipykernel" in sys.modules) if shown == "auto" else shown
         self._epochs = epochs
