@@ -64,7 +64,7 @@ def refusal(x: object) -> str | None:
     """Why something that is no plain array is no data, and what to pass; None for what NumPy may read."""
     kind = _a(type(x).__name__)
     if x is None or isinstance(x, type):
-        return f"{described(x)}, expected real numbers"
+        return f"{described(x)}, expected real numbers: pass an array of them"
     if isinstance(x, Mapping):
         return f"{described(x)}, expected one array: join its columns, np.column_stack(list(x.values()))"
     if isinstance(x, AbstractSet) and not isinstance(x, MappingView):

@@ -62,7 +62,7 @@ def class_targets(targets: npt.ArrayLike, shape: tuple[int, ...], ignore_index: 
     found = real_array(targets, "the targets")
     n, classes = shape
     if found.ndim == 1 and len(found) == n:
-        check_integers(found, f"integers from 0 to {classes - 1}")
+        check_integers(found, classes)
         wrong = wrong_labels(found, classes, ignore_index)
         if wrong is not None:
             raise wrong.error()
@@ -92,14 +92,19 @@ _SEVERAL = (
 )
 
 
-def check_integers(labels: npt.NDArray[Any], expected: str) -> None:
+def check_integers(labels: npt.NDArray[Any], classes: int | None = None) -> None:
     """Make sure that labels are integers.
+
+    Args:
+        labels: Shape (n,), of any real kind.
+        classes: How many classes there are, for the error, where it is known.
 
     Raises:
         LabelError: They are of another dtype.
     """
     if labels.dtype.kind in "iu":
         return
+    expected = "integers" if classes is None else f"integers from 0 to {classes - 1}"
     told = f"labels of dtype {labels.dtype}, expected {expected}"
     wrong = np.zeros(len(labels), bool) if labels.dtype.kind == "b" else labels != np.rint(labels)  # NaN is not itself
     if wrong.any():

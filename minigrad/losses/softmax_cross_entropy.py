@@ -152,7 +152,7 @@ class SoftmaxCrossEntropy(Loss):
             raise ShapeError(
                 f'class_weight="balanced" got labels of shape {found.shape}, expected labels (n,) to count'
             )
-        check_integers(found, "integers")
+        check_integers(found)
         if self.ignore_index is not None:
             found = found[found != self.ignore_index]
         classes, counts = np.unique(found, return_counts=True)
@@ -201,7 +201,7 @@ class SoftmaxCrossEntropy(Loss):
         """
         if targets.ndim != 1:
             return wrong_probabilities(targets)
-        check_integers(targets, f"integers from 0 to {classes - 1}")
+        check_integers(targets, classes)
         return wrong_labels(targets, classes, self.ignore_index)
 
     def _run(self, logits: Array, targets: npt.ArrayLike) -> _Pass:
@@ -215,7 +215,7 @@ class SoftmaxCrossEntropy(Loss):
                 f"SoftmaxCrossEntropy got logits of shape {logits.shape}: the softmax of a single column is always 1, and there "
                 f"is nothing to learn; use SigmoidCrossEntropy for yes or no, or give the last layer a unit for each class"
             )
-        weights = self.weights_for(classes)
+        weights = None if self.class_weight is None and not self.balanced else self.weights_for(classes)
         found = class_targets(targets, logits.shape, self.ignore_index)
         starts = row_starts(n, classes)
         largest = logits.take(starts + logits.argmax(axis=1))
