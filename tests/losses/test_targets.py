@@ -260,7 +260,9 @@ def test_fit_names_the_row_of_the_data(
     before = model[0].weight.value.tobytes()
     for most in (None, 1 << 12):
         if most is not None:
-            monkeypatch.setattr("minigrad.training.evaluation._PART", most)  # several parts, and the first wrong row lies in a later one
+            monkeypatch.setattr(
+                "minigrad.training.evaluation._PART", most
+            )  # several parts, the first wrong row in the third
         wrong = mg.Batches(x, targets, 50)
         right = mg.Batches(x, labels() if targets.ndim == 1 else rows(targets[0, 0]), 50)
         data, validation = (wrong, None) if where == "data" else (right, wrong)
