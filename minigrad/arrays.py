@@ -18,6 +18,8 @@ from typing import Any, SupportsIndex, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from minigrad.doors import described as described  # noqa: PLC0414 - others import it from here
+from minigrad.doors import no_numbers, refusal, unreadable, where
 from minigrad.errors import KindError, ModelError, RangeError, ShapeError
 
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
@@ -45,8 +47,8 @@ def float_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating[Any]]:
     """
     try:
         found: np.dtype[Any] = np.dtype(dtype)
-    except TypeError as error:
-        raise KindError(f"dtype {dtype!r} is not known: use np.float32 or np.float64") from error
+    except (TypeError, ValueError) as error:
+        raise KindError(f"dtype {described(dtype)} is not known: use np.float32 or np.float64") from error
     if found not in FLOATS:
         raise KindError(f"dtype {found} is not supported: use np.float32 or np.float64")
     return found
@@ -60,43 +62,19 @@ def real_array(x: object, what: str) -> npt.NDArray[Any]:
         what: What it is, for the error: "the input of Dense(784, 10)".
 
     Raises:
-        KindError: It holds complex numbers, strings or Python objects.
+        KindError: It holds complex numbers, strings or Python objects, or is no array: masked, sparse, an iterator, a
+            dict, None.
     """
+    why = None if type(x) is np.ndarray else refusal(x)
+    if why is not None:
+        raise KindError(f"{what} is {why}")
     try:
         array = np.asarray(x)
-    except ValueError as error:
-        raise KindError(f"{what} is ragged ({error}): give rows of equal length") from error
+    except Exception as error:  # of whatever kind the thing's own `__array__` raises
+        raise KindError(f"{what} is {unreadable(x, error)}") from error
     if array.dtype.kind not in "biuf":
-        raise KindError(f"{what} has dtype {array.dtype}{_advice(array)}")
+        raise KindError(f"{what} {no_numbers(x, array)}")
     return array
-
-
-_TEXT = ": text, not numbers; encode categories as numbers first: names, labels = np.unique(text, return_inverse=True)"
-
-
-def _advice(array: npt.NDArray[Any]) -> str:
-    kind = array.dtype.kind
-    if kind == "c":
-        return ": complex numbers are not supported; give the real and the imaginary part as columns of their own"
-    if kind == "O":
-        if array.size and all(isinstance(item, str) for item in array.ravel()[:8]):
-            return _TEXT
-        return (
-            ": Python objects, not numbers (rows of unequal length, None, or a mixed table?); expected real numbers; "
-            "of a table, pass columns of numbers: column.to_numpy(float)"
-        )
-    if kind in "SU":
-        return _TEXT
-    return "; expected real numbers"
-
-
-def described(thing: object) -> str:
-    """What somebody gave, for an error: of arrays their shapes, and never a corner of them."""
-    if isinstance(thing, np.ndarray):
-        return f"an array of shape {thing.shape}"
-    if isinstance(thing, list | tuple | dict) and len(repr(thing)) > 60:
-        return f"a {type(thing).__name__} of {len(thing)}"
-    return f"a {type(thing).__name__}" if type(thing).__repr__ is object.__repr__ else repr(thing)
 
 
 def float_array(x: object, dtype: np.dtype[Any] | None, what: str) -> Array:
@@ -108,7 +86,8 @@ def float_array(x: object, dtype: np.dtype[Any] | None, what: str) -> Array:
         what: What it is, for the error.
 
     Raises:
-        KindError: It holds complex numbers, strings or Python objects.
+        KindError: It holds no real numbers.
+        RangeError: The dtype cannot hold one of its numbers: an integer with too many digits, a number out of range.
     """
     if type(x) is np.ndarray and (x.dtype == dtype if dtype is not None else x.dtype in FLOATS):
         return x
@@ -116,7 +95,50 @@ def float_array(x: object, dtype: np.dtype[Any] | None, what: str) -> Array:
     if dtype is None:
         native = array.dtype.newbyteorder("=")
         dtype = native if native in FLOATS else np.dtype(np.float32)
-    return array.astype(dtype, copy=False)
+    if array.dtype.kind in "iu" and array.dtype.itemsize >= dtype.itemsize:
+        return _exactly(array, dtype, what)
+    try:
+        with np.errstate(over="raise"):  # a look at a flag of the processor, and not at each number
+            return array.astype(dtype, copy=False)
+    except FloatingPointError:
+        with np.errstate(over="ignore"):
+            converted = array.astype(dtype)
+        wrong = np.isinf(converted) & np.isfinite(array)
+        if not wrong.any():
+            return converted
+        place = _first(wrong)
+        raise RangeError(
+            f"{what} holds {array[place]:g} {where(place)}, which is beyond the range of {dtype}, "
+            f"{np.finfo(dtype).max:.3g} ({np.count_nonzero(wrong):,} of {array.size:,} entries are): scale the data"
+            f"{_WIDER if dtype == np.float32 else ''}"
+        ) from None
+
+
+_WIDER = ", or build the model with dtype=np.float64"
+
+
+def _exactly(array: Integers, dtype: np.dtype[Any], what: str) -> Array:
+    """Integers as floats, if those have enough digits: 24 binary ones in float32, 53 in float64."""
+    converted: Array = array.astype(dtype)
+    digits = np.finfo(dtype).nmant + 1
+    if not array.size or (array.max() <= 1 << digits and array.min() >= -(1 << digits)):
+        return converted
+    # A float of exponent e stands for multiples of 2^(e - digits): an integer with lower binary digits is rounded.
+    _, exponents = np.frexp(converted)
+    lower = np.left_shift(np.int64(1), np.maximum(exponents - digits, 0).astype(np.int64)) - 1
+    wrong = (array & lower.astype(array.dtype)) != 0
+    if not wrong.any():
+        return converted
+    place = _first(wrong)
+    raise RangeError(
+        f"{what} holds the integer {array[place]} {where(place)}, of which {dtype} would make {converted[place]:.0f} "
+        f"({np.count_nonzero(wrong):,} of {array.size:,} entries would be rounded): pass x.astype(np.{dtype}) if that is meant"
+        f"{_WIDER if dtype == np.float32 else ''}"
+    )
+
+
+def _first(wrong: Mask) -> tuple[int, ...]:
+    return tuple(int(index) for index in np.unravel_index(int(wrong.argmax()), wrong.shape))
 
 
 def _called(who: object) -> str:
@@ -174,15 +196,18 @@ def rows(x: object, width: int, dtype: np.dtype[Any], who: object) -> Array:
 
 
 def shaped(x: object, shape: tuple[int, ...], dtype: np.dtype[Any], what: str) -> Array:
-    """`x` as an array of exactly this shape; nothing is broadcast.
+    """`x` as an array of exactly this shape; nothing is broadcast. Floats beyond the range of `dtype` become infinite.
 
     Raises:
         KindError: It holds no real numbers.
+        RangeError: It holds an integer with too many digits for `dtype`.
         ShapeError: Another shape.
     """
     if type(x) is np.ndarray and x.dtype == dtype and x.shape == shape:
         return x
-    array = float_array(x, dtype, what)
+    found = real_array(x, what)
+    # Of a training that diverges the gradients are infinite one day, and `StopOnNonFinite` knows what to say of it.
+    array = found.astype(dtype, copy=False) if found.dtype.kind == "f" else float_array(found, dtype, what)
     if array.shape != shape:
         raise ShapeError(f"{what} has shape {array.shape}, expected {shape}; nothing is broadcast, reshape it first")
     return array
@@ -215,7 +240,7 @@ def number(
     bounds += [(below, "below", operator.lt), (most, "at most", operator.le)]
     given = [(bound, word, holds) for bound, word, holds in bounds if bound is not None]
     expected = f"a finite number {' and '.join(f'{word} {bound:g}' for bound, word, _ in given)}".rstrip()
-    told = f"{name} is {value!r}, expected {expected}"
+    told = f"{name} is {described(value)}, expected {expected}"
     if isinstance(value, np.ndarray | np.generic) and value.ndim == 0:
         value = value.item()
     if isinstance(value, bool) or not (isinstance(value, Real) or hasattr(value, "as_integer_ratio")):  # a Decimal
@@ -291,17 +316,19 @@ def parse_bytes(budget: object) -> int:
         KindError: It is neither.
         RangeError: It is not positive, or has an unknown unit.
     """
-    if isinstance(budget, SupportsIndex) and not isinstance(budget, bool):
+    if isinstance(budget, SupportsIndex) and not isinstance(budget, bool | np.ndarray):
         found = operator.index(budget)
     elif isinstance(budget, str):
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", budget)
         if match is None or match[2].upper() not in _UNITS:
-            raise RangeError(f"budget is {budget!r}, expected a number of bytes, or text such as '512MB' or '2GB'")
+            raise RangeError(
+                f"budget is {described(budget)}, expected a number of bytes, or text such as '512MB' or '2GB'"
+            )
         found = int(float(match[1]) * _UNITS[match[2].upper()])
     else:
-        raise KindError(f"budget is {budget!r}, expected a number of bytes, or text such as '512MB' or '2GB'")
+        raise KindError(f"budget is {described(budget)}, expected a number of bytes, or text such as '512MB' or '2GB'")
     if found <= 0:
-        raise RangeError(f"budget is {budget!r}, expected more than 0 bytes")
+        raise RangeError(f"budget is {described(budget)}, expected more than 0 bytes")
     return found
 
 
@@ -316,7 +343,7 @@ def generator(rng: Seed) -> np.random.Generator:
     if rng is None:
         return np.random.default_rng()
     if isinstance(rng, bool) or not hasattr(rng, "__index__"):
-        raise KindError(f"rng is {rng!r}, expected a seed (0, 1, ...) or np.random.default_rng(seed)")
+        raise KindError(f"rng is {described(rng)}, expected a seed (0, 1, ...) or np.random.default_rng(seed)")
     return np.random.default_rng(whole(rng, "rng", least=0))
 
 
@@ -340,7 +367,10 @@ def set_generator(rng: np.random.Generator, state: Any, what: str) -> None:
             raise RangeError("it stands outside of its buffer")
     except (TypeError, ValueError, KeyError, OverflowError, IndexError) as error:
         rng.bit_generator.state = before
-        own, kind = before["bit_generator"], state.get("bit_generator") if isinstance(state, Mapping) else repr(state)
+        own, kind = (
+            before["bit_generator"],
+            state.get("bit_generator") if isinstance(state, Mapping) else described(state),
+        )
         told = f"this is a state of {kind}; use a generator of the same kind"
         told = f"this state of one is damaged ({error})" if kind == own else told
         raise ModelError(f"{what} is a {own}, and {told}") from error

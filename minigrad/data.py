@@ -10,7 +10,7 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import FLOATS, Integers, Seed, generator, number, real_array, set_generator, whole
+from minigrad.arrays import FLOATS, Integers, Seed, described, generator, number, real_array, set_generator, whole
 from minigrad.errors import ModelError, OrderError, RangeError, ShapeError
 
 _LARGE = 256 << 20  # bytes of a memory map from which on it is worth giving its pages back
@@ -41,7 +41,8 @@ class Batches:
         scale: What each batch of samples is multiplied by, as float32: 1 / 255 for images kept as uint8.
 
     Raises:
-        KindError: Samples or targets hold no real numbers, or a setting is no number.
+        KindError: Samples or targets hold no real numbers (a masked array or a sparse matrix is refused too), or a setting
+            is no number.
         ShapeError: There are no samples, or not as many targets.
         RangeError: A batch would hold less than one sample, or more than there are.
     """
@@ -64,7 +65,7 @@ class Batches:
                 f"Batches got x of shape {self.x.shape} and y of shape {self.y.shape}: there are no samples"
             )
         if len(self.x) != len(self.y):
-            raise ShapeError(f"Batches got {len(self.x)} samples in x but {len(self.y)} targets in y")
+            raise ShapeError(f"Batches got {len(self.x)} samples in x but {len(self.y)} targets in y{_hint(x, self.y)}")
         self.batch_size: int = whole(batch_size, "batch_size")
         if self.batch_size > len(self.x):
             raise RangeError(
@@ -159,7 +160,7 @@ class Batches:
         """
         expected = {"order", "start", "stop", "ended", "rng"}
         if not isinstance(state, Mapping) or not expected <= set(state):
-            has = sorted(map(str, state)) if isinstance(state, Mapping) else repr(state)
+            has = sorted(map(str, state)) if isinstance(state, Mapping) else described(state)
             raise ModelError(f"this is no state of Batches: it has {has}, expected {sorted(expected)}")
         try:
             order = None if state["order"] is None else np.array(state["order"])
@@ -174,7 +175,7 @@ class Batches:
             raise ModelError(f"the state of Batches stands at {start} to {stop} of {len(self.x)} samples")
         ended = state["ended"]
         if not isinstance(ended, bool | np.bool_):
-            raise ModelError(f"the state of Batches is damaged: ended is {ended!r}, expected True or False")
+            raise ModelError(f"the state of Batches is damaged: ended is {described(ended)}, expected True or False")
         set_generator(self.rng, state["rng"], "the rng of Batches")
         self._order, self._start, self._stop, self._ended = order, start, stop, bool(ended)
         self._resume = order is not None and not self._ended
@@ -185,6 +186,13 @@ class Batches:
 
     def __repr__(self) -> str:
         return f"Batches({len(self.x):,} samples of shape {self.x.shape[1:]}, {len(self)} batches of {self.batch_size})"
+
+
+def _hint(x: object, y: npt.NDArray[Any]) -> str:
+    """What to do where several inputs of one shape were given: they look like so many samples."""
+    if isinstance(x, list | tuple) and all(np.ndim(item) and len(item) == len(y) for item in x):
+        return f"; for {len(x)} inputs of the same samples pass one array, np.column_stack(x)"
+    return ""
 
 
 @final

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NoReturn, Self, final
 
+from minigrad.arrays import described
 from minigrad.errors import AttachError, HookError, KindError
 from minigrad.events import Backward, Epoch, Forward, Step
 
@@ -80,7 +81,7 @@ def attach(hook: Hook, methods: tuple[str, ...], places: list[tuple[list[Listene
         AttachError: None of the hook's methods would ever be called here.
     """
     if not isinstance(hook, Hook):
-        raise KindError(f"cannot attach {hook!r}: expected an instance of a subclass of minigrad.Hook")
+        raise KindError(f"cannot attach {described(hook)}: expected an instance of a subclass of minigrad.Hook")
     own = methods_of(hook)
     wanted = own.intersection(methods)
     name = type(hook).__name__

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import Array, float_array, number, shaped
+from minigrad.arrays import Array, described, float_array, number, shaped
 from minigrad.errors import KindError, ModelError
 
 Initializer: TypeAlias = "Callable[[tuple[int, ...], np.random.Generator], npt.ArrayLike]"
@@ -93,5 +93,5 @@ def draw(init: str | Initializer, shape: tuple[int, ...], rng: np.random.Generat
             )
         init = BY_NAME[init]
     if not callable(init):
-        raise KindError(f"init is {init!r}, expected a name or a callable (shape, rng) -> array")
+        raise KindError(f"init is {described(init)}, expected a name or a callable (shape, rng) -> array")
     return shaped(float_array(init(shape, rng), dtype, "what init returned"), shape, dtype, "what init returned")

@@ -10,8 +10,9 @@ from typing import Any, ClassVar, Self, TypeVar, final
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import Array, real_array, whole
+from minigrad.arrays import Array, described, float_array, real_array, whole
 from minigrad.calls import Own, Unchecked, check_calls, without_passes
+from minigrad.doors import transposed
 from minigrad.errors import KindError, ModelError
 from minigrad.explanation import Factors
 from minigrad.hooks import Handle, Hook, Listener, attach
@@ -213,23 +214,37 @@ class Layer(ABC, metaclass=_LayerType):
     def load_state_dict(self, state: Mapping[str, npt.ArrayLike], strict: bool = True) -> None:
         """Write values into the parameters and buffers: all of them, or after an error none.
 
+        The weight of a `Dense` has the shape (n_in, n_out); that of a `torch.nn.Linear` is (n_out, n_in), and must be
+        transposed first, `.T`. An error says so where the shapes tell; those of square weights do not, and if all are square
+        nothing does.
+
         Args:
             state: Arrays by name, as from `state_dict`.
             strict: Whether names that are missing or unknown are an error; otherwise they are passed over.
 
         Raises:
+            KindError: The state is no mapping, or something in it holds no real numbers.
             ModelError: The state does not fit; the message lists every difference.
+            RangeError: A number is beyond the range of the model's dtype, or an integer has too many digits for it.
         """
+        if not isinstance(state, Mapping):
+            raise KindError(
+                f"load_state_dict got {described(state)}, expected arrays by name, as state_dict() gives them"
+            )
         own = dict(self._live_state())
         problems = [f"'{name}' is missing" for name in own if name not in state] if strict else []
-        problems += [f"'{name}' is unknown" for name in state if name not in own] if strict else []
+        problems += [f"{described(name)} is unknown" for name in state if name not in own] if strict else []
         new: dict[str, npt.NDArray[Any]] = {}
         for name in own.keys() & state.keys():
-            new[name] = real_array(state[name], f"'{name}'").astype(own[name].dtype)
+            found = real_array(state[name], f"'{name}'")
+            known = own[name].dtype  # that of a buffer may be any
+            new[name] = np.array(float_array(found, known, f"'{name}'") if known.kind == "f" else found.astype(known))
             if new[name].shape != own[name].shape:
                 problems.append(f"'{name}' has shape {new[name].shape}, expected {own[name].shape}")
         if problems:
-            raise ModelError(f"the state does not fit this model, which is unchanged: {'; '.join(sorted(problems))}")
+            told = f"the state does not fit this model, which is unchanged: {'; '.join(sorted(problems))}"
+            shapes = {name: (parameter.shape, np.shape(new.get(name, ()))) for name, parameter in self.parameters()}
+            raise ModelError(told + transposed(shapes))
         for name, parameter in self.parameters():
             if name in new:
                 parameter.value = new.pop(name)

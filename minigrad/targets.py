@@ -1,14 +1,48 @@
-"""What a classification loss takes as targets: labels, or rows of probabilities."""
+"""What a classification loss takes as targets: labels, or rows of probabilities; and what is wrong with others."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import Array, Integers, float_array, real_array
+from minigrad.arrays import Array, Integers, Mask, described, float_array, real_array
 from minigrad.errors import LabelError, ShapeError
+
+Place = tuple[int, ...]
+"""Where a target lies: its row, and in there its column, if there are any."""
+
+
+class Wrong(NamedTuple):
+    """Targets that a loss cannot use.
+
+    Attributes:
+        place: Where the first lies.
+        wrong: How many there are.
+        size: How many were looked at.
+        told: `(place, "3 of 1,000") -> what is wrong`, for the error.
+    """
+
+    place: Place
+    wrong: int
+    size: int
+    told: Callable[[Place, str], str]
+
+    @staticmethod
+    def among(mask: Mask, told: Callable[[Place, str], str]) -> Wrong | None:
+        """Those where the mask is True, if there are any."""
+        count = int(np.count_nonzero(mask))
+        if not count:
+            return None
+        place = tuple(int(index) for index in np.unravel_index(int(mask.argmax()), mask.shape))
+        return Wrong(place, count, mask.size, told)
+
+    def error(self) -> LabelError:
+        """The error that says so."""
+        return LabelError(self.told(self.place, f"{self.wrong:,} of {self.size:,}"))
 
 
 def class_targets(targets: npt.ArrayLike, shape: tuple[int, ...], ignore_index: int | None) -> Array | Integers:
@@ -22,49 +56,121 @@ def class_targets(targets: npt.ArrayLike, shape: tuple[int, ...], ignore_index: 
     Raises:
         KindError: They hold no real numbers.
         ShapeError: They have another length or width.
-        LabelError: Labels out of range or not integers; probabilities negative, or rows that do not sum to 1.
+        LabelError: Labels out of range or not integers; probabilities negative, or rows that do not sum to 1;
+            probabilities where a label is to be ignored.
     """
     found = real_array(targets, "the targets")
     n, classes = shape
     if found.ndim == 1 and len(found) == n:
-        return _labels(found, classes, ignore_index)
+        check_integers(found, classes)
+        wrong = wrong_labels(found, classes, ignore_index)
+        if wrong is not None:
+            raise wrong.error()
+        return found.astype(np.int64, copy=False)
     if found.shape == shape:
-        return _probabilities(found)
+        if ignore_index is not None:
+            raise LabelError(
+                f"ignore_index is {ignore_index}, a label, but the targets are rows of shape {shape}, in which nothing is "
+                f"ignored: pass labels, shape ({n},), or leave out the samples that are not to count"
+            )
+        wrong = wrong_probabilities(found)
+        if wrong is not None:
+            raise wrong.error()
+        return float_array(found, np.dtype(np.float64), "the targets")
     expected = f"the targets have shape {found.shape}, expected labels ({n},) or probabilities ({n}, {classes})"
     if found.shape == (n, 1):
         raise ShapeError(f"{expected}: pass targets[:, 0]")
     if found.ndim and len(found) != n:
         raise ShapeError(f"{expected}: {len(found)} targets for {n} samples")
+    if found.ndim == 2 and found.dtype.kind in "iu":
+        raise ShapeError(f"{expected}; {_SEVERAL}")
     raise ShapeError(expected)
 
 
-def _labels(labels: npt.NDArray[Any], classes: int, ignore_index: int | None) -> Integers:
-    if labels.dtype.kind not in "iu":
+_SEVERAL = (
+    "if a sample may have several labels, use SigmoidCrossEntropy, with a 1 in the column of each and 0 elsewhere"
+)
+
+
+def check_integers(labels: npt.NDArray[Any], classes: int | None = None) -> None:
+    """Make sure that labels are integers.
+
+    Args:
+        labels: Shape (n,), of any real kind.
+        classes: How many classes there are, for the error, where it is known.
+
+    Raises:
+        LabelError: They are of another dtype.
+    """
+    if labels.dtype.kind in "iu":
+        return
+    expected = "integers" if classes is None else f"integers from 0 to {classes - 1}"
+    told = f"labels of dtype {labels.dtype}, expected {expected}"
+    wrong = np.zeros(len(labels), bool) if labels.dtype.kind == "b" else labels != np.rint(labels)  # NaN is not itself
+    if wrong.any():
+        row = int(wrong.argmax())
         raise LabelError(
-            f"labels of dtype {labels.dtype}, expected integers from 0 to {classes - 1}: pass labels.astype(np.int64)"
+            f"{told}: label {labels[row]:g} of sample {row} is no whole number ({np.count_nonzero(wrong):,} of "
+            f"{len(labels):,} labels are none); leave out samples whose label is missing, and of numbers to predict use "
+            f"MeanSquaredError"
         )
-    found = labels.astype(np.int64, copy=False)
+    raise LabelError(f"{told}: pass labels.astype(np.int64)")
+
+
+def wrong_labels(labels: Integers, classes: int, ignore_index: int | None) -> Wrong | None:
+    """Labels that are out of range."""
     # Seen as unsigned, negative labels are huge: one look finds both kinds of wrong.
-    unsigned = found.view(np.uint64)
-    if unsigned[unsigned.argmax()] >= classes:
-        wrong = np.flatnonzero((unsigned >= classes) & (found != ignore_index))
-        if len(wrong):
-            raise LabelError(
-                f"label {found[wrong[0]]} of sample {wrong[0]} is out of range: there are {classes} classes, so labels "
-                f"go from 0 to {classes - 1} ({len(wrong)} of {len(found)} labels are out of range)"
-            )
-    return found
+    unsigned = labels.astype(np.int64, copy=False).view(np.uint64)
+    if not len(labels) or unsigned[unsigned.argmax()] < classes:
+        return None
 
-
-def _probabilities(targets: npt.NDArray[Any]) -> Array:
-    found = float_array(targets, np.dtype(np.float64), "the targets")
-    sums = found.sum(axis=1)
-    wrong = np.flatnonzero(~(np.abs(sums - 1) <= 1e-4) | (found < 0).any(axis=1))
-    if len(wrong):
-        row, low = int(wrong[0]), float(found[wrong[0]].min())
-        told = f"contains {low:g}" if low < 0 else f"sums to {sums[row]:g}"
-        raise LabelError(
-            f"target row {row} {told}, expected probabilities of 0 or more that sum to 1 "
-            f"({len(wrong)} of {len(found)} rows are wrong); labels are integers of shape ({len(found)},)"
+    def told(place: Place, count: str) -> str:
+        return (
+            f"label {label} of sample {place[0]} is out of range: there are {classes} classes, so labels go from 0 to "
+            f"{classes - 1} ({count} labels are out of range){advice}"
         )
-    return found
+
+    wrong = Wrong.among((unsigned >= classes) & (labels != ignore_index), told)
+    if wrong is not None:
+        label, counted = labels[wrong.place], labels[labels != ignore_index]
+        low, high = int(counted.min()), int(counted.max())
+        advice = ""
+        if low >= 1 and high == classes:
+            advice = f"; these labels go from {low} to {high}: subtract 1, pass labels - 1"
+        elif (low, high) == (-1, 1):
+            advice = "; these labels go from -1 to 1: for yes and no pass (labels > 0).astype(np.int64)"
+    return wrong
+
+
+def wrong_probabilities(targets: npt.NDArray[Any]) -> Wrong | None:
+    """Rows that are no probabilities, shape (n, classes)."""
+    sums = targets.sum(axis=1, dtype=np.float64)
+    wrong = ~(np.abs(sums - 1) <= 1e-4) | (targets < 0).any(axis=1)
+    if not wrong.any():
+        return None
+    row = int(wrong.argmax())
+    low, total = float(targets[row].min()), float(sums[row])  # not the arrays, which the message would keep
+    several = bool(((targets == 0) | (targets == 1)).all())
+    size = len(targets)
+
+    def told(place: Place, count: str) -> str:
+        says = f"contains {low:g}" if low < 0 or math.isnan(low) else f"sums to {total:g}"
+        advice = _SEVERAL if several else f"labels are integers of shape ({size:,},)"
+        return (
+            f"target row {place[0]} {says}, expected probabilities of 0 or more that sum to 1 "
+            f"({count} rows are wrong); {advice}"
+        )
+
+    return Wrong.among(wrong, told)
+
+
+def unfit(who: str, expected: str, kind: str, targets: npt.NDArray[Any], mask: Mask) -> Wrong | None:
+    """Targets, of any shape, of which a loss cannot use those where the mask is True."""
+
+    def told(place: Place, count: str) -> str:
+        at = f", at {place}" if len(place) > 1 else ""
+        return f"{who} got the target {value} in row {place[0]}{at}, expected {expected} ({count} targets are {kind})"
+
+    wrong = Wrong.among(mask, told)
+    value = "" if wrong is None else described(targets[wrong.place])
+    return wrong

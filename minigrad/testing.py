@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import Array, Seed, float_array, generator, number
+from minigrad.arrays import Array, Seed, described, float_array, generator, number
 from minigrad.errors import GradientError, KindError, OrderError
 from minigrad.layer import Layer
 from minigrad.layers import Sequential
@@ -52,18 +52,19 @@ def check_gradients(
         OrderError: Every entry lies at a kink, so that nothing could be checked.
     """
     number(eps, "eps", above=0)
+    rtol, atol = number(rtol, "rtol", least=0), number(atol, "atol", least=0)
     x64 = np.array(float_array(x, np.dtype(np.float64), "x of check_gradients"))
     random = generator(rng).spawn(1)[0]  # a stream of its own, also where the caller drew x with the same seed
     if isinstance(layer_or_loss, Loss):
         if targets is None:
             raise KindError(
-                f"check_gradients needs targets for a loss: check_gradients({layer_or_loss!r}, logits, targets)"
+                f"check_gradients needs targets for a loss: check_gradients({described(layer_or_loss)}, logits, targets)"
             )
         subject: _Subject = _LossSubject(copy.deepcopy(layer_or_loss), x64, targets)
     elif isinstance(layer_or_loss, Layer):
         subject = _LayerSubject(_in_float64(layer_or_loss), x64, random)
     else:
-        raise KindError(f"check_gradients got {layer_or_loss!r}, expected a layer or a loss")
+        raise KindError(f"check_gradients got {described(layer_or_loss)}, expected a layer or a loss")
     checked = 0
     for name, array, grad in subject.tensors():
         checked += _check(

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol, Self, final
 
 import numpy as np
 
-from minigrad.arrays import Array, Mask, shaped
+from minigrad.arrays import Array, Mask, described, shaped
 from minigrad.errors import KindError, ModelError, StaleParameters
 from minigrad.gradients import Gradients
 from minigrad.live import LiveGradient, read_only
@@ -129,9 +129,11 @@ class ParameterVector:
 
         Raises:
             ModelError: A parameter is reached twice.
-            KindError: The parameters have different dtypes.
+            KindError: It is no model, or the parameters have different dtypes.
             StaleParameters: `model` is a slice, and its parameters no longer lie side by side in one model.
         """
+        if not hasattr(model, "parameters"):
+            raise KindError(f"ParameterVector.of got {described(model)}, expected a model")
         named = list(model.parameters())
         known: Self | None = vars(model).get("_vector")
         if known is not None and not known.is_stale and known.parameters == tuple(own for _, own in named):

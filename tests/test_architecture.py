@@ -23,6 +23,7 @@ ROOMS = [  # each imports only from those above it
     "overriding",
     "errors",
     "files",
+    "doors",
     "arrays",
     "pictures",
     "notebook",
@@ -159,8 +160,8 @@ def test_importing_minigrad_loads_nothing_else() -> None:
 # modules that load many others (json, html, tempfile), and frozen dataclasses: Python writes and compiles half a dozen
 # methods for each, which takes as long as loading four small modules.
 AT_ONCE = {
-    "": "overriding activations arrays calls compare data errors events explanation gaussian gradients hooks init inside layer "
-    "lineage live parameter pictures targets vector",
+    "": "overriding activations arrays calls compare data doors errors events explanation gaussian gradients hooks init inside "
+    "layer lineage live parameter pictures targets vector",
     ".layers": "activation dense dropout flatten normalization sequential",
     ".losses": "elementwise loss regression sigmoid_cross_entropy softmax_cross_entropy",
     ".optimizers": "adam holders optimizer pipeline rmsprop settings sgd states stretches transforms",

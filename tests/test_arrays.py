@@ -146,7 +146,7 @@ def test_no_numbers(value: Any, bounds: dict[str, float], error: type[Exception]
     """The message repeats the name, the value and every bound."""
     with pytest.raises(error, match=r"^it is ") as told:
         arrays.number(value, "it", **bounds)
-    assert repr(value) in str(told.value)
+    assert arrays.described(value) in str(told.value)
     words = {"above": "above", "least": "at least", "below": "below", "most": "at most"}
     for bound, limit in bounds.items():
         assert f"{words[bound]} {limit}" in str(told.value)
@@ -173,7 +173,7 @@ def test_no_whole_numbers(value: Any, error: type[Exception]) -> None:
     """3.0 is no whole number, and neither is True."""
     with pytest.raises(error, match="expected a whole number, 1 or more") as told:
         arrays.whole(value, "it")
-    assert str(told.value).startswith(f"it is {value!r}, ")
+    assert str(told.value).startswith(f"it is {arrays.described(value)}, ")
 
 
 def test_an_array_of_several_is_no_whole_number() -> None:

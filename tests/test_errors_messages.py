@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 import minigrad as mg
-from minigrad.arrays import Array
+from minigrad.arrays import Array, described
 from minigrad.errors import (
     AttachError,
     KindError,
@@ -77,7 +77,7 @@ INPUTS: dict[str, tuple[object, type[MinigradError], type[Exception], list[str]]
     "objects": (objects(), KindError, TypeError, ["object", "expected real numbers"]),
     "ragged": ([[1.0], [1.0, 2.0]], KindError, TypeError, ["ragged", "equal length"]),
     "dates": (np.full((2, 6), "2020-01-01", "M8[D]"), KindError, TypeError, ["datetime64", "real numbers"]),
-    "nothing": (None, KindError, TypeError, ["object", "expected real numbers"]),
+    "nothing": (None, KindError, TypeError, ["None", "expected real numbers"]),
 }
 inputs = pytest.mark.parametrize(("x", "error", "builtin", "contents"), INPUTS.values(), ids=INPUTS.keys())
 
@@ -306,7 +306,7 @@ DATA: dict[str, tuple[Callable[[], object], type[MinigradError], list[str]]] = {
     "old rng": (
         lambda: mg.Dense(1, 1, rng=np.random.RandomState(0)),  # type: ignore[arg-type]
         KindError,
-        ["rng is RandomState", "default_rng"],
+        ["rng is a RandomState", "default_rng"],
     ),
     "negative seed": (lambda: mg.Dense(1, 1, rng=-1), RangeError, ["rng is -1", "0 or more"]),
     "other state": (
@@ -789,7 +789,7 @@ BAD_RATES: dict[str, tuple[object, type[MinigradError]]] = {
 def test_rates(lr: Any, error: type[MinigradError]) -> None:
     """A rate is a finite number above 0, when it is given and when it is assigned later."""
     builtin = TypeError if error is KindError else ValueError
-    shown = "lr is" if isinstance(lr, int) else f"lr is {lr!r}"
+    shown = "lr is" if isinstance(lr, int | np.generic) else f"lr is {described(lr)}"
     fails(lambda: mg.SGD(small(), lr=lr), error, builtin, shown, "a finite number", "above 0")
     optimizer = mg.SGD(small(), lr=0.25)
     fails(lambda: setattr(optimizer, "lr", lr), error, builtin, shown)

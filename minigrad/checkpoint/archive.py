@@ -23,6 +23,7 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 import numpy as np
 import numpy.typing as npt
 
+from minigrad.arrays import described
 from minigrad.errors import DataFileError, KindError
 from minigrad.files import named_errors, replacing, sweep
 
@@ -149,7 +150,9 @@ def _without_arrays(thing: Any, name: str, arrays: dict[str, npt.NDArray[Any]]) 
     if isinstance(thing, Mapping):
         wrong = [key for key in thing if not isinstance(key, str) or key == _ARRAY]
         if wrong:
-            raise KindError(f"a checkpoint cannot hold '{name}' with the key {wrong[0]!r}; expected text as keys")
+            raise KindError(
+                f"a checkpoint cannot hold '{name}' with the key {described(wrong[0])}; expected text as keys"
+            )
         return {key: _without_arrays(inner, f"{name}/{key}" if name else key, arrays) for key, inner in thing.items()}
     if isinstance(thing, list | tuple):
         return [_without_arrays(inner, f"{name}/{index}", arrays) for index, inner in enumerate(thing)]

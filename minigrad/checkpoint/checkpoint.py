@@ -116,12 +116,17 @@ def load(
             share a generator. Otherwise what has the same name and shape is loaded, and the rest passed over.
 
     Raises:
-        KindError: An argument is of the wrong kind.
+        KindError: An argument is of the wrong kind, or nothing is given to load into.
         DataFileError: There is no such file, it is damaged, of a later version, or no checkpoint.
         ModelError: It does not fit; the message lists every difference, and nothing is changed.
         StaleParameters: The optimizer's parameters have moved into another model.
     """
     given = Given(model, optimizer, data, rng, history, hooks).checked(path, "load")
+    if all(thing is None for thing in (model, optimizer, data, rng, history)) and not given.hooks:
+        raise KindError(
+            f"load('{os.fspath(path)}') has nothing to load into: it returns nothing, but fills what it is given; build the "
+            f"model as before saving and pass it, load(path, model=model), for training also optimizer= and data="
+        )
     tree = archive.read(path)
     where = f"the checkpoint '{os.fspath(path)}'"
     if not _is_sound(tree):

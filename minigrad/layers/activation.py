@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import final
 
 from minigrad.activations import FUNCTIONS, ActivationFunction
-from minigrad.arrays import Array, batch
-from minigrad.errors import KindError, ModelError
+from minigrad.arrays import Array, batch, described
+from minigrad.errors import KindError, ModelError, ShapeError
 from minigrad.layer import Layer
 from minigrad.overriding import override
+
+_OVER_ROWS = (FUNCTIONS["softmax"], FUNCTIONS["log_softmax"])
 
 
 @final
@@ -52,7 +54,7 @@ class Activation(Layer):
                 raise ModelError(f"no activation '{function}'; there are {', '.join(FUNCTIONS)}")
             function = FUNCTIONS[function]
         if not isinstance(function, ActivationFunction):
-            raise KindError(f"activation is {function!r}, expected a name or an ActivationFunction")
+            raise KindError(f"activation is {described(function)}, expected a name or an ActivationFunction")
         self.function: ActivationFunction = function
         self.x: Array
         self.y: Array
@@ -63,9 +65,15 @@ class Activation(Layer):
 
         Raises:
             KindError: The input holds no real numbers.
-            ShapeError: The input has no rows.
+            ShapeError: The input has no rows; for softmax and log_softmax, it has no axis of classes.
         """
-        x = self.x = batch(x, None, self)
+        x = batch(x, None, self)
+        if x.ndim == 1 and self.function in _OVER_ROWS:
+            raise ShapeError(
+                f"{self.called} got an input of shape {x.shape}, expected (batch, classes): it goes over the last axis, which "
+                f"must not be that of the samples; for one sample pass x[np.newaxis]"
+            )
+        self.x = x
         self.y = self.function.forward(x)
         return self.y.copy()  # backward still needs `y`, and the caller may write into the copy
 

@@ -8,7 +8,7 @@ from typing import Any, SupportsIndex, final, overload
 
 import numpy as np
 
-from minigrad.arrays import Array, batch
+from minigrad.arrays import Array, batch, described
 from minigrad.calls import RUNNING, TAKEN, await_gradient, look_for_replaced, take
 from minigrad.errors import KindError, ModelError, ShapeError
 from minigrad.events import Backward, Forward
@@ -53,12 +53,12 @@ class Sequential(Layer, checks_calls=True):
             raise ModelError("a Sequential needs at least one layer")
         for name, layer in [*enumerate(layers), *named.items()]:
             if not isinstance(layer, Layer):
-                advice = (
-                    "pass the layers one by one, Sequential(*layers)"
-                    if isinstance(layer, list | tuple)
-                    else ("make an instance of it" if isinstance(layer, type) else "expected a Layer")
-                )
-                raise KindError(f"layer '{name}' of a Sequential is {layer!r}: {advice}")
+                advice = "expected a Layer"
+                if isinstance(layer, list | tuple):
+                    advice = "pass the layers one by one, Sequential(*layers)"
+                elif isinstance(layer, type):
+                    advice = "make an instance of it"
+                raise KindError(f"layer '{name}' of a Sequential is {described(layer)}: {advice}")
         self._names: tuple[str, ...] = tuple(named) or tuple(str(index) for index in range(len(layers)))
         self._layers: tuple[Layer, ...] = layers or tuple(named.values())
         parameters = list(self.parameters())

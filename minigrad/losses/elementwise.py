@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from minigrad.arrays import Array, float_array, real_array
 from minigrad.errors import OrderError, ShapeError
 from minigrad.losses.loss import Loss, Reduction, checked_reduction
 from minigrad.overriding import override
+from minigrad.targets import Wrong, unfit
 
 
 class ElementwiseLoss(Loss):
@@ -52,13 +54,24 @@ class ElementwiseLoss(Loss):
         Raises:
             KindError: Outputs or targets hold no real numbers.
             ShapeError: Their shapes differ, or there are no entries.
-            LabelError: A target is out of the loss's range.
+            LabelError: A target is NaN, infinite or out of the loss's range.
+            RangeError: A target has more digits than the outputs' dtype, or is beyond its range.
         """
         outputs = float_array(logits, None, f"the outputs given to {type(self).__name__}")
-        losses, slopes = self.entries(outputs, self._matching(targets, outputs))
+        matching = self._matching(targets, outputs)
+        losses, slopes = self.entries(outputs, matching)
         divisor = losses.size if self.reduction == "mean" else 1
+        value = float(losses.sum(dtype=np.float64)) / divisor
+        if not math.isfinite(value):  # else no target was NaN or infinite, or `entries` knows what to do with it
+            wrong = self.wrong_targets(matching)
+            if wrong is not None:
+                raise wrong.error()
         self._last = slopes, divisor
-        return float(losses.sum(dtype=np.float64)) / divisor
+        return value
+
+    def wrong_targets(self, targets: npt.NDArray[Any]) -> Wrong | None:
+        """Those of some targets, shape (n, ...), that the loss cannot use: NaN and infinity."""
+        return unfit(type(self).__name__, "finite numbers", "NaN or infinite", targets, ~np.isfinite(targets))
 
     @final
     @override
@@ -82,7 +95,7 @@ class ElementwiseLoss(Loss):
         if outputs.ndim == 0 or outputs.size == 0:
             raise ShapeError(f"{told}: expected at least one row of outputs")
         if found.shape == outputs.shape:
-            return found.astype(outputs.dtype, copy=False)
+            return float_array(found, outputs.dtype, f"the targets given to {name}")
         if found.shape == (*outputs.shape, 1):
             raise ShapeError(f"{told}: nothing is broadcast, pass targets[..., 0]")
         if (*found.shape, 1) == outputs.shape:

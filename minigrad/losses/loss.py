@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Any, Literal, final
 
+import numpy as np
 import numpy.typing as npt
 
 from minigrad import lineage
-from minigrad.arrays import Array
-from minigrad.errors import RangeError
+from minigrad.arrays import Array, described
+from minigrad.errors import KindError, RangeError
 
 Reduction = Literal["mean", "sum"]
 """How the losses of the samples become one number."""
@@ -20,7 +22,8 @@ Reduction = Literal["mean", "sum"]
 class Loss(ABC):
     """What training makes small: one number for a batch, and its gradient.
 
-    A subclass writes `forward` and `backward`. `forward` keeps what `backward` needs.
+    A subclass writes `forward` and `backward`. `forward` keeps what `backward` needs, and returns one number; anything else
+    is a `KindError` that names the loss.
 
     Attributes:
         value: What `forward` returned last; NaN before the first.
@@ -62,9 +65,14 @@ class Loss(ABC):
 def _noting(forward: Callable[..., float]) -> Callable[..., float]:
     @wraps(forward)
     def noted(self: Loss, *args: Any, **kwargs: Any) -> float:
-        self.value = forward(self, *args, **kwargs)
+        value = forward(self, *args, **kwargs)
+        if type(value) is not float:
+            if type(self).forward is not noted:  # called by the forward of a subclass, which makes something of it
+                return value
+            value = one_number(value, type(self).__name__)
+        self.value = value
         self._outputs = args[0] if args else None
-        return self.value
+        return value
 
     return noted
 
@@ -82,12 +90,29 @@ def _noting_gradient(backward: Callable[..., Array]) -> Callable[..., Array]:
     return noted
 
 
+def one_number(figure: object, who: str) -> float:
+    """What a loss or a metric returned, as a number; NaN is one, and so is an array without axes.
+
+    Args:
+        figure: What was returned.
+        who: By what, for the error.
+
+    Raises:
+        KindError: It is no number.
+    """
+    with suppress(TypeError, ValueError):
+        if not isinstance(figure, str) and np.ndim(figure) == 0:  # type: ignore[arg-type] # asks whatever it is
+            return float(figure)  # type: ignore[arg-type] # if it is no number, that is what is to be found out
+    advice = ", return float(...)" if np.size(figure) == 1 and figure is not None else ""  # type: ignore[arg-type]
+    raise KindError(f"{who} returned {described(figure)}, expected one number{advice}")
+
+
 def checked_reduction(reduction: Reduction) -> Reduction:
     """`reduction`, if it is one.
 
     Raises:
         RangeError: It is neither "mean" nor "sum".
     """
-    if reduction not in ("mean", "sum"):
-        raise RangeError(f"reduction is {reduction!r}, expected 'mean' or 'sum'")
+    if not isinstance(reduction, str) or reduction not in ("mean", "sum"):
+        raise RangeError(f"reduction is {described(reduction)}, expected 'mean' or 'sum'")
     return reduction

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import final
+from typing import Any, final
 
 import numpy as np
+import numpy.typing as npt
 
 from minigrad.activations import sigmoid, softplus
 from minigrad.arrays import Array, float_array
-from minigrad.errors import LabelError, RangeError, ShapeError
+from minigrad.errors import RangeError, ShapeError
 from minigrad.losses.elementwise import ElementwiseLoss
 from minigrad.losses.loss import Reduction
 from minigrad.overriding import override
 from minigrad.pictures import in_words
+from minigrad.targets import Wrong, unfit
 
 
 @final
@@ -53,6 +55,12 @@ class SigmoidCrossEntropy(ElementwiseLoss):
             self.pos_weight = weights
 
     @override
+    def wrong_targets(self, targets: npt.NDArray[Any]) -> Wrong | None:
+        """Those of some targets, shape (n, ...), that are not between 0 and 1."""
+        mask = ~((targets >= 0) & (targets <= 1))  # NaN too
+        return unfit("SigmoidCrossEntropy", "0 (no) to 1 (yes)", "out of range", targets, mask)
+
+    @override
     def entries(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
         """L and dL/dz.
 
@@ -60,13 +68,9 @@ class SigmoidCrossEntropy(ElementwiseLoss):
             LabelError: A target is not between 0 and 1.
             ShapeError: The number of weights is not that of the columns.
         """
-        wrong = ~((targets >= 0) & (targets <= 1))
-        if wrong.any():
-            place = tuple(int(i) for i in np.argwhere(wrong)[0])
-            raise LabelError(
-                f"SigmoidCrossEntropy got the target {targets[place]} at {place}, expected 0 (no) to 1 (yes) "
-                f"({int(wrong.sum())} of {targets.size} targets are out of range)"
-            )
+        wrong = self.wrong_targets(targets)
+        if wrong is not None:
+            raise wrong.error()
         yes, no = targets, 1 - targets
         if self.pos_weight is not None:
             if self.pos_weight.ndim and self.pos_weight.shape != outputs.shape[1:][-1:]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from minigrad.arrays import Array, blocks, number
+from minigrad.arrays import Array, blocks, described, number
 from minigrad.errors import KindError
 from minigrad.layer import Layer
 from minigrad.optimizers.optimizer import Optimizer
@@ -34,7 +34,7 @@ class _Moments(Optimizer):
     ) -> None:
         super().__init__(model, lr, **stages)
         if not isinstance(betas, tuple | list) or len(betas) != 2:
-            raise KindError(f"betas is {betas!r}, expected two numbers, such as (0.9, 0.999)")
+            raise KindError(f"betas is {described(betas)}, expected two numbers, such as (0.9, 0.999)")
         self.betas: tuple[float, float] = (
             number(betas[0], "betas[0]", least=0, below=1),
             number(betas[1], "betas[1]", least=0, below=1),

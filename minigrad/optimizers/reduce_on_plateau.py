@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, final
 
-from minigrad.arrays import number, whole
+from minigrad.arrays import described, number, whole
 from minigrad.errors import KindError, RangeError, UnknownName
 from minigrad.events import Epoch
 from minigrad.hooks import Hook
@@ -63,13 +63,13 @@ class ReduceOnPlateau(Hook):
         minimum: float = 0.0,
     ) -> None:
         if not isinstance(optimizer, Optimizer):
-            raise KindError(f"ReduceOnPlateau got {optimizer!r}, expected an optimizer")
+            raise KindError(f"ReduceOnPlateau got {described(optimizer)}, expected an optimizer")
         if callable(optimizer.lr):
             raise KindError(
-                f"ReduceOnPlateau cannot lower the rate of {optimizer!r}, which is a schedule; give the optimizer a number"
+                f"ReduceOnPlateau cannot lower the rate of {described(optimizer)}, which is a schedule; give the optimizer a number"
             )
-        if mode not in ("min", "max"):
-            raise RangeError(f"mode is {mode!r}, expected 'min' or 'max'")
+        if not isinstance(mode, str) or mode not in ("min", "max"):
+            raise RangeError(f"mode is {described(mode)}, expected 'min' or 'max'")
         self.optimizer: Optimizer = optimizer
         self.monitor: str = monitor
         self.mode: Literal["min", "max"] = mode

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.arrays import Array, number, shaped, whole
+from minigrad.arrays import Array, described, number, shaped, whole
 from minigrad.errors import ModelError
 from minigrad.optimizers.transforms import Transform, name_of
 from minigrad.vector import Slot
@@ -43,8 +43,9 @@ def checked(state: Mapping[str, Any], optimizer: Any, slots: Mapping[str, Slot],
         ShapeError: An array has another shape.
     """
     expected = {"optimizer", "lr", "step_count", "skipped_steps", "state"}
-    if not expected <= set(state):
-        raise ModelError(f"this is no state of an optimizer: it has {sorted(state)}, expected {sorted(expected)}")
+    if not isinstance(state, Mapping) or not expected <= set(state):
+        has = sorted(map(str, state)) if isinstance(state, Mapping) else described(state)
+        raise ModelError(f"this is no state of an optimizer: it has {has}, expected {sorted(expected)}")
     kind, names = type(optimizer).__name__, sorted(state["state"])
     if state["optimizer"] != kind or (own and names != sorted(own)):
         raise ModelError(

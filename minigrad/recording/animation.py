@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import Array, Mask, number, whole
+from minigrad.arrays import Array, Mask, described, number, whole
 from minigrad.errors import KindError, NotExact, RangeError
 from minigrad.pictures import apng, diverging, tiled
 from minigrad.recording.blocks import replay
@@ -56,7 +56,7 @@ def animated(
         RangeError: An argument is out of range.
     """
     if what not in ("change", "value", "update"):
-        raise RangeError(f"what is {what!r}, expected 'change', 'value' or 'update'")
+        raise RangeError(f"what is {described(what)}, expected 'change', 'value' or 'update'")
     frames, scale = whole(frames, "frames", least=2), whole(scale, "scale")
     seconds = number(seconds, "seconds", above=0)  # here already: the pass over the record may take long
     chosen = _chosen(_wanted(record, steps), _known(record, what), frames, what)
@@ -91,12 +91,12 @@ def _wanted(record: Record, steps: Iterable[int] | None) -> set[int] | None:
     if steps is None:
         return None
     if isinstance(steps, str) or not isinstance(steps, Iterable):
-        raise KindError(f"steps is {steps!r}, expected the numbers of steps, such as range(100)")
+        raise KindError(f"steps is {described(steps)}, expected the numbers of steps, such as range(100)")
     wanted = list(steps)
     recorded = set(record.meta.steps.tolist())
     for step in wanted:
         if isinstance(step, bool) or not isinstance(step, int | np.integer):
-            raise KindError(f"{step!r} is no number of a step")
+            raise KindError(f"{described(step)} is no number of a step")
         if step not in recorded:
             record.check(step)
     return {int(step) for step in wanted}

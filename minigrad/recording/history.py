@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad import notebook
-from minigrad.arrays import Array, Integers, Mask, whole
+from minigrad.arrays import Array, Integers, Mask, described, whole
 from minigrad.errors import KindError, OrderError, RangeError, ShapeError
 from minigrad.files import save
 from minigrad.overriding import override
@@ -299,12 +299,12 @@ class ParameterHistory:
             return list(range(self.shape[1])) if shape is not None and len(self.shape) == 2 else [None]
         chosen = [units] if isinstance(units, int | np.integer) else units
         if isinstance(chosen, str) or not isinstance(chosen, Iterable):
-            raise KindError(f"units is {units!r}, expected the number of a unit, or several")
+            raise KindError(f"units is {described(units)}, expected the number of a unit, or several")
         found = list(chosen)
         if not found:
             raise RangeError("units is empty: give at least one")
         if strange := [unit for unit in found if isinstance(unit, bool) or not isinstance(unit, int | np.integer)]:
-            raise KindError(f"{strange[0]!r} is no number of a unit")
+            raise KindError(f"{described(strange[0])} is no number of a unit")
         return found
 
     def _of_unit(self, array: npt.NDArray[Any], unit: int | None, shape: tuple[int, int] | None) -> npt.NDArray[Any]:
@@ -315,7 +315,9 @@ class ParameterHistory:
         if shape is None:
             shape = array.shape if array.ndim == 2 else (1, array.size)
         if not isinstance(shape, tuple | list):
-            raise KindError(f"shape is {shape!r}, expected the height and width of a picture, such as (28, 28)")
+            raise KindError(
+                f"shape is {described(shape)}, expected the height and width of a picture, such as (28, 28)"
+            )
         if len(shape) != 2 or min(shape) < 0 or array.size != shape[0] * shape[1]:
             raise ShapeError(f"{array.size} entries of '{self.name}' do not fill a picture of shape {shape}")
         return array.reshape(shape)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad import notebook
-from minigrad.arrays import Array, Mask
+from minigrad.arrays import Array, Mask, described
 from minigrad.errors import KindError, ShapeError
 from minigrad.recording.activity import Activity
 from minigrad.recording.tally import Tally
@@ -144,7 +144,9 @@ class Why:
             KindError: It is no `Reason`.
         """
         if not isinstance(reason, Reason):
-            raise KindError(f"{reason!r} is no reason; there are {', '.join(f'Reason.{known}' for known in ORDER)}")
+            raise KindError(
+                f"{described(reason)} is no reason; there are {', '.join(f'Reason.{known}' for known in ORDER)}"
+            )
         return np.asarray(self._codes == code(reason))
 
     def at(self, *index: int) -> str:

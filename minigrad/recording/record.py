@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minigrad.arrays import Array, Integers
+from minigrad.arrays import Array, Integers, described
 from minigrad.errors import KindError, NotExact, RangeError
 from minigrad.recording.blocks import Block, Gap, Meta, replay
 from minigrad.recording.tally import Tally
@@ -72,7 +72,7 @@ class Record:
             RangeError: It is another one.
         """
         if isinstance(step, bool) or not isinstance(step, int | np.integer):
-            raise KindError(f"{step!r} is no number of a step; expected a whole number, counted from 0")
+            raise KindError(f"{described(step)} is no number of a step; expected a whole number, counted from 0")
         steps = self.meta.steps
         if step not in steps:
             has = f"the run has steps {steps[0]} to {steps[-1]}" if len(steps) else "the run has no step"

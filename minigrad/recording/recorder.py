@@ -12,7 +12,7 @@ from typing import Any, Self, final
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import Array, parse_bytes, whole
+from minigrad.arrays import Array, described, parse_bytes, whole
 from minigrad.data import Batches
 from minigrad.errors import KindError, OrderError, OutOfBandWrite, RangeError, StaleParameters
 from minigrad.events import Step
@@ -89,10 +89,12 @@ class Recorder(Hook):
         coactivation: bool = False,
     ) -> None:
         if not isinstance(optimizer, Optimizer):
-            raise KindError(f"Recorder got {optimizer!r}, expected an optimizer")
+            raise KindError(f"Recorder got {described(optimizer)}, expected an optimizer")
         for name, given, kind in (("loss", loss, Loss), ("data", data, Batches), ("path", path, str | PathLike)):
             if given is not None and not isinstance(given, kind):
-                raise KindError(f"{name} of a Recorder is {given!r}, expected a {getattr(kind, '__name__', 'path')}")
+                raise KindError(
+                    f"{name} of a Recorder is {described(given)}, expected a {getattr(kind, '__name__', 'path')}"
+                )
         if resume and path is None:
             raise RangeError("resume=True needs the path of the run to go on with: Recorder(..., path=...)")
         self.optimizer: Optimizer = optimizer

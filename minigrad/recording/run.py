@@ -11,7 +11,7 @@ from typing import final
 
 import numpy as np
 
-from minigrad.arrays import Array, Integers
+from minigrad.arrays import Array, Integers, described
 from minigrad.errors import KindError, ModelError, NotExact, UnknownName
 from minigrad.layer import Layer
 from minigrad.pictures import counted
@@ -118,7 +118,7 @@ class Run:
             RunError: There is no run, it is damaged beyond reading, or of a later version.
         """
         if not isinstance(path, str | PathLike):
-            raise KindError(f"Run.open got {path!r}, expected the path of a directory")
+            raise KindError(f"Run.open got {described(path)}, expected the path of a directory")
         return cls(read_record(Path(path)))
 
     def __getitem__(self, name: str) -> ParameterHistory:
@@ -129,7 +129,9 @@ class Run:
             UnknownName: It is not recorded.
         """
         if not isinstance(name, str):
-            raise KindError(f"run[...] got {name!r}, expected the name of a parameter, such as '{self.names[0]}'")
+            raise KindError(
+                f"run[...] got {described(name)}, expected the name of a parameter, such as '{self.names[0]}'"
+            )
         if name not in self._record.slots:
             raise UnknownName(f"no parameter '{name}' in this run; there are {', '.join(self.names)}")
         return ParameterHistory(self._record, name)
@@ -189,7 +191,7 @@ class Run:
             KindError: `path` is no path.
         """
         if not isinstance(path, str | PathLike):
-            raise KindError(f"save_report got {path!r}, expected the path of a file")
+            raise KindError(f"save_report got {described(path)}, expected the path of a file")
         save_page(self._record, path)
 
     def __str__(self) -> str:
@@ -219,7 +221,7 @@ class Run:
             NotExact: The record does not hold what is needed for that step.
         """
         if not isinstance(model, Layer):
-            raise KindError(f"restore got {model!r}, expected a model")
+            raise KindError(f"restore got {described(model)}, expected a model")
         record = self._record
         theirs = {name: (parameter.shape, parameter.dtype) for name, parameter in model.parameters()}
         ours = {name: (slot.shape, record.final.dtype) for name, slot in record.slots.items()}
@@ -279,7 +281,7 @@ class Run:
             ModelError: The runs are of different parameters.
         """
         if not isinstance(other, Run):
-            raise KindError(f"first_difference got {other!r}, expected a run")
+            raise KindError(f"first_difference got {described(other)}, expected a run")
         ours, theirs = self._record, other._record
         if {n: s.shape for n, s in ours.slots.items()} != {n: s.shape for n, s in theirs.slots.items()}:
             raise ModelError(

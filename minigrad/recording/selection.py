@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import TypeAlias
 
+from minigrad.arrays import described
 from minigrad.errors import KindError, ModelError, RangeError
 from minigrad.vector import ParameterVector, Slot
 
@@ -21,10 +22,10 @@ def kinds_of(keep: Iterable[str]) -> tuple[str, ...]:
         RangeError: It has another word.
     """
     if not isinstance(keep, Iterable):
-        raise KindError(f"keep is {keep!r}, expected any of 'update' and 'grad', such as ('update',)")
+        raise KindError(f"keep is {described(keep)}, expected any of 'update' and 'grad', such as ('update',)")
     given = [keep] if isinstance(keep, str) else list(keep)
-    if not all(kind in ("update", "grad") for kind in given):
-        raise RangeError(f"keep is {keep!r}, expected any of 'update' and 'grad'")
+    if not all(isinstance(kind, str) and kind in ("update", "grad") for kind in given):
+        raise RangeError(f"keep is {described(keep)}, expected any of 'update' and 'grad'")
     return tuple(kind for kind in ("update", "grad") if kind in given)
 
 
@@ -40,10 +41,10 @@ def selected(vector: ParameterVector, params: Selection) -> tuple[dict[str, Slot
         names = [name for name in lies if params(name)]
     else:
         if not isinstance(params, Iterable):
-            raise KindError(f"params is {params!r}, expected a glob, several, or a function of the name")
+            raise KindError(f"params is {described(params)}, expected a glob, several, or a function of the name")
         globs = [params] if isinstance(params, str) else list(params)
         if strange := [glob for glob in globs if not isinstance(glob, str)]:
-            raise KindError(f"params has {strange[0]!r} in it, expected globs, such as '*.weight'")
+            raise KindError(f"params has {described(strange[0])} in it, expected globs, such as '*.weight'")
         for glob in globs:
             if not any(fnmatchcase(name, glob) for name in lies):
                 raise ModelError(f"params: '{glob}' matches no parameter; there are {', '.join(lies)}")

@@ -8,7 +8,7 @@ from typing import Any, Literal, final
 
 import numpy as np
 
-from minigrad.arrays import Array
+from minigrad.arrays import Array, described
 from minigrad.errors import BudgetError, RangeError
 from minigrad.recording.blocks import Block, Estimate, Gap, StepMeta, joined, replay
 from minigrad.recording.record import Record
@@ -54,8 +54,8 @@ class Store(ABC):
         on_full: OnFull,
         block_bytes: int | None = None,
     ) -> None:
-        if on_full not in ("thin", "ring", "stop", "raise"):
-            raise RangeError(f"on_full is {on_full!r}, expected 'thin', 'ring', 'stop' or 'raise'")
+        if not isinstance(on_full, str) or on_full not in ("thin", "ring", "stop", "raise"):
+            raise RangeError(f"on_full is {described(on_full)}, expected 'thin', 'ring', 'stop' or 'raise'")
         self.kinds: tuple[str, ...] = kinds
         self.size: int = size
         self.dtype: np.dtype[Any] = dtype

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, final
 
-from minigrad.arrays import whole
+from minigrad.arrays import described, whole
 from minigrad.checkpoint import archive
 from minigrad.errors import DataFileError, KindError, RangeError
 from minigrad.events import Epoch, Step
@@ -60,11 +60,11 @@ class Checkpoint(FitHook):
         mode: Mode = "auto",
     ) -> None:
         if not isinstance(path, str | os.PathLike):
-            raise KindError(f"the path of a Checkpoint is {path!r}, expected a path")
+            raise KindError(f"the path of a Checkpoint is {described(path)}, expected a path")
         if isinstance(every, str) and every != "epoch":
-            raise RangeError(f"every is {every!r}, expected 'epoch' or a number of steps")
+            raise RangeError(f"every is {described(every)}, expected 'epoch' or a number of steps")
         self.path: Path = Path(path).absolute()
-        self.every: Literal["epoch"] | int = every if every == "epoch" else whole(every, "every")
+        self.every: Literal["epoch"] | int = every if isinstance(every, str) else whole(every, "every")
         self.keep: int = whole(keep, "keep")
         self._written: tuple[int, int] | None = None  # the moment of the newest
         self.monitor: str | None = monitor

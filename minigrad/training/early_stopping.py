@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, final
 
-from minigrad.arrays import number, whole
+from minigrad.arrays import described, number, whole
 from minigrad.errors import KindError, RangeError
 from minigrad.events import Epoch
 from minigrad.overriding import override
@@ -36,9 +36,9 @@ class Best:
 
     def __init__(self, monitor: str, mode: Mode, min_delta: float = 0.0) -> None:
         if not isinstance(monitor, str):
-            raise KindError(f"monitor is {monitor!r}, expected the name of a figure, such as 'val_loss'")
-        if mode not in ("auto", "min", "max"):
-            raise RangeError(f"mode is {mode!r}, expected 'min', 'max' or 'auto'")
+            raise KindError(f"monitor is {described(monitor)}, expected the name of a figure, such as 'val_loss'")
+        if not isinstance(mode, str) or mode not in ("auto", "min", "max"):
+            raise RangeError(f"mode is {described(mode)}, expected 'min', 'max' or 'auto'")
         kind = monitor.removeprefix("val_")
         if mode == "auto" and kind not in (*_LESS, *_MORE):
             raise RangeError(

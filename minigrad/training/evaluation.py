@@ -14,10 +14,13 @@ from minigrad.data import Batches
 from minigrad.errors import KindError, LabelError, RangeError, ShapeError
 from minigrad.inside import generators_of, untouched
 from minigrad.layer import Layer
-from minigrad.losses import Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
-from minigrad.training.metrics import MeanLoss, Running, one_number
+from minigrad.losses import Huber, Loss, MeanAbsoluteError, MeanSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from minigrad.targets import Wrong
+from minigrad.training.metrics import MeanLoss, Running
 
+_OURS = (SoftmaxCrossEntropy, SigmoidCrossEntropy, MeanSquaredError, MeanAbsoluteError, Huber)
 _FEW = 32  # samples that are looked at before the first step, or a batch of them
+_PART = 1 << 20  # numbers in the targets that are looked at at once
 _LOT = 1 << 22  # numbers in the outputs that the loss and the metrics see at once
 
 
@@ -68,11 +71,23 @@ def lots(model: Layer, data: Batches, every: int = 1) -> Iterator[tuple[Array, n
     yield np.concatenate(outputs), np.concatenate(targets)
 
 
+def ready(loss: Loss, data: Batches) -> None:
+    """Tell a loss that balances its classes how often they occur.
+
+    Raises:
+        LabelError: The targets are no labels.
+        ShapeError: They are rows.
+    """
+    if isinstance(loss, SoftmaxCrossEntropy) and loss.balanced:
+        with naming("data"):
+            loss.balance(data.y)
+
+
 def check(model: Layer, loss: Loss, data: Batches, metrics: Mapping[str, Running], what: str) -> None:
     """Find out before the first step whether model, loss, metrics and data go together; leaves no trace.
 
-    As many samples as a batch holds, from all over the data, go through model, loss and metrics. All labels go through
-    the cross-entropies, which say which of them is out of range.
+    As many samples as a batch holds, from all over the data, go through model, loss and metrics. The losses that come with
+    minigrad look at all targets besides, and say which row of the data has the first that is wrong.
 
     Raises:
         MinigradError: They do not, and what is said of it; of the kind that training would have met.
@@ -82,16 +97,41 @@ def check(model: Layer, loss: Loss, data: Batches, metrics: Mapping[str, Running
         x, y = next(data.in_order(max(1, len(data.x) // max(data.batch_size, _FEW))))
         x, y = x[: max(data.batch_size, _FEW)], y[: max(data.batch_size, _FEW)]
         outputs = model.forward(x)
-        one_number(loss.forward(outputs, y), type(loss).__name__)
+        try:
+            loss.forward(outputs, y)
+        except LabelError:  # of one of these samples; which row of the data it is, is found below
+            _check_targets(loss, data, outputs)
+            raise
         for metric in metrics.values():
             metric.of(outputs, y)
-        if not isinstance(loss, SoftmaxCrossEntropy | SigmoidCrossEntropy):
-            return  # a loss of one's own may be anything: of pairs of samples, say
-        size = max(1, min(8192, (1 << 20) * len(outputs) // outputs.size))
-        one = outputs[:1].repeat(size, axis=0)
-        for first, targets in data.targets_in_order(size):
-            with naming(f"rows {first} to {first + len(targets) - 1}") if first else nullcontext():
-                loss.forward(one[: len(targets)], targets)
+        _check_targets(loss, data, outputs)
+
+
+def _check_targets(loss: Loss, data: Batches, outputs: Array) -> None:
+    """Look at all targets of the data, where it is known of a loss what it can use: one of one's own may take anything.
+
+    Raises:
+        LabelError: Some are wrong; with the row of the first, and how many they are.
+    """
+    if not isinstance(loss, _OURS):
+        return
+    found: Wrong | None = None
+    count = size = 0
+    rows = len(data.y) if data.y.ndim == 1 else max(1, _PART * len(data.y) // data.y.size)
+    for first, targets in data.targets_in_order(rows):
+        if isinstance(loss, SoftmaxCrossEntropy):
+            wrong = loss.wrong_targets(targets, outputs.shape[1])
+            size += len(targets)
+        else:
+            with np.errstate(over="ignore"):  # a target beyond the range of the outputs' dtype is infinite for the loss
+                wrong = loss.wrong_targets(targets.astype(outputs.dtype, copy=False))
+            size += targets.size
+        if wrong is not None:
+            row, *columns = wrong.place
+            found = found or wrong._replace(place=(first + row, *columns))
+            count += wrong.wrong
+    if found is not None:
+        raise found._replace(wrong=count, size=size).error()
 
 
 @contextmanager

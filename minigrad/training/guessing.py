@@ -38,8 +38,9 @@ def guess(loss: Loss, targets: npt.NDArray[Any], like: Array) -> tuple[Array, st
             else:
                 shares = targets.mean(axis=0, dtype=np.float64)
             shares = shares * (1 - loss.label_smoothing) + loss.label_smoothing / len(shares)
-            if loss.class_weight is not None:  # a sample that counts twice is as good as two
-                shares = shares * loss.class_weight
+            weights = loss.weights_for(like.shape[1])
+            if weights is not None:  # a sample that counts twice is as good as two
+                shares = shares * weights
             row, name = np.log(np.maximum(shares, _LEAST_SHARE)), "the class shares"
         case SigmoidCrossEntropy():
             shares = np.clip(targets.mean(axis=0, dtype=np.float64), _LEAST_SHARE, 1 - _LEAST_SHARE)

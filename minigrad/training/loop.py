@@ -7,10 +7,12 @@ import os
 from collections.abc import Iterable
 from contextlib import closing
 
+import numpy as np
+
 from minigrad.arrays import whole
 from minigrad.checkpoint.given import hooks_of
 from minigrad.data import Batches
-from minigrad.errors import NotFinite
+from minigrad.errors import ModelError, NotFinite
 from minigrad.hooks import Hook
 from minigrad.layer import Layer
 from minigrad.losses import Loss
@@ -67,7 +69,7 @@ def fit(
         ShapeError: Data, model, loss and metrics do not fit together.
         LabelError: Labels, of validation too, are out of range.
         RangeError: A number is out of range, or there is no metric of that name.
-        ModelError: The optimizer or a hook is of another model, or the checkpoint does not fit.
+        ModelError: All parameters are frozen, the optimizer or a hook is of another model, or the checkpoint does not fit.
         StaleParameters: The optimizer's parameters have moved into another model.
         UnknownName: A hook monitors a figure that there is not.
         DataFileError: The checkpoint cannot be read.
@@ -83,6 +85,10 @@ def fit(
     if resume_from is not None:
         session.load(resume_from)
         told.append(f"going on after {optimizer.step_count} steps, in epoch {history.epochs + 1}")
+    if history.epochs < last and not any(np.any(part.trainable) for _, part in optimizer.model.parameters()):
+        raise ModelError(
+            f"fit has nothing to train: all parameters of {optimizer!r} are frozen; unfreeze() what is to learn"
+        )
     if shown.shown and history.epochs < last:
         told.append(opening(model, loss, data))
     with session.running(), Interrupts(session.stop), closing(shown):

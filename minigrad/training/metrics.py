@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, TypeAlias, final
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from minigrad.arrays import Array, described
 from minigrad.errors import KindError, RangeError, ShapeError
 from minigrad.losses import Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from minigrad.losses.loss import one_number
 from minigrad.overriding import override
 
 Metric: TypeAlias = Callable[[Array, npt.NDArray[Any]], float]
@@ -55,18 +55,6 @@ class Mean:
     def clear(self) -> None:
         """Begin anew."""
         self.sums = [0.0] * 4
-
-
-def one_number(figure: object, who: str) -> float:
-    """What a loss or a metric returned, as a number; NaN is one.
-
-    Raises:
-        KindError: It is none.
-    """
-    with suppress(TypeError, ValueError):
-        if not isinstance(figure, str) and np.ndim(figure) == 0:  # type: ignore[arg-type] # asks whatever it is
-            return float(figure)  # type: ignore[arg-type] # if it is no number, that is what is to be found out
-    raise KindError(f"{who} returned {described(figure)}, expected one number")
 
 
 @final
@@ -217,11 +205,11 @@ def chosen(metrics: Metrics, loss: Loss) -> dict[str, Running]:
     elif isinstance(metrics, Sequence):
         named = [(metric if isinstance(metric, str) else _name_of(metric), metric) for metric in metrics]
     else:
-        raise KindError(f"metrics is {metrics!r}, expected 'auto', names ({', '.join(NAMES)}) or functions")
+        raise KindError(f"metrics is {described(metrics)}, expected 'auto', names ({', '.join(NAMES)}) or functions")
     found: dict[str, Running] = {}
     for name, metric in named:
         if not isinstance(name, str):
-            raise KindError(f"metrics names one {name!r}, expected text, metrics={{'my_name': function}}")
+            raise KindError(f"metrics names one {described(name)}, expected text, metrics={{'my_name': function}}")
         if name in found or name in ("loss", "<lambda>") or name.startswith("val_"):
             raise RangeError(
                 f"a metric cannot be called '{name}' here; give it a name, metrics={{'my_name': function}}"
@@ -237,6 +225,8 @@ def _name_of(metric: object) -> str:
 def _running(name: str, metric: str | Metric, loss: Loss) -> Running:
     if callable(metric):
         return RunningMean(metric, name)
+    if not isinstance(metric, str):
+        raise KindError(f"metric '{name}' is {described(metric)}, expected a name ({', '.join(NAMES)}) or a function")
     if metric == "accuracy":
         if isinstance(loss, SigmoidCrossEntropy):
             return RunningMean(binary_accuracy, metric)
@@ -245,6 +235,4 @@ def _running(name: str, metric: str | Metric, loss: Loss) -> Running:
         return RunningMean(mean_absolute_error, metric)
     if metric == "r2":
         return RunningR2()
-    if isinstance(metric, str):
-        raise RangeError(f"there is no metric '{metric}'; there are {', '.join(NAMES)}, or give a function")
-    raise KindError(f"metric '{name}' is {metric!r}, expected a name ({', '.join(NAMES)}) or a function")
+    raise RangeError(f"there is no metric '{metric}'; there are {', '.join(NAMES)}, or give a function")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, final
 
+from minigrad.arrays import described
 from minigrad.errors import KindError
 from minigrad.training.history import short
 
@@ -29,8 +30,8 @@ class Progress:
     """
 
     def __init__(self, shown: Shown, epochs: int, steps: int) -> None:
-        if not isinstance(shown, bool) and shown != "auto":
-            raise KindError(f"progress is {shown!r}, expected True, False or 'auto'")
+        if not isinstance(shown, bool | str) or shown not in (True, False, "auto"):
+            raise KindError(f"progress is {described(shown)}, expected True, False or 'auto'")
         self.shown: bool = (_on_terminal() or "ipykernel" in sys.modules) if shown == "auto" else shown
         self._epochs = epochs
         self._steps = steps

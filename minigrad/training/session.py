@@ -24,7 +24,7 @@ from minigrad.layer import Layer
 from minigrad.layers import BatchNorm
 from minigrad.losses import Loss
 from minigrad.optimizers import Optimizer
-from minigrad.training.evaluation import check, evaluate, naming, quiet
+from minigrad.training.evaluation import check, evaluate, naming, quiet, ready
 from minigrad.training.history import History
 from minigrad.training.metrics import Mean, MeanLoss, Metrics, Running, chosen
 from minigrad.training.nonfinite import first_of_backward, first_of_forward
@@ -99,6 +99,7 @@ class Session:
         self._later: list[Callable[[], None]] = []
         self._listeners: list[Listener] = []
         self._validating: dict[str, Running] = chosen(metrics, loss)
+        ready(loss, data)
         check(model, loss, data, self._validating, "data")
         self._check_last_batch()
         self.validation: Batches | None = self._batches(validation_data)

@@ -171,12 +171,23 @@ MODELS: dict[str, MakeLayer] = {  # each takes 4 features, and has weights that 
     "a Dense alone": lambda dtype: mg.Dense(4, 3, dtype=dtype, rng=1),
 }
 
+
+def balanced() -> mg.Loss:
+    loss = mg.SoftmaxCrossEntropy(label_smoothing=0.2, class_weight="balanced")
+    loss.balance([0, 0, 0, 1, 2, 2])
+    return loss
+
+
 LOSSES: dict[str, MakeLoss] = {  # each takes 3 classes or columns; ignored labels are 1
     "SoftmaxCrossEntropy": lambda: mg.SoftmaxCrossEntropy(),
     "SoftmaxCrossEntropy sum": lambda: mg.SoftmaxCrossEntropy(reduction="sum"),
     "SoftmaxCrossEntropy smoothed": lambda: mg.SoftmaxCrossEntropy(label_smoothing=0.2),
     "SoftmaxCrossEntropy weighted": lambda: mg.SoftmaxCrossEntropy(class_weight=[0.5, 2, 3]),
     "SoftmaxCrossEntropy ignoring": lambda: mg.SoftmaxCrossEntropy(ignore_index=1),
+    "SoftmaxCrossEntropy smoothed and weighted, sum": lambda: mg.SoftmaxCrossEntropy(
+        label_smoothing=0.2, class_weight={0: 0.5, 2: 3}, reduction="sum"
+    ),
+    "SoftmaxCrossEntropy balanced": balanced,
     "SoftmaxCrossEntropy with all": lambda: mg.SoftmaxCrossEntropy(
         label_smoothing=0.2, class_weight=[0.5, 2, 3], ignore_index=1
     ),
@@ -309,6 +320,7 @@ LOSSES_AND_TARGETS = [
     pytest.param(make, targets, id=f"{name}, {kind}")
     for name, make in LOSSES.items()
     for kind, targets in TARGETS[name.split()[0]].items()
+    if kind == "labels" or getattr(make(), "ignore_index", None) is None  # in rows there is no label to ignore
 ]
 losses = pytest.mark.parametrize(("make", "targets_of"), LOSSES_AND_TARGETS)
 

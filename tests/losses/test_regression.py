@@ -181,12 +181,11 @@ def test_huber_between_the_others() -> None:
 
 @names
 def test_nan_is_not_hidden(name: str) -> None:
-    """NaN among outputs or targets gives NaN as the value, in silence, and in the gradient where it stands."""
+    """NaN among the outputs gives NaN as the value, in silence, and in the gradient where it stands."""
     loss = LOSSES[name]("mean")
-    for outputs, targets in (([[np.nan, 1.0]], [[0.0, 0.0]]), ([[1.0, 1.0]], [[np.nan, 0.0]])):
-        assert math.isnan(loss.forward(np.array(outputs), targets))
-        assert [[True, False]] == np.isnan(loss.backward()).tolist()
-        assert loss.backward()[0, 1] > 0
+    assert math.isnan(loss.forward(np.array([[np.nan, 1.0]]), [[0.0, 0.0]]))
+    assert [[True, False]] == np.isnan(loss.backward()).tolist()
+    assert loss.backward()[0, 1] > 0
 
 
 @names

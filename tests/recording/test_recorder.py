@@ -132,7 +132,7 @@ def test_an_optimizer_is_needed() -> None:
     ("settings", "message"),
     [
         ({"loss": "mse"}, "loss of a Recorder is 'mse', expected a Loss"),
-        ({"loss": mg.SoftmaxCrossEntropy}, "loss of a Recorder is <class .*>, expected a Loss"),
+        ({"loss": mg.SoftmaxCrossEntropy}, "loss of a Recorder is the class SoftmaxCrossEntropy, expected a Loss"),
         ({"data": ["x", "y"]}, r"data of a Recorder is \['x', 'y'\], expected a Batches"),
         ({"path": 3}, "path of a Recorder is 3, expected a path"),
         ({"params": 3}, "params is 3, expected a glob, several, or a function of the name"),

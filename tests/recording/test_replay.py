@@ -13,6 +13,7 @@ from layer_support import Residual
 from recording_support import Array, Conv1D, Scale, Switch, Tape, bias, dense, flat, network, same, train
 
 import minigrad as mg
+from minigrad.arrays import described
 from minigrad.errors import KindError, ModelError, NotExact, RangeError, ShapeError, UnknownName
 
 Make = Callable[[mg.Layer], mg.Optimizer]
@@ -632,7 +633,7 @@ def test_names_steps_and_indices_are_checked(recorded: tuple[mg.Run, Tape, Array
 
 @pytest.mark.parametrize("step", ["1", 1.0, True, [1], np.array([0, 1])], ids=str)
 def test_a_step_is_a_whole_number(step: Any, recorded: tuple[mg.Run, Tape, Array]) -> None:
-    """Anything else in the place of a step's number is a KindError that shows it; NumPy's whole numbers will do."""
+    """Anything else in the place of a step's number is a KindError that tells what it is; NumPy's whole numbers will do."""
     run, tape, _ = recorded
     history = run["0.weight"]
     asked: list[Callable[[Any], object]] = [
@@ -641,7 +642,7 @@ def test_a_step_is_a_whole_number(step: Any, recorded: tuple[mg.Run, Tape, Array
     for ask in asked:
         with pytest.raises(KindError, match="is no number of a step; expected a whole number") as error:
             ask(step)
-        assert repr(step) in str(error.value)
+        assert described(step) in str(error.value)
         ask(np.int64(1))
     assert same(history.value(int(run.exact_steps[3])), tape.values[3]["0.weight"])
 

@@ -64,7 +64,7 @@ BAD_DATA["a column of text"] = (
 BAD_DATA["a column with a gap"] = (
     {"y": Column([*range(22), None])},
     KindError,
-    "y of Batches has dtype object: Python objects, not numbers (rows of unequal length, None, or a mixed table?); expected real",
+    "y of Batches has dtype object: Python objects; the first that is no number is None in row 22; expected real numbers",
 )
 
 

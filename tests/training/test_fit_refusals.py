@@ -102,7 +102,7 @@ CASES: dict[str, Case] = {
     "a label out of range at the end of much data": Case(
         batches(MANY, late(np.zeros(20_000, np.int64), -1, 7)),
         LabelError,
-        f"data: rows 16384 to 19999: label 7 of sample 3615 is out of range: {WRONG_LABEL}",
+        f"data: label 7 of sample 19999 is out of range: {WRONG_LABEL}",
     ),
     "rows that do not sum to 1 at the end": Case(
         batches(X, np.vstack([np.eye(3)[Y[:-1]], [[0.5, 0.6, 0.0]]])),
@@ -168,7 +168,7 @@ CASES: dict[str, Case] = {
     "a model that is a class": Case(
         lambda training: {"model": mg.Dropout},
         KindError,
-        "fit got <class 'minigrad.layers.dropout.Dropout'> as model, expected a layer, such as a Sequential",
+        "fit got the class Dropout as model, expected a layer, such as a Sequential",
     ),
     "a loss by name": Case(
         lambda training: {"loss": "mse"},
@@ -210,12 +210,12 @@ CASES: dict[str, Case] = {
     "a function among the hooks": Case(
         lambda training: {"hooks": [Diary(), len]},
         KindError,
-        "fit got <built-in function len> among its hooks, expected an instance of a subclass of minigrad.Hook",
+        "fit got the function len among its hooks, expected an instance of a subclass of minigrad.Hook",
     ),
     "a class among the hooks": Case(
         lambda training: {"hooks": [Diary]},
         KindError,
-        "fit got <class 'training_support.Diary'> among its hooks, expected an instance",
+        "fit got the class Diary among its hooks, expected an instance",
     ),
     "a hook that overrides nothing": Case(
         lambda training: {"hooks": [mg.Hook()]},

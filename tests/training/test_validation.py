@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from training_support import Diary, Training, classifier, constant, descent, plain, samples, sgd
+from training_support import Diary, Training, classifier, constant, descent, identity, plain, samples, sgd
 
 import minigrad as mg
 from minigrad.arrays import Array
@@ -199,8 +199,7 @@ def test_ignored_samples_do_not_count() -> None:
 
 def test_a_tuple_is_scaled_as_the_data() -> None:
     """Bytes of 51 become 0.2; and `Batches` by their own scale."""
-    model = mg.Sequential(mg.Dense(1, 1, bias=False, rng=0)).freeze()
-    mg.ParameterVector.of(model).values = np.ones(1)
+    model = identity(dtype=np.float32)
     images, targets = np.full((4, 1), 51, np.uint8), np.zeros((4, 1))
     data = mg.Batches(images, targets, 2, scale=1 / 255, rng=0)
     training = Training(model, mg.MeanAbsoluteError(), mg.SGD(model, 0.1), data)

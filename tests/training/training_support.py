@@ -127,11 +127,25 @@ def towards(target: float) -> tuple[Array, Array]:
 # -- a model that stays as it is ---------------------------------------------------------------------------------------
 
 
+class Idle(mg.Layer):
+    """Passes everything on, and has a parameter that is trained and used for nothing."""
+
+    def __init__(self, dtype: npt.DTypeLike) -> None:
+        self.unused = mg.Parameter(np.zeros(1, dtype))
+
+    def forward(self, x: Array) -> Array:
+        return x.copy()
+
+    def backward(self, grad: Array) -> Array:
+        self.unused.grad = np.zeros(1)
+        return grad.copy()
+
+
 def identity(features: int = 1, dtype: npt.DTypeLike = np.float64) -> mg.Sequential:
     """Outputs are inputs, and no optimizer changes that: figures of training are those of the data."""
     dense = mg.Dense(features, features, bias=False, dtype=dtype, rng=0)
     dense.weight.value = np.eye(features)
-    return mg.Sequential(dense).freeze()
+    return mg.Sequential(dense.freeze(), Idle(dtype))
 
 
 def constant(
