@@ -102,6 +102,10 @@ class Optimizer(ABC):
         self._skips: dict[str, int] = {}  # how many steps have left a parameter out, where any has
         self._copied = False
         self._bind()
+        if not isinstance(lr_factors, Mapping | None):
+            raise KindError(
+                f"lr_factors is {described(lr_factors)}, expected factors by pattern, such as {{'0.*': 0.1}}"
+            )
         self.lr_factors: dict[str, float] = dict(lr_factors or {})
         self.lr = lr
         self.grad_transforms: list[Transform] = checked_transforms(grad_transforms, "grad_transforms")

@@ -78,9 +78,8 @@ def settings_of(optimizer: Any) -> dict[str, Any]:
     """The numbers, booleans and arrays that an optimizer was made with: what it holds in public attributes."""
     found: dict[str, Any] = {}
     for name, value in vars(optimizer).items():
-        plain = isinstance(value, bool | int | float | str | dict | np.ndarray) or (
-            isinstance(value, tuple) and all(isinstance(item, bool | int | float) for item in value)
-        )
+        inside = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else (value,)
+        plain = isinstance(value, str | np.ndarray) or all(isinstance(item, bool | int | float) for item in inside)
         if plain and not name.startswith("_") and name not in (*_RUNNING, "name"):
             found[name] = list(value) if isinstance(value, tuple) else value
     return found
