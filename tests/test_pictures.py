@@ -90,12 +90,13 @@ def test_amounts_as_characters() -> None:
     ("amounts", "hidden", "expected"),
     [
         ([[0.0, 0.0]], [[False, True]], "░·"),
-        ([[np.nan, 1.0, 0.1]], [[False, False, False]], "██░"),
-        ([[np.inf, 1.0, 0.1]], [[False, False, False]], "██░"),
+        ([[np.nan, 1.0, 0.1]], [[False, False, False]], "×█░"),
+        ([[-np.inf, 1.0, 0.1]], [[False, False, False]], "×█░"),
+        ([[np.nan, 1.0, 0.1]], [[True, False, False]], "×█░"),
         ([[9.0, 1.0, 0.1]], [[True, False, False]], "·█░"),
         ([[9.0]], [[True]], "·"),
     ],
-    ids=["all zero", "NaN", "infinite", "the hidden set no scale", "all hidden"],
+    ids=["all zero", "NaN", "infinite", "NaN that is hidden", "the hidden set no scale", "all hidden"],
 )
 def test_strange_amounts_as_characters(amounts: list[list[float]], hidden: list[list[bool]], expected: str) -> None:
     """Zeros, NaN and infinity are drawn without a warning."""
