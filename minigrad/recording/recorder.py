@@ -23,7 +23,7 @@ from minigrad.overriding import override
 from minigrad.parameter import ParameterVector
 from minigrad.recording.activity import explained_layers
 from minigrad.recording.aggregates import Aggregates
-from minigrad.recording.blocks import Block, Estimate, Gap, StepMeta
+from minigrad.recording.blocks import Block, Estimate, Gap, StepMeta, kept_loss
 from minigrad.recording.directory import read_record
 from minigrad.recording.disk import DiskStore
 from minigrad.recording.memory import MemoryStore
@@ -281,7 +281,7 @@ class Recorder(Hook):
         """Put this step's row into the store."""
         store = self._store
         loss = event.loss if self._loss is None else self._loss.value
-        loss = float("nan") if loss is None else loss
+        loss = kept_loss(loss)
         indices = event.indices
         if self._data is not None and self._data.has_given:
             indices = self._data.indices
