@@ -364,6 +364,13 @@ def test_a_run_that_became_nan() -> None:
     for thing in everything(recorder):
         Page(thing)
     assert "black NaN or infinite" in Page(recorder.run["0.weight"]).text
+    history = recorder.run["0.weight"]
+    compared = Page(mg.compare(history.initial, history.final))
+    assert "NaN or infinite" in compared.text
+    assert [[True, True], [False, False]] == (compared.pictures[0][::8, ::8] == pictures.STRANGE).all(axis=2).tolist()
+    page = Page(recorder.run)
+    assert "NaN or infinity appeared in step 0." == page.lines[0]
+    assert ["those that moved", "at the end 1 is NaN and 1 is infinite", ""] == [row[-1] for row in page.rows]
 
 
 # -- escaping ---------------------------------------------------------------------------------------------------------

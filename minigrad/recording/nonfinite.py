@@ -111,13 +111,15 @@ def _keyframe(block: Block) -> Array | None:
 
 def _values(block: Block) -> Iterator[tuple[int, Array]]:
     """(step, the values after it) of each row of a block that tells them; the array is used again."""
-    start = _keyframe(block)
+    kind, start = "value" if "value" in block.rows else "update", _keyframe(block)
+    if kind not in block.rows:
+        return
     try:
-        rows = block.rows["value" if "value" in block.rows else "update"] if block.rows else ()
+        rows = block.rows[kind]
     except RunError:
-        rows = ()
-    if "value" in block.rows:
-        yield from zip(block.steps, rows, strict=False)
+        return
+    if kind == "value":
+        yield from zip(block.steps, rows, strict=True)
     elif start is not None:
         values = start.copy()
         for step, row in zip(block.steps, rows[: block.replayable], strict=False):
@@ -163,7 +165,7 @@ def lines_of(record: Record) -> list[str]:
         lines.append(f"    The loss was {kind} in step {loss.step}, and NaN or infinite in {many}.")
     if values is not None:
         many = f"{values.entries:,} of {record.initial.size:,} values"
-        when = f"After step {values.step}"
+        when = f"After step {values.step}{'' if values.exact else ' at the latest'}"
         if values.what == "write":
             when = f"By a write of others before step {values.step}"
         elif values.step < 0:

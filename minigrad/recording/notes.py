@@ -37,12 +37,7 @@ def _together(same: Sequence[str]) -> str:
     steps = sorted({int(number) for note in same for number in _STEP.findall(note)})
     if len(steps) < 2:
         return f"{same[0]} ({len(same):,} times)"
-    consecutive = len(steps) == len(same) == steps[-1] - steps[0] + 1
-    which = (
-        f"steps {steps[0]} to {steps[-1]}" if consecutive else f"{len(same):,} of the steps {steps[0]} to {steps[-1]}"
-    )
-    note = _STEP.sub(which, same[0])
-    return f"{note} ({len(same):,} times)" if consecutive else note
+    return _STEP.sub(f"steps {steps[0]} to {steps[-1]} ({len(same):,} times)", same[0])
 
 
 def written_by_others(notes: Iterable[str], name: str) -> bool:

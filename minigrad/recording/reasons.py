@@ -111,7 +111,7 @@ def codes_of(name: str, slot: Slot, tally: Tally, initial: Array, final: Array) 
 
 def frozen_alone(name: str, slot: Slot, tally: Tally) -> Counts | None:
     """In how many steps each entry was frozen while its parameter was not, in its shape; None where that never happened."""
-    found: Counts | None = getattr(tally, "frozen_entries", {}).get(name)
+    found = tally.frozen_entries.get(name)
     return None if found is None else found.reshape(slot.shape)
 
 

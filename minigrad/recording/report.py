@@ -52,12 +52,13 @@ def html_of(record: Record) -> str:
     rows: list[tuple[object, ...]] = []
     for name in record.slots:
         history = ParameterHistory(record, name)
-        row: tuple[object, ...] = ("not counted", "", "nothing was counted (aggregates=False)", "")
+        strange = strange_at_the_end(history)
+        row: tuple[object, ...] = ("not counted", "", "nothing was counted (aggregates=False)", strange)
         if record.tally is not None:
             moved = int(np.count_nonzero(history.moved))
             unmoved = {reason: n for reason, n in history.why.counts.items() if reason in UNMOVED}
             why = "; ".join(f"{n:,} {why_not(history, reason)}" for reason, n in unmoved.items())
-            remarks = [one for one in (without_gradient(record, history), strange_at_the_end(history)) if one]
+            remarks = [one for one in (without_gradient(record, history), strange) if one]
             row = (moved, history.size - moved, why, "; ".join(remarks))
         rows.append((name, str(history.shape), history.size, *row))
     told = shown(record.notes)
@@ -126,22 +127,22 @@ def why_not(history: ParameterHistory, reason: Reason) -> str:
 def _parameter(record: Record, history: ParameterHistory) -> list[str]:
     kind = record.final.dtype
     title = f"{history.name} {history.shape} {kind}"
+    alone, strange = without_gradient(record, history), strange_at_the_end(history)
     if record.tally is None:
-        return [f"{title}: nothing was counted (aggregates=False)"]
+        return [f"{title}: nothing was counted (aggregates=False){f'; {strange}' if strange else ''}"]
     if not record.tally.steps:
         return [f"{title}: no step was counted"]
     moved = history.moved
     count, size = int(np.count_nonzero(moved)), history.size
     unknown = history.why.counts.get(Reason.UNKNOWN, 0)
-    alone, strange = without_gradient(record, history), strange_at_the_end(history)
     if count == size:
         told = f"{'its one entry' if size == 1 else f'all {size:,} entries'} moved"
         told += f"{', ' if size == 1 else '; '}{alone}" if alone else ""
         lines = [f"{title}: {told}{f'; {strange}' if strange else ''}"]
     else:
         never = f"{size - count - unknown:,} never did" + (f"; of {unknown:,} it is not known" if unknown else "")
-        told = f"{count:,} of {size:,} entries moved{f', {alone}' if alone else ''}; {never}"
-        lines = [f"{title}: {told}{f'; {strange}' if strange else ''}:"]
+        told = f"{count:,} of {size:,} entries moved{f', {alone}' if alone else ''}{f'; {strange}' if strange else ''}"
+        lines = [f"{title}: {told}; {never}:"]
     unmoved = {reason: n for reason, n in history.why.counts.items() if reason not in (Reason.MOVED, Reason.RETURNED)}
     lines += [f"    {n:>{len(f'{size:,}')},}  {_reason(record, history, reason)}" for reason, n in unmoved.items()]
     if returned := history.why.counts.get(Reason.RETURNED):

@@ -71,9 +71,11 @@ class Entries:
         samples = f"{activity.samples:,} samples" if activity else "samples"
         match reason:
             case Reason.MOVED if strange:
-                since = "at the end" if self._causes.written else f"since step {tally.last_move[flat]}"
+                since = f"has been {strange} since step {tally.last_move[flat]}"
+                if self._causes.written:  # then its last move may not be the one that did it
+                    since = f"is {strange} at the end"
                 return (
-                    f"is {strange} {since}: it moved in {moves:,} of {steps}{alone}, from {self._initial[index]:.6g} to "
+                    f"{since}: it moved in {moves:,} of {steps}{alone}, from {self._initial[index]:.6g} to "
                     f"{self._final[index]:.6g}; first in step {tally.first_move[flat]}, last in step {tally.last_move[flat]}"
                 )
             case Reason.MOVED:
