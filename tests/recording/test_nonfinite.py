@@ -157,7 +157,7 @@ def test_nan_that_somebody_wrote() -> None:
         for step in range(5):
             if step in (2, 4):
                 weight.value = [[np.nan, 1], [1, 1]] if step == 2 else np.ones((2, 2))
-                bias(model, 0).value = [0, 0]
+                bias(dense(model, 0)).value = [0, 0]
             one(model, optimizer, [[1, 1]], [[1, 1]])
     found = recorder.run.first_non_finite
     assert found is not None

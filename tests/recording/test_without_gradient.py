@@ -23,14 +23,14 @@ def decayed() -> tuple[mg.Run, npt.NDArray[np.int64]]:
     """40 steps of AdamW on inputs of which some are always 0; and how often each weight had a gradient, by NumPy alone."""
     rng = np.random.default_rng(0)
     model = mg.Sequential(mg.Dense(30, 20, rng=0), mg.Activation("relu"), mg.Dense(20, 3, rng=1))
-    bias(model, 0).value = np.where(np.arange(20) < 4, -100, 0)  # four units are dead
+    bias(dense(model, 0)).value = np.where(np.arange(20) < 4, -100, 0)  # four units are dead
     optimizer, loss = mg.AdamW(model), mg.SoftmaxCrossEntropy()
     counts = np.zeros((30, 20), np.int64)
     with mg.Recorder(optimizer, loss=loss) as recorder:
         for _ in range(40):
             x = rng.normal(size=(8, 30)).astype(np.float32)
             x[:, :7] = 0
-            hidden = x @ dense(model, 0).weight.value + bias(model, 0).value
+            hidden = x @ dense(model, 0).weight.value + bias(dense(model, 0)).value
             loss.forward(model(x), rng.integers(0, 3, 8))
             grad = loss.backward()
             unit_grads = (grad @ dense(model, 2).weight.value.T) * (hidden > 0)
