@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from minigrad.arrays import Mask, real_array
 from minigrad.errors import ShapeError, SharedMemoryError
+from minigrad.pictures import not_finite
 
 if TYPE_CHECKING:
     from minigrad.comparison import Comparison
@@ -52,8 +53,10 @@ def compare(
     mask = np.asarray((a != b) & ~(np.isnan(a) & np.isnan(b)))
     places = np.nonzero(mask) if mask.ndim else ()
     changed = int(np.count_nonzero(mask))
-    wide = np.result_type(a, b, np.float64)
-    change = np.abs(a[mask].astype(wide) - b[mask].astype(wide))
+    strange_before, strange_after = ~np.isfinite(a), ~np.isfinite(b)
+    strange = np.asarray(strange_before | strange_after)
+    wide, measured = np.result_type(a, b, np.float64), mask & ~strange
+    change = np.abs(a[measured].astype(wide) - b[measured].astype(wide))
     shown = printed_entries(a.shape)
     zero_inputs, axis, stuck = _zero_inputs(inputs, mask)
     given = None if names is None else tuple(str(name) for name in names)
@@ -67,6 +70,9 @@ def compare(
         changed=changed,
         unchanged=a.size - changed,
         mask=mask,
+        strange=strange,
+        not_finite_before=not_finite(a),
+        not_finite_after=not_finite(b),
         changed_range=tuple((int(place.min()), int(place.max())) for place in places) if changed else None,
         largest_change=float(change.max(initial=0)),
         prints_alike=np.array_repr(a) == np.array_repr(b),

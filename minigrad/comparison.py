@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad.arrays import Mask
+from minigrad.pictures import strange_in_words
 
 
 @final
@@ -22,8 +23,12 @@ class Comparison:
         changed: How many entries differ. NaN equals NaN, and the sign of zero does not count.
         unchanged: How many do not.
         mask: Which entries differ, in the arrays' shape.
+        strange: Which entries are NaN or infinite in either array, in the arrays' shape.
+        not_finite_before: How many entries are NaN before, and how many infinite.
+        not_finite_after: How many are so after.
         changed_range: For each axis the first and last index at which something differs; None if nothing does.
-        largest_change: The largest magnitude of a difference.
+        largest_change: The largest magnitude of a difference between two finite numbers: to or from NaN and infinity there
+            is no length.
         prints_alike: Whether NumPy prints both arrays as the same text.
         shown: How many entries NumPy's print shows.
         shown_changed: How many of these differ.
@@ -37,6 +42,9 @@ class Comparison:
     changed: int
     unchanged: int
     mask: Mask = field(repr=False)
+    strange: Mask = field(repr=False)
+    not_finite_before: tuple[int, int]
+    not_finite_after: tuple[int, int]
     changed_range: tuple[tuple[int, int], ...] | None
     largest_change: float
     prints_alike: bool
@@ -48,15 +56,25 @@ class Comparison:
     names: tuple[str, ...] | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
-        return "\n".join([f"{self._counts()}{self._inputs()}{self._print()}.", *self._details()])
+        return "\n".join([*self._strange(), f"{self._counts()}{self._inputs()}{self._print()}.", *self._details()])
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the sentences, and where the arrays differ."""
         from minigrad import notebook  # not at the top: only notebooks need it, and it takes long to load
 
         return notebook.block(
-            notebook.lines(str(self).splitlines()), notebook.differences(self.mask) if self.changed else ""
+            notebook.lines(str(self).splitlines()),
+            notebook.differences(self.mask, self.strange) if self.changed or self.strange.any() else "",
         )
+
+    def _strange(self) -> list[str]:
+        if not self.strange.any():
+            return []
+        told = [
+            f"{strange_in_words(*counts) or 'none is'} {when}"
+            for counts, when in ((self.not_finite_before, "before"), (self.not_finite_after, "after"))
+        ]
+        return [f"NaN or infinity: of {self.size:,} entries {', '.join(told)}."]
 
     def _counts(self) -> str:
         if self.changed == 0:
@@ -91,12 +109,21 @@ class Comparison:
             f"{axes[axis] if axes else f'axis {axis}'}: {low} to {high} (of 0 to {length - 1})"
             for axis, ((low, high), length) in enumerate(zip(self.changed_range, self.shape, strict=True))
         ]
-        lines = [f"{self.changed:,} changed, by up to {self.largest_change:.3g}; they lie on {', '.join(ranges)}."]
+        lines = [f"{self.changed:,} changed{self._by()}; they lie on {', '.join(ranges)}."]
         if self.prints_alike:
             lines.append("NumPy prints both arrays as the same text, so looking at the print shows no change.")
         if self.zero_inputs is not None and len(self.zero_inputs):
             lines.append(f"Inputs that are always 0: {self._zero_inputs()}.")
         return lines
+
+    def _by(self) -> str:
+        """How far. The way to or from NaN or infinity has no length."""
+        without = int(np.count_nonzero(self.mask & self.strange))
+        if without == self.changed:
+            return ", all to or from NaN or infinity"
+        return f", by up to {self.largest_change:.3g}" + (
+            f", but for {without:,} to or from NaN or infinity" if without else ""
+        )
 
     def _zero_inputs(self) -> str:
         assert self.zero_inputs is not None

@@ -15,13 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad.arrays import Mask
-from minigrad.pictures import HIDDEN, diverging, png
+from minigrad.pictures import HIDDEN, STRANGE, diverging, png
 
 Color = tuple[int, int, int]
 """Red, green and blue, 0 to 255."""
-
-STRANGE: Color = (20, 20, 20)
-"""The color of NaN and infinity."""
 
 _HIGH, _WIDE = 80, 160  # cells of a picture at most, so that its bytes stay few even if no two cells are alike
 _PIXELS = 480  # about as wide as a picture is drawn
@@ -83,10 +80,10 @@ def amounts(array: npt.NDArray[Any], hidden: Mask | None = None, what: str = "am
     high, low = _reduced(finite, np.maximum), _reduced(finite, np.minimum)
     shown = np.where(-low > high, low, high).astype(np.float64)
     top = float(np.abs(shown).max())
+    shown[strange] = np.nan
     mask = None if hidden is None else _laid(hidden)[0]
     covered = np.zeros(shown.shape, bool) if mask is None else _reduced(mask, np.logical_and)
     pixels = diverging(shown, covered, top)
-    pixels[strange] = STRANGE
     scale = f"red above 0, blue below, full color at {top:.3g}, white 0" if top else "white 0"
     scale += ", green never moved" if covered.any() else ""
     scale += ", black NaN or infinite" if strange.any() else ""
@@ -111,15 +108,26 @@ def categories(codes: npt.NDArray[np.uint8], colors: Sequence[Color], what: str,
     return _picture(pixels, f"{what}; {sides}{_cells(laid, shown, which)}")
 
 
-def differences(mask: Mask) -> str:
-    """Which entries differ, as a picture with its legend; the others have the color of entries that never moved."""
-    colors: list[Color] = [(190, 30, 45), HIDDEN]
+def differences(mask: Mask, strange: Mask) -> str:
+    """Which entries differ, as a picture with its legend; the others have the color of entries that never moved.
+
+    Args:
+        mask: The entries that differ.
+        strange: Those that are NaN or infinite in either array, whether they differ or not; same shape.
+    """
+    colors: list[Color] = [STRANGE, (190, 30, 45), HIDDEN]
+    which = "one that is NaN or infinite, if any is, and else one that differs" if strange.any() else ""
     picture = categories(
-        np.where(mask, 0, 1).astype(np.uint8), colors, "where they differ", "one that differs, if any does"
+        np.where(strange, 0, np.where(mask, 1, 2)).astype(np.uint8),
+        colors,
+        "where they differ",
+        which or "one that differs, if any does",
     )
     if not picture:
         return ""
-    legend = f"{_swatch(colors[0])}differs {_swatch(colors[1])}is the same"
+    legend = f"{_swatch(colors[1])}differs {_swatch(colors[2])}is the same"
+    if strange.any():
+        legend += f" {_swatch(colors[0])}NaN or infinite"
     return f"{picture}<div>{legend}</div>"
 
 

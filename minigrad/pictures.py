@@ -19,8 +19,14 @@ NOTHING = "·"
 SHADES = "░▒▓█"
 """The characters of a small to a large amount, in four equal steps."""
 
+CROSS = "×"
+"""The character of an entry that is NaN or infinite."""
+
 HIDDEN = (200, 214, 190)
 """The color of an entry that never moved; no amount has it."""
+
+STRANGE = (0, 0, 0)
+"""The color of NaN and infinity in every picture; no amount has it."""
 
 
 def in_words(array: npt.NDArray[Any]) -> str:
@@ -39,6 +45,23 @@ def in_words(array: npt.NDArray[Any]) -> str:
     return words
 
 
+def not_finite(array: npt.NDArray[Any]) -> tuple[int, int]:
+    """How many entries are NaN, and how many infinite."""
+    if array.dtype.kind != "f":
+        return 0, 0
+    return int(np.count_nonzero(np.isnan(array))), int(np.count_nonzero(np.isinf(array)))
+
+
+def strange_in_words(nan: int, infinite: int) -> str:
+    """How many entries are NaN and infinite: "3 are NaN and 1 is infinite"; nothing, if none is."""
+    told = [
+        f"{count:,} {'is' if count == 1 else 'are'} {kind}"
+        for count, kind in ((nan, "NaN"), (infinite, "infinite"))
+        if count
+    ]
+    return " and ".join(told)
+
+
 def counted(count: int, noun: str) -> str:
     """A number and its noun: "1 step", "1,200 steps"."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
@@ -48,15 +71,16 @@ def as_text(amounts: Array, hidden: Mask) -> str:
     """Amounts of 0 and more as rows of characters: the darker, the more.
 
     Args:
-        amounts: Shape (height, width). The largest sets the scale.
+        amounts: Shape (height, width). The largest sets the scale. What is NaN or infinite is drawn as `CROSS`, hidden or not.
         hidden: The entries to draw as `NOTHING`, same shape.
     """
-    finite = np.nan_to_num(np.abs(amounts), nan=np.inf, posinf=np.inf)
-    shown = finite[np.isfinite(finite) & ~hidden]
-    top = float(shown.max()) if shown.size else 0.0
-    steps = np.minimum(finite / top * len(SHADES), len(SHADES) - 1) if top else np.zeros(finite.shape)
+    finite = np.isfinite(amounts)
+    sizes = np.where(finite, np.abs(amounts), 0)
+    top = float(sizes[~hidden].max(initial=0.0))
+    steps = np.minimum(sizes / top * len(SHADES), len(SHADES) - 1) if top else np.zeros(sizes.shape)
     characters = np.array(list(SHADES))[steps.astype(int)]
     characters[hidden] = NOTHING
+    characters[~finite] = CROSS
     return "\n".join("".join(row) for row in characters)
 
 
@@ -64,18 +88,21 @@ def diverging(amounts: Array, hidden: Mask, top: float) -> npt.NDArray[np.uint8]
     """Signed amounts as colors: white is 0, blue negative, red positive.
 
     Args:
-        amounts: Shape (height, width).
+        amounts: Shape (height, width). What is NaN or infinite gets the color `STRANGE`, hidden or not.
         hidden: The entries that get a color which no amount has; same shape.
         top: The magnitude that has the full color.
 
     Returns:
         Shape (height, width, 3).
     """
-    finite = np.nan_to_num(np.asarray(amounts, np.float64))
-    strength = np.minimum(np.abs(finite) / (top or 1.0), 1.0)[..., np.newaxis]
-    end = np.where(finite[..., np.newaxis] < 0, (33, 82, 180), (190, 30, 45))
+    exact = np.asarray(amounts, np.float64)
+    finite = np.isfinite(exact)
+    drawn = np.where(finite, exact, 0)
+    strength = np.minimum(np.abs(drawn) / (top or 1.0), 1.0)[..., np.newaxis]
+    end = np.where(drawn[..., np.newaxis] < 0, (33, 82, 180), (190, 30, 45))
     colors: npt.NDArray[np.uint8] = np.rint(255 + strength * (end - 255)).astype(np.uint8)
     colors[hidden] = HIDDEN
+    colors[~finite] = STRANGE
     return colors
 
 

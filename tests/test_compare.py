@@ -110,6 +110,25 @@ def test_what_counts_as_a_change(before: Any, after: Any, changed: int) -> None:
     assert str(found)
 
 
+def test_nan_and_infinity_are_said_first() -> None:
+    """Both are counted in both arrays; the way to and from them has no length; NaN that stays NaN is unchanged."""
+    before = np.array([np.nan, np.nan, 1, 2, 3, np.inf, 7])
+    after = np.array([np.nan, 5, np.nan, 2.5, 3, -np.inf, 7])
+    found = mg.compare(before, after)
+    assert ((2, 1), (2, 1)) == (found.not_finite_before, found.not_finite_after)
+    assert [True, True, True, False, False, True, False] == found.strange.tolist()
+    assert (4, 0.5) == (found.changed, found.largest_change)
+    assert [
+        "NaN or infinity: of 7 entries 2 are NaN and 1 is infinite before, 2 are NaN and 1 is infinite after.",
+        "3 of 7 unchanged.",
+        "4 changed, by up to 0.5, but for 3 to or from NaN or infinity; they lie on axis 0: 1 to 5 (of 0 to 6).",
+    ] == str(found).splitlines()
+    first, _, last = str(mg.compare([1.0, 2.0], [np.nan, np.nan])).splitlines()
+    assert "NaN or infinity: of 2 entries none is before, 2 are NaN after." == first
+    assert last.startswith("2 changed, all to or from NaN or infinity; they lie on")
+    assert "NaN" not in str(mg.compare([1.0], [2.0]))
+
+
 def test_the_largest_change_of_bytes() -> None:
     """Unsigned differences do not wrap around."""
     dark, bright = np.array([0], np.uint8), np.array([255], np.uint8)

@@ -268,7 +268,7 @@ def test_what_a_cell_of_a_reduced_picture_shows() -> None:
     cells = page.pictures[0][:: page.pictures[0].shape[0] // 4, :: page.pictures[0].shape[1] // 134]
     assert (4, 134, 3) == cells.shape
     blue, red = pictures.diverging(np.array([[-1, 2]]), np.zeros((1, 2), bool), 2.0)[0].tolist()
-    white, black, green = [255] * 3, list(notebook.STRANGE), list(pictures.HIDDEN)
+    white, black, green = [255] * 3, list(pictures.STRANGE), list(pictures.HIDDEN)
     assert [blue, white] == cells[0, :2].tolist()
     assert [white, red] == cells[1, :2].tolist()
     assert [white, black] == cells[2, :2].tolist()
@@ -329,7 +329,7 @@ def test_strange_arrays(value: npt.NDArray[Any]) -> None:
     assert str(value.shape) in page.text
     assert (value.size > 1) == len(page.pictures)
     if value.size > 1 and not np.isfinite(value).all():
-        assert (page.pictures[0] == notebook.STRANGE).all(axis=2).any()
+        assert (page.pictures[0] == pictures.STRANGE).all(axis=2).any()
     Page(mg.compare(value, value + 1))
     Page(mg.compare(value, value.copy()))
     codes = np.full(value.shape, code(Reason.UNKNOWN), np.uint8)
@@ -364,6 +364,13 @@ def test_a_run_that_became_nan() -> None:
     for thing in everything(recorder):
         Page(thing)
     assert "black NaN or infinite" in Page(recorder.run["0.weight"]).text
+    history = recorder.run["0.weight"]
+    compared = Page(mg.compare(history.initial, history.final))
+    assert "NaN or infinite" in compared.text
+    assert [[True, True], [False, False]] == (compared.pictures[0][::8, ::8] == pictures.STRANGE).all(axis=2).tolist()
+    page = Page(recorder.run)
+    assert "NaN or infinity appeared in step 0." == page.lines[0]
+    assert ["those that moved", "at the end 1 is NaN and 1 is infinite", ""] == [row[-1] for row in page.rows]
 
 
 # -- escaping ---------------------------------------------------------------------------------------------------------

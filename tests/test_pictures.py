@@ -90,12 +90,13 @@ def test_amounts_as_characters() -> None:
     ("amounts", "hidden", "expected"),
     [
         ([[0.0, 0.0]], [[False, True]], "░·"),
-        ([[np.nan, 1.0, 0.1]], [[False, False, False]], "██░"),
-        ([[np.inf, 1.0, 0.1]], [[False, False, False]], "██░"),
+        ([[np.nan, 1.0, 0.1]], [[False, False, False]], "×█░"),
+        ([[-np.inf, 1.0, 0.1]], [[False, False, False]], "×█░"),
+        ([[np.nan, 1.0, 0.1]], [[True, False, False]], "×█░"),
         ([[9.0, 1.0, 0.1]], [[True, False, False]], "·█░"),
         ([[9.0]], [[True]], "·"),
     ],
-    ids=["all zero", "NaN", "infinite", "the hidden set no scale", "all hidden"],
+    ids=["all zero", "NaN", "infinite", "NaN that is hidden", "the hidden set no scale", "all hidden"],
 )
 def test_strange_amounts_as_characters(amounts: list[list[float]], hidden: list[list[bool]], expected: str) -> None:
     """Zeros, NaN and infinity are drawn without a warning."""
@@ -118,7 +119,11 @@ def test_signed_amounts_as_colors() -> None:
     everything = pictures.diverging(np.linspace(-1, 1, 2001)[np.newaxis], np.zeros((1, 2001), bool), top=1.0)
     assert not (everything == pictures.HIDDEN).all(axis=2).any()  # no amount looks like one that never moved
     assert [[255, 255, 255]] == pictures.diverging(np.zeros((1, 1)), np.array([[False]]), top=0.0)[0].tolist()
-    pictures.diverging(np.array([[np.nan, np.inf, -np.inf]]), np.zeros((1, 3), bool), top=1.0)
+    strange = pictures.diverging(
+        np.array([[np.nan, np.inf, -np.inf, np.nan]]), np.array([[False] * 3 + [True]]), top=1.0
+    )
+    assert (strange == pictures.STRANGE).all()  # hidden or not
+    assert not (everything == pictures.STRANGE).all(axis=2).any()
 
 
 def test_pictures_side_by_side() -> None:

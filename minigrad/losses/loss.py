@@ -27,12 +27,12 @@ class Loss(ABC):
 
     Attributes:
         value: What `forward` returned last; NaN before the first.
-        differentiated: The value whose gradient `backward` returned last; NaN before the first.
+        differentiated: The value whose gradient `backward` returned last; None before the first.
         weight: How much this counts in a mean over several batches; None: as much as the batch had samples.
     """
 
     value: float = float("nan")
-    differentiated: float = float("nan")
+    differentiated: float | None = None
     _outputs: Any = None
     weight: float | None = None
 

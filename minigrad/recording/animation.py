@@ -164,6 +164,6 @@ def _largest(amounts: npt.NDArray[np.float64]) -> float:
 
 
 def _shades(amounts: npt.NDArray[np.float64], top: float) -> npt.NDArray[np.float64]:
-    """The amounts as parts of the top, from -1 to 1, in equal steps."""
-    shades: npt.NDArray[np.float64] = np.rint(np.clip(amounts / (top or 1.0), -1, 1) * _SHADES) / _SHADES
-    return shades
+    """The amounts as parts of the top, from -1 to 1, in equal steps; NaN for what is NaN or infinite."""
+    shades = np.rint(np.clip(amounts / (top or 1.0), -1, 1) * _SHADES) / _SHADES
+    return np.where(np.isfinite(amounts), shades, np.nan)

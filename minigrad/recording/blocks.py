@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from abc import abstractmethod
 from array import array
 from bisect import bisect_right
@@ -16,6 +17,21 @@ from minigrad.arrays import Array, Integers, Mask
 from minigrad.overriding import override
 
 T_co = TypeVar("T_co", covariant=True)
+
+_NAN_LOSS = 0x7FF8_0000_4C4F_5353  # the bits of a NaN that no calculation gives
+
+
+def kept_loss(loss: float | None) -> float:
+    """A loss as it is kept: NaN where it is not known, and where it was NaN itself, another NaN."""
+    if loss is None:
+        return math.nan
+    kept: float = struct.unpack("<d", struct.pack("<Q", _NAN_LOSS))[0]
+    return kept if math.isnan(loss) else loss
+
+
+def is_nan_loss(losses: Array) -> Mask:
+    """Which of the losses that are kept were NaN; those that are not known are not among them."""
+    return np.asarray(np.ascontiguousarray(losses, np.float64).view(np.uint64) == _NAN_LOSS)
 
 
 class Gap(NamedTuple):
@@ -230,7 +246,7 @@ class StepMeta(NamedTuple):
     Attributes:
         step: Its number.
         lr: The learning rate.
-        loss: The loss; NaN where unknown.
+        loss: The loss; NaN where unknown, or where it was NaN (`is_nan_loss` tells which).
         clip_factor: What the gradients were multiplied by.
         indices: The rows of its batch, int32, where known.
         buffers: The layers' state that is not learnt, by name.
@@ -250,7 +266,7 @@ class Meta(NamedTuple):
     Attributes:
         steps: The steps' numbers.
         lr: The learning rates.
-        loss: The losses; NaN where unknown.
+        loss: The losses; NaN where unknown, or where it was NaN (`is_nan_loss` tells which).
         clip_factor: What the gradients were multiplied by.
         indices: The rows of each batch, where known.
         buffers: The layers' state that is not learnt, by name.

@@ -15,11 +15,23 @@ from minigrad.arrays import Array, Integers, Mask, described, whole
 from minigrad.errors import KindError, OrderError, RangeError, ShapeError
 from minigrad.files import save
 from minigrad.overriding import override
-from minigrad.pictures import as_text, counted, diverging, in_words, png, tiled
+from minigrad.pictures import (
+    CROSS,
+    as_text,
+    counted,
+    diverging,
+    in_words,
+    not_finite,
+    png,
+    strange_in_words,
+    tiled,
+)
 from minigrad.recording import sentences
 from minigrad.recording.activity import Counts
 from minigrad.recording.animation import What, animated
+from minigrad.recording.causes import Causes
 from minigrad.recording.norms import norms_of
+from minigrad.recording.notes import written_by_others
 from minigrad.recording.reasons import Reason, Why, code, codes_of
 from minigrad.recording.record import Record
 from minigrad.vector import Slot
@@ -190,8 +202,17 @@ class ParameterHistory:
             return Why(name, unknown, lambda index, reason: sentences.unknown(name, index))
         initial, final_ = self.initial, self._shaped(record.counted[self._slot.slice])
         codes = codes_of(name, self._slot, record.tally, initial, final_)
-        told = sentences.Entries(name, self._slot, record.tally, initial, final_)
-        return Why(name, codes, told.sentence)
+        causes = Causes.of(record.optimizer, written_by_others(record.notes, name))
+        told = sentences.Entries(name, self._slot, record.tally, initial, final_, causes)
+        alone = self.moved & (self._counted("grads") == 0)
+        remarks = []
+        if count := int(np.count_nonzero(alone)):
+            remarks.append(
+                f"Of those that moved, {count:,} did by {causes.movers} alone: their gradient was 0 in every step."
+            )
+        if strange := strange_in_words(*not_finite(final_)):
+            remarks.append(f"At the end {strange}.")
+        return Why(name, codes, told.sentence, alone, tuple(remarks))
 
     def _counted(self, what: str) -> npt.NDArray[Any]:
         if self._record.tally is None:
@@ -205,7 +226,7 @@ class ParameterHistory:
     # -- pictures -----------------------------------------------------------------------------------------------
 
     def picture(self, unit: int | None = None, shape: tuple[int, int] | None = None) -> str:
-        """Where it moved, as text: the darker, the more; `·` where nothing ever moved.
+        """Where it moved, as text: the darker, the more; `·` where nothing ever moved, `×` where it is NaN or infinite at the end.
 
         Args:
             unit: Which unit's weights, a column of (n_in, n_out). None: the whole parameter.
@@ -217,12 +238,19 @@ class ParameterHistory:
             ShapeError: The entries do not fill that shape.
         """
         [one] = [None] if unit is None else self._units([unit], shape)
-        moved, movement = (self._of_unit(array, one, shape) for array in (self.moved, self.movement))
+        moved, movement, final_ = (
+            self._of_unit(array, one, shape) for array in (self.moved, self.movement, self.final)
+        )
         told = f"{self.name}{'' if unit is None else f', unit {unit}'}: {np.count_nonzero(moved):,} of {moved.size:,} entries moved"
-        return f"{as_text(movement, ~moved)}\n{told}; the darkest by {movement.max(initial=0):.3g} in all"
+        drawn = np.where(np.isfinite(final_), np.nan_to_num(movement), np.nan)
+        told = f"{as_text(drawn, ~moved)}\n{told}; the darkest by {movement.max(initial=0):.3g} in all"
+        strange = strange_in_words(*not_finite(final_))
+        return f"{told}; at the end {strange}, drawn as {CROSS}" if strange else told
 
     def png(self, unit: int | None = None, shape: tuple[int, int] | None = None, scale: int = 4) -> bytes:
         """The change from the first to the last value, as a PNG: blue down, red up, white none, green never moved.
+
+        Where either value is NaN or infinite it is black.
 
         Args:
             unit: Which unit's weights; None with a `shape`: all units, side by side.
@@ -257,7 +285,8 @@ class ParameterHistory:
         """Units that learn, as an animated PNG: blue below 0, red above, white 0. All frames have one scale.
 
         The frames lie evenly among the steps that are known exactly, the first and the last of them included. In the
-        picture of the change, entries that never moved are green; a record without counts does not know them.
+        picture of the change, entries that never moved are green; a record without counts does not know them. NaN and
+        infinity are black.
 
         Args:
             path: Where to write the file as well; what is there is replaced.
@@ -323,19 +352,21 @@ class ParameterHistory:
         return array.reshape(shape)
 
     def __repr__(self) -> str:
-        moved = (
-            "" if self._record.tally is None else f", {np.count_nonzero(self.moved):,} of {self.size:,} entries moved"
-        )
+        moved = "" if self._record.tally is None else f", {self._moved()}"
         return f"ParameterHistory('{self.name}', {in_words(self.final)} at the end{moved})"
+
+    def _moved(self) -> str:
+        """How many entries moved, and how many of them had never a gradient."""
+        told = f"{np.count_nonzero(self.moved):,} of {self.size:,} entries moved"
+        alone = self.why.moved_without_gradient
+        return f"{told}, {alone:,} of them without a gradient" if alone else told
 
     def _repr_html_(self) -> str:
         """What a notebook shows: how many entries moved, and by how much, as a picture."""
         steps = len(self._record.meta.steps)
         counts, never = "nothing was counted (aggregates=False)", None
         if self._record.tally is not None:
-            moved = self.moved
-            counts = f"{np.count_nonzero(moved):,} of {self.size:,} entries moved"
-            never = ~moved if steps else None
+            counts, never = self._moved(), ~self.moved if steps else None
         return notebook.block(
             notebook.title(f"{self.name} {self.shape} {self._record.final.dtype}, {counted(steps, 'step')}"),
             notebook.line(f"{counts}; at the end {in_words(self.final)}"),

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from minigrad import notebook
 from minigrad.arrays import Array, Mask, described
 from minigrad.errors import KindError, ShapeError
-from minigrad.recording.activity import Activity
+from minigrad.recording.activity import Activity, Counts
 from minigrad.recording.tally import Tally
 from minigrad.vector import Slot
 
@@ -86,9 +86,17 @@ def codes_of(name: str, slot: Slot, tally: Tally, initial: Array, final: Array) 
     start = Reason.FROZEN if tally.frozen[name] == tally.steps else Reason.NO_GRADIENT
     reached = tally.frozen[name] + tally.unreached[name] < tally.steps
     reasons = np.full(slot.shape, code(Reason.GRADIENT_ZERO if reached else start), np.uint8)
+    alone = frozen_alone(name, slot, tally)
     activity = tally.activity.get(name)
     if reached and activity is not None:
         reasons[...] = _gates_before_the_gradient(activity, slot.shape)
+    if alone is not None:
+        # What was active while an entry was frozen says nothing of its own steps; what was never active, does.
+        active = np.isin(reasons, [code(Reason.CANCELLED), code(Reason.NEVER_TOGETHER_OR_CANCELLED)])
+        reasons[active & (alone > 0)] = code(Reason.GRADIENT_ZERO)
+        left = tally.steps - tally.frozen[name] - alone
+        reasons[left <= tally.unreached[name]] = code(Reason.NO_GRADIENT)
+        reasons[left == 0] = code(Reason.FROZEN)
     # From here on each line overrides the one before: these entries came further.
     counts = {kind: getattr(tally, kind)[part].reshape(slot.shape) for kind in ("grads", "updates", "moves")}
     reasons[counts["grads"] > 0] = code(Reason.UPDATE_ZERO)
@@ -99,6 +107,12 @@ def codes_of(name: str, slot: Slot, tally: Tally, initial: Array, final: Array) 
     reasons[counts["moves"] > 0] = code(Reason.MOVED)
     reasons[(counts["moves"] > 0) & back] = code(Reason.RETURNED)
     return reasons
+
+
+def frozen_alone(name: str, slot: Slot, tally: Tally) -> Counts | None:
+    """In how many steps each entry was frozen while its parameter was not, in its shape; None where that never happened."""
+    found = tally.frozen_entries.get(name)
+    return None if found is None else found.reshape(slot.shape)
 
 
 def _gates_before_the_gradient(activity: Activity, shape: tuple[int, ...]) -> Codes:
@@ -120,10 +134,19 @@ def _gates_before_the_gradient(activity: Activity, shape: tuple[int, ...]) -> Co
 class Why:
     """Why the entries of one parameter moved or did not."""
 
-    def __init__(self, name: str, codes: Codes, sentence: Callable[[tuple[int, ...], Reason], str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        codes: Codes,
+        sentence: Callable[[tuple[int, ...], Reason], str],
+        without_gradient: Mask | None = None,
+        remarks: tuple[str, ...] = (),
+    ) -> None:
         self._name = name
         self._codes = codes
         self._sentence = sentence
+        self._without_gradient = np.zeros(codes.shape, bool) if without_gradient is None else without_gradient
+        self._remarks = remarks
 
     @property
     def counts(self) -> dict[Reason, int]:
@@ -136,6 +159,19 @@ class Why:
         """The `Reason` of each entry, in the parameter's shape."""
         found: npt.NDArray[Any] = np.array(ORDER, dtype=object)[self._codes]
         return found
+
+    @property
+    def moved_without_gradient(self) -> int:
+        """How many entries moved although their gradient was 0 in every step: by decay or momentum, say.
+
+        Their reason is MOVED or RETURNED, like that of those which learnt; `where_moved_without_gradient` has the entries.
+        """
+        return int(np.count_nonzero(self._without_gradient))
+
+    @property
+    def where_moved_without_gradient(self) -> Mask:
+        """Which entries moved although their gradient was 0 in every step, in the parameter's shape."""
+        return self._without_gradient.copy()
 
     def where(self, reason: Reason) -> Mask:
         """Which entries have this reason, in the parameter's shape.
@@ -166,7 +202,7 @@ class Why:
 
     def __str__(self) -> str:
         lines = [f"{count:>12,}  {reason.name}: {reason.value}" for reason, count in self.counts.items()]
-        return "\n".join([f"{self._name}, {self._codes.size:,} entries:", *lines])
+        return "\n".join([f"{self._name}, {self._codes.size:,} entries:", *lines, *self._remarks])
 
     __repr__ = __str__
 
@@ -182,5 +218,6 @@ class Why:
         return notebook.block(
             notebook.title(f"{self._name}: {self._codes.size:,} {'entry' if self._codes.size == 1 else 'entries'}"),
             notebook.table(("reason", "entries", "what it says"), rows, colors),
+            notebook.lines(self._remarks),
             picture if len(rows) > 1 else "",
         )

@@ -23,7 +23,7 @@ from minigrad.optimizers import Optimizer
 from minigrad.overriding import override
 from minigrad.recording.activity import explained_layers
 from minigrad.recording.aggregates import Aggregates
-from minigrad.recording.blocks import Block, Estimate, Gap, StepMeta
+from minigrad.recording.blocks import Block, Estimate, Gap, StepMeta, kept_loss
 from minigrad.recording.directory import read_record
 from minigrad.recording.disk import DiskStore
 from minigrad.recording.memory import MemoryStore
@@ -324,8 +324,9 @@ class Recorder(Hook):
         """Put this step's row into the store."""
         store = self._store
         loss, indices = event.loss, event.indices  # what is given to `step` comes first
-        if loss is None:
-            loss = float("nan") if self._loss is None else self._loss.differentiated
+        if loss is None and self._loss is not None:
+            loss = self._loss.differentiated
+        loss = kept_loss(loss)
         if indices is None and self._data is not None and self._data.has_given:
             indices = self._data.indices
         kept = None if indices is None else indices.astype(np.int32)

@@ -7,14 +7,19 @@ import textwrap
 import numpy as np
 
 from minigrad import notebook
+from minigrad.arrays import Array
 from minigrad.compare import printed_entries
-from minigrad.pictures import counted
+from minigrad.pictures import counted, not_finite, strange_in_words
+from minigrad.recording.blocks import is_nan_loss
+from minigrad.recording.causes import Causes
 from minigrad.recording.history import ParameterHistory
+from minigrad.recording.nonfinite import lines_of
+from minigrad.recording.notes import shown, written_by_others
 from minigrad.recording.reasons import Reason
 from minigrad.recording.record import Record
 
 WIDTH = 100
-_MOST = 2  # notes and gaps are many or few; the counts of the entries matter more
+_MOST = 2  # gaps are many or few; the counts of the entries matter more
 
 UNMOVED = {
     Reason.FROZEN: "they were frozen",
@@ -33,10 +38,7 @@ UNMOVED = {
 
 def report_of(record: Record) -> str:
     """The whole report."""
-    lines = [headline(record)]
-    lines += [f"Note: {note}." for note in record.notes[:_MOST]]
-    if len(record.notes) > _MOST:
-        lines.append(f"And {counted(len(record.notes) - _MOST, 'more note')} (see run.notes).")
+    lines = [*lines_of(record), headline(record), *shown(record.notes)]
     lines += [f"Gap: no tensors of steps {gap.first} to {gap.last}, {gap.why}." for gap in record.gaps[:_MOST]]
     if gaps := record.gaps[_MOST:]:
         lines.append(f"And {counted(len(gaps), 'more gap')}, up to step {gaps[-1].last} (see run.gaps).")
@@ -50,17 +52,23 @@ def html_of(record: Record) -> str:
     rows: list[tuple[object, ...]] = []
     for name in record.slots:
         history = ParameterHistory(record, name)
-        row: tuple[object, ...] = ("not counted", "", "nothing was counted (aggregates=False)")
+        strange = strange_at_the_end(history)
+        row: tuple[object, ...] = ("not counted", "", "nothing was counted (aggregates=False)", strange)
         if record.tally is not None:
             moved = int(np.count_nonzero(history.moved))
             unmoved = {reason: n for reason, n in history.why.counts.items() if reason in UNMOVED}
-            row = (moved, history.size - moved, "; ".join(f"{n:,} {UNMOVED[reason]}" for reason, n in unmoved.items()))
+            why = "; ".join(f"{n:,} {why_not(history, reason)}" for reason, n in unmoved.items())
+            remarks = [one for one in (without_gradient(record, history), strange) if one]
+            row = (moved, history.size - moved, why, "; ".join(remarks))
         rows.append((name, str(history.shape), history.size, *row))
-    told = [*(f"Note: {note}." for note in record.notes[:_MOST])]
+    told = shown(record.notes)
     if record.gaps:
         told.append(f"Gaps: no tensors of {counted(sum(gap.last - gap.first + 1 for gap in record.gaps), 'step')}.")
-    head = ("parameter", "shape", "entries", "moved", "never did", "why not")
-    return notebook.block(notebook.title(headline(record)), notebook.lines(told), notebook.table(head, rows))
+    head = ["parameter", "shape", "entries", "moved", "never did", "why not", "those that moved"]
+    if not any(row[-1] for row in rows):
+        head, rows = head[:-1], [row[:-1] for row in rows]
+    first = [notebook.title(line) for line in lines_of(record)]
+    return notebook.block(*first, notebook.title(headline(record)), notebook.lines(told), notebook.table(head, rows))
 
 
 def _wrapped(line: str) -> str:
@@ -75,31 +83,66 @@ def headline(record: Record) -> str:
     if len(steps) == 0:
         return "No step is recorded."
     losses = record.meta.loss
-    loss = (
-        f", loss {losses[0]:.4g} at the first and {losses[-1]:.4g} at the last"
-        if np.isfinite(losses[[0, -1]]).all()
-        else ""
-    )
+    known = ~np.isnan(losses) | is_nan_loss(losses)
+    loss = f", loss {_loss(losses[:1])} at the first and {_loss(losses[-1:])} at the last" if known.any() else ""
     held = sum(block.count for block in record.blocks)
     kept = f"the tensors of {counted(held, 'step')}, {record.bytes / 1e6:,.1f} MB" if held else "counts, and no tensors"
     return f"{counted(len(steps), 'step')} of {record.optimizer}{loss}. Kept: {kept}."
 
 
+def _loss(one: Array) -> str:
+    if np.isnan(one[0]):
+        return "NaN" if is_nan_loss(one)[0] else "not given"
+    return f"{one[0]:.4g}" if np.isfinite(one[0]) else "infinite"
+
+
+def without_gradient(record: Record, history: ParameterHistory) -> str:
+    """How many of the entries that moved never had a gradient, and by what they moved; empty, if none did."""
+    count = history.why.moved_without_gradient
+    if not count:
+        return ""
+    movers = Causes.of(record.optimizer, written_by_others(record.notes, history.name)).movers
+    its = "their" if history.size > 1 else "its"
+    return f"{f'{count:,} of them ' if history.size > 1 else ''}by {movers} alone: {its} gradient was 0 in every step"
+
+
+def strange_at_the_end(history: ParameterHistory) -> str:
+    """How many of its values are NaN and infinite at the end; empty, if none is."""
+    told = strange_in_words(*not_finite(history.final))
+    return f"at the end {told}" if told else ""
+
+
+def why_not(history: ParameterHistory, reason: Reason) -> str:
+    """Why entries with this reason did not move, in words."""
+    strange = 0
+    if reason is Reason.SWALLOWED:  # what is NaN or infinite no update changes, so it was not rounding
+        strange = int(np.count_nonzero(history.why.where(reason) & ~np.isfinite(history.final)))
+    if not strange:
+        return UNMOVED[reason]
+    if strange == history.why.counts[reason]:
+        return "no update changes what is NaN or infinite"
+    return f"{UNMOVED[reason]}, or ({strange:,} of them) to a value that is NaN or infinite"
+
+
 def _parameter(record: Record, history: ParameterHistory) -> list[str]:
     kind = record.final.dtype
     title = f"{history.name} {history.shape} {kind}"
+    alone, strange = without_gradient(record, history), strange_at_the_end(history)
     if record.tally is None:
-        return [f"{title}: nothing was counted (aggregates=False)"]
+        return [f"{title}: nothing was counted (aggregates=False){f'; {strange}' if strange else ''}"]
     if not record.tally.steps:
         return [f"{title}: no step was counted"]
     moved = history.moved
     count, size = int(np.count_nonzero(moved)), history.size
     unknown = history.why.counts.get(Reason.UNKNOWN, 0)
     if count == size:
-        lines = [f"{title}: {'its one entry' if size == 1 else f'all {size:,} entries'} moved"]
+        told = f"{'its one entry' if size == 1 else f'all {size:,} entries'} moved"
+        told += f"{', ' if size == 1 else '; '}{alone}" if alone else ""
+        lines = [f"{title}: {told}{f'; {strange}' if strange else ''}"]
     else:
         never = f"{size - count - unknown:,} never did" + (f"; of {unknown:,} it is not known" if unknown else "")
-        lines = [f"{title}: {count:,} of {size:,} entries moved; {never}:"]
+        told = f"{count:,} of {size:,} entries moved{f', {alone}' if alone else ''}{f'; {strange}' if strange else ''}"
+        lines = [f"{title}: {told}; {never}:"]
     unmoved = {reason: n for reason, n in history.why.counts.items() if reason not in (Reason.MOVED, Reason.RETURNED)}
     lines += [f"    {n:>{len(f'{size:,}')},}  {_reason(record, history, reason)}" for reason, n in unmoved.items()]
     if returned := history.why.counts.get(Reason.RETURNED):
@@ -117,7 +160,7 @@ def _reason(record: Record, history: ParameterHistory, reason: Reason) -> str:
         assert inputs is not None
         dark = int(np.count_nonzero(inputs == 0))
         return f"{UNMOVED[reason]} ({counted(dark, 'input')})"
-    return UNMOVED[reason]
+    return why_not(history, reason)
 
 
 def print_trap(history: ParameterHistory) -> list[str]:

@@ -12,7 +12,7 @@ from typing import final
 import numpy as np
 
 from minigrad.arrays import Array, Integers, described
-from minigrad.errors import KindError, ModelError, NotExact, UnknownName
+from minigrad.errors import KindError, ModelError, UnknownName
 from minigrad.layer import Layer
 from minigrad.pictures import counted
 from minigrad.recording.blocks import Block, Gap, replay
@@ -20,8 +20,10 @@ from minigrad.recording.directory import read_record
 from minigrad.recording.format import checksum
 from minigrad.recording.history import ParameterHistory
 from minigrad.recording.html.page import save_page
+from minigrad.recording.nonfinite import NonFinite, first_non_finite
 from minigrad.recording.record import Record
 from minigrad.recording.report import html_of, report_of
+from minigrad.recording.restoring import restore_into
 from minigrad.recording.watch import first_different
 
 
@@ -154,13 +156,18 @@ class Run:
 
     @property
     def loss(self) -> Array:
-        """The loss of each step; NaN where it is not known."""
+        """The loss of each step; NaN where it is not known, or was NaN."""
         return self._record.meta.loss.copy()
 
     @property
     def clip_factor(self) -> Array:
         """What the gradients of each step were multiplied by."""
         return self._record.meta.clip_factor.copy()
+
+    @property
+    def first_non_finite(self) -> NonFinite | None:
+        """Where NaN or infinity first appears in the losses or the values; None if the record shows none."""
+        return first_non_finite(self._record)
 
     def indices(self, step: int) -> Integers | None:
         """The rows of the data in a step's batch; None if they were not recorded.
@@ -207,12 +214,14 @@ class Run:
 
     # -- exactness ----------------------------------------------------------------------------------------------
 
-    def restore(self, model: Layer, step: int | None = None) -> None:
+    def restore(self, model: Layer, step: int | None = None, *, strict: bool = True) -> None:
         """Put the exact values after a step into a model, and the state of its layers that is not learnt.
 
         Args:
-            model: A model with the same parameters.
+            model: A model with the same parameters. Of a run that recorded a part of a model, `model[2:]`, it is that part; or
+                the whole, with `strict=False`.
             step: The step, counted from 0; None for the last one, or the last that is known exactly if the run was cut off.
+            strict: Whether parameters that the run does not have are an error; otherwise they are left as they are.
 
         Raises:
             KindError: `model` is not a layer, or `step` not a whole number.
@@ -222,24 +231,7 @@ class Run:
         """
         if not isinstance(model, Layer):
             raise KindError(f"restore got {described(model)}, expected a model")
-        record = self._record
-        theirs = {name: (parameter.shape, parameter.dtype) for name, parameter in model.parameters()}
-        ours = {name: (slot.shape, record.final.dtype) for name, slot in record.slots.items()}
-        if theirs != ours:
-            different = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
-            raise ModelError(f"the model's parameters are not those of the run; different are {', '.join(different)}")
-        if step is None and self.steps:
-            step = record.final_step
-            if step < self.steps[0]:
-                raise NotExact("no step's values are known exactly: the record was cut off before it kept any")
-        flat = record.final if step is None else record.values(record.check(step), slice(None))
-        buffers = {} if step is None else record.meta.buffers[int(np.searchsorted(record.meta.steps, step))]
-        for name, parameter in model.parameters():
-            part, shape = record.slots[name]
-            parameter.value = flat[part].reshape(shape)
-        for name, layer, buffer in model.named_buffers():
-            if name in buffers:
-                setattr(layer, buffer, np.array(buffers[name]))
+        restore_into(self._record, model, step, strict=strict)
 
     def verify(self) -> Verification:
         """Replay all updates, compare with every value that was stored by itself, bit for bit, and check every checksum.

@@ -8,7 +8,8 @@ import numpy as np
 
 from minigrad.arrays import Array
 from minigrad.pictures import counted
-from minigrad.recording.reasons import Reason
+from minigrad.recording.causes import Causes
+from minigrad.recording.reasons import Reason, frozen_alone
 from minigrad.recording.tally import Tally
 from minigrad.vector import Slot
 
@@ -28,10 +29,12 @@ class Entries:
         tally: What was counted.
         initial: Its value before the first step.
         final: Its value after the last step.
+        causes: What may have changed its updates besides its gradients.
     """
 
-    def __init__(self, name: str, slot: Slot, tally: Tally, initial: Array, final: Array) -> None:
+    def __init__(self, name: str, slot: Slot, tally: Tally, initial: Array, final: Array, causes: Causes) -> None:
         self._name = name
+        self._causes = causes
         self._slot = slot
         self._tally = tally
         self._initial = initial
@@ -39,20 +42,42 @@ class Entries:
 
     def sentence(self, index: tuple[int, ...], reason: Reason) -> str:
         """What became of the entry at `index`, whose reason is known."""
-        return f"{_entry(self._name, index)} {self._told(index, reason)}."
+        still = reason not in (Reason.MOVED, Reason.RETURNED, Reason.SWALLOWED) and self._strange(index)
+        return f"{_entry(self._name, index)} {self._told(index, reason)}{f'; its value is {still}' if still else ''}."
+
+    def _strange(self, index: tuple[int, ...]) -> str:
+        """What its last value is, if it is no finite number."""
+        value = self._final[index]
+        return "" if np.isfinite(value) else "NaN" if np.isnan(value) else "infinite"
+
+    def _often_frozen(self, index: tuple[int, ...]) -> str:
+        """In how many steps it was frozen, where its parameter was not in all of them."""
+        alone = frozen_alone(self._name, self._slot, self._tally)
+        if alone is None or not alone[index]:
+            return ""
+        return f"; it was frozen in {int(alone[index]) + self._tally.frozen[self._name]:,} of them"
 
     def _told(self, index: tuple[int, ...], reason: Reason) -> str:
         tally = self._tally
         flat = self._slot.slice.start + int(np.ravel_multi_index(index, self._slot.shape))
         steps = counted(tally.steps, "step")
         grads, updates, moves = int(tally.grads[flat]), int(tally.updates[flat]), int(tally.moves[flat])
-        alone = "" if grads else " by decay or momentum alone, its gradient was always 0"
+        alone = "" if grads else f" by {self._causes.movers} alone, its gradient was always 0"
         if moves and not updates:
             alone = " by somebody's write into the value, its update was always 0"
+        strange, often = self._strange(index), self._often_frozen(index)
         activity = tally.activity.get(self._name)
         own, unit = (0, index[-1] if index else 0) if activity is None else activity.place(index, self._slot.shape)
         samples = f"{activity.samples:,} samples" if activity else "samples"
         match reason:
+            case Reason.MOVED if strange:
+                since = f"has been {strange} since step {tally.last_move[flat]}"
+                if self._causes.written:  # then its last move may not be the one that did it
+                    since = f"is {strange} at the end"
+                return (
+                    f"{since}: it moved in {moves:,} of {steps}{alone}, from {self._initial[index]:.6g} to "
+                    f"{self._final[index]:.6g}; first in step {tally.first_move[flat]}, last in step {tally.last_move[flat]}"
+                )
             case Reason.MOVED:
                 return (
                     f"moved in {moves:,} of {steps}{alone}: from {self._initial[index]:.6g} to {self._final[index]:.6g}, "
@@ -64,6 +89,11 @@ class Entries:
                     f"moved in {moves:,} of {steps}{alone}, and came back to exactly where it began, "
                     f"{self._initial[index]:.6g}"
                 )
+            case Reason.SWALLOWED if strange:
+                return (
+                    f"never moved: it was {strange} before the first step, which none of its {counted(updates, 'update')} "
+                    f"that {'was' if updates == 1 else 'were'} not 0 changed"
+                )
             case Reason.SWALLOWED:
                 return (
                     f"never moved: {updates:,} of its {counted(tally.steps, 'update')} were not 0{alone}, and rounding "
@@ -72,7 +102,7 @@ class Entries:
             case Reason.UPDATE_ZERO:
                 return (
                     f"never moved: its gradient was not 0 in {grads:,} of {steps}, but its update was 0 each time "
-                    f"(a learning rate of 0, clipping, or underflow)"
+                    f"({self._causes.stoppers}){often}"
                 )
             case Reason.CANCELLED:
                 met = (
@@ -103,9 +133,11 @@ class Entries:
             case Reason.INPUT_ZERO:
                 return f"never moved: its input {own} was 0 in all {samples}, so its gradient was 0 in all {steps}"
             case Reason.GRADIENT_ZERO:
-                return f"never moved: its gradient was 0 in all {steps}"
+                problem = tally.unexplained.get(self._name)
+                why = f" (inputs and units are not told apart: {problem})" if problem else ""
+                return f"never moved: its gradient was 0 in all {steps}{why}{often}"
             case Reason.NO_GRADIENT:
-                return f"never moved: no backward reached it in any of {steps}"
+                return f"never moved: no backward reached it in any of {steps}{often}"
             case Reason.FROZEN:
                 return f"never moved: it was frozen in all {steps}"
             case Reason.UNKNOWN if tally.steps:

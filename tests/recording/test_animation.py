@@ -346,7 +346,11 @@ def test_strange_numbers() -> None:
             optimizer.step()
     whats: list[Any] = ["change", "value", "update"]
     for what in whats:
-        assert 3 == len(decode(recorder.run["0.scale"].animation(what=what)).frames)
+        frames = decode(recorder.run["0.scale"].animation(what=what, scale=1)).frames
+        assert 3 == len(frames)
+        strange = [(frame[2:-2, 2:-2] == pictures.STRANGE).all(axis=2)[0].tolist() for frame in frames]
+        assert [False] * 5 == strange[0] == strange[1]
+        assert [False, True, True, False, False] == strange[2]
     still = recorded(steps=2)["0.weight"].animation(steps=[0, 1])
     assert 2 == len(decode(still).frames)
     model = mg.Sequential(mg.Dense(3, 2, rng=0))

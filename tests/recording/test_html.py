@@ -26,9 +26,9 @@ from typing_extensions import override
 
 import minigrad as mg
 from minigrad.errors import DataFileError
-from minigrad.pictures import HIDDEN
+from minigrad.pictures import HIDDEN, STRANGE
 from minigrad.recording.html.charts import chart, number, thinned
-from minigrad.recording.html.drawing import STRANGE, drawing_of
+from minigrad.recording.html.drawing import drawing_of
 from minigrad.recording.reasons import COLORS, ORDER, Why
 
 Pixels = npt.NDArray[np.uint8]

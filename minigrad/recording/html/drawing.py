@@ -17,9 +17,6 @@ from minigrad.recording.reasons import COLORS, ORDER, Why, code
 
 Pixels = npt.NDArray[np.uint8]
 
-STRANGE = (0, 0, 0)
-"""The color of NaN and infinity."""
-
 UNIT_SCALE = 3
 """How many CSS pixels wide a pixel is, in the picture of a unit."""
 
@@ -78,12 +75,9 @@ class Drawing:
             entries = _shared(amounts.astype(np.float64), self.block, 0.0)
             rank = np.nan_to_num(np.abs(entries), nan=np.inf)
             one = np.take_along_axis(entries, rank.argmax(-1)[..., np.newaxis], -1)[..., 0]
-            strange = ~np.isfinite(one)
-            one[strange] = 0
+            one[~np.isfinite(one)] = np.nan  # infinity would become the largest level
             levels = np.sign(one) * np.ceil(np.minimum(np.abs(one) / (top or 1.0), 1.0) * _LEVELS) / _LEVELS
-            colors = diverging(levels, np.asarray(_shared(masked, self.block, True).all(-1)), 1.0)
-            colors[strange] = STRANGE
-            colored.append(colors)
+            colored.append(diverging(levels, np.asarray(_shared(masked, self.block, True).all(-1)), 1.0))
         return colored
 
     def reasons(self, why: Why, shape: tuple[int, ...]) -> list[Pixels]:

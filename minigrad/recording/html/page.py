@@ -11,11 +11,14 @@ import numpy as np
 
 from minigrad.files import save
 from minigrad.pictures import counted
+from minigrad.recording.blocks import is_nan_loss
 from minigrad.recording.history import ParameterHistory
 from minigrad.recording.html.charts import chart, number
 from minigrad.recording.html.film import film
 from minigrad.recording.html.parameter import parameter_section, reasons_bar
+from minigrad.recording.nonfinite import lines_of
 from minigrad.recording.norms import norms_of
+from minigrad.recording.notes import condensed
 from minigrad.recording.record import Record
 from minigrad.recording.report import headline
 
@@ -57,16 +60,17 @@ def _section(title: str, place: str, content: str) -> str:
 
 
 def _overview(record: Record) -> str:
-    notes = [f"{note}." for note in record.notes]
+    said = condensed(record.notes)
+    notes = [f"{note}." for note in said]
     notes += [f"No tensors of steps {gap.first:,} to {gap.last:,}: {gap.why}." for gap in record.gaps]
     told = f"<p class='lead'>{escape(headline(record))}</p>"
+    if strange := lines_of(record):
+        told = f"<div class='note'>{''.join(f'<p><b>{escape(line.strip())}</b></p>' for line in strange)}</div>{told}"
     if notes:
         items = "".join(f"<li>{escape(note)}</li>" for note in notes[:200])
         more = f"<p>And {len(notes) - 200:,} more.</p>" if len(notes) > 200 else ""
-        opened = " open" if len(notes) <= 3 else ""
-        kinds = [
-            counted(len(things), noun) for things, noun in ((record.notes, "note"), (record.gaps, "gap")) if things
-        ]
+        opened = " open" if len(notes) <= 3 or said else ""  # a note is never hidden
+        kinds = [counted(len(things), noun) for things, noun in ((said, "note"), (record.gaps, "gap")) if things]
         told += (
             f"<details class='note'{opened}><summary>{' and '.join(kinds)}</summary><ul>{items}</ul>{more}</details>"
         )
@@ -117,7 +121,10 @@ def _facts(record: Record) -> str:
             else f"{number(meta.lr[0])} in the first step, {number(meta.lr[-1])} in the last"
         )
         if not np.isfinite(meta.loss).any():
-            facts["Loss"] = "not recorded"
+            known = np.isinf(meta.loss) | is_nan_loss(meta.loss)
+            facts["Loss"] = (
+                "NaN or infinite in every step" if known.all() else "never finite" if known.any() else "not recorded"
+            )
         if clipped := int(np.count_nonzero(meta.clip_factor != 1)):
             facts["Clipping"] = f"scaled the gradients down in {counted(clipped, 'step')}"
     kinds = {kind: sum(len(rows) for _, rows in record.rows(kind)) for kind in ("update", "grad", "value")}

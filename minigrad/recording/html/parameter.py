@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.pictures import HIDDEN, counted
+from minigrad.pictures import HIDDEN, STRANGE, counted
 from minigrad.recording.history import ParameterHistory
 from minigrad.recording.html.charts import chart, number
 from minigrad.recording.html.drawing import (
-    STRANGE,
     UNIT_SCALE,
     Drawing,
     Pixels,
@@ -28,7 +27,7 @@ from minigrad.recording.html.drawing import (
 from minigrad.recording.norms import Norms
 from minigrad.recording.reasons import COLORS, Reason, Why
 from minigrad.recording.record import Record
-from minigrad.recording.report import UNMOVED, print_trap
+from minigrad.recording.report import print_trap, strange_at_the_end, why_not, without_gradient
 
 Part = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 """Takes what is drawn in one picture out of an array of the parameter's shape."""
@@ -82,10 +81,14 @@ def _moved(record: Record, history: ParameterHistory) -> str:
             f"<b>{differ:,}</b> of {history.size:,} differ between the first and the last value.</p>"
         )
     moved = int(np.count_nonzero(history.moved))
-    if moved == history.size:
-        told = f"All <b>{moved:,}</b> entries moved." if moved != 1 else "Its <b>1</b> entry moved."
-    else:
-        told = f"<b>{moved:,}</b> of {history.size:,} entries moved; <b>{history.size - moved:,}</b> never did."
+    told = f"All <b>{moved:,}</b> entries moved" if moved != 1 else "Its <b>1</b> entry moved"
+    if moved != history.size:
+        told = f"<b>{moved:,}</b> of {history.size:,} entries moved"
+    if alone := without_gradient(record, history):
+        told += f", {escape(alone)}"
+    told += f"; <b>{history.size - moved:,}</b> never did." if moved != history.size else "."
+    if strange := strange_at_the_end(history):
+        told += f" <b>{escape(strange[0].upper() + strange[1:])}.</b>"
     trap = "".join(f" <span>{escape(line.strip())}</span>" for line in print_trap(history))
     return f'<p class="lead">{told}{trap}</p>{reasons_bar(history.why)}'
 
@@ -169,7 +172,7 @@ def _reasons(record: Record, history: ParameterHistory) -> str:
     rows = ""
     for reason, count in history.why.counts.items():
         rows += (
-            f'<tr><th scope="row">{_swatch(COLORS[reason])}{reason.name}<span>{escape(reason.value)}</span></th>'
+            f'<tr><th scope="row">{_swatch(COLORS[reason])}{reason.name}<span>{escape(_says(history, reason))}</span></th>'
             f"<td>{count:,}</td><td>{_share(count, history.size)}</td></tr>"
         )
     problem = record.tally.unexplained.get(history.name) if record.tally else None
@@ -178,6 +181,10 @@ def _reasons(record: Record, history: ParameterHistory) -> str:
         '<div><table class="reasons"><caption>Reasons</caption><thead><tr><th scope="col">reason</th>'
         f'<th scope="col">entries</th><th scope="col">share</th></tr></thead><tbody>{rows}</tbody></table>{note}</div>'
     )
+
+
+def _says(history: ParameterHistory, reason: Reason) -> str:
+    return why_not(history, reason) if reason is Reason.SWALLOWED else reason.value
 
 
 def _share(count: int, size: int) -> str:
@@ -233,7 +240,7 @@ def _funnel(record: Record, history: ParameterHistory) -> str:
         for reason, count in stopped.items():
             color = color_name(COLORS[reason])
             track += f'<i class="stopped" style="width:{100 * count / size:.3f}%;background:{color}"></i>'
-            words += f'<span class="why">{count:,} stopped here: {UNMOVED[reason]}</span>'
+            words += f'<span class="why">{count:,} stopped here: {why_not(history, reason)}</span>'
         rows += (
             f'<li><span>{gate}</span><b>{passed:,}</b><span class="track" aria-hidden="true">{track}</span>{words}</li>'
         )
