@@ -242,6 +242,7 @@ def packed(tally: Tally, values: npt.NDArray[Any], last_step: int) -> bytes:
     arrays["values"] = values
     facts: dict[str, Any] = {
         "steps": tally.steps,
+        "uncounted": tally.uncounted,
         "last_step": last_step,
         "frozen": tally.frozen,
         "unreached": tally.unreached,
@@ -287,6 +288,7 @@ def unpacked(path: Path) -> tuple[Tally, npt.NDArray[Any], int]:
             frozen=dict(facts["frozen"]),
             unreached=dict(facts["unreached"]),
             steps=facts["steps"],
+            uncounted=facts.get("uncounted", 0),
             frozen_entries={name: arrays[f"frozen/{n}"] for n, name in enumerate(facts.get("frozen_entries", ()))},
             activity=activity,
             unexplained=dict(facts["unexplained"]),

@@ -106,6 +106,8 @@ def codes_of(name: str, slot: Slot, tally: Tally, initial: Array, final: Array) 
     reasons[(counts["moves"] == 0) & (initial != final) & ~(np.isnan(initial) & np.isnan(final))] = code(Reason.UNKNOWN)
     reasons[counts["moves"] > 0] = code(Reason.MOVED)
     reasons[(counts["moves"] > 0) & back] = code(Reason.RETURNED)
+    if tally.uncounted:  # in which the others may have come further
+        reasons[counts["moves"] == 0] = code(Reason.UNKNOWN)
     return reasons
 
 

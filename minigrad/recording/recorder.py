@@ -176,7 +176,13 @@ class Recorder(Hook):
         if before.final_step == self._last_step:
             self._watch.remember(before.final)
         if self._aggregates is not None and before.tally is not None:
-            self._aggregates.go_on_with(before.tally)
+            lost = self._last_step - before.counted_step
+            if lost > 0:
+                first = before.counted_step + 1
+                self._store.notes.append(
+                    f"entries were not counted in steps {first} to {self._last_step}: a writer was cut off"
+                )
+            self._aggregates.go_on_with(replace(before.tally, uncounted=before.tally.uncounted + max(0, lost)))
         elif self._aggregates is not None and len(before.meta.steps):
             self._aggregates = None  # reasons hold for all steps, or for none
             self._store.notes.append("entries are not counted, because those of the session before were not")

@@ -140,6 +140,10 @@ class Entries:
                 return f"never moved: no backward reached it in any of {steps}{often}"
             case Reason.FROZEN:
                 return f"never moved: it was frozen in all {steps}"
+            case Reason.UNKNOWN if tally.uncounted:
+                return (
+                    f"did not move in {steps}, and {counted(tally.uncounted, 'more step')} of the run were not counted"
+                )
             case Reason.UNKNOWN if tally.steps:
                 return f"changed, but in none of {steps} that were recorded: the record has a gap"
             case _:

@@ -25,7 +25,8 @@ class Tally:
         movement: The sum of the magnitudes of all changes; of each 255 steps in the parameter's dtype, these in float64.
         frozen: For each parameter, in how many steps it was frozen.
         unreached: For each parameter, in how many other steps it had no new gradient.
-        steps: The number of steps.
+        steps: The number of steps that were counted.
+        uncounted: How many more there were, whose counts a writer that was cut off has lost.
         frozen_entries: Of each parameter of which only some entries were ever frozen, for each entry in how many steps it was.
         activity: For each parameter that its layer explains, how active its inputs and units were.
         unexplained: For each parameter that its layer could not explain at some step, why.
@@ -40,6 +41,7 @@ class Tally:
     frozen: dict[str, int]
     unreached: dict[str, int]
     steps: int = 0
+    uncounted: int = 0
     frozen_entries: dict[str, Counts] = field(default_factory=dict)
     activity: dict[str, Activity] = field(default_factory=dict)
     unexplained: dict[str, str] = field(default_factory=dict)
