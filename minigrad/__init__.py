@@ -8,7 +8,7 @@ from minigrad.activations import ActivationFunction
 from minigrad.compare import compare
 from minigrad.data import Batches
 from minigrad.errors import MinigradError
-from minigrad.events import Backward, Epoch, Forward, Step
+from minigrad.events import Backward, Epoch, FitBegin, FitEnd, Forward, Step
 from minigrad.explanation import Factors
 from minigrad.hooks import Handle, Hook
 from minigrad.layer import Layer
@@ -75,6 +75,8 @@ __all__ = [
     "ExponentialDecay",
     "Factors",
     "fit",
+    "FitBegin",
+    "FitEnd",
     "Flatten",
     "Forward",
     "GradientNoise",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
 from types import MappingProxyType
 from typing import Any, Protocol, final
@@ -10,7 +10,7 @@ from typing import Any, Protocol, final
 import numpy as np
 
 from minigrad.arrays import Array, Integers, Mask
-from minigrad.errors import OrderError, UnknownName
+from minigrad.errors import ModelError, OrderError, UnknownName
 from minigrad.overriding import override
 
 
@@ -96,7 +96,7 @@ class Backward:
 
 @final
 class FlatArrays:
-    """An optimizer's flat arrays, read-only: for the recorder alone.
+    """An optimizer's flat arrays, read-only and live: for hooks that look at everything at once, while the event lasts.
 
     Args:
         slots: Where each parameter lies in them.
@@ -162,20 +162,62 @@ class NamedCopies(Mapping[str, Array]):
 class RunningFit(Protocol):
     """The training that `fit` runs, as its events know it."""
 
+    model: Any
+    optimizer: Any
+    history: Any
+    epochs: int
+    steps_per_epoch: int
+
     def stop(self, reason: str) -> None:
         """End it, once all hooks were told."""
         ...
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write a checkpoint of it, once all hooks were told."""
+        """Write a checkpoint of it, now."""
+        ...
+
+    def later(self, action: Callable[[], object]) -> None:
+        """Do something once all hooks were told."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put values and buffers back into the model."""
         ...
 
 
 class InFit:
-    """What the events of `fit` offer: hooks do not change a training, but may ask for its end or for a checkpoint."""
+    """What the events of `fit` offer: hooks do not change a training, but may ask for its end, or for a checkpoint.
+
+    In a loop by hand, `model`, `optimizer`, `history`, `epochs` and `steps_per_epoch` are None.
+    """
 
     __slots__ = ()
     _session: RunningFit | None
+
+    @property
+    def model(self) -> Any:
+        """The model that is trained."""
+        return None if self._session is None else self._session.model
+
+    @property
+    def optimizer(self) -> Any:
+        """The optimizer that trains it."""
+        return None if self._session is None else self._session.optimizer
+
+    @property
+    def history(self) -> Any:
+        """The `History` so far: for looking at."""
+        return None if self._session is None else self._session.history
+
+    @property
+    def epochs(self) -> int | None:
+        """How many epochs the training is to have in all."""
+        return None if self._session is None else self._session.epochs
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """How many steps an epoch has."""
+        return None if self._session is None else self._session.steps_per_epoch
 
     def stop(self, reason: str) -> None:
         """End the training. It is carried out once all hooks were told of this event.
@@ -199,7 +241,38 @@ class InFit:
         Raises:
             OrderError: No `fit` is running; a loop by hand calls `minigrad.save`.
         """
-        self._running("save").save(path)
+        session = self._running("save")
+        session.later(lambda: session.save(path))
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put values and buffers that a hook has kept back into the model: `state = event.model.state_dict()`.
+
+        It is carried out once all hooks were told of this event, and after all that `save` and `later` ask for.
+
+        Raises:
+            OrderError: No `fit` is running; a loop by hand calls `model.load_state_dict`.
+        """
+        self._running("restore").restore(state)
+
+    def later(self, action: Callable[[], object]) -> None:
+        """Do something once all hooks were told of this event, so that their states are complete.
+
+        Args:
+            action: Is called without arguments, and may write a checkpoint by `event.save_now(path)`.
+
+        Raises:
+            OrderError: No `fit` is running.
+        """
+        self._running("later").later(action)
+
+    def save_now(self, path: str | PathLike[str]) -> None:
+        """Write a checkpoint as `save` does, but at once: for an action of `later`, and at the end of a training.
+
+        Raises:
+            DataFileError: It cannot be written.
+            OrderError: No `fit` is running.
+        """
+        self._running("save_now").save(path)
 
     def _running(self, what: str) -> RunningFit:
         if self._session is None:
@@ -210,8 +283,109 @@ class InFit:
 
 
 @final
+class FitBegin(InFit):
+    """A training by `fit` begins; a checkpoint to go on from is loaded after this."""
+
+    __slots__ = ("_data", "_hooks", "_loss", "_names", "_resumes", "_session")
+
+    def __init__(
+        self, session: RunningFit, loss: Any, data: Any, names: tuple[str, ...], hooks: tuple[Any, ...], resumes: bool
+    ) -> None:
+        self._session = session
+        self._loss = loss
+        self._data = data
+        self._names = names
+        self._hooks = hooks
+        self._resumes = resumes
+
+    @property
+    def loss(self) -> Any:
+        """The loss."""
+        return self._loss
+
+    @property
+    def data(self) -> Any:
+        """The `Batches` to train on."""
+        return self._data
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the figures that each epoch will have: "loss", "accuracy", "val_loss", ..."""
+        return self._names
+
+    @property
+    def hooks(self) -> tuple[Any, ...]:
+        """All hooks of this training, in order."""
+        return self._hooks
+
+    @property
+    def resumes(self) -> bool:
+        """Whether it goes on from a checkpoint, whose state hooks are given after this."""
+        return self._resumes
+
+    def check_monitor(self, monitor: str, who: str) -> None:
+        """Make sure that the epochs have a figure.
+
+        Args:
+            monitor: Its name.
+            who: The hook that looks at it, for the error.
+
+        Raises:
+            UnknownName: They do not.
+        """
+        if monitor not in self._names:
+            why = " (there is no validation data)" if monitor.startswith("val_") else ""
+            raise UnknownName(f"{who} monitors '{monitor}', but the epochs have only {', '.join(self._names)}{why}")
+
+    def check_optimizer(self, optimizer: object, who: str) -> None:
+        """Make sure that a hook is of the optimizer that trains.
+
+        Raises:
+            ModelError: It is of another one.
+        """
+        if optimizer is not self.optimizer:
+            raise ModelError(f"{who} among the hooks is of another optimizer than {self.optimizer!r}; make one of this")
+
+    @override
+    def __repr__(self) -> str:
+        return f"FitBegin(epochs={self.epochs}, steps_per_epoch={self.steps_per_epoch}, names={self.names})"
+
+
+@final
+class FitEnd(InFit):
+    """A training by `fit` is over: after its last epoch, early, by Ctrl-C, or because of an error."""
+
+    __slots__ = ("_between_epochs", "_error", "_session", "_stopped")
+
+    def __init__(self, session: RunningFit, stopped: str, error: BaseException | None, between_epochs: bool) -> None:
+        self._session = session
+        self._stopped = stopped
+        self._error = error
+        self._between_epochs = between_epochs
+
+    @property
+    def stopped(self) -> str:
+        """Why it ended early; empty if it did not."""
+        return self._stopped
+
+    @property
+    def error(self) -> BaseException | None:
+        """The error that ended it, which `fit` raises after this; None if there is none."""
+        return self._error
+
+    @property
+    def between_epochs(self) -> bool:
+        """Whether it ended after an epoch, and not in the middle of one."""
+        return self._between_epochs
+
+    @override
+    def __repr__(self) -> str:
+        return f"FitEnd(stopped={self.stopped!r}, error={self.error!r}, between_epochs={self.between_epochs})"
+
+
+@final
 class Step(InFit):
-    """The optimizer has made a step."""
+    """An optimizer makes a step: `before_step` is given it before the update is written, `on_step` afterwards."""
 
     __slots__ = (
         "_clip_factor",
@@ -307,12 +481,12 @@ class Step(InFit):
 
     @property
     def values(self) -> Mapping[str, Array]:
-        """Each parameter's value after the step."""
+        """Each parameter's value: in `before_step` before the update is written, in `on_step` after it."""
         return NamedCopies(self._flat, self._step, self._flat.values)
 
     @property
     def flat(self) -> FlatArrays:
-        """The flat arrays themselves, for the recorder."""
+        """The flat arrays themselves: live, read-only, and only while the event lasts."""
         return self._flat
 
     @override

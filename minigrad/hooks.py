@@ -13,15 +13,37 @@ from typing import Any, NoReturn, Self, final
 
 from minigrad.arrays import described
 from minigrad.errors import AttachError, HookError, KindError
-from minigrad.events import Backward, Epoch, Forward, Step
+from minigrad.events import Backward, Epoch, FitBegin, FitEnd, Forward, Step
 
 
 class Hook:
     """Override the methods you want; the others do nothing and cost nothing.
 
-    `model.attach(hook)` calls `on_forward` and `on_backward`, `optimizer.attach(hook)` calls `on_step`, and
-    `minigrad.fit(..., hooks=[hook])` calls all four.
+    `model.attach(hook)` calls `on_forward` and `on_backward`, `optimizer.attach(hook)` calls `before_step` and `on_step`, and
+    `minigrad.fit(..., hooks=[hook])` calls all of them.
+
+    Raises:
+        AttachError: A subclass has an `on_...` or `before_...` method that is none of these.
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse names that nobody would ever call."""
+        super().__init_subclass__(**kwargs)
+        for name in vars(cls):
+            if name.startswith(("on_", "before_", "after_")) and name not in vars(Hook) and callable(vars(cls)[name]):
+                from difflib import get_close_matches  # not at the top: it takes long to load
+
+                near = get_close_matches(name, CALLED, 1, 0.5)
+                raise AttachError(
+                    f"{cls.__name__}.{name} would never be called: a hook's methods are {', '.join(CALLED)}"
+                    f"{f'; is {near[0]} meant?' if near else ''}"
+                )
+
+    def on_fit_begin(self, event: FitBegin) -> None:
+        """A training by `fit` begins: forget what was seen of another one. What this raises ends it before the first step."""
+
+    def on_fit_end(self, event: FitEnd) -> None:
+        """It is over, also after an error: whoever was told of the beginning is told of the end."""
 
     def on_forward(self, event: Forward) -> None:
         """A layer has run forward."""
@@ -29,11 +51,17 @@ class Hook:
     def on_backward(self, event: Backward) -> None:
         """A layer has run backward."""
 
+    def before_step(self, event: Step) -> None:
+        """An update is about to be written: the last word. If this raises, nothing is, and `step()` raises the same."""
+
     def on_step(self, event: Step) -> None:
         """The optimizer has made a step; the parameters are already changed."""
 
     def on_epoch(self, event: Epoch) -> None:
         """An epoch has ended."""
+
+    def flush(self) -> None:
+        """A checkpoint is about to be written: put what is only in memory where it survives."""
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps of this hook: numbers, text, arrays, and lists and dicts of these."""
@@ -42,11 +70,9 @@ class Hook:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
 
-    def before_step(self, event: Step) -> None:
-        """An update is about to be written: the last word. If this raises, nothing is."""
 
-    def flush(self) -> None:
-        """A checkpoint is about to be written."""
+CALLED = ("on_fit_begin", "on_fit_end", "on_forward", "on_backward", "before_step", "on_step", "on_epoch")
+"""The methods that are given an event."""
 
 
 @final
@@ -101,8 +127,13 @@ def attach(hook: Hook, methods: tuple[str, ...], places: list[tuple[list[Listene
 
 
 def methods_of(hook: Hook) -> frozenset[str]:
-    """The names of the `on_...` methods that a hook overrides."""
-    return frozenset(name for name in vars(Hook) if name.startswith(("on_", "before_")) and _overrides(hook, name))
+    """The names of the methods with an event that a hook overrides."""
+    return frozenset(name for name in CALLED if _overrides(hook, name))
+
+
+def is_attached(hook: Hook, listeners: list[Listener]) -> bool:
+    """Whether a hook is attached to a place already."""
+    return any(listener.hook is hook for listener in listeners)
 
 
 def _overrides(hook: Hook, name: str) -> bool:

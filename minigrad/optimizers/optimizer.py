@@ -311,6 +311,11 @@ class Optimizer(ABC):
         told = (self.step_count, self.current_lr, self.clip_factor, skipped, self._flat, loss, indices, self.session)
         return Step(*told, others, held)
 
+    @property
+    def listeners(self) -> list[Listener]:
+        """The hooks that are attached."""
+        return self._listeners
+
     @final
     def attach(self, hook: Hook) -> Handle:
         """Have the hook called before each step is written, and after it.

@@ -8,7 +8,7 @@ from typing import Any, Literal, final
 
 from minigrad.arrays import described, number, whole
 from minigrad.errors import KindError, RangeError, UnknownName
-from minigrad.events import Epoch
+from minigrad.events import Epoch, FitBegin
 from minigrad.hooks import Hook
 from minigrad.optimizers.optimizer import Optimizer
 from minigrad.overriding import override
@@ -81,6 +81,17 @@ class ReduceOnPlateau(Hook):
         self.best: float | None = None
         self.bad_epochs: int = 0
         self.resting: int = 0
+
+    @override
+    def on_fit_begin(self, event: FitBegin) -> None:
+        """Make sure that it is of this training.
+
+        Raises:
+            ModelError: It is of another optimizer.
+            UnknownName: The epochs have no such figure.
+        """
+        event.check_optimizer(self.optimizer, type(self).__name__)
+        event.check_monitor(self.monitor, type(self).__name__)
 
     @override
     def on_epoch(self, event: Epoch) -> None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from minigrad.arrays import Array, described, parse_bytes, whole
 from minigrad.data import Batches
 from minigrad.errors import KindError, OrderError, OutOfBandWrite, RangeError, StaleParameters
-from minigrad.events import Step
+from minigrad.events import FitBegin, FitEnd, Step
 from minigrad.gradients import Arrival
 from minigrad.hooks import Handle, Hook
 from minigrad.losses import Loss
@@ -132,6 +132,7 @@ class Recorder(Hook):
         self._watch = Watch(self._vector, size)
         self._failure: Exception | None = None  # what went wrong before the step that is being made
         self._counted_from: Array | None = None  # the values after the step before, if somebody else has written since
+        self._started_by_fit = False
         self._overwritten = False  # whether it was noted
         self._grads: Array = np.empty(0)  # those of the step that is being made, where they are kept
         self._foreign = ""  # what somebody else wrote before the step that is being made
@@ -243,6 +244,24 @@ class Recorder(Hook):
 
     def __exit__(self, *error: object) -> None:
         self.stop()
+
+    @override
+    def on_fit_begin(self, event: FitBegin) -> None:
+        """Start, if it is not recording already; then it stops when the training ends.
+
+        Raises:
+            ModelError: It is of another optimizer.
+        """
+        event.check_optimizer(self.optimizer, type(self).__name__)
+        self._started_by_fit = self._handle is None
+        if self._started_by_fit:
+            self.start()
+
+    @override
+    def on_fit_end(self, event: FitEnd) -> None:
+        """Stop, if the training started it."""
+        if self._started_by_fit:
+            self.stop()
 
     @override
     def on_step(self, event: Step) -> None:

@@ -14,15 +14,15 @@ from typing import Any, Literal, final
 from minigrad.arrays import described, whole
 from minigrad.checkpoint import archive
 from minigrad.errors import DataFileError, KindError, RangeError
-from minigrad.events import Epoch, Step
+from minigrad.events import Epoch, FitBegin, FitEnd, InFit, Step
 from minigrad.files import replacing, sweep
+from minigrad.hooks import Hook
 from minigrad.overriding import override
 from minigrad.training.early_stopping import Best, Mode
-from minigrad.training.session import FitHook, Session
 
 
 @final
-class Checkpoint(FitHook):
+class Checkpoint(Hook):
     """Writes a checkpoint after each epoch, or every so many steps, and when the training is interrupted.
 
         minigrad.fit(..., epochs=20, hooks=[minigrad.Checkpoint("digits.npz")])
@@ -66,7 +66,7 @@ class Checkpoint(FitHook):
         self.path: Path = Path(path).absolute()
         self.every: Literal["epoch"] | int = every if isinstance(every, str) else whole(every, "every")
         self.keep: int = whole(keep, "keep")
-        self._written: tuple[int, int] | None = None  # the moment of the newest
+        self._worked = False  # whether anything happened since the newest was written
         self.monitor: str | None = monitor
         self._best = None if monitor is None else Best(monitor, mode)
         self.best_path: Path | None = None if monitor is None else self._beside("best")
@@ -75,49 +75,51 @@ class Checkpoint(FitHook):
         return self.path.with_name(f"{self.path.stem}-{ending}{self.path.suffix}")
 
     @override
-    def begin(self, session: Session) -> None:
+    def on_fit_begin(self, event: FitBegin) -> None:
         """Begin anew, if there can be such a file.
 
         Raises:
             DataFileError: The directory is missing or not writable.
             KindError: The state of a hook is nothing that a file can hold.
+            UnknownName: The epochs have no such figure.
         """
-        super().begin(session)
         if self._best is not None:
+            event.check_monitor(self._best.monitor, type(self).__name__)
             self._best.value = None
-        for hook in session.hooks:
+        for hook in event.hooks:
             archive.check(hook.state_dict(), f"the state of {type(hook).__name__}")
-        self._written = None
         directory = self.path.parent
         if not directory.is_dir() or not os.access(directory, os.W_OK) or self.path.is_dir():
             raise DataFileError(
                 f"the checkpoint '{self.path}' cannot be written; give a file in a directory that exists and is writable"
             )
+        self._worked = False
 
     @override
     def on_step(self, event: Step) -> None:
         """Write one, if it is time."""
+        self._worked = True
         if isinstance(self.every, int) and (event.step + 1) % self.every == 0:
-            self.session.later(self._write)
+            event.later(lambda: self._write(event))
 
     @override
     def on_epoch(self, event: Epoch) -> None:
         """Write one, if it is time; and keep it, if it is the best."""
-        best = self._best is not None and self._best.improved(event)
+        best, self._worked = self._best is not None and self._best.improved(event), True
         if best or self.every == "epoch":
-            self.session.later(lambda: self._write(best))
+            event.later(lambda: self._write(event, best))
 
     @override
-    def end(self) -> None:
-        """Write one of the end, if there is none yet."""
-        if self.session.moment() not in (self._written, self.session.began_at):
-            self._write()
+    def on_fit_end(self, event: FitEnd) -> None:
+        """Write one of the end, if there is none yet; not after an error."""
+        if self._worked and event.error is None:
+            self._write(event)
 
-    def _write(self, best: bool = False) -> None:
+    def _write(self, event: InFit, best: bool = False) -> None:
         try:
             self._keep_older()
-            self.session.write(self.path)
-            self._written = self.session.moment()
+            event.save_now(self.path)
+            self._worked = False
             if best and self.best_path is not None:
                 _copy(self.path, self.best_path)
         except OSError as error:  # a DataFileError too

@@ -8,11 +8,10 @@ from typing import Any, Literal, TypeAlias, final
 
 from minigrad.arrays import described, number, whole
 from minigrad.errors import KindError, RangeError
-from minigrad.events import Epoch
+from minigrad.events import Epoch, FitBegin, FitEnd, InFit
+from minigrad.hooks import Hook
 from minigrad.overriding import override
 from minigrad.pictures import counted
-from minigrad.training.session import FitHook, Session
-from minigrad.vector import announce
 
 Mode: TypeAlias = Literal["auto", "min", "max"]
 """Whether less or more of a figure is better; "auto" knows it of those of minigrad."""
@@ -62,7 +61,7 @@ class Best:
 
 
 @final
-class EarlyStopping(FitHook):
+class EarlyStopping(Hook):
     """Ends a training after `patience` epochs in a row that have brought nothing.
 
         minigrad.fit(..., validation_data=(x, y), hooks=[minigrad.EarlyStopping("val_loss", patience=5)])
@@ -102,6 +101,7 @@ class EarlyStopping(FitHook):
         self.best_epoch: int | None = None
         self.bad_epochs: int = 0
         self._best_state: Mapping[str, Any] | None = None
+        self._fit: FitBegin | None = None  # while a training runs
 
     @property
     def monitor(self) -> str:
@@ -114,42 +114,39 @@ class EarlyStopping(FitHook):
         return self._best.value
 
     @override
-    def begin(self, session: Session) -> None:
-        """Begin anew."""
-        super().begin(session)
-        self._best.value = None
-        self.best_epoch, self.bad_epochs, self._best_state = None, 0, None
+    def on_fit_begin(self, event: FitBegin) -> None:
+        """Begin anew.
+
+        Raises:
+            UnknownName: The epochs have no such figure.
+        """
+        event.check_monitor(self.monitor, type(self).__name__)
+        self._best.value, self.best_epoch, self.bad_epochs, self._best_state = None, None, 0, None
+        self._fit = event
 
     @override
     def on_epoch(self, event: Epoch) -> None:
-        """Look at the figure."""
+        """Look at the figure, and end the training if it is time."""
         if self._best.improved(event):
             self.best_epoch, self.bad_epochs = event.epoch, 0
-            self._best_state = self.session.model.state_dict() if self.restore_best else None
+            self._best_state = event.model.state_dict() if self.restore_best else None
         else:
             self.bad_epochs += 1
-        self._stop_in_time()
+        self._stop_in_time(event)
 
-    def _stop_in_time(self) -> None:
+    def _stop_in_time(self, event: InFit) -> None:
         if self.bad_epochs >= self.patience:
             best = (
                 "never a number" if self.best is None else f"best {self.best:.4g} in epoch {(self.best_epoch or 0) + 1}"
             )
-            self.session.stop(
-                f"{self._best.monitor} has not become better for {counted(self.bad_epochs, 'epoch')} ({best})"
-            )
+            event.stop(f"{self._best.monitor} has not become better for {counted(self.bad_epochs, 'epoch')} ({best})")
 
     @override
-    def end(self) -> None:
+    def on_fit_end(self, event: FitEnd) -> None:
         """Restore the best values, once a checkpoint may have been written of the last."""
-        if self.session.between_epochs:
-            self.session.later(self._restore)
-
-    def _restore(self) -> None:
-        model = self.session.model
-        if self._best_state is not None:
-            model.load_state_dict(self._best_state)
-            announce(model, "EarlyStopping, which restored the best")
+        self._fit = None
+        if event.error is None and event.between_epochs and self._best_state is not None:
+            event.restore(self._best_state)
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -170,5 +167,5 @@ class EarlyStopping(FitHook):
         self.best_epoch = None if epoch is None else whole(epoch, "best_epoch", least=0)
         self.bad_epochs = whole(state["bad_epochs"], "bad_epochs", least=0)
         self._best_state = None if values is None else dict(values)
-        if self._session is not None:
-            self._stop_in_time()
+        if self._fit is not None:
+            self._stop_in_time(self._fit)

@@ -7,8 +7,6 @@ import os
 from collections.abc import Iterable
 from contextlib import closing
 
-import numpy as np
-
 from minigrad.arrays import whole
 from minigrad.checkpoint.given import hooks_of
 from minigrad.data import Batches
@@ -80,20 +78,17 @@ def fit(
     hooks = hooks_of(hooks, "fit")
     if not any(isinstance(hook, StopOnNonFinite) for hook in hooks):
         hooks.insert(0, StopOnNonFinite())
-    session = Session(model, loss, optimizer, data, validation_data, metrics, hooks)
-    history, told = session.history, []
-    if resume_from is not None:
-        session.load(resume_from)
-        told.append(f"going on after {optimizer.step_count} steps, in epoch {history.epochs + 1}")
-    if history.epochs < last and not any(np.any(part.trainable) for _, part in optimizer.model.parameters()):
-        raise ModelError(
-            f"fit has nothing to train: all parameters of {optimizer!r} are frozen; unfreeze() what is to learn"
-        )
-    if shown.shown and history.epochs < last:
-        told.append(opening(model, loss, data))
-    with session.running(), Interrupts(session.stop), closing(shown):
-        for line in told:  # only now: a hook may have had an objection
-            shown.say(line)
+    session = Session(model, loss, optimizer, data, validation_data, metrics, hooks, last)
+    history = session.history
+    with session.running(resume_from), Interrupts(session.stop), closing(shown):
+        if history.epochs < last and not any(part.moving for _, part in optimizer.model.parameters()):
+            raise ModelError(
+                f"fit has nothing to train: all parameters of {optimizer!r} are frozen; unfreeze() what is to learn"
+            )
+        if resume_from is not None:
+            shown.say(f"going on after {optimizer.step_count} steps, in epoch {history.epochs + 1}")
+        if shown.shown and history.epochs < last:
+            shown.say(opening(model, loss, data))
         try:
             while history.epochs < last and not session.stopping:
                 shown.epoch(history.epochs)
@@ -115,7 +110,6 @@ def fit(
                         continue  # nothing was left of an epoch that somebody has loaded
                     figures = session.end_epoch()
                     shown.end_epoch(history.epochs - 1, figures)
-            session.end()
         except NotFinite as error:
             session.fail(error, x, y)
     history.stopped = session.stopping

@@ -1,12 +1,12 @@
-"""`Session`, everything that one call of `fit` works with, and `FitHook`, the base of hooks that know theirs."""
+"""`Session`, everything that one call of `fit` works with."""
 
 from __future__ import annotations
 
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from types import MappingProxyType
 from typing import Any, TypeAlias, final
 
@@ -17,9 +17,9 @@ from minigrad import checkpoint
 from minigrad.arrays import Array, described
 from minigrad.checkpoint.given import check_optimizer
 from minigrad.data import Batches
-from minigrad.errors import AttachError, KindError, ModelError, NotFinite, OrderError, ShapeError, UnknownName
-from minigrad.events import Epoch
-from minigrad.hooks import Hook, Listener, attach, methods_of, tell, telling
+from minigrad.errors import AttachError, KindError, NotFinite, ShapeError
+from minigrad.events import Epoch, FitBegin, FitEnd
+from minigrad.hooks import Hook, Listener, attach, is_attached, methods_of, tell, telling
 from minigrad.layer import Layer
 from minigrad.layers import BatchNorm
 from minigrad.losses import Loss
@@ -28,39 +28,10 @@ from minigrad.training.evaluation import check, evaluate, naming, quiet, ready
 from minigrad.training.history import History
 from minigrad.training.metrics import Mean, MeanLoss, Metrics, Running, chosen
 from minigrad.training.nonfinite import first_of_backward, first_of_forward
-from minigrad.vector import ParameterVector
+from minigrad.vector import ParameterVector, announce
 
 Validation: TypeAlias = tuple[npt.ArrayLike, npt.ArrayLike] | Batches | None
 """What `fit` takes as `validation_data`."""
-
-
-class FitHook(Hook):
-    """A hook that works only in `fit`, because it needs more of the training than events tell."""
-
-    _session: Session | None = None
-
-    @property
-    def session(self) -> Session:
-        """The training.
-
-        Raises:
-            OrderError: It was not given to `fit`.
-        """
-        if self._session is None:
-            raise OrderError(f"{type(self).__name__} works only in minigrad.fit(..., hooks=[...])")
-        return self._session
-
-    def begin(self, session: Session) -> None:
-        """A training was prepared: forget what was seen of another one. A checkpoint may be loaded next."""
-        self._session = session
-
-    def end(self) -> None:
-        """The training is over: after its last epoch, early, or by Ctrl-C; not after an error."""
-
-    @final
-    def forget(self) -> None:
-        """Let go of the training, with all its data."""
-        self._session = None
 
 
 @final
@@ -69,9 +40,10 @@ class Session:
 
     Attributes:
         history: The figures of the epochs so far.
+        epochs: How many epochs there are to be in all.
+        steps_per_epoch: How many steps an epoch has.
         stopping: Why the training is to end; empty as long as it is not.
         between_epochs: Whether no epoch is under way.
-        began_at: The moment at which this training began, or went on.
     """
 
     def __init__(
@@ -83,6 +55,7 @@ class Session:
         validation_data: Validation,
         metrics: Metrics,
         hooks: Iterable[Hook],
+        epochs: int,
     ) -> None:
         self.model: Layer = model
         self.loss: Loss = loss
@@ -96,7 +69,10 @@ class Session:
         self.between_epochs: bool = True
         self._with_buffers = list(model.named_buffers())
         self._generators = [rng for _, rng in model.named_generators()]
-        self._later: list[Callable[[], None]] = []
+        self.epochs: int = epochs
+        self.steps_per_epoch: int = len(data)
+        self._later: list[Callable[[], object]] = []
+        self._restored: Mapping[str, Any] | None = None
         self._listeners: list[Listener] = []
         self._validating: dict[str, Running] = chosen(metrics, loss)
         ready(loss, data)
@@ -107,10 +83,6 @@ class Session:
             check(model, loss, self.validation, self._validating, "validation_data")
         self._check_hooks()
         self.history: History = History({name: [] for name in self.names()})
-        self.began_at: tuple[int, int] = self.moment()
-        for hook in self.hooks:
-            if isinstance(hook, FitHook):
-                hook.begin(self)
 
     # -- before the first step ----------------------------------------------------------------------------------
 
@@ -140,18 +112,6 @@ class Session:
 
     def _check_hooks(self) -> None:
         for hook in self.hooks:
-            of = getattr(hook, "optimizer", None)
-            own = type(hook).__module__.startswith("minigrad.")  # a hook of somebody's may watch whom it likes
-            if own and isinstance(of, Optimizer) and of is not self.optimizer:
-                raise ModelError(
-                    f"{type(hook).__name__} among the hooks is of another optimizer than {self.optimizer!r}; make one of this"
-                )
-            monitor = getattr(hook, "monitor", None)
-            if own and isinstance(monitor, str) and monitor not in self.names():
-                why = " (there is no validation data)" if monitor.startswith("val_") else ""
-                raise UnknownName(
-                    f"{type(hook).__name__} monitors '{monitor}', but the epochs have only {', '.join(self.names())}{why}"
-                )
             if not methods_of(hook):
                 raise AttachError(f"{type(hook).__name__} overrides no method of Hook: it would never be called")
 
@@ -177,20 +137,8 @@ class Session:
                 self._means()[name].sums = list(sums)
         self.history.under_way = {}
         self.between_epochs = not self._mean_loss.sums[1]
-        self.began_at = self.moment()
 
     # -- while it runs ------------------------------------------------------------------------------------------
-
-    def moment(self) -> tuple[int, int]:
-        """How many steps were made, and how many epochs are complete."""
-        return self.optimizer.step_count, self.history.epochs
-
-    def end(self) -> None:
-        """Tell the hooks that the training is over."""
-        for hook in self.hooks:
-            if isinstance(hook, FitHook):
-                hook.end()
-        self.carry_out()
 
     def fail(self, error: NotFinite, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
         """End the training because of a batch whose loss or update is not finite."""
@@ -209,35 +157,57 @@ class Session:
         logging.getLogger("minigrad").warning("fit stopped at %s", self.stopping)
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        """All hooks attached, and the model in training mode; afterwards all as before."""
+    def running(self, resume_from: str | os.PathLike[str] | None) -> Iterator[None]:
+        """All hooks told of the beginning and attached, a checkpoint loaded, and the model in training mode.
+
+        Afterwards all is as before, and whoever was told of the beginning is told of the end.
+        """
+        begun: list[Listener] = []
         with ExitStack() as stack:
-            for hook in self.hooks:
-                methods, itself = methods_of(hook), False
-                if isinstance(hook, AbstractContextManager):  # which may attach itself, as a recorder does
-                    stack.enter_context(hook)
-                    itself = any(listener.hook is hook for listener in self.optimizer._listeners)
-                if methods & {"on_step", "before_step"} and not itself:
-                    stack.enter_context(self.optimizer.attach(hook))
-                if methods & {"on_forward", "on_backward"}:
-                    stack.enter_context(self.model.attach(hook))
-                if "on_epoch" in methods:
-                    stack.enter_context(attach(hook, ("on_epoch",), [(self._listeners, "")], "fit"))
-            modes = []
-            if not self.model.training:  # a part alone may be in eval mode on purpose
-                modes = [(layer, layer.training) for _, layer in self.model.layers()]
-                self.model.train()
-            self.optimizer.session = self
+            event = FitBegin(
+                self, self.loss, self.data, tuple(self.names()), tuple(self.hooks), resume_from is not None
+            )
             try:
+                for hook in self.hooks:
+                    hook.on_fit_begin(event)
+                    begun.append(Listener(hook, methods_of(hook), ""))
+                if resume_from is not None:
+                    self.load(resume_from)
+                self._attach(stack)
                 with quiet():
                     yield
-            finally:
-                self.optimizer.session = None
-                for hook in self.hooks:
-                    if isinstance(hook, FitHook):
-                        hook.forget()
-                for layer, training in modes:
-                    layer.training = training
+            except BaseException as error:
+                self._end(begun, error)
+                raise
+            self._end(begun, None)
+
+    def _attach(self, stack: ExitStack) -> None:
+        """Attach the hooks until the stack ends; those that are attached already, as recorders are, stay so."""
+        for hook in self.hooks:
+            methods = methods_of(hook)
+            if methods & {"before_step", "on_step"} and not is_attached(hook, self.optimizer.listeners):
+                stack.enter_context(self.optimizer.attach(hook))
+            if methods & {"on_forward", "on_backward"}:
+                stack.enter_context(self.model.attach(hook))
+            if "on_epoch" in methods:
+                stack.enter_context(attach(hook, ("on_epoch",), [(self._listeners, "")], "fit"))
+        if not self.model.training:  # a part alone may be in eval mode on purpose
+            for _, layer in self.model.layers():
+                stack.callback(setattr, layer, "training", layer.training)
+            self.model.train()
+        self.optimizer.session = self
+        stack.callback(setattr, self.optimizer, "session", None)
+
+    def _end(self, begun: list[Listener], error: BaseException | None) -> None:
+        """Tell the hooks that the training is over; after an error, that error is what counts."""
+        self._later, event = [], FitEnd(self, self.stopping, error, self.between_epochs)
+        try:
+            with telling():
+                tell(begun, "on_fit_end", lambda prefix: event)
+            self.carry_out()
+        except Exception:
+            if error is None:
+                raise
 
     def remember(self) -> None:
         """A step begins: keep what a forward changes."""
@@ -288,21 +258,25 @@ class Session:
         """End the training after this event; the first reason counts."""
         self.stopping = self.stopping or str(reason) or "a hook asked for it"
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a checkpoint after this event."""
-        self.later(lambda: self.write(path))
-
-    def later(self, action: Callable[[], None]) -> None:
+    def later(self, action: Callable[[], object]) -> None:
         """Do something once all hooks were told."""
         self._later.append(action)
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put values and buffers back into the model, after all else."""
+        self._restored = state
 
     def carry_out(self) -> None:
         """All hooks were told."""
         actions, self._later = self._later, []
         for action in actions:
             action()
+        if self._restored is not None:
+            state, self._restored = self._restored, None
+            self.model.load_state_dict(state)
+            announce(self.model, "a hook, which restored what it had kept")
 
-    def write(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write a checkpoint of this moment."""
         self.history.under_way = {name: list(mean.sums) for name, mean in self._means().items()}
         parts: dict[str, Any] = {"model": self.model, "optimizer": self.optimizer, "data": self.data}
