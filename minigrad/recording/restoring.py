@@ -72,8 +72,12 @@ def _buffers(
     Raises:
         ModelError: The model has other parameters too, and where a buffer belongs among them is not known.
     """
-    found = {name: (layer, attribute) for name, layer, attribute in model.named_buffers() if name in kept}
-    if len(parameters) > len(record.slots) and kept.keys() != {name for name, _, _ in model.named_buffers()}:
+    named = list(model.named_buffers())
+    of_the_whole = {layer.place_of(attribute): (layer, attribute) for _, layer, attribute in named}
+    own_names = {name: (layer, attribute) for name, layer, attribute in named}
+    places = of_the_whole if kept.keys() <= of_the_whole.keys() else own_names
+    found = {name: place for name, place in places.items() if name in kept}
+    if len(parameters) > len(record.slots) and kept.keys() != places.keys():
         # Of a part alone the names may be those of the whole or the part's own; only in a layer of the run they are the whole's.
         recorded = {id(parameters[name]) for name in record.slots}
         own = {id(layer) for _, layer in model.layers() if recorded & {id(part) for _, part in layer.parts()}}
