@@ -104,6 +104,14 @@ class Gradients:
         self.witnesses: tuple[Witness, ...] = ()
         self.unused: bool = False
 
+    def call(self, witness: Witness) -> None:
+        """From now on, tell a witness of gradients."""
+        self.witnesses += (witness,)
+
+    def dismiss(self, witness: Witness) -> None:
+        """Tell it no more."""
+        self.witnesses = tuple(one for one in self.witnesses if one is not witness)
+
     def backward(self, accumulate: bool = False, parameters: bool = True) -> AbstractContextManager[None]:
         """A context in which a backward runs; inside another one, it is a part of that.
 

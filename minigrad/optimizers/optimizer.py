@@ -91,9 +91,7 @@ class Optimizer(ABC):
         max_grad_value: float | None = None,
     ) -> None:
         if not isinstance(model, Layer):
-            raise KindError(
-                f"{type(self).__name__} got {described(model)} as its model, expected a layer, such as a Sequential"
-            )
+            raise KindError(f"{type(self).__name__} got {described(model)} as its model, expected a layer")
         self.model: Layer = model
         self.step_count: int = 0
         self.update_count: int = 0
@@ -120,8 +118,8 @@ class Optimizer(ABC):
         self._vector = ParameterVector.of(self.model)
         if not self._vector.parameters:
             raise ModelError(f"{type(self).__name__} got a model without parameters: {self.model!r}")
-        names = [parameter.name for parameter in self._vector.parameters]
-        self.name: str = f"{type(self).__name__} over {names[0]} ... {names[-1]}"
+        first, last = self._vector.parameters[0], self._vector.parameters[-1]
+        self.name: str = f"{type(self).__name__} over {first.name} ... {last.name}"
         self._update: Array = np.zeros_like(self._vector.values)
         self._skipped = _NONE
         self._part = slice(0, self._vector.values.size)
@@ -217,11 +215,10 @@ class Optimizer(ABC):
         self.check_not_stale()
         if self._gradients.orphans:
             look_at_orphans(self._gradients, self.model, type(self).__name__)
-        vector = self._vector
         stretches, skipped = self._everything, _NONE
-        for parameter in vector.parameters:
+        for parameter in self._vector.parameters:
             if self._skips or parameter.arrival is None or parameter.holds_still:
-                stretches, skipped = to_update(vector, self._update, self._skips, self._copied)
+                stretches, skipped = to_update(self._vector, self._update, self._skips, self._copied)
                 break
         if skipped != self._skipped:
             self._update.fill(-0.0)  # adding -0.0 changes no bit of any number; +0.0 would turn -0.0 into 0.0
@@ -260,9 +257,7 @@ class Optimizer(ABC):
             values = stretch.live
             values += stretch.update
         self.step_count += 1
-        writes = self._writes
-        writes.count += 1
-        writes.last.append(self.writer)
+        self._writes.add(self.writer)
         for name in skipped:
             self._skips[name] = self._skips.get(name, 0) + 1
         try:

@@ -161,7 +161,7 @@ class Recorder(Hook):
         self._complete, self._ended = False, None
         self._at_start = values, self.optimizer.step_count, self._vector.writes.count
         self._handle = self.optimizer.attach(self)
-        self._vector.gradients.witnesses += (self._witness,)
+        self._vector.gradients.call(self._witness)
 
     def _go_on_with(self, before: Record) -> None:
         """Take up a run where it ended."""
@@ -215,8 +215,7 @@ class Recorder(Hook):
             self._store.notes.append(f"after step {self._last_step} {written}")
         self._handle.remove()
         self._handle = None
-        gradients = self._vector.gradients
-        gradients.witnesses = tuple(one for one in gradients.witnesses if one is not self._witness)
+        self._vector.gradients.dismiss(self._witness)
         self._run = None
         try:
             if self._tail is not None:
