@@ -153,7 +153,8 @@ def take(layer: Any, grad: Array) -> Array:
     if type(output) is not np.ndarray:
         again = "a second time for the same forward" if output is TAKEN else "before forward"
         raise OrderError(
-            f"{layer.called}: backward was called {again}; call forward(x) first, then backward(grad) once"
+            f"{layer.called}: backward was called {again}; call forward(x) first, then backward(grad) once (a layer remembers "
+            f"its last forward alone: a layer of its own in each place)"
         )
     if layer._earlier:
         _check_repeated(layer, grad, output)

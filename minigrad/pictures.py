@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 import zlib
 from collections.abc import Iterable
 from typing import Any
@@ -18,6 +19,9 @@ NOTHING = "·"
 
 SHADES = "░▒▓█"
 """The characters of a small to a large amount, in four equal steps."""
+
+ASCII_SHADES = ".:+#"
+"""The same where the standard output cannot show those, on Windows in a file, say."""
 
 CROSS = "×"
 """The character of an entry that is NaN or infinite."""
@@ -78,10 +82,19 @@ def as_text(amounts: Array, hidden: Mask) -> str:
     sizes = np.where(finite, np.abs(amounts), 0)
     top = float(sizes[~hidden].max(initial=0.0))
     steps = np.minimum(sizes / top * len(SHADES), len(SHADES) - 1) if top else np.zeros(sizes.shape)
-    characters = np.array(list(SHADES))[steps.astype(int)]
+    characters = np.array(list(SHADES if _shown(SHADES) else ASCII_SHADES))[steps.astype(int)]
     characters[hidden] = NOTHING
     characters[~finite] = CROSS
     return "\n".join("".join(row) for row in characters)
+
+
+def _shown(text: str) -> bool:
+    """Whether the standard output can show a text; one that does not say in which encoding it writes can."""
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
 
 
 def diverging(amounts: Array, hidden: Mask, top: float) -> npt.NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 
@@ -137,3 +138,12 @@ def test_pictures_side_by_side() -> None:
     assert {10: 24, 20: 24, 30: 24, 128: sheet[:, :, 0].size - 72} == dict(
         zip(values.tolist(), counts.tolist(), strict=True)
     )
+
+
+def test_shades_that_the_output_cannot_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the standard output has an encoding without blocks, as on Windows in a file, they are plain characters."""
+    amounts, hidden = np.array([[0.1, 0.4], [0.6, 1.0]]), np.zeros((2, 2), bool)
+    assert "░▒\n▓█" == as_text(amounts, hidden)
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding="cp1252"))
+    assert ".:\n+#" == as_text(amounts, hidden)
+    print(as_text(amounts, ~hidden))
