@@ -68,8 +68,13 @@ class HasGradient(Protocol):
 class Witness(Protocol):
     """Somebody who wants to know what gradients are made of, at the moment when they arrive."""
 
-    def arrived(self, latest: Arrival) -> None:
-        """A backward is done. Of the parameters that it has reached, this is the arrival; layers can still explain them."""
+    def arrived(self, latest: Arrival, adds: bool) -> None:
+        """A backward is done. Of the parameters that it has reached, this is the arrival; layers can still explain them.
+
+        Args:
+            latest: The arrival.
+            adds: Whether it will be added to what had arrived before.
+        """
         ...
 
     def overwritten(self, names: Sequence[str]) -> None:
@@ -150,7 +155,7 @@ class Gradients:
             self.forget()
             return
         if self.witnesses:
-            self.tell(self._latest)
+            self.tell(self._latest, adds=False)
         if self._pending:
             self.replaced(self._pending, self._latest)
 
@@ -175,10 +180,10 @@ class Gradients:
         self.running, self.unused = None, True
         _running.discard(self)
 
-    def tell(self, latest: Arrival) -> None:
+    def tell(self, latest: Arrival, adds: bool) -> None:
         """Tell the witnesses of a backward that is done."""
         for witness in self.witnesses:
-            witness.arrived(latest)
+            witness.arrived(latest, adds)
 
     def pending(self) -> Sequence[HasGradient]:
         """The parameters whose gradient no step has used yet."""
@@ -250,7 +255,7 @@ class AccumulatingPass:
         if kind is not None:
             self._gradients.restore(self._before)
             return
-        self._gradients.tell(self._latest)
+        self._gradients.tell(self._latest, adds=True)
         self._gradients.add(self._before, self._latest)
 
 

@@ -143,7 +143,7 @@ def test_pictures_side_by_side() -> None:
 def test_shades_that_the_output_cannot_show(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the standard output has an encoding without blocks, as on Windows in a file, they are plain characters."""
     amounts, hidden = np.array([[0.1, 0.4], [0.6, 1.0]]), np.zeros((2, 2), bool)
-    assert "░▒\n▓█" == as_text(amounts, hidden)
-    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding="cp1252"))
-    assert ".:\n+#" == as_text(amounts, hidden)
-    print(as_text(amounts, ~hidden))
+    for encoding, shades in (("utf-8", "░▒\n▓█"), ("cp1252", ".:\n+#")):
+        monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+        assert shades == pictures.as_text(amounts, hidden)
+        print(pictures.as_text(amounts, ~hidden))

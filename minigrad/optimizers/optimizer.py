@@ -107,6 +107,9 @@ class Optimizer(ABC):
                 f"lr_factors is {described(lr_factors)}, expected factors by pattern, such as {{'0.*': 0.1}}"
             )
         self.lr_factors: dict[str, float] = dict(lr_factors or {})
+        self._lr_factors: Array | None = None  # what the update is multiplied by
+        if self.lr_factors:
+            self._lr_factors = self.per_entry(self.lr_factors, "lr_factors", default=1.0)
         self.lr = lr
         self.grad_transforms: list[Transform] = checked_transforms(grad_transforms, "grad_transforms")
         self.update_transforms: list[Transform] = checked_transforms(update_transforms, "update_transforms")
@@ -142,13 +145,14 @@ class Optimizer(ABC):
 
     @lr.setter
     def lr(self, lr: Rate) -> None:
-        factors = self.per_entry(self.lr_factors, "lr_factors", default=1.0) if self.lr_factors else None
         if isinstance(lr, Mapping):
             rates = self.per_entry(lr, "lr", default=None)
-            lr = float(rates.max())
-            factors = rates / lr if factors is None else rates / lr * factors
+            lr = number(float(rates.max()), "the largest lr", above=0)
+            own = self.per_entry(self.lr_factors, "lr_factors", default=1.0)
+            self._lr_factors = (
+                rates / lr * own
+            )  # which a number or a schedule that is assigned later leaves as they are
         self._lr: float | Schedule = lr if callable(lr) else number(lr, "lr", above=0)
-        self._lr_factors: Array | None = factors  # what the update is multiplied by
 
     # -- what a subclass writes and uses ------------------------------------------------------------------------
 

@@ -88,8 +88,13 @@ class ExplainedLayer:
         self._arrivals: dict[str, tuple[Arrival | None, str]] = {}
         self.unexplained: dict[str, str] = {}
 
-    def arrived(self, latest: Arrival) -> None:
-        """A backward is done: look at what the gradients are made of, before anything of it changes."""
+    def arrived(self, latest: Arrival, adds: bool) -> None:
+        """A backward is done: look at what the gradients are made of, before anything of it changes.
+
+        Args:
+            latest: The arrival of the parameters that it has reached.
+            adds: Whether it is added to what had arrived before, which is of no use otherwise.
+        """
         explained: Mapping[str, Factors] | None = None
         for attribute, name, _, parameter in self._own:
             if parameter.arrival is not latest or name in self.unexplained:
@@ -103,6 +108,8 @@ class ExplainedLayer:
                 continue
             if name not in self._found:
                 self._found[name] = _Active.of(factors, self._coactivation, layout)
+            if not adds:
+                self._found[name].forget()
             self._found[name].look(factors, latest.passes[0])
 
     def look(self, transforms: str = "") -> None:
@@ -217,6 +224,8 @@ class _Active:
 
     def forget(self) -> None:
         """What was looked at is of no use."""
+        if not self._passes:
+            return
         self._passes.clear()
         for columns in (self._units, self._inputs):
             if columns is not None:

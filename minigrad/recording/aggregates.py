@@ -119,10 +119,10 @@ class Aggregates:
         if len(self._window) == _WINDOW:
             self._flush()
 
-    def arrived(self, latest: Arrival) -> None:
+    def arrived(self, latest: Arrival, adds: bool) -> None:
         """A backward is done: see what the gradients are made of."""
         for layer in self._layers:
-            layer.arrived(latest)
+            layer.arrived(latest, adds)
 
     def _count(self) -> None:
         """Count what is gathered."""

@@ -25,10 +25,10 @@ class Witness:
         self._note = note
         self._noted = False
 
-    def arrived(self, latest: Arrival) -> None:
+    def arrived(self, latest: Arrival, adds: bool) -> None:
         """A backward is done."""
         if self._aggregates is not None:
-            self._aggregates.arrived(latest)
+            self._aggregates.arrived(latest, adds)
 
     def overwritten(self, names: Sequence[str]) -> None:
         """Gradients were replaced by another backward before any step used them."""

@@ -127,7 +127,7 @@ def count(model: mg.Layer, explained: ExplainedLayer) -> None:
     vector = mg.ParameterVector.of(model)
     arrival = vector.parameters[0].arrival
     assert arrival is not None
-    explained.arrived(arrival)
+    explained.arrived(arrival, adds=False)
     explained.look()
     explained.add({}, vector.grads != 0)
     vector.gradients.forget()
