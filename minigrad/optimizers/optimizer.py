@@ -160,8 +160,7 @@ class Optimizer(ABC):
     def compute(self, values: Array, grads: Array, update: Array) -> None:
         """Fill `update` with what is to be added to `values`, sign and learning rate included.
 
-        Called once a step; where some parameters are skipped, once for each run of neighbours that are not. Each
-        entry's update depends on that entry alone.
+        Called once for all, or for each run of neighbours that are not skipped; an entry's update depends on it alone.
 
         Args:
             values: Values, 1-D, read-only.
@@ -201,8 +200,7 @@ class Optimizer(ABC):
     def step(self, *, loss: float | None = None, indices: Integers | None = None) -> None:
         """Transform the gradients, compute the update, transform it, add it to the values, tell the hooks.
 
-        A gradient is used once. Frozen parameters and entries, and parameters that no backward has reached since the last
-        step, get no update, and their state stays.
+        A gradient is used once. What is frozen, or was not reached by a backward since, gets no update; its state stays.
 
         Args:
             loss: The loss of this step, for hooks.
@@ -359,8 +357,7 @@ class Optimizer(ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave: all of it, or after an error nothing.
 
-        The rate becomes the state's, where both are numbers; assign `lr` afterwards to go on with another. Other settings
-        stay those of this optimizer; where the state comes from one of others, a warning lists them.
+        The rate becomes the state's, where both are numbers; other settings stay, and a warning lists those that differ.
 
         Raises:
             ModelError: It belongs to other parameters, or to other transforms.
