@@ -8,8 +8,9 @@ from minigrad.activations import ActivationFunction
 from minigrad.compare import compare
 from minigrad.data import Batches
 from minigrad.errors import MinigradError
-from minigrad.events import Backward, Epoch, FitBegin, FitEnd, Forward, Step
+from minigrad.events import Backward, Forward, Step
 from minigrad.explanation import Factors
+from minigrad.fit_events import Epoch, FitBegin, FitEnd
 from minigrad.hooks import Handle, Hook
 from minigrad.layer import Layer
 from minigrad.layers import Activation, BatchNorm, Dense, Dropout, Flatten, LayerNorm, Sequential

@@ -13,7 +13,8 @@ from typing import Any, NoReturn, Self, final
 
 from minigrad.arrays import described
 from minigrad.errors import AttachError, HookError, KindError
-from minigrad.events import Backward, Epoch, FitBegin, FitEnd, Forward, Step
+from minigrad.events import Backward, Forward, Step
+from minigrad.fit_events import Epoch, FitBegin, FitEnd
 
 
 class Hook:

@@ -310,6 +310,10 @@ class Layer(ABC, metaclass=_LayerType):
             inside.append(f"{name}={shown}")
         return f"{type(self).__name__}({', '.join(inside)})"
 
+    def place_of(self, attribute: str) -> str:
+        """The name of an attribute in the whole model: "2.running_mean"."""
+        return _joined(self._place, attribute)
+
     @property
     def called(self) -> str:
         """Which layer of which kind, as errors name it: "layer '0', Dense(784, 10)"."""

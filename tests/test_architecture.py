@@ -33,6 +33,7 @@ ROOMS = [  # each imports only from those above it
     "live",
     "parameter",
     "vector",
+    "fit_events",
     "events",
     "hooks",
     "lineage",
@@ -160,7 +161,7 @@ def test_importing_minigrad_loads_nothing_else() -> None:
 # modules that load many others (json, html, tempfile), and frozen dataclasses: Python writes and compiles half a dozen
 # methods for each, which takes as long as loading four small modules.
 AT_ONCE = {
-    "": "overriding activations arrays calls compare data doors errors events explanation gaussian gradients hooks init inside "
+    "": "overriding activations arrays calls compare data doors errors events explanation fit_events gaussian gradients hooks init inside "
     "layer lineage live parameter pictures targets vector",
     ".layers": "activation dense dropout flatten normalization sequential",
     ".losses": "elementwise loss regression sigmoid_cross_entropy softmax_cross_entropy",

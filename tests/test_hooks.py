@@ -397,12 +397,12 @@ def test_a_hook_that_removes_itself_and_fails_is_told(alone: bool, place: str) -
 
     class Leaves(mg.Hook):
         def on_forward(self, event: mg.Forward) -> None:
-            self.on_any()
+            self.leave()
 
         def on_step(self, event: mg.Step) -> None:
-            self.on_any()
+            self.leave()
 
-        def on_any(self) -> None:
+        def leave(self) -> None:
             handle.remove()
             raise ZeroDivisionError
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from minigrad.arrays import Array, Integers, described, number
 from minigrad.errors import KindError, ModelError, StaleParameters
-from minigrad.events import FlatArrays, RunningFit, Step
+from minigrad.events import FlatArrays, Step
+from minigrad.fit_events import RunningFit
 from minigrad.hooks import Handle, Hook, Listener, attach, last_word, tell, telling
 from minigrad.layer import Layer
 from minigrad.live import read_only
@@ -62,6 +63,7 @@ class Optimizer(ABC):
         clip_factor: What the gradients of the last step were multiplied by, for their norm.
         fills_update: Whether `compute` writes every entry of `update`, so that it need not be 0 before.
         session: The `fit` that is running; None in a loop by hand.
+        listeners: The hooks that are attached.
 
     Raises:
         KindError: `model` is not a layer, or a setting is of the wrong kind.
@@ -133,7 +135,7 @@ class Optimizer(ABC):
         values, grads = self._everything[0].values, self._everything[0].grads
         self._pipeline = Pipeline(self._vector.slots, values)
         self._flat = FlatArrays(self._vector.slots, values, grads, read_only(self._update))
-        self._listeners: list[Listener] = []
+        self.listeners: list[Listener] = []
 
     @property
     def lr(self) -> float | Schedule:
@@ -247,10 +249,10 @@ class Optimizer(ABC):
         if self.update_transforms:
             self._pipeline.apply(self.update_transforms, self._update, skipped, stretches, -0.0)
         event = None
-        if self._listeners:
+        if self.listeners:
             event = self._event(loss, indices)
             try:
-                last_word(self._listeners, event)
+                last_word(self.listeners, event)
             except BaseException:
                 self._forget()  # a gradient is used once, also by a step that was not written
                 raise
@@ -266,7 +268,7 @@ class Optimizer(ABC):
         try:
             if event is not None:
                 with telling():
-                    tell(self._listeners, "on_step", lambda prefix: event)
+                    tell(self.listeners, "on_step", lambda prefix: event)
         finally:
             self._forget()
 
@@ -311,11 +313,6 @@ class Optimizer(ABC):
         told = (self.step_count, self.current_lr, self.clip_factor, skipped, self._flat, loss, indices, self.session)
         return Step(*told, others, held)
 
-    @property
-    def listeners(self) -> list[Listener]:
-        """The hooks that are attached."""
-        return self._listeners
-
     @final
     def attach(self, hook: Hook) -> Handle:
         """Have the hook called before each step is written, and after it.
@@ -324,12 +321,12 @@ class Optimizer(ABC):
             KindError: `hook` is not a Hook.
             AttachError: The hook has neither `on_step` nor `before_step`.
         """
-        return attach(hook, ("on_step", "before_step"), [(self._listeners, "")], f"{type(self).__name__}.attach")
+        return attach(hook, ("on_step", "before_step"), [(self.listeners, "")], f"{type(self).__name__}.attach")
 
     @final
     def flush(self) -> None:
         """Have recorders write what they keep in memory alone, where they have a directory."""
-        for listener in self._listeners:
+        for listener in self.listeners:
             listener.hook.flush()
 
     # -- state --------------------------------------------------------------------------------------------------
@@ -388,7 +385,7 @@ class Optimizer(ABC):
             "_flat",
             "_update",
             "_skipped",
-            "_listeners",
+            "listeners",
             "_gradients",
             "_writes",
             "_pipeline",

@@ -8,7 +8,7 @@ from typing import Any, Literal, final
 
 from minigrad.arrays import described, number, whole
 from minigrad.errors import KindError, RangeError, UnknownName
-from minigrad.events import Epoch, FitBegin
+from minigrad.fit_events import Epoch, FitBegin
 from minigrad.hooks import Hook
 from minigrad.optimizers.optimizer import Optimizer
 from minigrad.overriding import override

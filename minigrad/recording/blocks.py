@@ -137,6 +137,11 @@ class Block:
         self.steps.append(step)
         self.count += 1
 
+    @classmethod
+    def of_row(cls, step: int, rows: Mapping[str, Array]) -> Block:
+        """A block of one step, without a keyframe."""
+        return cls(step, None, [step], {kind: row[np.newaxis] for kind, row in rows.items()}, 1)
+
     def without_rows(self) -> Block:
         """The keyframe alone."""
         return Block(self.first, self._keyframe, foreign=self.foreign)

@@ -12,7 +12,10 @@ import numpy as np
 from minigrad.arrays import Array
 from minigrad.overriding import override
 from minigrad.recording.blocks import BatchRows, Block, Buffers, Layout, Meta, StepMeta
+from minigrad.recording.record import Record
 from minigrad.recording.store import OnFull, Store
+from minigrad.recording.tally import Tally
+from minigrad.vector import Slot
 
 _FIRST_BYTES = 4 * 10**6  # about how long the first block is
 
@@ -107,6 +110,36 @@ class MemoryStore(Store):
                 np.array(self._known, np.bool_),
             ),
             buffers=Buffers(bytes(self._buffers), tuple(self._layouts), len(self)),
+        )
+
+    def record(
+        self,
+        slots: dict[str, Slot],
+        initial: Array,
+        final: Array,
+        final_step: int,
+        tail: list[Block],
+        tally: Tally | None,
+        complete: bool,
+        optimizer: str,
+    ) -> Record:
+        """All that is kept, as it is now, with the last step where it lies in no block; otherwise as `Record` says."""
+        return Record(
+            slots=slots,
+            initial=initial,
+            final=final,
+            final_step=final_step,
+            blocks=(*(block.frozen() for block in self.blocks), *tail),
+            meta=self.meta(),
+            gaps=tuple(self.all_gaps(final_step)),
+            notes=tuple(self.notes),
+            tally=tally,
+            counted=final,
+            counted_step=final_step,
+            replayed=False,
+            complete=complete,
+            bytes=self.bytes,
+            optimizer=optimizer,
         )
 
     @override

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -12,11 +12,11 @@ from typing import Any, Self, final
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import Array, described, parse_bytes, whole
+from minigrad.arrays import Array, parse_bytes, whole
 from minigrad.data import Batches
-from minigrad.errors import KindError, OrderError, OutOfBandWrite, RangeError, StaleParameters
-from minigrad.events import FitBegin, FitEnd, Step
-from minigrad.gradients import Arrival
+from minigrad.errors import OrderError, OutOfBandWrite, StaleParameters
+from minigrad.events import Step
+from minigrad.fit_events import FitBegin, FitEnd
 from minigrad.hooks import Handle, Hook
 from minigrad.losses import Loss
 from minigrad.optimizers import Optimizer
@@ -29,9 +29,10 @@ from minigrad.recording.disk import DiskStore
 from minigrad.recording.memory import MemoryStore
 from minigrad.recording.record import Record
 from minigrad.recording.run import Run
-from minigrad.recording.selection import Selection, kinds_of, selected
+from minigrad.recording.selection import Selected, Selection, check_arguments, kinds_of
 from minigrad.recording.store import OnFull
 from minigrad.recording.watch import Watch, changed_names
+from minigrad.recording.witness import Witness
 from minigrad.vector import ParameterVector
 
 
@@ -88,26 +89,18 @@ class Recorder(Hook):
         on_full: OnFull = "thin",
         coactivation: bool = False,
     ) -> None:
-        if not isinstance(optimizer, Optimizer):
-            raise KindError(f"Recorder got {described(optimizer)}, expected an optimizer")
-        for name, given, kind in (("loss", loss, Loss), ("data", data, Batches), ("path", path, str | PathLike)):
-            if given is not None and not isinstance(given, kind):
-                raise KindError(
-                    f"{name} of a Recorder is {described(given)}, expected a {getattr(kind, '__name__', 'path')}"
-                )
-        if resume and path is None:
-            raise RangeError("resume=True needs the path of the run to go on with: Recorder(..., path=...)")
+        check_arguments(optimizer, loss, data, path, resume)
         self.optimizer: Optimizer = optimizer
         self._loss = loss
         self._data = data
         self._every = whole(every, "every")
         self._vector = ParameterVector.of(optimizer.model)
-        self._slots, self._parts = selected(self._vector, params)
-        self._names = {own: p.name for own, p in zip(self._vector.slots, self._vector.parameters, strict=True)}
-        size = sum(part.stop - part.start for part in self._parts)
-        self._all = size == self._vector.values.size
+        self._selected = Selected(self._vector, params)
+        self._slots, self._select, size = self._selected.slots, self._selected.of, self._selected.size
         kinds = kinds_of(keep)
-        self._buffers = list(optimizer.model.named_buffers())
+        self._buffers = [
+            (layer.place_of(buffer), layer, buffer) for _, layer, buffer in optimizer.model.named_buffers()
+        ]
         kept = (*kinds, "value") if kinds and self._every > 1 else kinds
         rows, most = whole(keyframe_every, "keyframe_every"), parse_bytes(budget)
         common = size, self._vector.values.dtype, kept, rows, most, on_full
@@ -131,15 +124,16 @@ class Recorder(Hook):
         self._ended: Array | None = None  # the values at the end, once it is stopped
         self._watch = Watch(self._vector, size)
         self._failure: Exception | None = None  # what went wrong before the step that is being made
-        self._counted_from: Array | None = None  # the values after the step before, if somebody else has written since
-        self._started_by_fit = False
-        self._overwritten = False  # whether it was noted
         self._grads: Array = np.empty(0)  # those of the step that is being made, where they are kept
         self._foreign = ""  # what somebody else wrote before the step that is being made
         self._last_step = -1
         self._offset = 0  # what a run that goes on adds to the optimizer's count of the steps
         self._tail: tuple[int, dict[str, Array]] | None = None
         self._run: Run | None = None
+        self._witness = Witness(self._slots, self._aggregates, self._note)
+
+    def _note(self, told: str) -> None:
+        self._store.notes.append(f"before step {self._last_step + 1} {told}")
 
     # -- recording ----------------------------------------------------------------------------------------------
 
@@ -167,8 +161,7 @@ class Recorder(Hook):
         self._complete, self._ended = False, None
         self._at_start = values, self.optimizer.step_count, self._vector.writes.count
         self._handle = self.optimizer.attach(self)
-        if self._aggregates is not None:
-            self._vector.gradients.witnesses += (self,)
+        self._vector.gradients.witnesses += (self._witness,)
 
     def _go_on_with(self, before: Record) -> None:
         """Take up a run where it ended."""
@@ -177,13 +170,10 @@ class Recorder(Hook):
         if before.final_step == self._last_step:
             self._watch.remember(before.final)
         if self._aggregates is not None and before.tally is not None:
-            lost = self._last_step - before.counted_step
-            if lost > 0:
-                first = before.counted_step + 1
-                self._store.notes.append(
-                    f"entries were not counted in steps {first} to {self._last_step}: a writer was cut off"
-                )
-            self._aggregates.go_on_with(replace(before.tally, uncounted=before.tally.uncounted + max(0, lost)))
+            lost = max(0, self._last_step - before.counted_step)
+            if lost:
+                self._store.notes.append(f"{lost} steps up to {self._last_step} were not counted: a writer was cut off")
+            self._aggregates.go_on_with(replace(before.tally, uncounted=before.tally.uncounted + lost))
         elif self._aggregates is not None and len(before.meta.steps):
             self._aggregates = None  # reasons hold for all steps, or for none
             self._store.notes.append("entries are not counted, because those of the session before were not")
@@ -221,11 +211,12 @@ class Recorder(Hook):
         if self._at_start is not None:
             self._begin(self._at_start[0], self._at_start[2])
         self._ended = self._final()
-        self._note_last_write()
+        if written := self._watch.look(self._select(self._vector.values), self._slots, self.optimizer.writer):
+            self._store.notes.append(f"after step {self._last_step} {written}")
         self._handle.remove()
         self._handle = None
         gradients = self._vector.gradients
-        gradients.witnesses = tuple(one for one in gradients.witnesses if one is not self)
+        gradients.witnesses = tuple(one for one in gradients.witnesses if one is not self._witness)
         self._run = None
         try:
             if self._tail is not None:
@@ -247,31 +238,27 @@ class Recorder(Hook):
 
     @override
     def on_fit_begin(self, event: FitBegin) -> None:
-        """Start, if it is not recording already; then it stops when the training ends.
+        """Start.
 
         Raises:
             ModelError: It is of another optimizer.
+            OrderError: It is recording already.
         """
         event.check_optimizer(self.optimizer, type(self).__name__)
-        self._started_by_fit = self._handle is None
-        if self._started_by_fit:
-            self.start()
+        self.start()
 
     @override
     def on_fit_end(self, event: FitEnd) -> None:
-        """Stop, if the training started it."""
-        if self._started_by_fit:
-            self.stop()
+        """Stop."""
+        self.stop()
 
     @override
     def on_step(self, event: Step) -> None:
         """Count, compare, keep."""
         update, step = self._select(event.flat.update), event.step + self._offset
         before, values = self._watch.add(update)
-        before, self._counted_from = before if self._counted_from is None else self._counted_from, None
         if self._aggregates is not None:
-            skipped = {self._names[own]: why for own, why in event.skipped.items()}
-            held = {self._names[own]: mask for own, mask in event.held.items() if self._names[own] in self._slots}
+            skipped, held = self._selected.named(event.skipped), self._selected.named(event.held)
             self._aggregates.add(step, before, values, update, skipped, held)
         self._last_step = step
         self._run = None
@@ -298,32 +285,6 @@ class Recorder(Hook):
         except Exception as error:  # noqa: BLE001 - whatever it is, it is raised at the end of the step
             self._failure = error
 
-    def arrived(self, latest: Arrival) -> None:
-        """A backward is done: see what the gradients are made of."""
-        if self._aggregates is not None:
-            self._aggregates.arrived(latest)
-
-    def overwritten(self, names: Sequence[str]) -> None:
-        """Gradients were replaced by another backward before any step used them: it is noted once."""
-        own = [name for name in names if name in self._slots]
-        if own and not self._overwritten:
-            self._overwritten = True
-            self._store.notes.append(
-                f"before step {self._last_step + 1} a backward replaced the gradients of {', '.join(own)} that no step had used "
-                f"(accumulate=True adds them up; this is noted once)"
-            )
-
-    def _note_last_write(self) -> None:
-        """Note what others have written after the last step, which no later step will notice."""
-        live = self._select(self._vector.values)
-        which = changed_names(self._watch.values, live, self._slots) if self._watch.changed(live) else ""
-        if which:
-            self._store.notes.append(f"after step {self._last_step} {which} changed {self._by()}")
-
-    def _by(self) -> str:
-        others = self._watch.others(self.optimizer.writer)
-        return f"by {', '.join(others)}" if others else "other than by an optimizer"
-
     def _look_for_writes(self) -> None:
         """Look whether somebody else has written into the values; if so, take a keyframe, so that replay stays true."""
         values, count = self._select(self._vector.values), self.optimizer.step_count
@@ -333,17 +294,13 @@ class Recorder(Hook):
         elif count + self._offset != self._last_step + 1:
             self._begin(values)
         step = count + self._offset
-        which = changed_names(self._watch.values, values, self._slots) if self._watch.changed(values) else ""
-        if not which:
-            if self._store.needs_block:
-                self._store.begin(step, values)
-            return
-        self._store.begin(step, values, foreign=True)
-        by = self._by()
-        self._store.notes.append(f"before step {step} {which} changed {by}")
-        self._foreign = self._store.notes[-1] if by.startswith("other") else ""
-        self._counted_from = self._watch.values.copy()  # so that an entry that somebody else has changed did move
-        self._watch.remember(values)
+        written = self._watch.look(values, self._slots, self.optimizer.writer)
+        if written:
+            self._store.begin(step, values, foreign=True)
+            self._note(written)
+            self._foreign = self._store.notes[-1] if written.endswith("other than by an optimizer") else ""
+        elif self._store.needs_block:
+            self._store.begin(step, values)
 
     def _keep(self, event: Step, step: int, update: Array, values: Array) -> None:
         """Put this step's row into the store."""
@@ -369,15 +326,12 @@ class Recorder(Hook):
     def _save_counts(self) -> None:
         """Have the store keep the counts, where it outlives this process."""
         if self._aggregates is not None:
-            self._store.save_counts(self._aggregates.tally, self._watch.values, self._last_step)
+            values = self._watch.values if self._ended is None else self._ended
+            self._store.save_counts(self._aggregates.tally, values, self._last_step)
 
     def _copied_buffers(self) -> dict[str, npt.NDArray[Any]]:
         """The layers' state that is not learnt, such as running statistics."""
         return {name: np.array(getattr(layer, buffer)) for name, layer, buffer in self._buffers}
-
-    def _select(self, flat: Array) -> Array:
-        """The recorded parameters' part of a flat array."""
-        return flat if self._all else np.concatenate([flat[part] for part in self._parts])
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -400,24 +354,9 @@ class Recorder(Hook):
         assert self._initial is not None
         if isinstance(self._store, DiskStore):
             return self._record_on_disk(self._store)
-        final = self._final()
-        return Record(
-            slots=self._slots,
-            initial=self._initial,
-            final=final,
-            final_step=self._last_step,
-            blocks=(*(block.frozen() for block in self._store.blocks), *self._tail_block()),
-            meta=self._store.meta(),
-            gaps=tuple(self._store.all_gaps(self._last_step)),
-            notes=tuple(self._store.notes),
-            tally=None if self._aggregates is None else self._aggregates.tally(),
-            counted=final,
-            counted_step=self._last_step,
-            replayed=False,
-            complete=self._complete,
-            bytes=self._store.bytes,
-            optimizer=repr(self.optimizer),
-        )
+        tally = None if self._aggregates is None else self._aggregates.tally()
+        values, last, about = (self._initial, self._final()), self._last_step, repr(self.optimizer)
+        return self._store.record(self._slots, *values, last, self._tail_block(), tally, self._complete, about)
 
     def _record_on_disk(self, store: DiskStore) -> Record:
         """What the directory holds, and while it is being written, what only this process knows."""
@@ -437,10 +376,7 @@ class Recorder(Hook):
 
     def _tail_block(self) -> list[Block]:
         """The last step, which is always kept, where `every` would leave it out."""
-        if self._tail is None or self._store.full:
-            return []
-        step, rows = self._tail
-        return [Block(step, None, [step], {kind: row[np.newaxis] for kind, row in rows.items()}, 1)]
+        return [] if self._tail is None or self._store.full else [Block.of_row(*self._tail)]
 
     def _final(self) -> Array:
         """The values after the last step."""

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
-from typing import TypeAlias
+from os import PathLike
+from typing import TypeAlias, TypeVar, final
 
-from minigrad.arrays import described
+import numpy as np
+
+from minigrad.arrays import Array, described
+from minigrad.data import Batches
 from minigrad.errors import KindError, ModelError, RangeError
+from minigrad.losses import Loss
+from minigrad.optimizers import Optimizer
 from minigrad.vector import ParameterVector, Slot
+
+T = TypeVar("T")
 
 Selection: TypeAlias = str | Iterable[str] | Callable[[str], bool]
 """Which parameters: a glob, several, or a function of the name."""
@@ -29,13 +37,58 @@ def kinds_of(keep: Iterable[str]) -> tuple[str, ...]:
     return tuple(kind for kind in ("update", "grad") if kind in given)
 
 
-def selected(vector: ParameterVector, params: Selection) -> tuple[dict[str, Slot], list[slice]]:
-    """The chosen parameters: where they lie in the record, and in the vector. Their names are those in the whole model.
+def check_arguments(optimizer: object, loss: object, data: object, path: object, resume: bool) -> None:
+    """Make sure that a recorder is given what it says.
+
+    Raises:
+        KindError: Something is of another kind.
+        RangeError: `resume` without a path.
+    """
+    if not isinstance(optimizer, Optimizer):
+        raise KindError(f"Recorder got {described(optimizer)}, expected an optimizer")
+    for name, given, kind in (("loss", loss, Loss), ("data", data, Batches), ("path", path, str | PathLike)):
+        if given is not None and not isinstance(given, kind):
+            raise KindError(
+                f"{name} of a Recorder is {described(given)}, expected a {getattr(kind, '__name__', 'path')}"
+            )
+    if resume and path is None:
+        raise RangeError("resume=True needs the path of the run to go on with: Recorder(..., path=...)")
+
+
+@final
+class Selected:
+    """The chosen parameters. Their names are those in the whole model, also where the optimizer is of a part of it.
+
+    Args:
+        vector: The optimizer's parameters.
+        params: Which of them.
+
+    Attributes:
+        slots: Where each lies in the record, by name.
+        size: How many entries they have.
 
     Raises:
         KindError: `params` is neither a function, nor globs.
         ModelError: It matches no parameter.
     """
+
+    def __init__(self, vector: ParameterVector, params: Selection) -> None:
+        self.slots, self._parts = _selected(vector, params)
+        self.size: int = sum(part.stop - part.start for part in self._parts)
+        self._all = self.size == vector.values.size
+        self._names = {own: p.name for own, p in zip(vector.slots, vector.parameters, strict=True)}
+
+    def of(self, flat: Array) -> Array:
+        """Their part of a flat array: itself, if it is all."""
+        return flat if self._all else np.concatenate([flat[part] for part in self._parts])
+
+    def named(self, told: Mapping[str, T]) -> dict[str, T]:
+        """What is told of them by the optimizer's names, by those in the whole model."""
+        return {self._names[own]: thing for own, thing in told.items() if self._names[own] in self.slots}
+
+
+def _selected(vector: ParameterVector, params: Selection) -> tuple[dict[str, Slot], list[slice]]:
+    """Where the chosen parameters lie in the record, and in the vector."""
     lies = {parameter.name: slot for parameter, slot in zip(vector.parameters, vector.slots.values(), strict=True)}
     if callable(params):
         names = [name for name in lies if params(name)]

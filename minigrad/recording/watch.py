@@ -28,6 +28,7 @@ class Watch:
         self._bytes, self._spare_bytes = (bytearray(size * vector.values.itemsize) for _ in range(2))
         self.values: Array = np.frombuffer(self._bytes, vector.values.dtype)
         self._spare: Array = np.frombuffer(self._spare_bytes, vector.values.dtype)
+        self._before: Array | None = None  # the values before somebody else wrote, until the next step
         self._writes = 0
         self._known = False
 
@@ -38,27 +39,46 @@ class Watch:
         self._known = True
 
     def add(self, update: Array) -> tuple[Array, Array]:
-        """A step adds this update to the values remembered: these before, and after. What hooks write then is no step's."""
+        """A step adds this update to the values remembered. What hooks write then is no step's.
+
+        Returns:
+            The values before, those of before others wrote if somebody did, so that what they changed did move; and after.
+        """
         with np.errstate(all="ignore"):
             np.add(self.values, update, out=self._spare)
         self._bytes, self._spare_bytes = self._spare_bytes, self._bytes
         self.values, self._spare = self._spare, self.values
         self._writes = self._vector.writes.count
-        return self._spare, self.values
+        before, self._before = self._before, None
+        return (self._spare if before is None else before), self.values
 
     def changed(self, values: Array) -> bool:
         """Whether any bit of these values differs from those remembered: as bytes, five times as fast as numbers."""
         return not self._known or self._bytes != values.data
 
-    def others(self, own: Writer) -> list[str]:
-        """Who else has written values of these parameters on purpose since then."""
+    def look(self, values: Array, slots: Mapping[str, Slot], own: Writer) -> str:
+        """What somebody else has written since then, and who, in words: "0.weight changed by ..."; empty if nobody has.
+
+        These values are then the ones that are remembered; what they were before counts as where the next step begins.
+
+        Args:
+            values: The values now.
+            slots: Where each parameter lies in them.
+            own: The optimizer whose steps are recorded.
+        """
+        which = changed_names(self.values, values, slots) if self.changed(values) else ""
+        if not which:
+            return ""
         parameters = set(self._vector.parameters)
-        found = [
+        others = [
             f"another {writer.name}" if writer.name == own.name else writer.name
             for writer in self._vector.writes.since(self._writes)
             if writer is not own and parameters & writer.parameters
         ]
-        return list(dict.fromkeys(found))
+        by = f"by {', '.join(dict.fromkeys(others))}" if others else "other than by an optimizer"
+        self._before = self.values.copy()
+        self.remember(values)
+        return f"{which} changed {by}"
 
 
 def changed_names(before: Array | None, after: Array, slots: Mapping[str, Slot]) -> str:

@@ -14,8 +14,9 @@ from typing import Any, Literal, final
 from minigrad.arrays import described, whole
 from minigrad.checkpoint import archive
 from minigrad.errors import DataFileError, KindError, RangeError
-from minigrad.events import Epoch, FitBegin, FitEnd, InFit, Step
+from minigrad.events import Step
 from minigrad.files import replacing, sweep
+from minigrad.fit_events import Epoch, FitBegin, FitEnd, InFit
 from minigrad.hooks import Hook
 from minigrad.overriding import override
 from minigrad.training.early_stopping import Best, Mode
@@ -105,6 +106,7 @@ class Checkpoint(Hook):
     @override
     def on_epoch(self, event: Epoch) -> None:
         """Write one, if it is time; and keep it, if it is the best."""
+        event.check_fit(type(self).__name__)
         best, self._worked = self._best is not None and self._best.improved(event), True
         if best or self.every == "epoch":
             event.later(lambda: self._write(event, best))

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias, final
 
 from minigrad.arrays import described, number, whole
 from minigrad.errors import KindError, RangeError
-from minigrad.events import Epoch, FitBegin, FitEnd, InFit
+from minigrad.fit_events import Epoch, FitBegin, FitEnd, InFit
 from minigrad.hooks import Hook
 from minigrad.overriding import override
 from minigrad.pictures import counted
@@ -126,7 +126,12 @@ class EarlyStopping(Hook):
 
     @override
     def on_epoch(self, event: Epoch) -> None:
-        """Look at the figure, and end the training if it is time."""
+        """Look at the figure, and end the training if it is time.
+
+        Raises:
+            OrderError: No `fit` is running.
+        """
+        event.check_fit(type(self).__name__)
         if self._best.improved(event):
             self.best_epoch, self.bad_epochs = event.epoch, 0
             self._best_state = event.model.state_dict() if self.restore_best else None
@@ -146,7 +151,7 @@ class EarlyStopping(Hook):
         """Restore the best values, once a checkpoint may have been written of the last."""
         self._fit = None
         if event.error is None and event.between_epochs and self._best_state is not None:
-            event.restore(self._best_state)
+            event.restore(self._best_state, "EarlyStopping, which restored the best")
 
     @override
     def state_dict(self) -> dict[str, Any]:

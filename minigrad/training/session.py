@@ -18,7 +18,7 @@ from minigrad.arrays import Array, described
 from minigrad.checkpoint.given import check_optimizer
 from minigrad.data import Batches
 from minigrad.errors import AttachError, KindError, NotFinite, ShapeError
-from minigrad.events import Epoch, FitBegin, FitEnd
+from minigrad.fit_events import Epoch, FitBegin, FitEnd
 from minigrad.hooks import Hook, Listener, attach, is_attached, methods_of, tell, telling
 from minigrad.layer import Layer
 from minigrad.layers import BatchNorm
@@ -72,7 +72,7 @@ class Session:
         self.epochs: int = epochs
         self.steps_per_epoch: int = len(data)
         self._later: list[Callable[[], object]] = []
-        self._restored: Mapping[str, Any] | None = None
+        self._restored: tuple[Mapping[str, Any], str] | None = None
         self._listeners: list[Listener] = []
         self._validating: dict[str, Running] = chosen(metrics, loss)
         ready(loss, data)
@@ -262,9 +262,9 @@ class Session:
         """Do something once all hooks were told."""
         self._later.append(action)
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: Mapping[str, Any], by: str) -> None:
         """Put values and buffers back into the model, after all else."""
-        self._restored = state
+        self._restored = state, by
 
     def carry_out(self) -> None:
         """All hooks were told."""
@@ -272,9 +272,9 @@ class Session:
         for action in actions:
             action()
         if self._restored is not None:
-            state, self._restored = self._restored, None
+            (state, by), self._restored = self._restored, None
             self.model.load_state_dict(state)
-            announce(self.model, "a hook, which restored what it had kept")
+            announce(self.model, by)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a checkpoint of this moment."""

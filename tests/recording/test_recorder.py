@@ -205,7 +205,7 @@ def test_smallest_budget(keep: tuple[str, ...], every: int) -> None:
 
 def listeners(optimizer: mg.Optimizer) -> int:
     """How many hooks the optimizer has."""
-    return len(optimizer._listeners)
+    return len(optimizer.listeners)
 
 
 def test_start_and_stop() -> None:
