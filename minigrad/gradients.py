@@ -21,7 +21,8 @@ class Arrival:
     """How a gradient has arrived that no step has used yet.
 
     Args:
-        passes: The numbers of the backwards that went in, in order; none, if it arrived before a model owned it.
+        passes: The numbers of the backwards that went in, in order, from 1 on; 0 stands for those of another model, from
+            which the parameter has come.
         by_hand: Whether somebody assigned it outside a backward, in place of what backward had left.
     """
 
@@ -211,9 +212,10 @@ class Gradients:
         start = 0
         for parameter, before in zip(self._parameters, arrivals, strict=True):
             stop = start + parameter.size
-            if before is not None and parameter.arrival is latest:
+            now = parameter.arrival
+            if before is not None and now is not None and now is not before:  # the latest, or what a hook has made of it
                 self._flat[start:stop] += flat[start:stop]
-                parameter.arrival = before.plus(latest)
+                parameter.arrival = before.plus(now)
             start = stop
 
     def replaced(self, pending: Sequence[HasGradient], latest: Arrival) -> None:

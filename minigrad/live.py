@@ -66,6 +66,8 @@ class LiveGradient(np.ndarray[Any, np.dtype[Any]]):
         if self._memory is None or owner is None:
             super().__setitem__(key, value)
             return
+        if isinstance(value, LiveGradient) and value._is(self._memory[key]):  # after `grad[0] *= 2`, which has written
+            return
         self._memory[key] = value
         owner.written(self._where(key), edited=False)
 
@@ -92,6 +94,11 @@ class LiveGradient(np.ndarray[Any, np.dtype[Any]]):
             return
         self._memory[...] = result
         owner.written(self._where(Ellipsis), edited=True)
+
+    def _is(self, memory: npt.NDArray[Any]) -> bool:
+        """Whether this shows all of that memory, and nothing else."""
+        own = self._memory
+        return own is not None and own.__array_interface__ == memory.__array_interface__
 
     def _where(self, key: Any) -> npt.NDArray[np.bool_]:
         """Which entries of all that the owner owns a key of this part means."""

@@ -89,8 +89,11 @@ class Parameter:
 
     def written(self, where: Mask, edited: bool) -> None:
         """Somebody has written into `grad`: for the view alone."""
-        if self.gradients is not None and self.gradients.running is not None:
-            self.arrival = self.gradients.running
+        running = None if self.gradients is None else self.gradients.running
+        if not edited and (self.arrival is None or (running is not None and self.arrival is not running)):
+            self._memory()[~where.reshape(self.shape)] = 0  # which holds what an earlier step has used
+        if running is not None:
+            self.arrival = running
         elif self.arrival is not None or not (edited or not self._memory().any()):  # zeros where none is are none
             self.arrival = self._arrived_otherwise()
 
@@ -208,6 +211,7 @@ class Parameter:
         grad[...] = 0 if self._grad is None else self._grad
         self.owner, self.name, self._value, self._grad, self._grad_view = owner, name, value, grad, None
         self.gradients, self.expected = owner.gradients, False
+        self.arrival = None if self.arrival is None else Arrival((0,))  # of none of this model's backwards
 
     def cast(self, dtype: np.dtype[Any]) -> None:
         """Leave the vector and compute in another dtype, without a gradient: for checks in float64."""
