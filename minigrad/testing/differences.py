@@ -1,4 +1,4 @@
-"""The derivative along one direction, by differences: the slope, the two slopes at a kink, a jump, a staircase."""
+"""The derivative along one direction, by differences: the slope, the two slopes at a kink, a jump."""
 
 from __future__ import annotations
 
@@ -74,14 +74,9 @@ class Line:
     def output(self, distance: float) -> Array | None:
         """The output so far from the present values; None where that is outside of its domain."""
         self._tensor.write(self._kept + distance * self.direction)
-        try:
-            with np.errstate(all="ignore"):
-                output = self._subject.forward()
-        except Exception:  # noqa: BLE001 - whatever it says, it does not take these values, and there is no difference
-            return None
-        finally:
-            self._tensor.write(self._kept)
-        return output if np.isfinite(output).all() else None
+        output = self._subject.attempt()
+        self._tensor.write(self._kept)
+        return output
 
     def at(self, distance: float) -> float:
         """The number there, or NaN."""
@@ -91,8 +86,6 @@ class Line:
     def central(self, distance: float) -> float:
         """The central difference."""
         return (self.at(distance) - self.at(-distance)) / (2 * distance)
-
-    # -- is backward right? -------------------------------------------------------------------------------------
 
     def judge(self, have: float, output: Array, tolerance: Tolerance) -> Finding:
         """Compare what backward says with differences.
@@ -184,35 +177,3 @@ class Line:
                 right = abs(near - have) <= tolerance.allowed(near, have) + 2 * abs(far - near)
                 return Finding("right" if right else "wrong", near, near)
         return Finding("unknown", math.nan, math.nan)
-
-    # -- is forward smooth at all? ------------------------------------------------------------------------------
-
-    def staircase(self) -> float:
-        """How high a step of the output is, relative to its size, where it moves in many small steps; else 0.
-
-        A forward that rounds, to float32 say, is such a staircase. A step is found by halving: whichever half of a
-        stretch holds more of the change is halved again, until what is left is much too short to change so much.
-        """
-        finite, widest = self._kept[np.isfinite(self._kept)], float(np.abs(self.direction).max())
-        longest = 0.05 * (float(np.sqrt(np.mean(np.square(finite)))) if finite.any() else 1.0) / widest
-        shortest = 1e-13 * (float(np.abs(finite).max(initial=0.0)) or 1.0) / widest
-        steps = [self._step(longest / 2**k, longest / 2 ** (k - 1), shortest) for k in (1, 2, 3)]
-        # One jump is a threshold; a staircase has steps wherever one looks, and each of them is small.
-        return max(steps) if all(1e-13 < step < 1e-2 for step in steps) else 0.0
-
-    def _step(self, low: float, high: float, shortest: float) -> float:
-        first, last = self.output(low), self.output(high)
-        if first is None or last is None or not np.abs(last - first).max(initial=0.0):
-            return 0.0
-        steepness = float(np.abs(last - first).max()) / (high - low)
-        while high - low > shortest:
-            between = (low + high) / 2
-            middle = self.output(between)
-            if middle is None:
-                return 0.0
-            if np.abs(middle - first).max() >= np.abs(last - middle).max():
-                high, last = between, middle
-            else:
-                low, first = between, middle
-        step = float(np.abs(last - first).max())
-        return step / float(np.abs(last).max()) if step > 100 * steepness * (high - low) else 0.0

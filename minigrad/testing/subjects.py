@@ -61,6 +61,15 @@ class Subject(ABC):
             KindError: It is no output.
         """
 
+    def attempt(self) -> Array | None:
+        """The output for the arrays as they are; None if it is not finite, or forward does not take such values."""
+        try:
+            with np.errstate(all="ignore"):
+                output = self.forward()
+        except Exception:  # noqa: BLE001 - whatever it says, these values are none that it takes
+            return None
+        return output if np.isfinite(output).all() else None
+
     @abstractmethod
     def backward(self) -> list[Array]:
         """A copy of the gradient of each tensor, for the last `forward`.
