@@ -18,7 +18,6 @@ from minigrad.layers import Sequential
 from minigrad.losses import Loss
 from minigrad.overriding import override
 from minigrad.parameter import Parameter
-from minigrad.pictures import in_words
 
 MARK = np.pi
 """What stands in a gradient before a pass; where it still stands afterwards, nothing was assigned."""
@@ -283,5 +282,5 @@ def _gradient(grad: object, like: Array, who: str) -> Array:
             f"{who}: backward returned a gradient of shape {grad.shape} for an input of shape {like.shape}"
         )
     if grad.dtype.kind != "f":
-        raise GradientError(f"{who}: backward returned {in_words(grad)}, {expected}, of {like.dtype}")
+        raise GradientError(f"{who}: backward returned an array of {grad.dtype}, {expected}, of {like.dtype}")
     return grad.copy()
