@@ -213,7 +213,9 @@ class Gradients:
         for parameter, before in zip(self._parameters, arrivals, strict=True):
             stop = start + parameter.size
             now = parameter.arrival
-            if before is not None and now is not None and now is not before:  # the latest, or what a hook has made of it
+            if (
+                before is not None and now is not None and now is not before
+            ):  # the latest, or what a hook has made of it
                 self._flat[start:stop] += flat[start:stop]
                 parameter.arrival = before.plus(now)
             start = stop

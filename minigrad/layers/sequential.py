@@ -101,10 +101,10 @@ class Sequential(Layer, checks_calls=True):
         n = len(x)
         outputs = [x]
         for index, layer in enumerate(self._layers):
-            own = layer._unchecked
-            if own is not None and layer._awaited is TAKEN:  # the order of the calls is the right one
+            direct = layer._unchecked if layer._awaited is TAKEN and "forward" not in layer.__dict__ else None
+            if direct is not None:  # the order of the calls is the right one: it need not be checked
                 try:
-                    output = layer._awaited = own.forward(layer, x)
+                    output = layer._awaited = direct.forward(layer, x)
                 except AttributeError as error:
                     look_for_replaced(layer, error)
                     raise
@@ -163,12 +163,15 @@ class Sequential(Layer, checks_calls=True):
                 # From the last layer to the first, or to the one above the lowest that has parameters.
                 for index in range(len(self._layers) - 1, -1 if wanted else lowest, -1):
                     layer, x, output = self._layers[index], self._outputs[index], self._outputs[index + 1]
-                    own = layer._unchecked
-                    if own is None or layer._awaited is not output or grad.dtype is not output.dtype:
+                    in_order = (
+                        layer._awaited is output and grad.dtype is output.dtype and "backward" not in layer.__dict__
+                    )
+                    direct = layer._unchecked if in_order else None
+                    if direct is None:
                         below = layer.backward(grad)
-                    else:  # the order of the calls is the right one
+                    else:
                         layer._awaited = RUNNING
-                        below = own.backward(layer, grad)
+                        below = direct.backward(layer, grad)
                         layer._awaited = TAKEN
                     if type(below) is not np.ndarray or below.shape != x.shape:
                         raise _wrong("backward", layer, below, f"the gradient of its input, of shape {x.shape}")
