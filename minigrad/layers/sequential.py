@@ -100,7 +100,7 @@ class Sequential(Layer, checks_calls=True):
         x = batch(x, self._parameters[0].dtype if self._parameters else None, self)
         n = len(x)
         outputs = [x]
-        for index, layer in enumerate(self._layers):
+        for layer in self._layers:
             direct = layer._unchecked if layer._awaited is TAKEN and "forward" not in layer.__dict__ else None
             if direct is not None:  # the order of the calls is the right one: it need not be checked
                 try:
@@ -113,7 +113,8 @@ class Sequential(Layer, checks_calls=True):
             if type(output) is not np.ndarray or output.ndim == 0 or len(output) != n:
                 raise _wrong("forward", layer, output, f"an array of {n} rows, as many as its input")
             if self._listeners:
-                tell(self._listeners, "on_forward", partial(_forward, self._names[index], layer, x, output))
+                name = self._names[len(outputs) - 1]
+                tell(self._listeners, "on_forward", partial(_forward, name, layer, x, output))
             outputs.append(output)
             x = output
         self._outputs = outputs
@@ -179,8 +180,15 @@ class Sequential(Layer, checks_calls=True):
                         self._tell_backward(gradients, index, grad, below)
                     grad = below
                 if not wanted and lowest < len(self._layers):  # whose input's gradient nobody needs
-                    layer = self._layers[lowest]
-                    layer.backward_parameters(grad)
+                    layer, output = self._layers[lowest], self._outputs[lowest + 1]
+                    in_order = layer._awaited is output and grad.dtype is output.dtype
+                    direct = layer._unchecked if in_order and "backward_parameters" not in layer.__dict__ else None
+                    if direct is None:
+                        layer.backward_parameters(grad)
+                    else:
+                        layer._awaited = RUNNING
+                        direct.backward_parameters(layer, grad)
+                        layer._awaited = TAKEN
                     if self._listeners:
                         self._tell_backward(gradients, lowest, grad, None)
             except BaseException as error:
