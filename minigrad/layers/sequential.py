@@ -164,7 +164,8 @@ class Sequential(Layer, checks_calls=True):
                 for index in range(len(self._layers) - 1, -1 if wanted else lowest, -1):
                     layer, x, output = self._layers[index], self._outputs[index], self._outputs[index + 1]
                     own = layer._unchecked
-                    if own is None or layer._awaited is not output or grad.dtype is not output.dtype:
+                    usual = own is not None and layer._noted and layer._awaited is output
+                    if own is None or not usual or grad.dtype is not output.dtype:
                         below = layer.backward(grad)
                     else:  # the order of the calls is the right one
                         layer._awaited = RUNNING
