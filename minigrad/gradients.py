@@ -96,6 +96,7 @@ class Gradients:
         witnesses: Who wants to know what gradients are made of.
         unused: Whether some may have arrived that no step has used.
         orphans: Parameters outside the model that got a gradient in its backward.
+        closed: Whether a step has read them and is about to be written, so that nobody may change what it goes by.
     """
 
     def __init__(self, parameters: Sequence[HasGradient], flat: Array) -> None:
@@ -109,6 +110,7 @@ class Gradients:
         self.running: Arrival | None = None
         self.witnesses: tuple[Witness, ...] = ()
         self.unused: bool = False
+        self.closed: bool = False
 
     def call(self, witness: Witness) -> None:
         """From now on, tell a witness of gradients."""
