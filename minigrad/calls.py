@@ -20,7 +20,7 @@ from minigrad.arrays import Array, shaped
 from minigrad.errors import ModelError, OrderError, RepeatedForward
 from minigrad.parameter import Parameter
 
-OF_PASSES = ("_awaited", "_earlier", "_of_passes")
+OF_PASSES = ("_awaited", "_earlier", "_of_passes", "_noted")
 """The attributes in which these checks keep what they know of a layer; neither copied nor pickled with it."""
 
 
@@ -44,6 +44,7 @@ class Own:
 
 TAKEN = object()  # the gradient of the last output has arrived
 RUNNING = object()  # a backward is running
+FORWARD = object()  # a forward is running
 _EARLIER = 8  # outputs that are remembered, where forward is called again and again
 
 
@@ -62,9 +63,11 @@ def checked_forward(forward: Callable[..., Array]) -> Callable[..., Array]:
     def checked(self: Any, x: Array, *more: Any, **named: Any) -> Array:
         if self._awaited is not TAKEN:
             return _first_or_repeated(forward, self, x, *more, **named)
+        self._awaited = FORWARD
         try:
             output = self._awaited = forward(self, x, *more, **named)
-        except AttributeError as error:
+        except BaseException as error:
+            self._awaited = TAKEN
             look_for_replaced(self, error)
             raise
         return output
@@ -76,17 +79,18 @@ def checked_backward(backward: Callable[..., Any]) -> Callable[..., Any]:
     """A `backward` that follows a forward, once, with a gradient of its output's shape."""
 
     @wraps(backward)
-    def checked(self: Any, grad: Array) -> Any:
+    def checked(self: Any, grad: Array, *more: Any, **named: Any) -> Any:
         output = self._awaited
         if output is RUNNING:  # it calls that of its base class, or `backward_parameters` calls `backward`
-            return backward(self, grad)
+            return backward(self, grad, *more, **named)
         grad, self._awaited = take(self, grad), RUNNING
+        run = backward if self._noted else _first(backward)
         try:
             first = self._own.first
             if first is None or first.gradients is None or first.gradients.running is not None:
-                return backward(self, grad)
+                return run(self, grad, *more, **named)
             with first.gradients.backward():  # this layer is the model, or somebody calls the layers one by one
-                return backward(self, grad)
+                return run(self, grad, *more, **named)
         except AttributeError as error:
             look_for_replaced(self, error)
             raise
@@ -120,14 +124,18 @@ def check_calls(cls: Any, base: Any) -> None:
 
 def _first_or_repeated(forward: Callable[..., Array], layer: Any, *given: Any, **named: Any) -> Array:
     """A forward that does not follow a backward: it may leave new attributes, and a gradient may be awaited already."""
-    count = len(vars(layer))
+    awaited = layer._awaited
+    if awaited is FORWARD:  # it calls that of its base class
+        return forward(layer, *given, **named)
+    before, layer._awaited = dict(vars(layer)), FORWARD
     try:
         output = forward(layer, *given, **named)
-    except AttributeError as error:
+    except BaseException as error:
         look_for_replaced(layer, error)
         raise
-    if len(vars(layer)) != count:
-        _note(layer, count)
+    finally:
+        layer._awaited = awaited
+        _note(layer, before)
     await_gradient(layer, output)
     return output
 
@@ -137,7 +145,7 @@ def await_gradient(layer: Any, output: Array) -> None:
     before = layer._awaited
     if type(before) is np.ndarray and not layer._held:
         lineage.matters()
-        layer._earlier = (*layer._earlier, ref(before))[-_EARLIER:]
+        layer._earlier = (*layer._earlier, (ref(before), before.shape))[-_EARLIER:]
     layer._awaited = output
 
 
@@ -150,12 +158,14 @@ def take(layer: Any, grad: Array) -> Array:
         ShapeError: The gradient does not have the output's shape.
     """
     output = layer._awaited
-    if type(output) is not np.ndarray:
+    if output is None or output is TAKEN or output is FORWARD:
         again = "a second time for the same forward" if output is TAKEN else "before forward"
         raise OrderError(
             f"{layer.called}: backward was called {again}; call forward(x) first, then backward(grad) once (a layer remembers "
             f"its last forward alone: a layer of its own in each place)"
         )
+    if not isinstance(output, np.ndarray):  # several arrays, say, whose gradients the layer knows to tell
+        return grad
     if layer._earlier:
         _check_repeated(layer, grad, output)
     if type(grad) is not np.ndarray or grad.shape != output.shape or grad.dtype != output.dtype:
@@ -166,23 +176,40 @@ def take(layer: Any, grad: Array) -> Array:
 # -- what a pass leaves in a layer ----------------------------------------------------------------------------------------
 
 
-def _note(layer: Any, count: int) -> None:
-    """A pass has left new attributes: arrays of a batch, which backward needs, and which are no state of the layer."""
+def _first(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """The first backward of a layer, which may leave new attributes."""
+
+    def noting(layer: Any, *given: Any, **named: Any) -> Any:
+        before, layer._noted = dict(vars(layer)), True
+        try:
+            return backward(layer, *given, **named)
+        finally:
+            _note(layer, before)
+
+    return noting
+
+
+def _note(layer: Any, before: dict[str, Any]) -> None:
+    """A pass has left arrays of a batch where nothing or None was: backward needs them, and they are no state of the layer."""
     attributes = vars(layer)
-    new = [
-        name
-        for name in list(attributes)[count:]
-        if isinstance(attributes[name], np.ndarray | tuple | list | dict | None)
-        and name not in (*OF_PASSES, *layer.buffers)
-    ]
+    left_out = (*OF_PASSES, *layer.buffers)
+    new = {
+        name: name in before
+        for name, value in attributes.items()
+        if before.get(name) is None
+        and isinstance(value, np.ndarray | tuple | list | dict | None)
+        and (value is not None or name not in before)
+        and name not in left_out
+    }
     if new:
-        attributes["_of_passes"] = (*attributes.get("_of_passes", ()), *new)
+        attributes["_of_passes"] = {**attributes.get("_of_passes", {}), **new}
 
 
 def without_passes(attributes: dict[str, Any]) -> dict[str, Any]:
-    """The attributes of a layer without those that a forward or a backward has left."""
-    left_out = (*OF_PASSES, *attributes.get("_of_passes", ()))
-    return {name: value for name, value in attributes.items() if name not in left_out}
+    """The attributes of a layer without what a forward or a backward has left in them."""
+    passes = attributes.get("_of_passes", {})  # whether the attribute was there before, as None
+    kept = {name: value for name, value in attributes.items() if name not in OF_PASSES and name not in passes}
+    return kept | {name: None for name, was_there in passes.items() if was_there}
 
 
 # -- a forward that is repeated before backward --------------------------------------------------------------------------
@@ -190,7 +217,8 @@ def without_passes(attributes: dict[str, Any]) -> dict[str, Any]:
 
 def _check_repeated(layer: Any, grad: object, output: Array) -> None:
     """Find out whether a gradient belongs to an earlier output than the last one."""
-    earlier, layer._earlier = [one() for one in layer._earlier], ()
+    shapes = [shape for _, shape in layer._earlier]
+    earlier, layer._earlier = [one() for one, _ in layer._earlier], ()
     source = lineage.output_of(grad)
     advice = f"to look at other data before backward, use {layer.called_in_code}.predict(x), which leaves no trace"
     if source is not None and any(source is one for one in earlier):
@@ -199,7 +227,7 @@ def _check_repeated(layer: Any, grad: object, output: Array) -> None:
             f"backward needs is that of the last forward; {advice}"
         )
     shape = np.shape(grad) if isinstance(grad, np.ndarray) else None
-    if shape is not None and shape != output.shape:
+    if shape is not None and shape != output.shape and shape in shapes:
         raise OrderError(
             f"{layer.called}: the gradient has shape {shape}, and the last output has {output.shape}: forward was called "
             f"again before backward, with other data; {advice}"

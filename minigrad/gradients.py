@@ -6,6 +6,7 @@ action: the arrays that are handed out are read-only, and each way to write leav
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -44,13 +45,21 @@ class Arrival:
         return f"Arrival(passes={self.passes}, by_hand={self.by_hand})"
 
 
-_running: set[Gradients] = set()  # whose backward is running, in any thread
+class _Running(threading.local):
+    """Whose backward is running in this thread."""
+
+    def __init__(self) -> None:
+        self.models: set[Gradients] = set()
+
+
+_running = _Running()
 
 
 def adopt(parameter: HasGradient) -> None:
     """A parameter that no model owns gets a gradient: have those know whose backward is running."""
-    for gradients in _running:
-        gradients.orphans.append(parameter)
+    for gradients in _running.models:
+        if not any(one is parameter for one in gradients.orphans):
+            gradients.orphans.append(parameter)
 
 
 class HasGradient(Protocol):
@@ -63,6 +72,11 @@ class HasGradient(Protocol):
     @property
     def size(self) -> int:
         """The number of entries."""
+        ...
+
+    @property
+    def moving(self) -> int:
+        """How many entries optimizers may change."""
         ...
 
 
@@ -96,6 +110,7 @@ class Gradients:
         witnesses: Who wants to know what gradients are made of.
         unused: Whether some may have arrived that no step has used.
         orphans: Parameters outside the model that got a gradient in its backward.
+        closed: Whether a step has read them and is about to be written, so that nobody may change what it goes by.
     """
 
     def __init__(self, parameters: Sequence[HasGradient], flat: Array) -> None:
@@ -109,6 +124,7 @@ class Gradients:
         self.running: Arrival | None = None
         self.witnesses: tuple[Witness, ...] = ()
         self.unused: bool = False
+        self.closed: bool = False
 
     def call(self, witness: Witness) -> None:
         """From now on, tell a witness of gradients."""
@@ -144,14 +160,14 @@ class Gradients:
         self._pending = self.pending() if self.unused else ()
         self._count += 1
         self.running = self._latest = Arrival((self._count,))
-        _running.add(self)
+        _running.models.add(self)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """It is over; half of a gradient is none."""
         self.running, self.unused = None, True
-        _running.discard(self)
+        _running.models.discard(self)
         if kind is not None:
             self.forget()
             return
@@ -173,13 +189,13 @@ class Gradients:
         """Number a backward that begins."""
         self._count += 1
         self.running = latest = Arrival((self._count,))
-        _running.add(self)
+        _running.models.add(self)
         return latest
 
     def end(self) -> None:
         """The backward is over."""
         self.running, self.unused = None, True
-        _running.discard(self)
+        _running.models.discard(self)
 
     def tell(self, latest: Arrival, adds: bool) -> None:
         """Tell the witnesses of a backward that is done."""
@@ -222,7 +238,11 @@ class Gradients:
 
     def replaced(self, pending: Sequence[HasGradient], latest: Arrival) -> None:
         """Say so, if the latest backward has overwritten gradients that a step was to use."""
-        names = [parameter.name for parameter in pending if parameter.arrival is latest and parameter.expected]
+        names = [
+            parameter.name
+            for parameter in pending
+            if parameter.arrival is latest and parameter.expected and parameter.moving
+        ]
         if not names:
             return
         for witness in self.witnesses:

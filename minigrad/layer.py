@@ -75,6 +75,7 @@ class Layer(ABC, metaclass=_LayerType):
     _not_copied: ClassVar[tuple[str, ...]] = ("_vector", "_place", "_held", "_own")
     _awaited: Any = None  # the output whose gradient is to come back
     _earlier: tuple[Any, ...] = ()  # outputs of forwards that were repeated before a backward
+    _noted: bool = False  # whether a first backward has shown what it leaves in the layer
     _unchecked: ClassVar[Unchecked | None] = None
     _own: Own = Own({})  # the parameters that the layer holds itself
     _stands_for: Layer | None = None  # of a copy that predicts: the layer itself

@@ -7,7 +7,7 @@ from typing import Any, final
 import numpy as np
 
 from minigrad.arrays import Array, Mask, described, float_array, shaped
-from minigrad.errors import KindError, ShapeError
+from minigrad.errors import KindError, OrderError, ShapeError
 from minigrad.gradients import Arrival, Gradients, adopt
 from minigrad.live import LiveGradient, read_only
 from minigrad.pictures import in_words
@@ -58,6 +58,7 @@ class Parameter:
 
     @value.setter
     def value(self, value: object) -> None:
+        self._check_open("value")
         self._value[...] = shaped(value, self.shape, self.dtype, f"the value assigned to {self.called}")
 
     @property
@@ -105,10 +106,18 @@ class Parameter:
     def _arrived_otherwise(self) -> Arrival:
         """The arrival of a gradient that no backward of the parameter's model has left."""
         if self.gradients is not None:
+            self._check_open("gradient")
             self.gradients.unused = True
             return (self.arrival or Arrival()).edited()
         adopt(self)
         return Arrival()
+
+    def _check_open(self, what: str) -> None:
+        if self.gradients is not None and self.gradients.closed:
+            raise OrderError(
+                f"a hook's before_step has changed the {what} of {self.called}; it may stop the step by raising, and changes "
+                f"nothing: use a transform of the optimizer (grad_transforms, update_transforms)"
+            )
 
     @property
     def trainable(self) -> bool | Mask:

@@ -164,10 +164,8 @@ class Sequential(Layer, checks_calls=True):
                 # From the last layer to the first, or to the one above the lowest that has parameters.
                 for index in range(len(self._layers) - 1, -1 if wanted else lowest, -1):
                     layer, x, output = self._layers[index], self._outputs[index], self._outputs[index + 1]
-                    in_order = (
-                        layer._awaited is output and grad.dtype is output.dtype and "backward" not in layer.__dict__
-                    )
-                    direct = layer._unchecked if in_order else None
+                    in_order = layer._noted and layer._awaited is output and grad.dtype is output.dtype
+                    direct = layer._unchecked if in_order and "backward" not in layer.__dict__ else None
                     if direct is None:
                         below = layer.backward(grad)
                     else:
@@ -181,7 +179,7 @@ class Sequential(Layer, checks_calls=True):
                     grad = below
                 if not wanted and lowest < len(self._layers):  # whose input's gradient nobody needs
                     layer, output = self._layers[lowest], self._outputs[lowest + 1]
-                    in_order = layer._awaited is output and grad.dtype is output.dtype
+                    in_order = layer._noted and layer._awaited is output and grad.dtype is output.dtype
                     direct = layer._unchecked if in_order and "backward_parameters" not in layer.__dict__ else None
                     if direct is None:
                         layer.backward_parameters(grad)

@@ -255,9 +255,9 @@ class Optimizer(ABC):
             except BaseException:
                 self._forget()  # a gradient is used once, also by a step that was not written
                 raise
+            self._gradients.closed = False
         for stretch in stretches:
-            values = stretch.live
-            values += stretch.update
+            np.add(stretch.live, stretch.update, out=stretch.live)
         self.step_count += 1
         self._writes.add(self.writer)
         for name in skipped:
@@ -276,7 +276,7 @@ class Optimizer(ABC):
         self._flat.told, self._flat.transformed = None, self._flat.grads
         for parameter in self._vector.parameters:
             parameter.arrival = None
-        self._gradients.unused = self._is_part  # then some may be left of others
+        self._gradients.closed, self._gradients.unused = False, self._is_part  # then some may be left of others
 
     @final
     def check_not_stale(self) -> None:
@@ -306,7 +306,7 @@ class Optimizer(ABC):
         return [stretch._replace(grads=self._flat.transformed[stretch.part]) for stretch in stretches]
 
     def _event(self, loss: float | None, indices: Integers | None) -> Step:
-        self._flat.told = self.step_count
+        self._flat.told, self._gradients.closed = self.step_count, True
         skipped, held = MappingProxyType(self._skipped), held_entries(self._vector, self._skipped)
         others = ", ".join(name_of(one) for one in self.grad_transforms if not getattr(one, "keeps_zeros", False))
         told = (self.step_count, self.current_lr, self.clip_factor, skipped, self._flat, loss, indices, self.session)

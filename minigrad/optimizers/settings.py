@@ -11,7 +11,7 @@ import numpy as np
 
 from minigrad.arrays import Array, number
 from minigrad.errors import ModelError, OrderError, SettingsChanged
-from minigrad.optimizers.transforms import matching
+from minigrad.optimizers.transforms import matching, name_of
 from minigrad.vector import Slot
 
 _RUNNING = ("step_count", "update_count", "current_lr", "clip_factor", "lr")  # what is no setting
@@ -82,7 +82,18 @@ def settings_of(optimizer: Any) -> dict[str, Any]:
         plain = isinstance(value, str | np.ndarray) or all(isinstance(item, bool | int | float) for item in inside)
         if plain and not name.startswith("_") and name not in (*_RUNNING, "name"):
             found[name] = list(value) if isinstance(value, tuple) else value
+    for name in ("grad_transforms", "update_transforms"):
+        if transforms := getattr(optimizer, name):
+            found[name] = ", ".join(_told(one) for one in transforms)
+    if optimizer._lr_factors is not None:
+        found["lr by pattern"] = optimizer._lr_factors
     return found
+
+
+def _told(transform: object) -> str:
+    """A transform with its settings, where its repr tells them and no address, which is another in each process."""
+    told = repr(transform)
+    return name_of(transform) if " at 0x" in told else told
 
 
 def warn_of_settings(optimizer: Any, before: Mapping[str, Any] | None) -> None:

@@ -130,7 +130,7 @@ class Recorder(Hook):
         self._offset = 0  # what a run that goes on adds to the optimizer's count of the steps
         self._tail: tuple[int, dict[str, Array]] | None = None
         self._run: Run | None = None
-        self._witness = Witness(self._slots, self._aggregates, self._note)
+        self._witness = Witness(self._slots, self._aggregates, self._note, loss)
 
     def _note(self, told: str) -> None:
         self._store.notes.append(f"before step {self._last_step + 1} {told}")
@@ -305,8 +305,8 @@ class Recorder(Hook):
         """Put this step's row into the store."""
         store = self._store
         loss, indices = event.loss, event.indices  # what is given to `step` comes first
-        if loss is None and self._loss is not None:
-            loss = self._loss.differentiated
+        if loss is None:
+            loss = self._witness.used_loss()
         loss = kept_loss(loss)
         if indices is None and self._data is not None and self._data.has_given:
             indices = self._data.indices

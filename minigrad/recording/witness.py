@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import final
 
 from minigrad.gradients import Arrival
+from minigrad.losses import Loss
 from minigrad.recording.aggregates import Aggregates
 
 
@@ -17,18 +18,34 @@ class Witness:
         names: The recorded parameters.
         aggregates: The counts, if there are any.
         note: Is called with a note, once.
+        loss: The loss, if it is recorded.
     """
 
-    def __init__(self, names: Collection[str], aggregates: Aggregates | None, note: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        names: Collection[str],
+        aggregates: Aggregates | None,
+        note: Callable[[str], None],
+        loss: Loss | None = None,
+    ) -> None:
+        self._loss = loss
+        self._differentiated: float | None = None  # the value whose gradient has arrived last, since the last step
         self._names = names
         self._aggregates = aggregates
         self._note = note
         self._noted = False
 
     def arrived(self, latest: Arrival, adds: bool) -> None:
-        """A backward is done."""
+        """A backward is done; later ones that leave no gradients may differentiate the loss again."""
+        if self._loss is not None:
+            self._differentiated = self._loss.differentiated
         if self._aggregates is not None:
             self._aggregates.arrived(latest, adds)
+
+    def used_loss(self) -> float | None:
+        """The value of the loss whose gradient a step has used; None if it is not known."""
+        found, self._differentiated = self._differentiated, None
+        return self._loss.differentiated if found is None and self._loss is not None else found
 
     def overwritten(self, names: Sequence[str]) -> None:
         """Gradients were replaced by another backward before any step used them."""
