@@ -383,7 +383,11 @@ def test_no_parameters_leaves_everything() -> None:
                     output = model(X + 5)
                     below = model.backward(np.ones_like(output), parameters=False)
                     assert below is not None
-                    slope = np.ones_like(output) @ model[2].weight.value.T * ((X + 5) @ model[0].weight.value + model[0].bias.value > 0)
+                    slope = (
+                        np.ones_like(output)
+                        @ model[2].weight.value.T
+                        * ((X + 5) @ model[0].weight.value + model[0].bias.value > 0)
+                    )
                     np.testing.assert_allclose(below, slope @ model[0].weight.value.T, rtol=1e-5)
                     assert before.tobytes() == grads_of(model).tobytes()
                     assert all(a is p.arrival for a, (_, p) in zip(arrivals, model.parameters(), strict=True))
@@ -479,7 +483,9 @@ def test_an_overwritten_gradient_is_said_once() -> None:
     assert 1 == sum("accumulate=True" in note for note in recorder.run.notes)
 
 
-@pytest.mark.parametrize("why_not", ["no optimizer", "frozen", "accumulated", "no parameters", "a step between", "by hand"])
+@pytest.mark.parametrize(
+    "why_not", ["no optimizer", "frozen", "accumulated", "no parameters", "a step between", "by hand"]
+)
 def test_where_nothing_is_overwritten(why_not: str) -> None:
     """Nothing is said where no optimizer is to use the gradient, or where it was used, added, or assigned."""
     model = model_of()

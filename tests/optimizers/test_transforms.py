@@ -23,9 +23,7 @@ SIZE = 3 * 4 + 4 + 4 * 2
 
 
 def model_of() -> mg.Sequential:
-    return mg.Sequential(
-        mg.Dense(3, 4, dtype=np.float64, rng=0), mg.Dense(4, 2, bias=False, dtype=np.float64, rng=1)
-    )
+    return mg.Sequential(mg.Dense(3, 4, dtype=np.float64, rng=0), mg.Dense(4, 2, bias=False, dtype=np.float64, rng=1))
 
 
 def gradients(steps: int = STEPS) -> Array:
@@ -200,7 +198,9 @@ def test_a_transform_that_fails_writes_nothing(stage: str, what: str) -> None:
     optimizer = mg.SGD(model, 0.1, **{stage: [wrong]})
     before = mg.ParameterVector.of(model).values.tobytes()
     mg.ParameterVector.of(model).grads = gradients()[0]
-    kind, message = (ZeroDivisionError, "mine") if what == "raises" else (KindError, "transform wrong returned .* in place")
+    kind, message = (
+        (ZeroDivisionError, "mine") if what == "raises" else (KindError, "transform wrong returned .* in place")
+    )
     with pytest.raises(kind, match=message):
         optimizer.step()
     assert before == mg.ParameterVector.of(model).values.tobytes()
