@@ -293,6 +293,32 @@ def test_generators_of_a_layer_are_rewound_wherever_they_are() -> None:
     check_gradients(Sampled(), X, np.zeros_like(X))
 
 
+class Centred(mg.Layer):
+    """Takes away a running mean, of which half is the batch's: a buffer that forward changes, in place."""
+
+    buffers = ("mean",)
+
+    def __init__(self, right: bool) -> None:
+        self.mean, self.right = np.ones(3, np.float32), right
+
+    def forward(self, x: Array) -> Array:
+        self.mean[...] = 0.5 * self.mean + 0.5 * x.mean(axis=0)
+        return np.asarray(x - self.mean)
+
+    def backward(self, grad: Array) -> Array:
+        return np.asarray(grad - 0.5 * grad.mean(axis=0)) if self.right else grad.copy()
+
+
+def test_buffers_are_put_back() -> None:
+    """What a layer names as its state is the same for each forward, in float64 too; so its derivative can be found."""
+    layer = Centred(right=True)
+    check_gradients(layer, X)
+    check_gradients(mg.Sequential(mg.Dense(3, 3, rng=0), Centred(right=True)), X)
+    np.testing.assert_array_equal(np.ones(3, np.float32), layer.mean)
+    with pytest.raises(GradientError, match="the gradient of the input is wrong"):
+        check_gradients(Centred(right=False), X)
+
+
 # -- special values ---------------------------------------------------------------------------------------------------
 
 
@@ -475,15 +501,16 @@ def test_a_large_input_that_rounding_makes_a_plateau() -> None:
     check_gradients(Plain(lambda x: np.floor(x), lambda grad, x: 0 * grad), 1e4 * X)  # a plateau in truth
 
 
-@pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
-def test_many_kinks_are_no_rounding(activation: str) -> None:
+@pytest.mark.parametrize(("seed", "width", "rows"), [(0, 50, 10), (14, 50, 1), (39, 16, 1)])
+def test_many_kinks_are_no_rounding(seed: int, width: int, rows: int) -> None:
     """In a deep network there is a kink wherever one moves; a wrong sign in it is called wrong all the same."""
-    rng = np.random.default_rng(0)
-    layers = [layer for _ in range(6) for layer in (mg.Dense(50, 50, rng=rng), mg.Activation(activation))]
-    x = rng.normal(size=(10, 50))
+    rng = np.random.default_rng(seed)
+    layers = [layer for _ in range(3) for layer in (mg.Dense(width, width, rng=rng), mg.Activation("relu"))]
+    negative = mg.Activation(mg.ActivationFunction("negative", lambda x: -x, lambda grad, x, y: grad.copy()))
+    wrong = mg.Sequential(*layers, negative, mg.Dense(width, 3, rng=rng))
+    x = rng.normal(size=(rows, width))
     check_gradients(mg.Sequential(*layers), x)
-    wrong = mg.Sequential(*layers, Plain(lambda x: -x, lambda grad, x: grad.copy()), mg.Dense(50, 3, rng=rng))
-    with pytest.raises(GradientError, match=r"the gradient of the input is wrong .*the sign is wrong everywhere"):
+    with pytest.raises(GradientError, match="is wrong"):
         check_gradients(wrong, x)
 
 
