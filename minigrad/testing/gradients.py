@@ -41,7 +41,7 @@ def check_gradients(
 
     A layer is reduced to one number by a random weighting of its outputs. It runs in its current mode, as a copy
     that computes in float64, so it stays as it is; a layer that draws random numbers from a generator of its own, such
-    as Dropout, draws the same ones each time.
+    as Dropout, draws the same ones each time; its buffers, such as running statistics, are put back each time.
 
     - Gradients are compared at the given values, and once more after input and parameters have been moved a little
       at random: at zeros, ones or a symmetric weight, a missing transpose makes no difference. Where the layer does not

@@ -55,7 +55,7 @@ class Subject(ABC):
 
     @abstractmethod
     def forward(self) -> Array:
-        """The output for the arrays as they are, in float64; each time with the same random numbers.
+        """The output for the arrays as they are, in float64; each time with the same random numbers and state.
 
         Raises:
             KindError: It is no output.
@@ -83,7 +83,7 @@ class Subject(ABC):
         self._generators = [(generator, generator.bit_generator.state) for generator in generators]
 
     def rewind(self) -> None:
-        """Put the generators back."""
+        """Put the generators back, and what else is known to change with each forward."""
         for generator, state in self._generators:
             generator.bit_generator.state = state
 
@@ -138,8 +138,9 @@ class Subject(ABC):
         if again.shape == output.shape:
             differs = f"outputs that differ by up to {np.abs(again - output).max():.3g}"
         because = because or (
-            "; draw random numbers from a numpy.random.Generator that is an attribute, self.rng, which is "
-            "rewound here for each forward, and let nothing else depend on earlier calls"
+            "; draw random numbers from a numpy.random.Generator that is an attribute, self.rng, and keep other state "
+            "in attributes that the class attribute 'buffers' names: these are put back before each forward; let "
+            "nothing else depend on earlier calls"
         )
         raise GradientError(
             f"{self.name}: forward is not repeatable: for the same input it gave {differs}, so that its derivative "
@@ -201,9 +202,17 @@ class LayerSubject(Subject):
         self._given = {"its input": lambda: x, "the gradient that it is given": lambda: self._grad}
         self._given |= {f"the value of '{name}'": _tensor(name, own).read for name, own in self._parameters}
         self.keep_generators(generator for _, generator in layer.named_generators())
+        self._buffers = [(own, name, copy.copy(getattr(own, name))) for _, own, name in layer.named_buffers()]
         self._grad: Array = np.zeros(())
         self.weighting: Array = rng.normal(size=self.checked("forward").shape)
         self._grad = self.weighting.copy()
+
+    @override
+    def rewind(self) -> None:
+        """Put generators and buffers back."""
+        super().rewind()
+        for layer, name, value in self._buffers:
+            setattr(layer, name, copy.copy(value))
 
     @override
     def forward(self) -> Array:
@@ -234,6 +243,9 @@ def in_float64(layer: Layer) -> Layer:
     clone = copy.deepcopy(layer)
     for _, parameter in clone.parameters():
         parameter.cast(np.dtype(np.float64))
+    for _, inner, name in clone.named_buffers():
+        if isinstance(buffer := getattr(inner, name), np.ndarray) and buffer.dtype == np.float32:
+            setattr(inner, name, buffer.astype(np.float64))
     return clone
 
 
