@@ -23,9 +23,7 @@ SIZE = 3 * 4 + 4 + 4 * 2
 
 
 def model_of() -> mg.Sequential:
-    return mg.Sequential(
-        mg.Dense(3, 4, dtype=np.float64, rng=0), mg.Dense(4, 2, bias=False, dtype=np.float64, rng=1)
-    )
+    return mg.Sequential(mg.Dense(3, 4, dtype=np.float64, rng=0), mg.Dense(4, 2, bias=False, dtype=np.float64, rng=1))
 
 
 def gradients(steps: int = STEPS) -> Array:
@@ -86,7 +84,8 @@ def test_mask(stage: str) -> None:
     """Entries that may not move get a gradient, or an update, of 0: with momentum and decay the two differ."""
     moving = np.random.default_rng(1).random((3, 4)) < 0.5
     model = model_of()
-    optimizer = mg.SGD(model, 0.1, momentum=0.5, weight_decay=0.1, **{stage: [mg.Mask({"0.weight": moving})]})
+    stages: dict[str, Any] = {stage: [mg.Mask({"0.weight": moving})]}
+    optimizer = mg.SGD(model, 0.1, momentum=0.5, weight_decay=0.1, **stages)
     values = [float(value) for value in mg.ParameterVector.of(model).values]
     velocity = [0.0] * SIZE
     held = [not moves for moves in moving.ravel()] + [False] * (SIZE - 12)
@@ -197,10 +196,13 @@ def test_a_transform_that_fails_writes_nothing(stage: str, what: str) -> None:
         return array * 2
 
     model = model_of()
-    optimizer = mg.SGD(model, 0.1, **{stage: [wrong]})
+    stages: dict[str, Any] = {stage: [wrong]}
+    optimizer = mg.SGD(model, 0.1, **stages)
     before = mg.ParameterVector.of(model).values.tobytes()
     mg.ParameterVector.of(model).grads = gradients()[0]
-    kind, message = (ZeroDivisionError, "mine") if what == "raises" else (KindError, "transform wrong returned .* in place")
+    kind, message = (
+        (ZeroDivisionError, "mine") if what == "raises" else (KindError, "transform wrong returned .* in place")
+    )
     with pytest.raises(kind, match=message):
         optimizer.step()
     assert before == mg.ParameterVector.of(model).values.tobytes()
@@ -282,7 +284,7 @@ def test_a_mask_is_a_copy() -> None:
 
 
 def noisy(model: mg.Layer) -> mg.Adam:
-    transforms = [mg.GradientNoise(0.1, rng=3), Counting()]
+    transforms: list[Transform] = [mg.GradientNoise(0.1, rng=3), Counting()]
     return mg.Adam(model, 0.01, grad_transforms=transforms, update_transforms=[mg.MaxNorm(1.5)])
 
 
