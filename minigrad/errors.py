@@ -152,7 +152,7 @@ class DataFileError(MinigradError, OSError):
 
 
 class GradientError(MinigradError, AssertionError):
-    """A `backward` is not the derivative of its `forward`."""
+    """A `backward` is not the derivative of its `forward`, or could not be shown to be; the message says which."""
 
 
 class MissingExtra(MinigradError, ImportError):

@@ -229,14 +229,20 @@ class Gradients:
         for parameter, before in zip(self._parameters, arrivals, strict=True):
             stop = start + parameter.size
             now = parameter.arrival
-            if before is not None and now is not None and now is not before:  # the latest, or what a hook has made of it
+            if (
+                before is not None and now is not None and now is not before
+            ):  # the latest, or what a hook has made of it
                 self._flat[start:stop] += flat[start:stop]
                 parameter.arrival = before.plus(now)
             start = stop
 
     def replaced(self, pending: Sequence[HasGradient], latest: Arrival) -> None:
         """Say so, if the latest backward has overwritten gradients that a step was to use."""
-        names = [parameter.name for parameter in pending if parameter.arrival is latest and parameter.expected and parameter.moving]
+        names = [
+            parameter.name
+            for parameter in pending
+            if parameter.arrival is latest and parameter.expected and parameter.moving
+        ]
         if not names:
             return
         for witness in self.witnesses:

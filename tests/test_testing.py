@@ -75,7 +75,7 @@ class Scale(mg.Layer):
         return x * self.scale.value
 
     def backward(self, grad: Array) -> Array:
-        self.scale.grad[...] = (grad * self.x).sum(axis=0)
+        self.scale.grad = (grad * self.x).sum(axis=0)
         return grad * self.scale.value
 
 
@@ -131,7 +131,6 @@ def test_right_layers_pass(make: Callable[[], mg.Layer]) -> None:
     assert check_gradients(layer, X) is None  # type: ignore[func-returns-value]
     assert before == {name: array.tobytes() for name, array in layer.state_dict().items()}
     assert grads == [parameter.grad.tobytes() for _, parameter in layer.parameters()]
-    assert all(parameter.arrival is None for _, parameter in layer.parameters())
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e3])
@@ -150,16 +149,15 @@ def test_right_losses_pass(targets: npt.ArrayLike, settings: dict[str, Any]) -> 
     assert np.isnan(loss.value)
 
 
-def test_kinks_are_passed_over() -> None:
-    """A relu at exactly 0 has no derivative there; the entries around it are checked nevertheless."""
+def test_a_wrong_gradient_beside_kinks_is_found() -> None:
+    """A relu at exactly 0 may have either slope; the entries around it are checked nevertheless."""
     x = X.copy()
     x[0, 0] = x[3, 1] = 0
     check_gradients(mg.Activation("relu"), x)
     bad = mg.Activation(mg.ActivationFunction("bad", lambda x: np.maximum(x, 0), lambda grad, x, y: grad * (x > 0.5)))
     with pytest.raises(GradientError):
         check_gradients(bad, x)
-    with pytest.raises(OrderError, match="every entry lies at a kink"):
-        check_gradients(mg.Activation("relu"), np.zeros((2, 2)))
+    check_gradients(mg.Activation("relu"), np.zeros((2, 2)))
 
 
 # -- layers that draw random numbers ----------------------------------------------------------------------------------
@@ -329,7 +327,9 @@ def test_a_single_wrong_entry_of_a_large_tensor_fails() -> None:
     class OneWrong(Scale):
         def backward(self, grad: Array) -> Array:
             below = super().backward(grad)
-            self.scale.grad[137] *= 1.5
+            grads = self.scale.grad.copy()
+            grads[137] *= 1.5
+            self.scale.grad = grads
             return below
 
     with pytest.raises(GradientError, match="'scale'"):

@@ -100,11 +100,11 @@ class Sequential(Layer, checks_calls=True):
         x = batch(x, self._parameters[0].dtype if self._parameters else None, self)
         n = len(x)
         outputs = [x]
-        for index, layer in enumerate(self._layers):
-            own = layer._unchecked
-            if own is not None and layer._awaited is TAKEN:  # the order of the calls is the right one
+        for layer in self._layers:
+            direct = layer._unchecked if layer._awaited is TAKEN and "forward" not in layer.__dict__ else None
+            if direct is not None:  # the order of the calls is the right one: it need not be checked
                 try:
-                    output = layer._awaited = own.forward(layer, x)
+                    output = layer._awaited = direct.forward(layer, x)
                 except AttributeError as error:
                     look_for_replaced(layer, error)
                     raise
@@ -113,7 +113,8 @@ class Sequential(Layer, checks_calls=True):
             if type(output) is not np.ndarray or output.ndim == 0 or len(output) != n:
                 raise _wrong("forward", layer, output, f"an array of {n} rows, as many as its input")
             if self._listeners:
-                tell(self._listeners, "on_forward", partial(_forward, self._names[index], layer, x, output))
+                name = self._names[len(outputs) - 1]
+                tell(self._listeners, "on_forward", partial(_forward, name, layer, x, output))
             outputs.append(output)
             x = output
         self._outputs = outputs
@@ -163,13 +164,13 @@ class Sequential(Layer, checks_calls=True):
                 # From the last layer to the first, or to the one above the lowest that has parameters.
                 for index in range(len(self._layers) - 1, -1 if wanted else lowest, -1):
                     layer, x, output = self._layers[index], self._outputs[index], self._outputs[index + 1]
-                    own = layer._unchecked
-                    usual = own is not None and layer._noted and layer._awaited is output
-                    if own is None or not usual or grad.dtype is not output.dtype:
+                    in_order = layer._noted and layer._awaited is output and grad.dtype is output.dtype
+                    direct = layer._unchecked if in_order and "backward" not in layer.__dict__ else None
+                    if direct is None:
                         below = layer.backward(grad)
-                    else:  # the order of the calls is the right one
+                    else:
                         layer._awaited = RUNNING
-                        below = own.backward(layer, grad)
+                        below = direct.backward(layer, grad)
                         layer._awaited = TAKEN
                     if type(below) is not np.ndarray or below.shape != x.shape:
                         raise _wrong("backward", layer, below, f"the gradient of its input, of shape {x.shape}")
@@ -177,8 +178,15 @@ class Sequential(Layer, checks_calls=True):
                         self._tell_backward(gradients, index, grad, below)
                     grad = below
                 if not wanted and lowest < len(self._layers):  # whose input's gradient nobody needs
-                    layer = self._layers[lowest]
-                    layer.backward_parameters(grad)
+                    layer, output = self._layers[lowest], self._outputs[lowest + 1]
+                    in_order = layer._noted and layer._awaited is output and grad.dtype is output.dtype
+                    direct = layer._unchecked if in_order and "backward_parameters" not in layer.__dict__ else None
+                    if direct is None:
+                        layer.backward_parameters(grad)
+                    else:
+                        layer._awaited = RUNNING
+                        direct.backward_parameters(layer, grad)
+                        layer._awaited = TAKEN
                     if self._listeners:
                         self._tell_backward(gradients, lowest, grad, None)
             except BaseException as error:

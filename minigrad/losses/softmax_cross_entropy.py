@@ -101,7 +101,9 @@ class SoftmaxCrossEntropy(Loss):
         if last.weighted is None:
             share = 1 / last.divisor
             grad = last.probabilities * share
-            grad.reshape(-1)[last.places] -= share
+            flat, places = grad.reshape(-1), last.places
+            assert places is not None
+            flat[places] = flat.take(places) - share
             return grad
         grad = last.probabilities * last.weighted.sum(axis=1, keepdims=True) - last.weighted
         grad /= last.divisor

@@ -262,10 +262,12 @@ class Optimizer(ABC):
         self._writes.add(self.writer)
         for name in skipped:
             self._skips[name] = self._skips.get(name, 0) + 1
+        if event is None:
+            self._forget()
+            return
         try:
-            if event is not None:
-                with telling():
-                    tell(self.listeners, "on_step", lambda prefix: event)
+            with telling():
+                tell(self.listeners, "on_step", lambda prefix: event)
         finally:
             self._forget()
 
@@ -374,19 +376,9 @@ class Optimizer(ABC):
     def __getstate__(self) -> dict[str, Any]:
         """A copy works on its own copy of the model, and has none of the hooks."""
         found_again = (
-            "_vector",
-            "writer",
-            "_holders",
-            "_everything",
-            "_flat",
-            "_update",
-            "_skipped",
-            "listeners",
-            "_gradients",
-            "_writes",
-            "_pipeline",
+            "_vector _root _gradients _writes _holders _everything _flat _update _skipped _pipeline writer listeners"
         )
-        own = {name: value for name, value in vars(self).items() if name not in found_again}
+        own = {name: value for name, value in vars(self).items() if name not in found_again.split()}
         return own | {"session": None, "_copied": True}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
