@@ -222,6 +222,34 @@ def test_a_wrong_shape_after_a_look_is_a_wrong_shape() -> None:
     assert (1, 3) == kept.shape
 
 
+@pytest.mark.parametrize("place", ["alone", "in a Sequential"])
+def test_a_method_that_is_replaced_in_its_class(place: str) -> None:
+    """It runs from then on, in subclasses that do not define their own too, and the order of its calls is checked."""
+
+    class Base(Times):
+        def forward(self, x: Array) -> Array:
+            return super().forward(x)
+
+    class Under(Base):
+        pass
+
+    model = PLACES[place](Under()) if place == "alone" else mg.Sequential(mg.Dense(3, 3, rng=0), Under())
+    for _ in range(2):
+        model.backward(np.ones_like(model(X)))
+    before = model(X)
+    model.backward(before)
+
+    def doubled(self: Times, x: Array) -> Array:
+        return 2 * Times.forward(self, x)
+
+    Base.forward = doubled  # type: ignore[method-assign]
+    for _ in range(3):
+        np.testing.assert_array_equal(2 * before, output := model(X))
+        model.backward(output)
+        with pytest.raises(OrderError, match="a second time"):
+            model.backward(output)
+
+
 # -- predict ----------------------------------------------------------------------------------------------------------
 
 
