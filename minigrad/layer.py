@@ -31,6 +31,14 @@ class _LayerType(ABCMeta):
         own = inspect.signature(cls.__init__)  # type: ignore[misc] # a subclass's differs, and its own is meant
         return own.replace(parameters=list(own.parameters.values())[1:])
 
+    def __setattr__(cls, name: str, value: Any) -> None:
+        """A method that is replaced in a class later, in a notebook say, is the one that runs."""
+        super().__setattr__(name, value)
+        if name in ("forward", "backward", "backward_parameters") and not hasattr(value, "unchecked"):
+            for one in (cls, *_below(cls)):
+                if vars(one).get("_unchecked") is not None:
+                    check_calls(one, Layer)
+
     def __call__(cls: type[T], *args: Any, **kwargs: Any) -> T:
         missing = sorted(getattr(cls, "__abstractmethods__", ()))
         if missing:
@@ -345,6 +353,12 @@ class Layer(ABC, metaclass=_LayerType):
             for name, layer, shapes, count, frozen in lines
         ]
         return "\n".join([*table, f"{total:,} entries, {trainable:,} of them trainable"])
+
+
+def _below(cls: type[Any]) -> Iterator[type[Any]]:
+    for one in cls.__subclasses__():
+        yield one
+        yield from _below(one)
 
 
 def _settle(layer: Layer) -> None:

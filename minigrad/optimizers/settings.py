@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from copy import copy
 from functools import wraps
 from typing import Any, TypeAlias
 
@@ -81,12 +82,12 @@ def settings_of(optimizer: Any) -> dict[str, Any]:
         inside = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else (value,)
         plain = isinstance(value, str | np.ndarray) or all(isinstance(item, bool | int | float) for item in inside)
         if plain and not name.startswith("_") and name not in (*_RUNNING, "name"):
-            found[name] = list(value) if isinstance(value, tuple) else value
+            found[name] = list(value) if isinstance(value, tuple) else copy(value)
     for name in ("grad_transforms", "update_transforms"):
         if transforms := getattr(optimizer, name):
             found[name] = ", ".join(_told(one) for one in transforms)
     if optimizer._lr_factors is not None:
-        found["lr by pattern"] = optimizer._lr_factors
+        found["lr by pattern"] = optimizer._lr_factors.copy()
     return found
 
 

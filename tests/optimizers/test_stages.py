@@ -394,6 +394,23 @@ def test_loading_into_other_settings_warns(before: dict[str, Any], now: dict[str
         mg.SGD(model_of(), **{**common, **before}).load_state_dict(state)
 
 
+def test_settings_in_a_state_are_the_callers() -> None:
+    """Writing into what `state_dict` gave changes no optimizer."""
+    model = model_of()
+    rates = {"0.*": 0.25, "*": 0.5}
+    optimizer = mg.SGD(model, rates, weight_decay={"*.weight": 0.1}, lr_factors={"*.bias": 0.5})
+    settings = optimizer.state_dict()["settings"]
+    for setting in settings.values():
+        if isinstance(setting, np.ndarray):
+            setting[...] = 9
+    settings["lr_factors"]["*.bias"] = 9.0
+    expected = mg.SGD(model_of(), rates, weight_decay={"*.weight": 0.1}, lr_factors={"*.bias": 0.5})
+    go(optimizer)
+    go(expected)
+    assert values_of(expected.model).tobytes() == values_of(model).tobytes()
+    assert {"*.bias": 0.5} == optimizer.lr_factors
+
+
 def test_a_copied_optimizer_says_whose_it_is() -> None:
     """Model and optimizer copied one by one are no pair; the error says to copy both at once, and that works."""
     model = model_of()

@@ -84,7 +84,8 @@ def test_mask(stage: str) -> None:
     """Entries that may not move get a gradient, or an update, of 0: with momentum and decay the two differ."""
     moving = np.random.default_rng(1).random((3, 4)) < 0.5
     model = model_of()
-    optimizer = mg.SGD(model, 0.1, momentum=0.5, weight_decay=0.1, **{stage: [mg.Mask({"0.weight": moving})]})
+    stages: dict[str, Any] = {stage: [mg.Mask({"0.weight": moving})]}
+    optimizer = mg.SGD(model, 0.1, momentum=0.5, weight_decay=0.1, **stages)
     values = [float(value) for value in mg.ParameterVector.of(model).values]
     velocity = [0.0] * SIZE
     held = [not moves for moves in moving.ravel()] + [False] * (SIZE - 12)
@@ -195,7 +196,8 @@ def test_a_transform_that_fails_writes_nothing(stage: str, what: str) -> None:
         return array * 2
 
     model = model_of()
-    optimizer = mg.SGD(model, 0.1, **{stage: [wrong]})
+    stages: dict[str, Any] = {stage: [wrong]}
+    optimizer = mg.SGD(model, 0.1, **stages)
     before = mg.ParameterVector.of(model).values.tobytes()
     mg.ParameterVector.of(model).grads = gradients()[0]
     kind, message = (
@@ -282,7 +284,7 @@ def test_a_mask_is_a_copy() -> None:
 
 
 def noisy(model: mg.Layer) -> mg.Adam:
-    transforms = [mg.GradientNoise(0.1, rng=3), Counting()]
+    transforms: list[Transform] = [mg.GradientNoise(0.1, rng=3), Counting()]
     return mg.Adam(model, 0.01, grad_transforms=transforms, update_transforms=[mg.MaxNorm(1.5)])
 
 
