@@ -147,7 +147,7 @@ class Layer(ABC, metaclass=_LayerType):
 
     def parts(self) -> Iterator[tuple[str, Parameter | Layer]]:
         """The parameters and layers that this one holds itself, with their names, in definition order."""
-        for name, attribute in vars(self).items():
+        for name, attribute in tuple(vars(self).items()):  # a training may go on in another thread
             yield from found_in(_PARTS, name, attribute)
 
     @final
@@ -370,6 +370,6 @@ def predicting(model: Layer) -> Layer:
     copies = {id(layer): object.__new__(type(layer)) for layer in layers}
     for layer in layers:
         copied = copies[id(layer)]
-        vars(copied).update((name, with_copies(thing, Layer, copies)) for name, thing in vars(layer).items())
+        vars(copied).update((name, with_copies(thing, Layer, copies)) for name, thing in tuple(vars(layer).items()))
         copied._stands_for, copied.training = layer, False
     return copies[id(model)]

@@ -77,6 +77,11 @@ class LiveGradient(np.ndarray[Any, np.dtype[Any]]):
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **settings: Any) -> Any:
         plain = [np.asarray(one) if isinstance(one, LiveGradient) else one for one in inputs]
+        if method == "at" and isinstance(inputs[0], LiveGradient):  # which changes its first input, and no output
+            changed = np.array(inputs[0])
+            ufunc.at(changed, *plain[1:])
+            inputs[0]._edit(changed)
+            return None
         targets = settings.pop("out", None)
         if targets is None:
             return getattr(ufunc, method)(*plain, **settings)

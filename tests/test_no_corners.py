@@ -185,6 +185,8 @@ def test_the_table_is_complete() -> None:
         "Backward",
         "Comparison",
         "Epoch",
+        "FitBegin",
+        "FitEnd",
         "Factors",
         "Flatten",
         "Forward",

@@ -73,7 +73,8 @@ class Selected:
     """
 
     def __init__(self, vector: ParameterVector, params: Selection) -> None:
-        self.slots, self._parts = _selected(vector, params)
+        slots, self._parts = _selected(vector, params)
+        self.slots: dict[str, Slot] = slots
         self.size: int = sum(part.stop - part.start for part in self._parts)
         self._all = self.size == vector.values.size
         self._names = {own: p.name for own, p in zip(vector.slots, vector.parameters, strict=True)}

@@ -68,7 +68,8 @@ class Line:
     """
 
     def __init__(self, subject: Subject, tensor: Tensor, place: str, direction: Array) -> None:
-        self.place, self.direction = place, direction
+        self.place: str = place
+        self.direction: Array = direction
         self._subject, self._tensor, self._kept = subject, tensor, tensor.read().copy()
 
     def output(self, distance: float) -> Array | None:

@@ -157,9 +157,11 @@ class LossSubject(Subject):
 
     def __init__(self, loss: Loss, logits: Array, targets: npt.ArrayLike) -> None:
         self._loss, self._logits, self._targets = loss, logits, copy.deepcopy(targets)
-        self.name = repr(loss)
-        self.tensors = [Tensor("the gradient of the logits", lambda: logits, lambda new: np.copyto(logits, new))]
-        self.weighting = np.ones(())
+        self.name: str = repr(loss)
+        self.tensors: list[Tensor] = [
+            Tensor("the gradient of the logits", lambda: logits, lambda new: np.copyto(logits, new))
+        ]
+        self.weighting: Array = np.ones(())
         self._given = {"the logits": lambda: logits, "the targets": lambda: np.asarray(self._targets)}
         self.keep_generators(generator for _, generator in generators_of(loss))
 
@@ -190,16 +192,17 @@ class LayerSubject(Subject):
     """
 
     def __init__(self, layer: Layer, x: Array, rng: np.random.Generator) -> None:
-        self.layer, self._x = layer, x
-        self.name = layer.called
+        self.layer: Layer = layer
+        self._x = x
+        self.name: str = layer.called
         self._parameters = list(layer.parameters())
-        self.tensors = [Tensor("the gradient of the input", lambda: x, lambda new: np.copyto(x, new))]
+        self.tensors: list[Tensor] = [Tensor("the gradient of the input", lambda: x, lambda new: np.copyto(x, new))]
         self.tensors += [_tensor(name, parameter) for name, parameter in self._parameters]
         self._given = {"its input": lambda: x, "the gradient that it is given": lambda: self._grad}
         self._given |= {f"the value of '{name}'": _tensor(name, own).read for name, own in self._parameters}
         self.keep_generators(generator for _, generator in layer.named_generators())
         self._grad: Array = np.zeros(())
-        self.weighting = rng.normal(size=self.checked("forward").shape)
+        self.weighting: Array = rng.normal(size=self.checked("forward").shape)
         self._grad = self.weighting.copy()
 
     @override

@@ -65,6 +65,11 @@ class SignDescent(mg.Optimizer):
         np.multiply(np.sign(grads), -self.current_lr, out=update)
 
 
+def shorter(names: object, values: Array, update: Array) -> None:
+    """A transform of one's own."""
+    update *= 0.75
+
+
 def chain(dtype: FloatType) -> mg.Sequential:
     return mg.Sequential(mg.Dense(4, 5, dtype=dtype, rng=1), mg.Activation("relu"), mg.Dense(5, 3, dtype=dtype, rng=2))
 
@@ -209,6 +214,12 @@ LOSSES: dict[str, MakeLoss] = {  # each takes 3 classes or columns; ignored labe
     "Huber narrow": lambda: mg.Huber(delta=0.25),
 }
 
+
+def transforms() -> dict[str, Any]:
+    """Transforms of both stages: noise, which has a state; a user's own; and a constraint."""
+    return {"grad_transforms": [mg.GradientNoise(0.01, rng=3)], "update_transforms": [shorter, mg.MaxNorm(2.0)]}
+
+
 SETTINGS: dict[str, tuple[Callable[[mg.Layer, Rate], mg.Optimizer], float]] = {  # and a learning rate that suits
     "SGD": (lambda model, lr: mg.SGD(model, lr), 0.1),
     "SGD momentum": (lambda model, lr: mg.SGD(model, lr, momentum=0.9), 0.1),
@@ -245,6 +256,18 @@ SETTINGS: dict[str, tuple[Callable[[mg.Layer, Rate], mg.Optimizer], float]] = { 
         0.001,
     ),
     "custom optimizer": (lambda model, lr: SignDescent(model, lr), 0.01),
+    "SGD lr_factors": (lambda model, lr: mg.SGD(model, lr, momentum=0.9, lr_factors={"*bias": 0.25}), 0.1),
+    "SGD transforms": (lambda model, lr: mg.SGD(model, lr, momentum=0.9, **transforms()), 0.1),
+    "Adam lr_factors": (lambda model, lr: mg.Adam(model, lr, lr_factors={"*bias": 0.25}), 0.01),
+    "Adam transforms": (lambda model, lr: mg.Adam(model, lr, max_grad_norm=0.5, **transforms()), 0.01),
+    "AdamW lr_factors": (lambda model, lr: mg.AdamW(model, lr, lr_factors={"*bias": 0.25}), 0.01),
+    "AdamW transforms": (lambda model, lr: mg.AdamW(model, lr, **transforms()), 0.01),
+    "RMSprop lr_factors": (lambda model, lr: mg.RMSprop(model, lr, lr_factors={"*bias": 0.25}), 0.001),
+    "RMSprop transforms": (lambda model, lr: mg.RMSprop(model, lr, **transforms()), 0.001),
+    "custom optimizer with transforms": (
+        lambda model, lr: SignDescent(model, lr, lr_factors={"*bias": 0.25}, **transforms()),
+        0.01,
+    ),
 }
 
 

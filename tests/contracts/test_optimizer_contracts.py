@@ -282,8 +282,8 @@ def test_freezing_keeps_values_and_state(make: MakeOptimizer, dtype: FloatType) 
         assert all(np.signbit(updates[name]).all() and not updates[name].any() for name in ("0.weight", "0.bias"))
 
 
-# A schedule goes on while a part is frozen, and a common limit ties the parts together: these rows are left out.
-APART = [name for name in SETTINGS if not any(word in name for word in ("norm", "limits", "all"))]
+# A schedule and noise go on while a part is frozen, and a common limit ties the parts together: these rows are left out.
+APART = [name for name in SETTINGS if not any(word in name for word in ("norm", "limits", "all", "transforms"))]
 
 
 @pytest.mark.parametrize("name", APART)

@@ -79,7 +79,7 @@ class Watcher(mg.Hook):
             place, attribute = name.rsplit(".", 1)
             met = self.met.get(place)
             life.batches.append(None if met is None else (met[0] if attribute == "weight" else None, met[1]))
-            life.trainable.append(parameter.trainable)
+            life.trainable.append(parameter.trainable is True)
             life.reached.append(place in self.reached)
             life.grads.append(event.grads[name])
             life.updates.append(event.updates[name])

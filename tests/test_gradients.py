@@ -1,0 +1,678 @@
+"""How gradients arrive: reading is never an action, each way to write is known, and what backward's keywords mean."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import threading
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.arrays import Array
+from minigrad.errors import (
+    GradientOverwritten,
+    HookError,
+    KindError,
+    NoGradient,
+    OrderError,
+    ShapeError,
+    UntrainedParameter,
+)
+
+X = np.array([[1, 2, 0], [3, -1, 2]], np.float32)
+
+
+class Either(mg.Layer):
+    """Multiplies by one of two parameters; backward reaches that one."""
+
+    def __init__(self) -> None:
+        self.left, self.right = mg.Parameter(np.ones(3, np.float32)), mg.Parameter(np.ones(3, np.float32))
+        self.use_left = True
+        self.looks: Callable[[Either], object] = lambda layer: None
+
+    def forward(self, x: Array) -> Array:
+        self.x = x
+        return x * (self.left if self.use_left else self.right).value
+
+    def backward(self, grad: Array) -> Array:
+        used = self.left if self.use_left else self.right
+        used.grad = (grad * self.x).sum(axis=0)
+        self.looks(self)
+        return grad * used.value
+
+
+def model_of(activation: str = "tanh") -> mg.Sequential:
+    return mg.Sequential(mg.Dense(3, 4, rng=0), mg.Activation(activation), mg.Dense(4, 2, rng=1))
+
+
+def back(model: mg.Sequential, x: Array = X, **keywords: Any) -> Array | None:
+    output = model(x)
+    return model.backward(np.cos(output), **keywords)
+
+
+def grads_of(model: mg.Layer) -> Array:
+    return np.array(mg.ParameterVector.of(model).grads)
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+LOOKS: dict[str, Callable[[mg.Layer, mg.Parameter], object]] = {
+    "grad": lambda model, p: p.grad,
+    "flat": lambda model, p: mg.ParameterVector.of(model).grads,
+    "norm": lambda model, p: np.linalg.norm(p.grad),
+    "print": lambda model, p: (str(p.grad), repr(p.grad), repr(p), f"{p.grad}"),
+    "part": lambda model, p: p.grad[0],
+    "slice": lambda model, p: p.grad[:2].sum(),
+    "mask": lambda model, p: p.grad[p.grad > 0],
+    "arithmetic": lambda model, p: 2 * p.grad + p.grad**2 - abs(p.grad),
+    "functions": lambda model, p: (np.sqrt(np.abs(p.grad)), p.grad.mean(), np.clip(p.grad, -1, 1), p.grad @ p.grad),
+    "copies": lambda model, p: (p.grad.copy(), copy.copy(p.grad), copy.deepcopy(p.grad), pickle.dumps(p.grad)),
+    "plain": lambda model, p: (np.asarray(p.grad), np.array(p.grad), list(p.grad), p.grad.tolist()),
+    "shapes": lambda model, p: (p.grad.reshape(-1), p.grad.T, p.grad.ravel(), p.grad[np.newaxis]),
+    "iteration": lambda model, p: [float(g) for g in p.grad],
+    "state": lambda model, p: (model.state_dict(), copy.deepcopy(model), model.summary()),
+}
+
+
+@pytest.mark.parametrize("where", ["in backward", "between"])
+@pytest.mark.parametrize("look", LOOKS)
+def test_reading_is_no_action(look: str, where: str) -> None:
+    """However a gradient is read, in a backward or after it, a parameter that backward did not reach gets no update."""
+    layer = Either()
+    model = mg.Sequential(layer)
+    optimizer = mg.SGD(model, 1.0)
+    back(model)
+    optimizer.step()  # the left one, whose gradient lies there from now on
+    layer.use_left = False
+    left = layer.left.value.copy()
+    if where == "in backward":
+        layer.looks = lambda own: [LOOKS[look](own, parameter) for parameter in (own.left, own.right)]
+    back(model)
+    if where == "between":
+        for parameter in (layer.left, layer.right):
+            LOOKS[look](model, parameter)
+    before = (layer.left.arrival, layer.right.arrival)
+    assert before[0] is None
+    assert before[1] is not None
+    assert not before[1].by_hand
+    optimizer.step()
+    assert left.tobytes() == layer.left.value.tobytes()
+    with pytest.raises(NoGradient):
+        optimizer.step()
+
+
+def test_events_are_read_without_an_action() -> None:
+    """Hooks that read all that events hand out change neither freshness nor reasons."""
+
+    class Reads(mg.Hook):
+        def on_backward(self, event: mg.Backward) -> None:
+            _ = [(parameter.grad.sum(), parameter.arrival) for _, parameter in event.layer.parameters()]
+
+        def on_step(self, event: mg.Step) -> None:
+            _ = (dict(event.grads), dict(event.updates), dict(event.values))
+
+        before_step = on_step
+
+    found = []
+    for reads in (False, True):
+        model = model_of("relu")
+        optimizer = mg.SGD(model, 0.1)
+        if reads:
+            model.attach(Reads())
+            optimizer.attach(Reads())
+        with mg.Recorder(optimizer, coactivation=True) as recorder:
+            for _ in range(3):
+                back(model, X * [1, 1, 0])
+                optimizer.step()
+        found.append([recorder.run[name].why.counts for name in recorder.run])
+    assert found[0] == found[1]
+    assert mg.Reason.INPUT_ZERO in found[0][0]
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_what_bypasses_the_owner_raises(flat: bool) -> None:
+    """Memory that is reached on another way than the view's own cannot be written."""
+    model = model_of()
+    back(model)
+    grad = mg.ParameterVector.of(model).grads if flat else model[0].weight.grad
+    before = np.array(grad)
+    bypasses: list[Callable[[], object]] = [
+        lambda: np.copyto(grad, 1),
+        lambda: grad.sort(),
+        lambda: grad.reshape(-1).__setitem__(0, 1),
+        lambda: np.asarray(grad).__setitem__(0, 1),
+        lambda: np.random.default_rng(0).shuffle(grad),
+        lambda: np.dot(np.ones(3, np.float32), np.ones((3, 4), np.float32), out=grad),
+        lambda: grad.put(0, 1),
+        lambda: grad.setflags(write=True),
+        lambda: np.nan_to_num(grad, copy=False),
+    ]
+    for bypass in bypasses:
+        with pytest.raises((ValueError, TypeError)):
+            bypass()
+    assert before.tobytes() == np.array(grad).tobytes()
+
+
+# -- writing ----------------------------------------------------------------------------------------------------------
+
+
+def test_each_way_to_write_is_known() -> None:
+    """Assigned, in place, by slices, masks and ufuncs: it changes the numbers, and the arrival says by hand."""
+
+    def augmented(model: mg.Sequential, p: mg.Parameter) -> None:
+        p.grad *= 2
+
+    def row(model: mg.Sequential, p: mg.Parameter) -> None:
+        p.grad[1] *= 2
+
+    def rows(model: mg.Sequential, p: mg.Parameter) -> None:
+        for each in p.grad:
+            each[...] = 3
+
+    def column(model: mg.Sequential, p: mg.Parameter) -> None:
+        p.grad[:, 1][1:] += 2
+
+    writes: list[Callable[[mg.Sequential, mg.Parameter], object]] = [
+        augmented,
+        row,
+        rows,
+        column,
+        lambda model, p: setattr(p, "grad", np.ones(p.shape)),
+        lambda model, p: setattr(p, "grad", p.grad * 2),
+        lambda model, p: p.grad.__setitem__(..., 0),
+        lambda model, p: p.grad.__setitem__((0, 1), 5),
+        lambda model, p: p.grad.__setitem__(slice(1, 2), 0),
+        lambda model, p: p.grad.__setitem__(np.array(p.grad > 0), 0),
+        lambda model, p: p.grad.__setitem__([0, 2], 4),
+        lambda model, p: p.grad.fill(2),
+        lambda model, p: np.clip(p.grad, -0.1, 0.1, out=p.grad),
+        lambda model, p: np.multiply(p.grad, 3, out=p.grad, where=np.array(p.grad > 0)),
+        lambda model, p: np.add.at(p.grad, [0, 0, 1], 1),
+        lambda model, p: np.add.reduce(np.ones((2, *p.shape), np.float32), axis=0, out=p.grad),
+        lambda model, p: mg.ParameterVector.of(model).grads.__setitem__(slice(0, 5), 1),
+        lambda model, p: np.add.at(mg.ParameterVector.of(model).grads, [0, 0, 1], 1),
+        lambda model, p: setattr(mg.ParameterVector.of(model), "grads", np.ones(26)),
+    ]
+    for number, write in enumerate(writes):
+        model = model_of()
+        back(model)
+        before, weight = grads_of(model), model[0].weight
+        write(model, weight)
+        assert before.tobytes() != grads_of(model).tobytes(), number
+        assert weight.arrival is not None, number
+        assert weight.arrival.by_hand, number
+        if number < len(writes) - 2:  # the last two go over all parameters
+            assert model[2].bias.arrival is not None
+            assert not model[2].bias.arrival.by_hand, number
+
+
+@pytest.mark.parametrize("how", ["zero a row", "halve a row", "halve all", "clip", "set a row", "set by the vector"])
+def test_a_write_into_a_gradient_that_has_not_arrived(how: str) -> None:
+    """What an earlier step has used does not come back, whatever is done to a part of it; what is set counts alone."""
+    layer = Either()
+    model = mg.Sequential(layer)
+    optimizer = mg.SGD(model, 1.0)
+    back(model)
+    optimizer.step()
+    layer.use_left = False
+    back(model)
+    before = layer.left.value.copy()
+    expected = np.zeros(3, np.float32)
+    if how == "zero a row":
+        layer.left.grad[0] = 0
+    elif how == "halve a row":
+        layer.left.grad[0:1] *= 0.5
+    elif how == "halve all":
+        layer.left.grad *= 0.5
+    elif how == "clip":
+        np.clip(layer.left.grad, -1, 1, out=layer.left.grad)
+    elif how == "set a row":
+        layer.left.grad[0:1] = 3
+        layer.left.grad[1:2] = 4
+        expected = np.array([3, 4, 0], np.float32)
+    else:
+        mg.ParameterVector.of(model).grads[1:3] = 5
+        expected = np.array([0, 5, 5], np.float32)
+    optimizer.step()
+    np.testing.assert_array_equal(before - expected, layer.left.value)
+
+
+def test_a_layer_that_writes_a_part() -> None:
+    """Where a backward assigns some rows of a gradient alone, the others are 0, and not last step's."""
+
+    class Rows(mg.Layer):
+        def __init__(self) -> None:
+            self.table = mg.Parameter(np.zeros((4, 2), np.float32))
+
+        def forward(self, x: Array) -> Array:
+            self.ids = x[:, 0].astype(int)
+            found: Array = self.table.value[self.ids]
+            return found
+
+        def backward(self, grad: Array) -> Array:
+            self.table.grad[self.ids] = grad
+            return np.zeros((len(grad), 1), np.float32)
+
+    model = mg.Sequential(Rows())
+    optimizer = mg.SGD(model, 1.0)
+    for ids in ([0, 1], [2]):
+        model(np.array(ids, np.float32)[:, np.newaxis])
+        model.backward(-np.ones((len(ids), 2), np.float32))
+        optimizer.step()
+    assert [1, 1, 1, 0] == model[0].table.value[:, 0].tolist()
+
+
+# -- accumulate=True --------------------------------------------------------------------------------------------------
+
+
+def test_accumulating_adds_bit_for_bit() -> None:
+    """The gradient is the sum of those of the single backwards, in their order; reasons and samples count them all."""
+    parts = [X, X[:1] * 3, X[1:] - 1]
+    model = model_of()
+    expected = np.zeros(26, np.float32)
+    for part in parts:
+        back(model, part)
+        expected = grads_of(model) + expected
+    optimizer = mg.SGD(model, 0.1)
+    with mg.Recorder(optimizer) as recorder:
+        optimizer.step()
+        for _ in range(2):
+            for part in parts:
+                back(model, part, accumulate=True)
+            accumulated = grads_of(model)
+            optimizer.step()
+    assert accumulated.shape == expected.shape
+    fresh = model_of()
+    for part in parts:
+        back(fresh, part, accumulate=True)
+    assert expected.tobytes() == grads_of(fresh).tobytes()
+    assert 3 == len(recorder.run.steps)
+
+
+def test_accumulated_reasons_count_every_backward() -> None:
+    """An input that is not 0 in the first of two backwards alone is not called 0."""
+    first, second = np.array([[1, 0, 0]], np.float32), np.array([[0, 1, 0]], np.float32)
+    model = model_of()
+    optimizer = mg.SGD(model, 0.1)
+    with mg.Recorder(optimizer) as recorder:
+        back(model, first)
+        back(model, second, accumulate=True)
+        optimizer.step()
+    why = recorder.run["0.weight"].why
+    assert {mg.Reason.INPUT_ZERO: 4, mg.Reason.MOVED: 8} == why.counts
+    assert "0 in all 2 samples" in why.at(2, 0)
+
+
+def test_accumulating_into_what_was_not_reached() -> None:
+    """What only the first, or only the second backward has reached keeps that gradient alone; a used one is not added."""
+    layer = Either()
+    model = mg.Sequential(layer)
+    optimizer = mg.SGD(model, 1.0)
+    back(model)
+    optimizer.step()
+    back(model)
+    left = np.array(layer.left.grad)
+    layer.use_left = False
+    back(model, accumulate=True)
+    right = np.array(layer.right.grad)
+    assert left.tobytes() == layer.left.grad.tobytes()
+    before = layer.left.value.copy(), layer.right.value.copy()
+    optimizer.step()
+    np.testing.assert_array_equal(before[0] - left, layer.left.value)
+    np.testing.assert_array_equal(before[1] - right, layer.right.value)
+
+
+def test_a_hook_that_changes_an_accumulated_gradient() -> None:
+    """What it makes of the latest backward's gradient is added to those before."""
+
+    class Halves(mg.Hook):
+        def on_backward(self, event: mg.Backward) -> None:
+            if event.name == "0":
+                event.layer.weight.grad *= 0.5
+
+    model = model_of()
+    back(model)
+    single = np.array(model[0].weight.grad)
+    model.attach(Halves())
+    fresh = model_of()
+    fresh.attach(Halves())
+    back(fresh, accumulate=True)
+    back(fresh, accumulate=True)
+    np.testing.assert_allclose(single, fresh[0].weight.grad, rtol=1e-6)
+    assert fresh[0].weight.arrival is not None
+    assert fresh[0].weight.arrival.by_hand
+
+
+def test_accumulating_is_for_the_whole_model() -> None:
+    """Inside of another layer's backward it is an error that says so."""
+
+    class Wrong(mg.Layer):
+        def __init__(self) -> None:
+            self.inner = mg.Sequential(mg.Dense(3, 3, rng=0))
+
+        def forward(self, x: Array) -> Array:
+            return self.inner(x)
+
+        def backward(self, grad: Array) -> Array | None:
+            return self.inner.backward(grad, accumulate=True)
+
+    model = mg.Sequential(mg.Dense(3, 3, rng=1), Wrong())
+    with pytest.raises(OrderError, match="accumulate=True is for the backward of the whole model"):
+        back(model)
+
+
+# -- parameters=False -------------------------------------------------------------------------------------------------
+
+
+def test_no_parameters_leaves_everything() -> None:
+    """It returns the input's gradient; gradients, arrivals, a pending step and the record are as without it."""
+    ends = []
+    for looks in (False, True):
+        model = model_of("relu")
+        optimizer = mg.SGD(model, 0.1, momentum=0.9)
+        with mg.Recorder(optimizer, coactivation=True) as recorder:
+            for _ in range(4):
+                back(model, X * [1, 1, 0])
+                before, arrivals = grads_of(model), [p.arrival for _, p in model.parameters()]
+                if looks:
+                    output = model(X + 5)
+                    below = model.backward(np.ones_like(output), parameters=False)
+                    assert below is not None
+                    slope = (
+                        np.ones_like(output)
+                        @ model[2].weight.value.T
+                        * ((X + 5) @ model[0].weight.value + model[0].bias.value > 0)
+                    )
+                    np.testing.assert_allclose(below, slope @ model[0].weight.value.T, rtol=1e-5)
+                    assert before.tobytes() == grads_of(model).tobytes()
+                    assert all(a is p.arrival for a, (_, p) in zip(arrivals, model.parameters(), strict=True))
+                optimizer.step()
+            if looks:
+                model(X)
+                model.backward(np.ones((2, 2), np.float32), parameters=False)
+                with pytest.raises(NoGradient):
+                    optimizer.step()
+        run = recorder.run
+        told = [run[name].why.at(*(0,) * len(run[name].shape)) for name in run]
+        counts = [run[name].why.counts for name in run]
+        ends.append((mg.ParameterVector.of(model).values.tobytes(), told, counts, run.notes))
+    assert ends[0] == ends[1]
+    assert () == ends[1][3]
+
+
+def test_no_parameters_inside_of_a_backward() -> None:
+    """A layer may ask for an input's gradient alone, and the other gradients of the same backward arrive."""
+
+    class Twice(mg.Layer):
+        def __init__(self) -> None:
+            self.kept, self.passed = mg.Sequential(mg.Dense(3, 3, rng=0)), mg.Sequential(mg.Dense(3, 3, rng=1))
+
+        def forward(self, x: Array) -> Array:
+            return self.kept(self.passed(x))
+
+        def backward(self, grad: Array) -> Array | None:
+            below = self.kept.backward(grad)
+            assert below is not None
+            return self.passed.backward(below, parameters=False)
+
+    model = mg.Sequential(mg.Dense(3, 3, rng=2), Twice())
+    back(model)
+    arrived = {name: parameter.arrival is not None for name, parameter in model.parameters()}
+    assert {name: ".passed." not in name for name in arrived} == arrived
+
+
+# -- a backward that fails --------------------------------------------------------------------------------------------
+
+
+class Fails(mg.Layer):
+    fails = False
+
+    def forward(self, x: Array) -> Array:
+        return x.copy()
+
+    def backward(self, grad: Array) -> Array:
+        if self.fails:
+            raise ZeroDivisionError("half way")
+        return grad.copy()
+
+
+@pytest.mark.parametrize("accumulate", [False, True])
+def test_half_of_a_gradient_is_none(accumulate: bool) -> None:
+    """After a backward that failed there is no gradient to step with; one that was to add leaves what was there."""
+    fails = Fails()
+    model = mg.Sequential(mg.Dense(3, 3, rng=0), fails, mg.Dense(3, 2, rng=1))
+    optimizer = mg.SGD(model, 0.1)
+    back(model)
+    before = grads_of(model)
+    fails.fails = True
+    with pytest.raises(ZeroDivisionError):
+        back(model, X * 2, accumulate=accumulate)
+    if accumulate:
+        assert before.tobytes() == grads_of(model).tobytes()
+        optimizer.step()
+        return
+    with pytest.raises(NoGradient):
+        optimizer.step()
+    fails.fails = False
+    back(model)
+    optimizer.step()
+
+
+# -- a gradient that is overwritten -----------------------------------------------------------------------------------
+
+
+def test_an_overwritten_gradient_is_said_once() -> None:
+    """Two backwards before a step: one warning that names both ways out, and one note of a recorder."""
+    model = model_of()
+    optimizer = mg.SGD(model, 0.1)
+    with mg.Recorder(optimizer) as recorder:
+        back(model)
+        with pytest.warns(GradientOverwritten, match="accumulate=True.*parameters=False") as told:
+            for _ in range(3):
+                back(model)
+        optimizer.step()
+        for _ in range(2):
+            back(model)
+        optimizer.step()
+    assert 1 == len(told)
+    assert 1 == sum("accumulate=True" in note for note in recorder.run.notes)
+
+
+@pytest.mark.parametrize(
+    "why_not", ["no optimizer", "frozen", "accumulated", "no parameters", "a step between", "by hand"]
+)
+def test_where_nothing_is_overwritten(why_not: str) -> None:
+    """Nothing is said where no optimizer is to use the gradient, or where it was used, added, or assigned."""
+    model = model_of()
+    optimizer = None if why_not == "no optimizer" else mg.SGD(model, 0.1)
+    if why_not == "frozen":
+        model.freeze()
+    keywords = {"accumulated": {"accumulate": True}, "no parameters": {"parameters": False}}.get(why_not, {})
+    for _ in range(3):  # warnings are errors here
+        back(model, **keywords)
+        if why_not == "a step between" and optimizer is not None:
+            optimizer.step()
+        if why_not == "by hand":
+            mg.ParameterVector.of(model).grads = grads_of(model) / 2
+            assert optimizer is not None
+            optimizer.step()
+
+
+# -- hooks that assign ------------------------------------------------------------------------------------------------
+
+
+def test_a_hook_that_assigns_in_backward() -> None:
+    """Its gradient is used, and the record says that it was changed after backward."""
+
+    class Zeros(mg.Hook):
+        def on_backward(self, event: mg.Backward) -> None:
+            if event.name == "0":
+                event.layer.weight.grad = np.zeros((3, 4))
+
+    model = model_of()
+    optimizer = mg.SGD(model, 0.1)
+    model.attach(Zeros())
+    before = model[0].weight.value.tobytes()
+    with mg.Recorder(optimizer, coactivation=True) as recorder:
+        for _ in range(3):
+            back(model)
+            optimizer.step()
+    assert before == model[0].weight.value.tobytes()
+    why = recorder.run["0.weight"].why
+    assert {mg.Reason.GRADIENT_ZERO: 12} == why.counts
+    assert "changed after backward" in recorder.run.report()
+
+
+def test_a_hook_that_assigns_after_the_step() -> None:
+    """A gradient that `on_step` assigns is used up with the step: the next one needs a new gradient."""
+
+    class Assigns(mg.Hook):
+        def on_step(self, event: mg.Step) -> None:
+            model[0].weight.grad = np.ones((3, 4))
+
+    model = model_of()
+    optimizer = mg.SGD(model, 0.1)
+    optimizer.attach(Assigns())
+    with mg.Recorder(optimizer, keep=("update", "grad")) as recorder:
+        back(model)
+        used = np.array(model[0].weight.grad)
+        optimizer.step()
+    np.testing.assert_array_equal(used, recorder.run["0.weight"].grads[0])
+    with pytest.raises(NoGradient):
+        optimizer.step()
+
+
+def test_a_hook_that_fails_in_backward_leaves_the_gradient() -> None:
+    """The pass is complete when its error is raised, and a step may follow."""
+
+    class Breaks(mg.Hook):
+        def on_backward(self, event: mg.Backward) -> None:
+            raise ZeroDivisionError
+
+    model = model_of()
+    optimizer = mg.SGD(model, 0.1)
+    expected = model_of()
+    back(expected)
+    model.attach(Breaks())
+    with pytest.raises(HookError):
+        back(model)
+    assert grads_of(expected).tobytes() == grads_of(model).tobytes()
+    optimizer.step()
+
+
+# -- parameters of no model -------------------------------------------------------------------------------------------
+
+
+class Plain:
+    """An object that is no layer, with a parameter."""
+
+    def __init__(self) -> None:
+        self.alpha = mg.Parameter(np.ones(1, np.float32))
+
+
+class Scaled(mg.Layer):
+    def __init__(self) -> None:
+        self.inside = Plain()
+
+    def forward(self, x: Array) -> Array:
+        self.x = x
+        return x * self.inside.alpha.value
+
+    def backward(self, grad: Array) -> Array:
+        self.inside.alpha.grad = np.array([(grad * self.x).sum()])
+        return grad * self.inside.alpha.value
+
+
+def test_a_parameter_in_a_plain_object() -> None:
+    """It gets gradients and is in no model: the first step says that nothing trains it, and what to do."""
+    model = mg.Sequential(mg.Dense(3, 2, rng=0), Scaled())
+    optimizer = mg.SGD(model, 0.1)
+    for accumulate in (False, True, True):
+        back(model, accumulate=accumulate)
+    assert 1 == len(mg.ParameterVector.of(model).gradients.orphans)
+    with pytest.warns(UntrainedParameter, match=r"Parameter of shape \(1,\) gets gradients.*assign it to an attribute"):
+        optimizer.step()
+
+
+def test_a_parameter_in_a_list_is_trained() -> None:
+    """What is in a list or dict of a layer is a part of the model, and nothing is said."""
+    layer = Scaled()
+    inside = layer.inside
+    layer.held = {"alpha": [inside.alpha]}  # type: ignore[attr-defined]
+    model = mg.Sequential(mg.Dense(3, 2, rng=0), layer)
+    optimizer = mg.SGD(model, 0.1)
+    back(model)
+    optimizer.step()
+    assert 1 != inside.alpha.value[0]
+
+
+def test_another_threads_parameter_is_not_taken_for_the_models() -> None:
+    """A parameter that another thread gives a gradient, while a backward runs here, is none of this model."""
+    free = mg.Parameter(np.zeros(3))
+
+    class Waits(Fails):
+        def backward(self, grad: Array) -> Array:
+            other = threading.Thread(target=lambda: setattr(free, "grad", np.ones(3)))
+            other.start()
+            other.join()
+            return grad.copy()
+
+    model = mg.Sequential(mg.Dense(3, 2, rng=0), Waits())
+    optimizer = mg.SGD(model, 0.1)
+    back(model)
+    optimizer.step()  # warnings are errors here
+    assert free.arrival is not None
+
+
+def test_a_subclass_of_sequential() -> None:
+    """It is refused when the class is made, with what to write instead."""
+    with pytest.raises(KindError, match=r"Mine is a subclass of Sequential.*write a Layer that holds a Sequential"):
+        type("Mine", (mg.Sequential,), {})
+
+
+# -- copies and new owners --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["copied", "put into a larger model"])
+def test_a_pending_gradient_of_another_model(how: str) -> None:
+    """It is kept and added to; but nobody has looked at it, so the record does not explain the sum by the second alone."""
+    inner = mg.Sequential(mg.Dense(2, 1, bias=False, rng=0))
+    inner.backward(np.ones_like(inner(np.array([[1, 0], [-1, 0]], np.float32))))  # which cancels out
+    model = copy.deepcopy(inner) if how == "copied" else mg.Sequential(inner)
+    optimizer = mg.SGD(model, 0.1)
+    with mg.Recorder(optimizer) as recorder:
+        model.backward(np.ones_like(model(np.array([[0, 1]], np.float32))), accumulate=True)
+        optimizer.step()
+    run = recorder.run
+    assert {mg.Reason.GRADIENT_ZERO: 1, mg.Reason.MOVED: 1} == run[run.names[0]].why.counts
+    assert "input" not in run[run.names[0]].why.at(0, 0).split("(")[0]
+
+
+def test_wrong_shapes_are_refused_and_change_nothing() -> None:
+    """An assigned gradient must have the parameter's shape."""
+    model = model_of()
+    back(model)
+    before = grads_of(model)
+    with pytest.raises(ShapeError, match=r"0\.weight"):
+        model[0].weight.grad = np.ones(4)
+    with pytest.raises(ShapeError):
+        mg.ParameterVector.of(model).grads = np.ones(3)
+    assert before.tobytes() == grads_of(model).tobytes()
+    assert not any(parameter.arrival is None or parameter.arrival.by_hand for _, parameter in model.parameters())
+
+
+def test_a_saved_model_has_nothing_pending() -> None:
+    """Warnings or not, a backward after a copy is that of the copy alone."""
+    model = model_of()
+    mg.SGD(model, 0.1)
+    back(model)
+    other = pickle.loads(pickle.dumps(model))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        back(other)
+    assert grads_of(model).tobytes() == grads_of(other).tobytes()
