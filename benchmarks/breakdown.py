@@ -89,7 +89,7 @@ def measure(name: str, rounds: int, recorded: dict[str, Any] | None) -> dict[str
     if recorded is not None:
         recorder = mg.Recorder(optimizer, loss, data, **recorded)
         for owner, method, part in (
-            (recorder, "_before_step", "recorder, compare the values"),
+            (recorder, "before_step", "recorder, compare the values"),
             (recorder, "on_step", "recorder, the rest"),
             (Watch, "remember", "recorder, copy the values"),
             (Aggregates, "add", "recorder, gather what happened"),

@@ -134,6 +134,11 @@ class Batches:
         return self._order is not None
 
     @property
+    def given(self) -> int:
+        """How many batches of this epoch were given."""
+        return -(-self._stop // self.batch_size)
+
+    @property
     def indices(self) -> Integers:
         """The rows of the batch that was given last, a copy.
 

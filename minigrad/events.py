@@ -104,6 +104,8 @@ class FlatArrays:
         grads: All gradients, as backward left them.
         update: What the last step added to the values.
 
+    In `before_step` the values are those before the update, in `on_step` those after it.
+
     Attributes:
         transformed: The gradients after the optimizer's transforms; those that backward left, where it has none.
         told: The number of the step that hooks are being told about; None between steps.
@@ -140,7 +142,9 @@ class NamedCopies(Mapping[str, Array]):
             OrderError: The event is over, and the arrays have gone on to another step.
         """
         if self._flat.told != self._step:
-            raise OrderError("this event is over; read its arrays inside on_step, and keep those that you need")
+            raise OrderError(
+                "this event is over; read its arrays inside before_step or on_step, and keep those that you need"
+            )
         if name not in self._flat.slots:
             raise UnknownName(f"no parameter '{name}'; there are {', '.join(self._flat.slots)}")
         part, shape = self._flat.slots[name]
@@ -170,6 +174,7 @@ class Step(InFit):
         "_indices",
         "_loss",
         "_lr",
+        "_place",
         "_session",
         "_skipped",
         "_step",
@@ -199,11 +204,24 @@ class Step(InFit):
         self._loss = loss
         self._indices = indices
         self._session = session
+        self._place: tuple[int | None, int | None] = (None, None)
+        if session is not None:
+            self._place = session.history.epochs, session.data.given - 1
 
     @property
     def step(self) -> int:
-        """The number of the step, counted from 0."""
+        """The number of the step, counted from 0; it counts on over all epochs, and over a `fit` that goes on."""
         return self._step
+
+    @property
+    def epoch(self) -> int | None:
+        """The number of the epoch, counted from 0; None in a loop by hand."""
+        return self._place[0]
+
+    @property
+    def step_in_epoch(self) -> int | None:
+        """The number of the step in its epoch, counted from 0, also where `fit` goes on in mid-epoch; None by hand."""
+        return self._place[1]
 
     @property
     def lr(self) -> float:

@@ -15,9 +15,12 @@ class RunningFit(Protocol):
 
     model: Any
     optimizer: Any
+    data: Any
     history: Any
     epochs: int
     steps_per_epoch: int
+    ending: bool  # hooks are told of the end
+    over: bool  # and were
 
     def stop(self, reason: str) -> None:
         """End it, once all hooks were told."""
@@ -57,8 +60,13 @@ class InFit:
 
     @property
     def history(self) -> Any:
-        """The `History` so far: for looking at."""
-        return None if self._session is None else self._session.history
+        """The `History` so far, a copy."""
+        if self._session is None:
+            return None
+        history = self._session.history
+        copied = type(history)(history)
+        copied.stopped = history.stopped
+        return copied
 
     @property
     def epochs(self) -> int | None:
@@ -77,9 +85,12 @@ class InFit:
             reason: Why, for `history.stopped`.
 
         Raises:
-            OrderError: No `fit` is running; a loop by hand ends with `break`.
+            OrderError: No `fit` is running, or it has ended; a loop by hand ends with `break`.
         """
-        self._running("stop").stop(reason)
+        session = self._running("stop")
+        if session.ending:
+            raise OrderError("stop: this training has ended already")
+        session.stop(reason)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write a checkpoint of the whole training: model, optimizer, data, history and hooks, for `resume_from`.
@@ -143,6 +154,8 @@ class InFit:
             raise OrderError(
                 f"{what}: this event comes from a loop by hand, not from minigrad.fit; use break, or minigrad.save"
             )
+        if self._session.over:
+            raise OrderError(f"{what}: the training that this event comes from is over; use minigrad.save, say")
         return self._session
 
 
@@ -178,6 +191,11 @@ class FitBegin(InFit):
         return self._names
 
     @property
+    def validates(self) -> bool:
+        """Whether there is validation data, and so figures "val_..."."""
+        return "val_loss" in self._names
+
+    @property
     def hooks(self) -> tuple[Any, ...]:
         """All hooks of this training, in order."""
         return self._hooks
@@ -198,7 +216,7 @@ class FitBegin(InFit):
             UnknownName: They do not.
         """
         if monitor not in self._names:
-            why = " (there is no validation data)" if monitor.startswith("val_") else ""
+            why = " (there is no validation data)" if monitor.startswith("val_") and not self.validates else ""
             raise UnknownName(f"{who} monitors '{monitor}', but the epochs have only {', '.join(self._names)}{why}")
 
     def check_optimizer(self, optimizer: object, who: str) -> None:
@@ -234,7 +252,11 @@ class FitEnd(InFit):
 
     @property
     def error(self) -> BaseException | None:
-        """The error that ended it, which `fit` raises after this; None if there is none."""
+        """The error that ended it; None if there is none. `fit` raises it after this, all but `NotFinite`.
+
+        At a NaN or infinity `fit` returns, with `history.stopped`; but the optimizer's moments may have taken it in, so the
+        training should not go on from its end.
+        """
         return self._error
 
     @property

@@ -20,18 +20,20 @@ from minigrad.fit_events import Epoch, FitBegin, FitEnd
 class Hook:
     """Override the methods you want; the others do nothing and cost nothing.
 
-    `model.attach(hook)` calls `on_forward` and `on_backward`, `optimizer.attach(hook)` calls `before_step` and `on_step`, and
-    `minigrad.fit(..., hooks=[hook])` calls all of them.
+    `model.attach(hook)` calls `on_forward` and `on_backward`, `optimizer.attach(hook)` calls `before_step`, `on_step` and
+    `flush`, and `minigrad.fit(..., hooks=[hook])` calls all methods.
 
     Raises:
-        AttachError: A subclass has an `on_...` or `before_...` method that is none of these.
+        AttachError: A subclass has an `on_...` or `before_...` method that is none of these, or one of these is no method.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse names that nobody would ever call."""
         super().__init_subclass__(**kwargs)
-        for name in vars(cls):
-            if name.startswith(("on_", "before_", "after_")) and name not in vars(Hook) and callable(vars(cls)[name]):
+        for name in (name for name in dir(cls) if name.startswith(("on_", "before_", "after_"))):  # those of mixins too
+            if name in CALLED:
+                _check_method(name, getattr(cls, name), cls.__name__)
+            elif callable(getattr(cls, name)):
                 from difflib import get_close_matches  # not at the top: it takes long to load
 
                 near = get_close_matches(name, CALLED, 1, 0.5)
@@ -41,10 +43,10 @@ class Hook:
                 )
 
     def on_fit_begin(self, event: FitBegin) -> None:
-        """A training by `fit` begins: forget what was seen of another one. What this raises ends it before the first step."""
+        """A training by `fit` begins: forget what was seen of another one. If this raises, `fit` raises the same."""
 
     def on_fit_end(self, event: FitEnd) -> None:
-        """It is over, also after an error: whoever was told of the beginning is told of the end."""
+        """It is over, also after an error or Ctrl-C: whoever was told of the beginning is told of the end."""
 
     def on_forward(self, event: Forward) -> None:
         """A layer has run forward."""
@@ -72,8 +74,8 @@ class Hook:
         """Go on from what `state_dict` gave."""
 
 
-CALLED = ("on_fit_begin", "on_fit_end", "on_forward", "on_backward", "before_step", "on_step", "on_epoch")
-"""The methods that are given an event."""
+CALLED = ("on_fit_begin", "on_fit_end", "on_forward", "on_backward", "before_step", "on_step", "on_epoch", "flush")
+"""The methods that are called where a hook is attached."""
 
 
 @final
@@ -114,7 +116,8 @@ def attach(hook: Hook, methods: tuple[str, ...], places: list[tuple[list[Listene
     name = type(hook).__name__
     if not wanted:
         has = f"has only {', '.join(sorted(own))}" if own else "overrides no method of Hook"
-        raise AttachError(f"{where} calls {' and '.join(methods)}, but {name} {has}: it would never be called")
+        called = f"{', '.join(methods[:-1])} and {methods[-1]}" if methods[1:] else methods[0]
+        raise AttachError(f"{where} calls {called}, but {name} {has}: it would never be called")
     if not places:
         raise AttachError(
             f"{where}: there is no Sequential inside, which is what tells hooks: {name} would never be called"
@@ -128,8 +131,20 @@ def attach(hook: Hook, methods: tuple[str, ...], places: list[tuple[list[Listene
 
 
 def methods_of(hook: Hook) -> frozenset[str]:
-    """The names of the methods with an event that a hook overrides."""
-    return frozenset(name for name in CALLED if _overrides(hook, name))
+    """The names of the methods that a hook overrides, in its class or on the instance.
+
+    Raises:
+        AttachError: What stands under such a name is no method.
+    """
+    own = frozenset(name for name in CALLED if _overrides(hook, name))
+    for name in own & vars(hook).keys():
+        _check_method(name, vars(hook)[name], type(hook).__name__)
+    return own
+
+
+def _check_method(name: str, thing: object, owner: str) -> None:
+    if not callable(thing):
+        raise AttachError(f"{owner}.{name} is {described(thing)}, expected a method; leave it out to be told nothing")
 
 
 def is_attached(hook: Hook, listeners: list[Listener]) -> bool:
@@ -141,13 +156,22 @@ def _overrides(hook: Hook, name: str) -> bool:
     return name in vars(hook) or getattr(type(hook), name) is not getattr(Hook, name)
 
 
-def last_word(listeners: list[Listener], event: Step) -> None:
-    """Ask all listeners whether an update may be written; what one of them raises is raised as it is."""
+def ask(listeners: list[Listener], method: str, event: object) -> None:
+    """Ask all listeners, in order of attachment, whether something may happen; what one of them raises is raised as it is.
+
+    Args:
+        listeners: The listeners of this place.
+        method: The name of the method to call.
+        event: What it is given.
+
+    Raises:
+        HookError: A hook returned something.
+    """
     for listener in tuple(listeners):
-        if "before_step" in listener.methods:
-            result: object = listener.hook.before_step(event)  # type: ignore[func-returns-value]
+        if method in listener.methods:
+            result: object = getattr(listener.hook, method)(event)
             if result is not None:
-                raise TypeError(f"before_step returned {type(result).__name__}; hooks only observe and return nothing")
+                _raise([(listener.hook, _returned(method, result), event)])
 
 
 class _Dispatch(threading.local):
@@ -174,9 +198,13 @@ def tell(listeners: list[Listener], method: str, event: Callable[[str], object])
             try:
                 result: object = getattr(listener.hook, method)(told)
                 if result is not None:
-                    raise TypeError(f"{method} returned {type(result).__name__}; hooks only observe and return nothing")
+                    raise _returned(method, result)
             except Exception as error:  # noqa: BLE001 - whatever a hook raises is reported, after the others were told
                 _dispatch.failures += ((listener.hook, error, told),)
+
+
+def _returned(method: str, result: object) -> TypeError:
+    return TypeError(f"{method} returned {type(result).__name__}; hooks only observe and return nothing")
 
 
 @final
@@ -203,11 +231,17 @@ class telling:
 def _raise(failures: Sequence[tuple[Hook, Exception, object]]) -> NoReturn:
     hook, error, event = failures[0]
     step: int | None = getattr(event, "step", None)
-    when = f"epoch {event.epoch}" if isinstance(event, Epoch) else f"step {step}"
-    if isinstance(event, Forward | Backward):
-        when = f"layer '{event.name}'"
+    match event:
+        case Forward() | Backward():
+            when = f" of layer '{event.name}'"
+        case Epoch():
+            when = f" of epoch {event.epoch}"
+        case Step():
+            when = f" of step {step}"
+        case _:  # there is one beginning, and one end
+            when = ""
     more = f" ({len(failures) - 1} more failures in hooks)" if len(failures) > 1 else ""
-    message = f"{type(hook).__name__} failed in {type(event).__name__} of {when}: {type(error).__name__}: {error}{more}"
+    message = f"{type(hook).__name__} failed in {type(event).__name__}{when}: {type(error).__name__}: {error}{more}"
     raise HookError(message, hook, event, step) from error
 
 

@@ -302,12 +302,13 @@ class Layer(ABC, metaclass=_LayerType):
             KindError: `hook` is not a Hook.
             AttachError: The hook has neither `on_forward` nor `on_backward`, or no `Sequential` is inside to tell it.
         """
-        places: list[tuple[list[Listener], str]] = []
-        for place, layer in self.layers():
-            listeners: list[Listener] | None = getattr(layer, "_listeners", None)
-            if listeners is not None:
-                places.append((listeners, _joined(place, "")))
-        return attach(hook, ("on_forward", "on_backward"), places, f"{type(self).__name__}.attach")
+        return attach(hook, ("on_forward", "on_backward"), self.places(), f"{type(self).__name__}.attach")
+
+    @final
+    def places(self) -> list[tuple[list[Listener], str]]:
+        """Where hooks are attached: the listeners of each `Sequential` inside, and the prefix of its layers' names."""
+        every = [(getattr(layer, "_listeners", None), place) for place, layer in self.layers()]
+        return [(listeners, _joined(place, "")) for listeners, place in every if listeners is not None]
 
     # -- text ---------------------------------------------------------------------------------------------------
 

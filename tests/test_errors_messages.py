@@ -878,7 +878,7 @@ HOOKS: dict[str, tuple[Callable[[], object], type[MinigradError], list[str]]] = 
     "on_forward at an optimizer": (
         lambda: mg.SGD(small(), 0.1).attach(OnForward()),
         AttachError,
-        ["SGD.attach calls on_step and before_step", "OnForward has only on_forward"],
+        ["SGD.attach calls before_step, on_step and flush", "OnForward has only on_forward"],
     ),
     "on_epoch at an optimizer": (
         lambda: mg.SGD(small(), 0.1).attach(OnEpoch()),

@@ -14,7 +14,7 @@ from minigrad.arrays import Array, Integers, described, number
 from minigrad.errors import KindError, ModelError, StaleParameters
 from minigrad.events import FlatArrays, Step
 from minigrad.fit_events import RunningFit
-from minigrad.hooks import Handle, Hook, Listener, attach, last_word, tell, telling
+from minigrad.hooks import Handle, Hook, Listener, ask, attach, tell, telling
 from minigrad.layer import Layer
 from minigrad.live import read_only
 from minigrad.optimizers import states
@@ -251,7 +251,7 @@ class Optimizer(ABC):
         if self.listeners:
             event = self._event(loss, indices)
             try:
-                last_word(self.listeners, event)
+                ask(self.listeners, "before_step", event)
             except BaseException:
                 self._forget()  # a gradient is used once, also by a step that was not written
                 raise
@@ -318,15 +318,17 @@ class Optimizer(ABC):
 
         Raises:
             KindError: `hook` is not a Hook.
-            AttachError: The hook has neither `on_step` nor `before_step`.
+            AttachError: The hook has none of `before_step`, `on_step` and `flush`.
         """
-        return attach(hook, ("on_step", "before_step"), [(self.listeners, "")], f"{type(self).__name__}.attach")
+        methods = "before_step", "on_step", "flush"
+        return attach(hook, methods, [(self.listeners, "")], f"{type(self).__name__}.attach")
 
     @final
     def flush(self) -> None:
-        """Have recorders write what they keep in memory alone, where they have a directory."""
+        """Have hooks put what is only in memory where it survives, as recorders with a directory do."""
         for listener in self.listeners:
-            listener.hook.flush()
+            if "flush" in listener.methods:
+                listener.hook.flush()
 
     # -- state --------------------------------------------------------------------------------------------------
 

@@ -91,8 +91,7 @@ class Recorder(Hook):
     ) -> None:
         check_arguments(optimizer, loss, data, path, resume)
         self.optimizer: Optimizer = optimizer
-        self._loss = loss
-        self._data = data
+        self._loss, self._data = loss, data
         self._every = whole(every, "every")
         self._vector = ParameterVector.of(optimizer.model)
         self._selected = Selected(self._vector, params)
@@ -109,9 +108,8 @@ class Recorder(Hook):
             self._store = MemoryStore(*common)
         else:
             told = {"optimizer": repr(optimizer), "every": self._every, "aggregates": bool(aggregates)}
-            buffers = list(self._copied_buffers().items())
-            directory = Path(path).absolute()
-            self._store = DiskStore(*common, directory, self._slots, buffers, told, resume=bool(resume))
+            where, buffers = Path(path).absolute(), list(self._copied_buffers().items())
+            self._store = DiskStore(*common, where, self._slots, buffers, told, resume=bool(resume))
         self._aggregates: Aggregates | None = None
         if aggregates:
             own = {parameter.name: parameter for parameter in self._vector.parameters if parameter.name in self._slots}
@@ -237,19 +235,21 @@ class Recorder(Hook):
 
     @override
     def on_fit_begin(self, event: FitBegin) -> None:
-        """Start.
+        """Start, if it is not recording already.
 
         Raises:
             ModelError: It is of another optimizer.
-            OrderError: It is recording already.
         """
         event.check_optimizer(self.optimizer, type(self).__name__)
-        self.start()
+        self._by_fit: bool = self._handle is None
+        if self._by_fit:
+            self.start()
 
     @override
     def on_fit_end(self, event: FitEnd) -> None:
-        """Stop."""
-        self.stop()
+        """Stop, if `fit` has started it."""
+        if self._by_fit:
+            self.stop()
 
     @override
     def on_step(self, event: Step) -> None:

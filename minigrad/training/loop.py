@@ -80,7 +80,7 @@ def fit(
         hooks.insert(0, StopOnNonFinite())
     session = Session(model, loss, optimizer, data, validation_data, metrics, hooks, last)
     history = session.history
-    with session.running(resume_from), Interrupts(session.stop), closing(shown):
+    with Interrupts(session.stop), session.running(resume_from), closing(shown):
         if history.epochs < last and not any(part.moving for _, part in optimizer.model.parameters()):
             raise ModelError(
                 f"fit has nothing to train: all parameters of {optimizer!r} are frozen; unfreeze() what is to learn"

@@ -19,7 +19,7 @@ from minigrad.checkpoint.given import check_optimizer
 from minigrad.data import Batches
 from minigrad.errors import AttachError, KindError, NotFinite, ShapeError
 from minigrad.fit_events import Epoch, FitBegin, FitEnd
-from minigrad.hooks import Hook, Listener, attach, is_attached, methods_of, tell, telling
+from minigrad.hooks import Hook, Listener, ask, attach, is_attached, methods_of, tell, telling
 from minigrad.layer import Layer
 from minigrad.layers import BatchNorm
 from minigrad.losses import Loss
@@ -67,6 +67,9 @@ class Session:
         self.hooks: list[Hook] = list(hooks)
         self.stopping: str = ""
         self.between_epochs: bool = True
+        self.ending: bool = False
+        self.over: bool = False
+        self._not_finite: NotFinite | None = None
         self._with_buffers = list(model.named_buffers())
         self._generators = [rng for _, rng in model.named_generators()]
         self.epochs: int = epochs
@@ -142,6 +145,7 @@ class Session:
 
     def fail(self, error: NotFinite, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
         """End the training because of a batch whose loss or update is not finite."""
+        self._not_finite = error
         self._go_back()  # so that the search begins where the step began, with the same random numbers
         gradients = ParameterVector.of(self.model).gradients
         gradients.forget()  # so that nobody makes a step of them
@@ -164,16 +168,18 @@ class Session:
         """
         begun: list[Listener] = []
         with ExitStack() as stack:
-            event = FitBegin(
-                self, self.loss, self.data, tuple(self.names()), tuple(self.hooks), resume_from is not None
-            )
+            names, resumes = tuple(self.names()), resume_from is not None
+            event = FitBegin(self, self.loss, self.data, names, tuple(self.hooks), resumes)
             try:
                 for hook in self.hooks:
-                    hook.on_fit_begin(event)
-                    begun.append(Listener(hook, methods_of(hook), ""))
+                    listener = Listener(hook, methods_of(hook), "")
+                    ask([listener], "on_fit_begin", event)
+                    begun.append(listener)
+                    self._attach(hook, stack)  # now, so that those that attach themselves come in this order, too
                 if resume_from is not None:
                     self.load(resume_from)
-                self._attach(stack)
+                self._train(stack)
+                self.carry_out()
                 with quiet():
                     yield
             except BaseException as error:
@@ -181,16 +187,22 @@ class Session:
                 raise
             self._end(begun, None)
 
-    def _attach(self, stack: ExitStack) -> None:
-        """Attach the hooks until the stack ends; those that are attached already, as recorders are, stay so."""
-        for hook in self.hooks:
-            methods = methods_of(hook)
-            if methods & {"before_step", "on_step"} and not is_attached(hook, self.optimizer.listeners):
-                stack.enter_context(self.optimizer.attach(hook))
-            if methods & {"on_forward", "on_backward"}:
-                stack.enter_context(self.model.attach(hook))
-            if "on_epoch" in methods:
-                stack.enter_context(attach(hook, ("on_epoch",), [(self._listeners, "")], "fit"))
+    def _attach(self, hook: Hook, stack: ExitStack) -> None:
+        """Attach a hook until the stack ends; where it is attached already, as recorders are, it stays so."""
+        methods = methods_of(hook)
+        if methods & {"before_step", "on_step", "flush"} and not is_attached(hook, self.optimizer.listeners):
+            stack.enter_context(self.optimizer.attach(hook))
+        if methods & {"on_forward", "on_backward"}:
+            every = self.model.places()
+            places = [place for place in every if not is_attached(hook, place[0])]
+            if places or not every:
+                where = f"{type(self.model).__name__}.attach"
+                stack.enter_context(attach(hook, ("on_forward", "on_backward"), places, where))
+        if "on_epoch" in methods:
+            stack.enter_context(attach(hook, ("on_epoch",), [(self._listeners, "")], "fit"))
+
+    def _train(self, stack: ExitStack) -> None:
+        """The model in training mode, and its optimizer's events in this training, until the stack ends."""
         if not self.model.training:  # a part alone may be in eval mode on purpose
             for _, layer in self.model.layers():
                 stack.callback(setattr, layer, "training", layer.training)
@@ -200,14 +212,19 @@ class Session:
 
     def _end(self, begun: list[Listener], error: BaseException | None) -> None:
         """Tell the hooks that the training is over; after an error, that error is what counts."""
-        self._later, event = [], FitEnd(self, self.stopping, error, self.between_epochs)
+        self.ending, self._later, self._restored = True, [], None
+        event = FitEnd(self, self.stopping, error or self._not_finite, self.between_epochs)
         try:
-            with telling():
-                tell(begun, "on_fit_end", lambda prefix: event)
-            self.carry_out()
-        except Exception:
+            with telling(), ExitStack() as stack:
+                stack.callback(self.carry_out)
+                for listener in reversed(begun):  # as callbacks, so that each is told though another one be interrupted
+                    stack.callback(tell, [listener], "on_fit_end", lambda prefix: event)
+        except Exception as failure:
             if error is None:
                 raise
+            error.add_note(f"and when fit had ended: {failure}")
+        finally:
+            self.over = True
 
     def remember(self) -> None:
         """A step begins: keep what a forward changes."""
@@ -268,13 +285,14 @@ class Session:
 
     def carry_out(self) -> None:
         """All hooks were told."""
-        actions, self._later = self._later, []
-        for action in actions:
-            action()
-        if self._restored is not None:
-            (state, by), self._restored = self._restored, None
-            self.model.load_state_dict(state)
-            announce(self.model, by)
+        try:
+            while self._later:
+                self._later.pop(0)()
+        finally:
+            if self._restored is not None:
+                (state, by), self._restored = self._restored, None
+                self.model.load_state_dict(state)
+                announce(self.model, by)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a checkpoint of this moment."""

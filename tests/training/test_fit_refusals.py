@@ -20,7 +20,6 @@ from minigrad.errors import (
     LabelError,
     MinigradError,
     ModelError,
-    OrderError,
     RangeError,
     ShapeError,
     UnknownName,
@@ -40,13 +39,6 @@ class Returning(mg.Loss):
 
     def backward(self) -> Array:
         raise AssertionError
-
-
-def started(training: Training) -> mg.Recorder:
-    """A recorder that was started by hand."""
-    recorder = mg.Recorder(training.optimizer)
-    recorder.start()
-    return recorder
 
 
 class Case(NamedTuple):
@@ -231,9 +223,6 @@ CASES: dict[str, Case] = {
         lambda training: {"hooks": [Diary(), mg.ReduceOnPlateau(other().optimizer, monitor="loss")]},
         ModelError,
         "ReduceOnPlateau among the hooks is of another optimizer than SGD(lr=0.1, 63 entries); make one of this",
-    ),
-    "a recorder that records already": Case(
-        lambda training: {"hooks": [started(training)]}, OrderError, "this recorder is recording already"
     ),
     "a figure that there is not": Case(
         lambda training: {"hooks": [Diary(), mg.EarlyStopping("val_accuracy")]},
