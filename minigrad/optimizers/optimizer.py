@@ -212,7 +212,8 @@ class Optimizer(ABC):
             KindError: `compute` or a transform returned something.
             RangeError: The schedule gave a rate that is negative or not finite.
             HookError: A hook failed; the step is complete.
-            Exception: Whatever a hook's `before_step` raises, `NotFinite` of a `StopOnNonFinite`; nothing is written.
+            Exception: Whatever a hook's `before_step` raises, `NotFinite` of a `StopOnNonFinite`; no value is
+                written, but the optimizer's own arrays have moved.
         """
         self.check_not_stale()
         if self._gradients.orphans:
