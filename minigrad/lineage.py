@@ -1,7 +1,4 @@
-"""Which output a gradient belongs to: losses note it, so that a model is not given the gradient of another output.
-
-They do so only after some model was called again before its backward, because only then it matters.
-"""
+"""Which output a gradient belongs to: losses note it, so that a model is not given the gradient of another output."""
 
 from __future__ import annotations
 
@@ -13,19 +10,12 @@ import numpy as np
 
 from minigrad.arrays import Array
 
-_matters = False
 _latest: deque[tuple[ref[Array], ref[Array]]] = deque(maxlen=16)  # gradients and their outputs; a model asks soon
-
-
-def matters() -> None:
-    """From now on, note it."""
-    global _matters
-    _matters = True
 
 
 def note(grad: Any, output: Any) -> None:
     """This gradient is one with respect to this output."""
-    if _matters and isinstance(grad, np.ndarray) and isinstance(output, np.ndarray):
+    if isinstance(grad, np.ndarray) and isinstance(output, np.ndarray):
         _latest.append((ref(grad), ref(output)))
 
 
