@@ -237,7 +237,7 @@ def test_every_all_exists(module: str) -> None:
 
 
 def test_the_names_of_the_contract_are_public() -> None:
-    """What DESIGN.md promises for this slice is there under its name."""
+    """What is promised is there under its name."""
     promised = (
         "Activation Batches Dense Handle Hook Layer Loss Optimizer Parameter ParameterVector Reason Recorder Run SGD "
         "Sequential SoftmaxCrossEntropy Step compare datasets errors init show_config testing "

@@ -1,4 +1,4 @@
-"""Hooks: observers only, in order, told of failures, and gone without a trace (RECORDING.md, section 2)."""
+"""Hooks: observers only, in order, told of failures, and gone without a trace."""
 
 from __future__ import annotations
 

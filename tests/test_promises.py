@@ -1,4 +1,4 @@
-"""The promises of DESIGN.md, one section each: 1 to 8, 10 and 11. The ninth, on reasons, is tested with the recorder."""
+"""The promises of minigrad, one section each: 1 to 8, 10 and 11. The ninth, on reasons, is tested with the recorder."""
 
 from __future__ import annotations
 

@@ -161,34 +161,24 @@ class Sequential(Layer, checks_calls=True):
         gradients, lowest, layer = ParameterVector.known(self).gradients, self._lowest, None
         with gradients.backward(accumulate, parameters):
             try:
-                # From the last layer to the first, or to the one above the lowest that has parameters.
-                for index in range(len(self._layers) - 1, -1 if wanted else lowest, -1):
+                # From the last layer to the first; or to the lowest with parameters, whose input's gradient nobody needs.
+                for index in range(len(self._layers) - 1, -1 if wanted else lowest - 1, -1):
                     layer, x, output = self._layers[index], self._outputs[index], self._outputs[index + 1]
+                    method = "backward" if wanted or index > lowest else "backward_parameters"
                     in_order = layer._noted and layer._awaited is output and grad.dtype is output.dtype
-                    direct = layer._unchecked if in_order and "backward" not in layer.__dict__ else None
-                    if direct is None:
-                        below = layer.backward(grad)
-                    else:
+                    if in_order and method not in layer.__dict__:  # the order of the calls need not be checked
                         layer._awaited = RUNNING
-                        below = direct.backward(layer, grad)
+                        below = getattr(layer._unchecked, method)(layer, grad)
                         layer._awaited = TAKEN
-                    if type(below) is not np.ndarray or below.shape != x.shape:
+                    else:
+                        below = getattr(layer, method)(grad)
+                    if method == "backward_parameters":
+                        below = None
+                    elif type(below) is not np.ndarray or below.shape != x.shape:
                         raise _wrong("backward", layer, below, f"the gradient of its input, of shape {x.shape}")
                     if self._listeners:
                         self._tell_backward(gradients, index, grad, below)
                     grad = below
-                if not wanted and lowest < len(self._layers):  # whose input's gradient nobody needs
-                    layer, output = self._layers[lowest], self._outputs[lowest + 1]
-                    in_order = layer._noted and layer._awaited is output and grad.dtype is output.dtype
-                    direct = layer._unchecked if in_order and "backward_parameters" not in layer.__dict__ else None
-                    if direct is None:
-                        layer.backward_parameters(grad)
-                    else:
-                        layer._awaited = RUNNING
-                        direct.backward_parameters(layer, grad)
-                        layer._awaited = TAKEN
-                    if self._listeners:
-                        self._tell_backward(gradients, lowest, grad, None)
             except BaseException as error:
                 if layer is not None:
                     layer._awaited = TAKEN

@@ -116,7 +116,7 @@ class Recorder(Hook):
             layers = explained_layers(optimizer.model, self._slots, own, coactivation)
             self._aggregates = Aggregates(self._slots, self._vector.values.dtype, layers)
         self._handle: Handle | None = None
-        self._complete = False
+        self._complete = self._by_fit = False  # whether it is stopped, and whether `fit` has started it
         self._initial: Array | None = None
         self._at_start: tuple[Array, int, int] | None = None  # values, counts of steps and writes, until the first step
         self._ended: Array | None = None  # the values at the end, once it is stopped
@@ -241,7 +241,7 @@ class Recorder(Hook):
             ModelError: It is of another optimizer.
         """
         event.check_optimizer(self.optimizer, type(self).__name__)
-        self._by_fit: bool = self._handle is None
+        self._by_fit = self._handle is None
         if self._by_fit:
             self.start()
 
