@@ -158,16 +158,13 @@ class Gradients:
     def __enter__(self) -> None:
         """The backward of a whole model, or of a part that is asked for by itself, begins."""
         self._pending = self.pending() if self.unused else ()
-        self._count += 1
-        self.running = self._latest = Arrival((self._count,))
-        _running.models.add(self)
+        self._latest = self.begin()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """It is over; half of a gradient is none."""
-        self.running, self.unused = None, True
-        _running.models.discard(self)
+        self.end()
         if kind is not None:
             self.forget()
             return
@@ -211,6 +208,14 @@ class Gradients:
         for parameter in (*self._parameters, *self.orphans):
             parameter.arrival = None
         self.orphans.clear()
+
+    def used(self, parameters: Sequence[HasGradient]) -> None:
+        """A step has used the gradients of these parameters."""
+        if self.running is not None:  # an interrupt has left a backward open
+            self.end()
+        for parameter in parameters:
+            parameter.arrival = None
+        self.closed, self.unused = False, len(parameters) < len(self._parameters)
 
     def snapshot(self) -> tuple[Array, list[Arrival | None]]:
         """All gradients as they are now, and how they arrived."""

@@ -6,9 +6,10 @@ can change the training. An exception in a hook is raised as `HookError` once th
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self, final
 
 from minigrad.arrays import described
@@ -175,9 +176,11 @@ def ask(listeners: list[Listener], method: str, event: object) -> None:
 
 
 class _Dispatch(threading.local):
-    """How many passes are running in this thread, one inside the other, and what went wrong in hooks meanwhile."""
+    """Which pass of this thread is the outermost one, by its frame, and what went wrong in hooks meanwhile."""
 
-    depth: int = 0
+    outermost: FrameType | None = (
+        None  # not a count, which an interrupt at the wrong moment would leave too high for ever
+    )
     failures: tuple[Any, ...] = ()
 
 
@@ -215,17 +218,27 @@ class telling:
         HookError: With the hook, the event, the step, and the original exception as `__cause__`.
     """
 
-    __slots__ = ()
+    __slots__ = ("_frame",)
 
     def __enter__(self) -> None:
-        _dispatch.depth += 1
+        self._frame = sys._getframe(1)
+        if not _is_running(_dispatch.outermost, self._frame):
+            _dispatch.outermost, _dispatch.failures = self._frame, ()
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        _dispatch.depth -= 1
-        if _dispatch.depth == 0 and _dispatch.failures:
-            failures, _dispatch.failures = _dispatch.failures, ()
-            if error is None:
-                _raise(failures)
+        if _dispatch.outermost is not self._frame:
+            return
+        failures, _dispatch.outermost, _dispatch.failures = _dispatch.failures, None, ()
+        if failures and error is None:
+            _raise(failures)
+
+
+def _is_running(frame: FrameType | None, innermost: FrameType) -> bool:
+    """Whether a frame is among those that have called the innermost one."""
+    caller: FrameType | None = None if frame is None else innermost
+    while caller is not None and caller is not frame:
+        caller = caller.f_back
+    return caller is not None
 
 
 def _raise(failures: Sequence[tuple[Hook, Exception, object]]) -> NoReturn:

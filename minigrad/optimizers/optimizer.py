@@ -130,7 +130,6 @@ class Optimizer(ABC):
         self._gradients, self._writes = self._vector.gradients, self._vector.writes
         for parameter in self._vector.parameters:
             parameter.expected = True
-        self._is_part = self._vector.whole is not self._vector
         self._holders = Holders(self.model)
         self._everything = [Stretch.of(self._vector, self._update, self._part)]
         values, grads = self._everything[0].values, self._everything[0].grads
@@ -149,9 +148,7 @@ class Optimizer(ABC):
             rates = self.per_entry(lr, "lr", default=None)
             lr = number(float(rates.max()), "the largest lr", above=0)
             own = self.per_entry(self.lr_factors, "lr_factors", default=1.0)
-            self._lr_factors = (
-                rates / lr * own
-            )  # which a number or a schedule that is assigned later leaves as they are
+            self._lr_factors = rates / lr * own  # they stay when a number or a schedule is assigned later
         self._lr: float | Schedule = lr if callable(lr) else number(lr, "lr", above=0)
 
     # -- what a subclass writes and uses ------------------------------------------------------------------------
@@ -250,8 +247,8 @@ class Optimizer(ABC):
             self._pipeline.apply(self.update_transforms, self._update, skipped, stretches, -0.0)
         event = None
         if self.listeners:
-            event = self._event(loss, indices)
             try:
+                event = self._event(loss, indices)
                 ask(self.listeners, "before_step", event)
             except BaseException:
                 self._forget()  # a gradient is used once, also by a step that was not written
@@ -275,9 +272,7 @@ class Optimizer(ABC):
     def _forget(self) -> None:
         """The step is over, and its gradients are used."""
         self._flat.told, self._flat.transformed = None, self._flat.grads
-        for parameter in self._vector.parameters:
-            parameter.arrival = None
-        self._gradients.closed, self._gradients.unused = False, self._is_part  # then some may be left of others
+        self._gradients.used(self._vector.parameters)
 
     @final
     def check_not_stale(self) -> None:
