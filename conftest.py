@@ -1,8 +1,9 @@
 """Every code block of README.md and docs/ is a test.
 
-A ```python block is run after those before it on its page. What it prints must stand in a ```text block right after it,
-and such a block shows nothing else: code can be copied, and output is real. Numbers with a decimal point may differ by one
-per cent, because matrix products differ in their last digits from one machine to another; all else must be the same.
+A ```python block is run after those before it on its page. What it prints must stand in a ```text
+block right after it, and such a block shows nothing else: code can be copied, and output is real.
+Numbers with a decimal point may differ by one per cent, because matrix products differ in their
+last digits from one machine to another; all else must be the same.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from sybil.sybil import SybilCollection
 
 import minigrad as mg
 
-OUTPUT = re.compile(r"\s*\n(?P<indent> *)```text\n(?P<shown>.*?)\n(?P=indent)```$", re.DOTALL | re.MULTILINE)
+OUTPUT = re.compile(
+    r"\s*\n(?P<indent> *)```text\n(?P<shown>.*?)\n(?P=indent)```$", re.DOTALL | re.MULTILINE
+)
 DECIMAL = re.compile(r"-?\d[\d,]*\.\d+(?:e[-+]?\d+)?")
 run_python = PythonEvaluator()
 
@@ -42,12 +45,19 @@ def run(example: Example) -> str | None:
 def agree(shown: str, printed: str) -> bool:
     """Whether two outputs are the same, but for one per cent of the numbers with a decimal point."""
     words = [DECIMAL.sub("#", text).split() for text in (shown, printed)]
-    numbers = [[float(number.replace(",", "")) for number in DECIMAL.findall(text)] for text in (shown, printed)]
-    return words[0] == words[1] and all(math.isclose(a, b, rel_tol=0.01) for a, b in zip(*numbers, strict=True))
+    numbers = [
+        [float(number.replace(",", "")) for number in DECIMAL.findall(text)]
+        for text in (shown, printed)
+    ]
+    return words[0] == words[1] and all(
+        math.isclose(a, b, rel_tol=0.01) for a, b in zip(*numbers, strict=True)
+    )
 
 
 def somebodys_training(namespace: dict[str, Any]) -> None:
-    """What the first lines of the README take for granted: somebody's weights, data and training, without minigrad."""
+    """What the first lines of the README take for granted: somebody's weights, data and training,
+    without minigrad.
+    """
     rng = np.random.default_rng(0)
     x_train, y_train, _, _ = mg.datasets.load_digits()
     weights, out = rng.uniform(-0.5, 0.5, (784, 10)), rng.uniform(-0.5, 0.5, (10, 10))

@@ -2,10 +2,12 @@
 # /// script
 # dependencies = ["nox"]
 # ///
-"""The checks, each in an environment of its own: `nox` runs all, `nox -s lint` one, `nox -l` lists them.
+"""The checks, each in an environment of its own: `nox` runs all, `nox -s lint` one, `nox -l` lists
+them.
 
-What a session needs stands in pyproject.toml alone, as a dependency group. Each is installed together with `-e .`, so that
-the groups' `minigrad[...]` means this checkout: the name on the package index belongs to somebody else.
+What a session needs stands in pyproject.toml alone, as a dependency group. Each is installed
+together with `-e .`, so that the groups' `minigrad[...]` means this checkout: the name on the
+package index belongs to somebody else.
 """
 
 from __future__ import annotations
@@ -34,7 +36,11 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[0], default=False)
 def lowest(session: nox.Session) -> None:
     """Run the tests with the lowest versions that pyproject.toml allows."""
-    install(session, "test", pins=tuple(f"{need.replace('>=', '==')}.*" for need in PROJECT["project"]["dependencies"]))
+    install(
+        session,
+        "test",
+        pins=tuple(f"{need.replace('>=', '==')}.*" for need in PROJECT["project"]["dependencies"]),
+    )
     session.run("pytest", *session.posargs)
 
 
@@ -52,8 +58,12 @@ def benchmarks(session: nox.Session) -> None:
     `nox -s benchmarks -- --workloads S --rounds 5` only prints how long a step takes.
     """
     install(session, "benchmarks")
-    session.run("pytest", "tests/benchmarks", env={"MINIGRAD_ALL_PEERS": "1"})  # that all peers compute the same
-    session.run("python", "benchmarks/steps.py", *(session.posargs or ["--write", "docs/benchmarks"]))
+    session.run(
+        "pytest", "tests/benchmarks", env={"MINIGRAD_ALL_PEERS": "1"}
+    )  # that all peers compute the same
+    session.run(
+        "python", "benchmarks/steps.py", *(session.posargs or ["--write", "docs/benchmarks"])
+    )
     if not session.posargs:
         session.run("python", "benchmarks/footprint.py", "--write", "docs/benchmarks")
         session.run("python", "benchmarks/breakdown.py", "--write", "docs/benchmarks/breakdown.md")
@@ -77,7 +87,10 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation; every warning is an error. `nox -s docs -- serve` shows it while you write."""
+    """Build the documentation; every warning is an error.
+
+    `nox -s docs -- serve` shows it while you write.
+    """
     install(session, "docs")
     session.run("mkdocs", *(session.posargs or ["build", "--strict"]))
 

@@ -1,9 +1,11 @@
-"""Where the time of a step goes: the parts of minigrad's own step, and of what a recorder adds to it.
+"""Where the time of a step goes: the parts of minigrad's own step, and of what a recorder adds to
+it.
 
     python benchmarks/breakdown.py --write docs/benchmarks/breakdown.md
 
-A clock is read at the beginning and the end of each part, which takes a tenth of a microsecond itself. The figures are medians
-over the rounds, each of some hundred steps. What is inside of another part is not counted there.
+A clock is read at the beginning and the end of each part, which takes a tenth of a microsecond
+itself. The figures are medians over the rounds, each of some hundred steps. What is inside of
+another part is not counted there.
 """
 
 from __future__ import annotations
@@ -59,7 +61,9 @@ class Stopwatch:
                     self._inside[-1] += took
 
         setattr(owner, method, timed)
-        self._undo.append(lambda: setattr(owner, method, original) if own else delattr(owner, method))
+        self._undo.append(
+            lambda: setattr(owner, method, original) if own else delattr(owner, method)
+        )
 
     def release(self) -> None:
         """Take all watches away."""
@@ -74,7 +78,11 @@ def measure(name: str, rounds: int, recorded: dict[str, Any] | None) -> dict[str
     watch = Stopwatch()
     for layer in model:
         kind = type(layer).__name__
-        for method, part in (("forward", "forward"), ("backward", "backward"), ("backward_parameters", "backward")):
+        for method, part in (
+            ("forward", "forward"),
+            ("backward", "backward"),
+            ("backward_parameters", "backward"),
+        ):
             watch.watch(layer, method, f"{kind}, {part}")
     owner: Any
     for owner, method, part in (
@@ -130,8 +138,16 @@ def table(results: dict[str, dict[str, float]]) -> str:
     lines = ["| | " + " | ".join(results) + " |", "| --- |" + " ---: |" * len(results)]
     order = dict.fromkeys(part for times in results.values() for part in times)
     for part in sorted(order, key=lambda part: part.startswith("recorder")):
-        lines.append(f"| {part} | " + " | ".join(f"{times.get(part, 0):,.1f}" for times in results.values()) + " |")
-    lines.append("| together | " + " | ".join(f"{sum(times.values()):,.1f}" for times in results.values()) + " |")
+        lines.append(
+            f"| {part} | "
+            + " | ".join(f"{times.get(part, 0):,.1f}" for times in results.values())
+            + " |"
+        )
+    lines.append(
+        "| together | "
+        + " | ".join(f"{sum(times.values()):,.1f}" for times in results.values())
+        + " |"
+    )
     return "\n".join(lines)
 
 

@@ -1,12 +1,14 @@
-"""What one waits for and what memory it takes: import, the first epoch, and the peak of a training, in new processes.
+"""What one waits for and what memory it takes: import, the first epoch, and the peak of a training,
+in new processes.
 
     python benchmarks/footprint.py
     python benchmarks/footprint.py --rounds 15 --write docs/benchmarks
     python benchmarks/footprint.py --from docs/benchmarks/footprint.json --write docs/benchmarks
 
-Each case is a command, timed from outside from its start to its end: Python itself is in it. Rounds run every case in turn, so
-that a neighbour's load falls on all of them; the first round is not counted, because it fills caches. Processor time is
-that of the child alone, user and system. This process imports no NumPy: a child's peak can never be less than its parent's.
+Each case is a command, timed from outside from its start to its end: Python itself is in it. Rounds
+run every case in turn, so that a neighbour's load falls on all of them; the first round is not
+counted, because it fills caches. Processor time is that of the child alone, user and system. This
+process imports no NumPy: a child's peak can never be less than its parent's.
 """
 
 from __future__ import annotations
@@ -78,7 +80,14 @@ def commands(directory: Path) -> dict[str, list[str]]:
     for title, (workload, steps) in TRAININGS.items():
         for peer in TRAINED:
             if not PEERS[peer].left_out:
-                once = [sys.executable, str(machine.HERE / "once.py"), peer, workload, str(steps), str(directory)]
+                once = [
+                    sys.executable,
+                    str(machine.HERE / "once.py"),
+                    peer,
+                    workload,
+                    str(steps),
+                    str(directory),
+                ]
                 found[f"{title}: {PEERS[peer].label}"] = once
     return found
 
@@ -91,7 +100,11 @@ def measure(rounds: int) -> dict[str, Measured]:
         directory = Path(name)
         if env.pop("PYTHONDONTWRITEBYTECODE", ""):  # or each import would compile anew
             env["PYTHONPYCACHEPREFIX"] = str(directory / "bytecode")
-        subprocess.run([sys.executable, "-c", MAKE_DATA, name], env=env | {"PYTHONPATH": _with_here(env)}, check=True)
+        subprocess.run(
+            [sys.executable, "-c", MAKE_DATA, name],
+            env=env | {"PYTHONPATH": _with_here(env)},
+            check=True,
+        )
         cases = commands(directory)
         for round_ in range(-1, rounds):
             turns = list(cases) if round_ % 2 else list(reversed(cases))
@@ -105,7 +118,7 @@ def _with_here(env: Mapping[str, str]) -> str:
     return os.pathsep.join(filter(None, (str(machine.HERE), env.get("PYTHONPATH"))))
 
 
-# -- tables ---------------------------------------------------------------------------------------------------------------
+# -- tables --------------------------------------------------------------------------------------
 
 
 PAGE = """{targets}
@@ -142,7 +155,9 @@ def page(about: dict[str, Any], measured: dict[str, Measured]) -> str:
     numpy = measured["import: NumPy"]
     above = _above(measured["import: minigrad"], numpy)
     wall, used = above["wall"], above["processor"]
-    epoch = statistics.median(measured[f"first epoch of S: {PEERS['minigrad'].label}"]["wall"]) / 1e3
+    epoch = (
+        statistics.median(measured[f"first epoch of S: {PEERS['minigrad'].label}"]["wall"]) / 1e3
+    )
     peak = statistics.median(measured[f"epoch of L: {PEERS['minigrad'].label}"]["peak"])
     what = [
         (
@@ -152,11 +167,20 @@ def page(about: dict[str, Any], measured: dict[str, Measured]) -> str:
             targets.IMPORT_MS,
             "ms",
         ),
-        ("from the shell to the end of S's first epoch", f"{epoch:.2f} s", epoch, targets.FIRST_EPOCH_S, "s"),
+        (
+            "from the shell to the end of S's first epoch",
+            f"{epoch:.2f} s",
+            epoch,
+            targets.FIRST_EPOCH_S,
+            "s",
+        ),
         ("peak resident memory when L is trained", f"{peak:.0f} MB", peak, targets.PEAK_MB, "MB"),
     ]
     lines = ["| minigrad | measured | target |", "| --- | ---: | --- |"]
-    lines += [f"| {label} | {shown} | {_mark(found, wanted, unit)} |" for label, shown, found, wanted, unit in what]
+    lines += [
+        f"| {label} | {shown} | {_mark(found, wanted, unit)} |"
+        for label, shown, found, wanted, unit in what
+    ]
     return PAGE.format(
         targets="\n".join(lines),
         imports=_table("import: ", measured),
@@ -168,7 +192,10 @@ def page(about: dict[str, Any], measured: dict[str, Measured]) -> str:
 
 
 def _above(case: Measured, floor: Measured) -> dict[str, float]:
-    return {what: statistics.median(a - b for a, b in zip(case[what], floor[what], strict=True)) for what in case}
+    return {
+        what: statistics.median(a - b for a, b in zip(case[what], floor[what], strict=True))
+        for what in case
+    }
 
 
 def _mark(found: float, wanted: float, unit: str) -> str:
@@ -198,14 +225,19 @@ def main() -> None:
     """Measure, or read what was measured; print, and write if asked."""
     parser = argparse.ArgumentParser(description="What imports, first epochs and trainings take.")
     parser.add_argument("--rounds", type=int, default=9, help="2 at least")
-    parser.add_argument("--from", dest="source", type=Path, help="measure nothing; take this footprint.json")
+    parser.add_argument(
+        "--from", dest="source", type=Path, help="measure nothing; take this footprint.json"
+    )
     parser.add_argument("--write", type=Path, help="write table and raw data into this directory")
     options = parser.parse_args()
     if options.source:
         raw = json.loads(options.source.read_text(encoding="utf-8"))
     else:
         if not hasattr(os, "wait4"):
-            parser.error("this system does not tell what a child has used (os.wait4): run it on Linux or macOS")
+            parser.error(
+                "this system does not tell what a child has used (os.wait4): run it on Linux or "
+                "macOS"
+            )
         machine.pin(1)
         about = {**machine.about(machine.environment(), pinned=True), "rounds": options.rounds}
         raw = {"about": about, "measured": measure(options.rounds)}

@@ -1,11 +1,13 @@
-"""How time and memory grow: with the number of steps, the batch, the depth, and the number of parameters.
+"""How time and memory grow: with the number of steps, the batch, the depth, and the number of
+parameters.
 
-    python benchmarks/growth.py                                    # about a quarter of an hour; needs matplotlib
-    python benchmarks/growth.py --steps 20000 --parameters 1000000 # a minute, to try it
-    python benchmarks/growth.py --draw                             # tables and pictures again, from growth.json
+    python benchmarks/growth.py                                    # about a quarter of an hour;
+    needs matplotlib python benchmarks/growth.py --steps 20000 --parameters 1000000 # a minute, to
+    try it python benchmarks/growth.py --draw                             # tables and pictures
+    again, from growth.json
 
-It writes growth.md, growth.json, growth-light.svg and growth-dark.svg into docs/benchmarks. Each training runs in a
-process of its own, with one BLAS thread and OpenBLAS's own kernels.
+It writes growth.md, growth.json, growth-light.svg and growth-dark.svg into docs/benchmarks. Each
+training runs in a process of its own, with one BLAS thread and OpenBLAS's own kernels.
 """
 
 from __future__ import annotations
@@ -37,7 +39,12 @@ from memory import peak, resident, train
 import minigrad as mg
 
 OUTPUT = Path(__file__).parent.parent / "docs" / "benchmarks"
-STEPS = ["without a recorder", "counts alone", "in memory, 50 MB, thinned", "on disk, 200 MB, thinned"]  # of memory.py
+STEPS = [
+    "without a recorder",
+    "counts alone",
+    "in memory, 50 MB, thinned",
+    "on disk, 200 MB, thinned",
+]  # of memory.py
 BATCHES = [16, 32, 64, 128, 256, 512, 1024, 2048, 4096]
 DEPTHS = [1, 2, 4, 8, 16, 32, 64]
 LAYERS = [10, 100, 1000]
@@ -46,7 +53,10 @@ LARGE: dict[
 ] = {  # beside the momentum: what a Recorder is given, if there is one
     "SGD": (0.0, None),
     "SGD with momentum": (0.9, None),
-    "SGD, two updates recorded": (0.0, {"aggregates": False, "keyframe_every": 1, "on_full": "stop"}),
+    "SGD, two updates recorded": (
+        0.0,
+        {"aggregates": False, "keyframe_every": 1, "on_full": "stop"},
+    ),
     "SGD, counts recorded": (0.0, {"keep": ()}),
 }
 
@@ -86,8 +96,12 @@ def stepper(model: mg.Sequential, width: int, batch: int) -> tuple[Callable[[int
     return steps, optimizer
 
 
-def in_turns(cases: dict[str, Callable[[int], None]], rounds: int, seconds: float) -> dict[str, float]:
-    """The median microseconds a step of each case, where all cases have a slice of time in each round."""
+def in_turns(
+    cases: dict[str, Callable[[int], None]], rounds: int, seconds: float
+) -> dict[str, float]:
+    """The median microseconds a step of each case, where all cases have a slice of time in each
+    round.
+    """
     counts, times = {}, dict[str, list[float]]()
     for name, steps in cases.items():
         steps(1)
@@ -113,7 +127,9 @@ def batch_and_depth(rounds: int) -> dict[str, dict[str, float]]:
 
 
 def many_layers(rounds: int) -> dict[str, dict[str, float]]:
-    """Microseconds for each layer of short and long chains: to build, to step, with a hook, with counts."""
+    """Microseconds for each layer of short and long chains: to build, to step, with a hook, with
+    counts.
+    """
     chain(2, 64)  # what is imported at first use
     building, cases = dict[str, float](), dict[str, Callable[[int], None]]()
     for layers in LAYERS:
@@ -122,19 +138,30 @@ def many_layers(rounds: int) -> dict[str, dict[str, float]]:
             start = time.perf_counter()
             chain(layers, 64)
             times.append(time.perf_counter() - start)
-        building[str(layers)] = min(times) / layers * 1e6  # at the first times the system hands memory out
+        building[str(layers)] = (
+            min(times) / layers * 1e6
+        )  # at the first times the system hands memory out
         models = [chain(layers, 64) for _ in range(3)]
         plain, hooked, recorded = (stepper(model, 64, 64) for model in models)
         models[1].attach(Listener())
         mg.Recorder(recorded[1], keep=()).start()
-        cases |= {f"plain {layers}": plain[0], f"hooked {layers}": hooked[0], f"recorded {layers}": recorded[0]}
+        cases |= {
+            f"plain {layers}": plain[0],
+            f"hooked {layers}": hooked[0],
+            f"recorded {layers}": recorded[0],
+        }
     medians = in_turns(cases, rounds, 0.1)
-    found = {kind: {str(n): medians[f"{kind} {n}"] / n for n in LAYERS} for kind in ("plain", "hooked", "recorded")}
+    found = {
+        kind: {str(n): medians[f"{kind} {n}"] / n for n in LAYERS}
+        for kind in ("plain", "hooked", "recorded")
+    }
     return {"building": building, **found}
 
 
 def large(case: str, parameters: int) -> dict[str, Any]:
-    """Build a network n-n/2-n of about so many parameters, and make three steps: resident bytes after each stage."""
+    """Build a network n-n/2-n of about so many parameters, and make three steps: resident bytes
+    after each stage.
+    """
     momentum, settings = LARGE[case]
     width = round(parameters**0.5)
     stages: dict[str, int] = {}
@@ -142,7 +169,11 @@ def large(case: str, parameters: int) -> dict[str, Any]:
     x = np.ones((8, width), np.float32)
     mg.SGD(mg.Sequential(mg.Dense(2, 2, rng=0)), lr=0.1)  # imports
     before = resident()
-    model = mg.Sequential(mg.Dense(width, width // 2, rng=0), mg.Activation("relu"), mg.Dense(width // 2, width, rng=1))
+    model = mg.Sequential(
+        mg.Dense(width, width // 2, rng=0),
+        mg.Activation("relu"),
+        mg.Dense(width // 2, width, rng=1),
+    )
     stages["built"] = resident() - before
     optimizer = mg.SGD(model, lr=1e-3, momentum=momentum)
     size = mg.ParameterVector.of(model).values.nbytes
@@ -155,7 +186,13 @@ def large(case: str, parameters: int) -> dict[str, Any]:
         seconds.append(time.perf_counter() - start)
         stages[f"step {step}"] = resident() - before
     entries = mg.ParameterVector.of(model).values.size
-    return {"bytes": size, "entries": entries, "stages": stages, "peak": peak() - before, "seconds": min(seconds)}
+    return {
+        "bytes": size,
+        "entries": entries,
+        "stages": stages,
+        "peak": peak() - before,
+        "seconds": min(seconds),
+    }
 
 
 def child(part: str, case: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -176,7 +213,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             return train(options.case, options.steps, Path(directory))
     if options.part == "large":
         return large(options.case, options.parameters)
-    return batch_and_depth(options.rounds) if options.part == "lines" else many_layers(options.rounds)
+    return (
+        batch_and_depth(options.rounds) if options.part == "lines" else many_layers(options.rounds)
+    )
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -203,12 +242,20 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     """Measure, and write tables, raw figures and pictures."""
     parser = argparse.ArgumentParser(description="How time and memory grow.")
-    parser.add_argument("--steps", type=int, default=1_000_000, help="how many steps of the small network")
-    parser.add_argument("--parameters", type=int, default=100_000_000, help="how many parameters the large one has")
+    parser.add_argument(
+        "--steps", type=int, default=1_000_000, help="how many steps of the small network"
+    )
+    parser.add_argument(
+        "--parameters", type=int, default=100_000_000, help="how many parameters the large one has"
+    )
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--output", type=Path, default=OUTPUT, help="where to write")
-    parser.add_argument("--draw", action="store_true", help="measure nothing; tables and pictures from growth.json")
-    parser.add_argument("--part", choices=["steps", "large", "lines", "layers"], help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--draw", action="store_true", help="measure nothing; tables and pictures from growth.json"
+    )
+    parser.add_argument(
+        "--part", choices=["steps", "large", "lines", "layers"], help=argparse.SUPPRESS
+    )
     parser.add_argument("--case", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part:

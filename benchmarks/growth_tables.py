@@ -1,4 +1,6 @@
-"""What `growth.py` found, as Markdown tables, and as a picture for light pages and one for dark ones."""
+"""What `growth.py` found, as Markdown tables, and as a picture for light pages and one for dark
+ones.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-PAPER = {  # copies of the parameters that each training needs: values, gradients and update, and what else there is
+# copies of the parameters that each training needs: values, gradients and update, and what else
+# there is
+PAPER = {
     "SGD": 3.0,
     "SGD with momentum": 4.0,  # the velocity
     "SGD, two updates recorded": 3
@@ -22,7 +26,11 @@ PAPER = {  # copies of the parameters that each training needs: values, gradient
 COLORS = ["#3b6fb6", "#c2410c", "#2e8b57", "#8a5fbf"]
 THEMES = {
     "light": {"text": "#24292f", "grid": "#d0d7de", "colors": COLORS},
-    "dark": {"text": "#e2e4e9", "grid": "#4a4f5c", "colors": ["#7aa7e0", "#fb8b4e", "#63c088", "#b999e8"]},
+    "dark": {
+        "text": "#e2e4e9",
+        "grid": "#4a4f5c",
+        "colors": ["#7aa7e0", "#fb8b4e", "#63c088", "#b999e8"],
+    },
 }
 
 
@@ -38,21 +46,39 @@ def tables(found: dict[str, Any]) -> str:
     """All tables, with what they were measured with below."""
     about = found["about"]
     told = (
-        f"{about['date']}, {about['processor']}, {about['threads']} BLAS thread, Python {about['python']}, NumPy "
-        f"{about['numpy']}, minigrad {about['minigrad']}: `{about['command']}`"
+        f"{about['date']}, {about['processor']}, {about['threads']} BLAS thread, Python "
+        f"{about['python']}, NumPy {about['numpy']}, minigrad {about['minigrad']}: "
+        f"`{about['command']}`"
     )
     return "\n\n".join(
-        [_steps(found), _lines(found["lines"]), _layers(found["layers"]), _large(found["large"]), told, ""]
+        [
+            _steps(found),
+            _lines(found["lines"]),
+            _layers(found["layers"]),
+            _large(found["large"]),
+            told,
+            "",
+        ]
     )
 
 
 def _table(columns: list[str], rows: list[list[str]]) -> str:
     ruler = "|---|" + "---:|" * (len(columns) - 1)
-    return "\n".join(f"| {' | '.join(cells)} |" if cells else ruler for cells in (columns, [], *rows))
+    return "\n".join(
+        f"| {' | '.join(cells)} |" if cells else ruler for cells in (columns, [], *rows)
+    )
 
 
 def _steps(found: dict[str, Any]) -> str:
-    columns = ["", "µs a step, first tenth", "slowest", "last", "MB after the first tenth", "at the end", "announced"]
+    columns = [
+        "",
+        "µs a step, first tenth",
+        "slowest",
+        "last",
+        "MB after the first tenth",
+        "at the end",
+        "announced",
+    ]
     rows = []
     for case, one in found["steps"].items():
         tenths, memory = one["tenths"], one["resident"]
@@ -83,40 +109,71 @@ def _layers(layers: dict[str, dict[str, float]]) -> str:
         "hooked": "a step, told to a hook",
         "recorded": "a step, counted",
     }
-    rows = [[told[key], *(f"{time:,.1f}" for time in times.values())] for key, times in layers.items()]
+    rows = [
+        [told[key], *(f"{time:,.1f}" for time in times.values())] for key, times in layers.items()
+    ]
     columns = ["µs for each layer", *(f"{int(n):,} layers" for n in layers["plain"])]
     return f"### A thousand layers\n\n{_table(columns, rows)}"
 
 
 def _large(large: dict[str, Any]) -> str:
     entries, size = (next(iter(large.values()))[what] for what in ("entries", "bytes"))
-    columns = ["", "copies, on paper", "after the third step", "at the peak", "GB at the peak", "seconds a step"]
+    columns = [
+        "",
+        "copies, on paper",
+        "after the third step",
+        "at the peak",
+        "GB at the peak",
+        "seconds a step",
+    ]
     rows = []
     for case, one in large.items():
-        copies = [f"{PAPER[case]:.1f}", f"{one['stages']['step 2'] / size:.1f}", f"{one['peak'] / size:.1f}"]
+        copies = [
+            f"{PAPER[case]:.1f}",
+            f"{one['stages']['step 2'] / size:.1f}",
+            f"{one['peak'] / size:.1f}",
+        ]
         rows.append([case, *copies, f"{one['peak'] / 1e9:.2f}", f"{one['seconds']:.2f}"])
     return f"### {entries:,} parameters\n\nOne copy of them takes {size / 1e6:,.0f} MB.\n\n{_table(columns, rows)}"
 
 
-# -- the picture ----------------------------------------------------------------------------------------------------------
+# -- the picture ---------------------------------------------------------------------------------
 
 
 def draw(found: dict[str, Any], directory: Path) -> None:
-    """Time and memory over the steps, and time over batch and depth: growth-light.svg and growth-dark.svg."""
+    """Time and memory over the steps, and time over batch and depth: growth-light.svg and
+    growth-dark.svg.
+    """
     matplotlib: Any = import_module("matplotlib")
     figure_of: Any = import_module("matplotlib.figure").Figure
     for theme, look in THEMES.items():
         settings: dict[str, Any] = dict.fromkeys(
             ("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), look["text"]
         )
-        settings |= {"axes.edgecolor": look["grid"], "grid.color": look["grid"], "grid.linewidth": 0.6}
-        settings |= {"svg.hashsalt": "minigrad", "axes.spines.top": False, "axes.spines.right": False, "font.size": 9}
+        settings |= {
+            "axes.edgecolor": look["grid"],
+            "grid.color": look["grid"],
+            "grid.linewidth": 0.6,
+        }
+        settings |= {
+            "svg.hashsalt": "minigrad",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "font.size": 9,
+        }
         with matplotlib.rc_context(settings):
             figure = figure_of(figsize=(9, 6.4), layout="constrained")
             axes = figure.subplots(2, 2)
             _panels(axes, found, list(look["colors"]))
-            figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
-            figure.savefig(directory / f"growth-{theme}.svg", transparent=True, metadata={"Date": None})
+            figure.legend(
+                *axes[0, 0].get_legend_handles_labels(),
+                loc="outside upper center",
+                ncols=4,
+                frameon=False,
+            )
+            figure.savefig(
+                directory / f"growth-{theme}.svg", transparent=True, metadata={"Date": None}
+            )
 
 
 def _panels(axes: Any, found: dict[str, Any], colors: list[str]) -> None:
@@ -146,4 +203,6 @@ def _line(axes: Any, times: dict[str, float], color: str, label: str) -> None:
     n = np.array(list(map(float, times)))
     a, b = line(times)
     axes.plot(n, np.array(list(times.values())) / 1e3, "o", color=color, markersize=4, label=label)
-    axes.plot([0, n[-1]], [a / 1e3, (a + b * n[-1]) / 1e3], color=color, linewidth=1, linestyle="--")
+    axes.plot(
+        [0, n[-1]], [a / 1e3, (a + b * n[-1]) / 1e3], color=color, linewidth=1, linestyle="--"
+    )

@@ -1,6 +1,8 @@
-"""The machine that measures: its processor, the versions, and the environment in which all peers run alike.
+"""The machine that measures: its processor, the versions, and the environment in which all peers
+run alike.
 
-It imports neither NumPy nor any peer, so that a process can set the environment for others before they do.
+It imports neither NumPy nor any peer, so that a process can set the environment for others before
+they do.
 """
 
 from __future__ import annotations
@@ -26,11 +28,16 @@ def processor() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or "unknown processor"
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown processor")
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+        "unknown processor",
+    )
 
 
 def environment(threads: int = 1, keep_kernels: bool = False) -> dict[str, str]:
-    """This process's environment, with so many threads, and OpenBLAS's own choice of kernels unless they are kept."""
+    """This process's environment, with so many threads, and OpenBLAS's own choice of kernels unless
+    they are kept.
+    """
     names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
     changed = {**os.environ, **dict.fromkeys(names, str(threads)), "JAX_PLATFORMS": "cpu"}
     if threads == 1:
@@ -41,7 +48,9 @@ def environment(threads: int = 1, keep_kernels: bool = False) -> dict[str, str]:
 
 
 def pin(cores: int) -> None:
-    """Keep this process, and those that it starts, on so many cores, where the system can do that."""
+    """Keep this process, and those that it starts, on so many cores, where the system can do
+    that.
+    """
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-cores:])
 
@@ -65,7 +74,10 @@ def about(env: dict[str, str], pinned: bool) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "threads": int(env["OMP_NUM_THREADS"]),
         "pinned": pinned and hasattr(os, "sched_setaffinity"),
-        "kernels": next((line.split(maxsplit=1)[1] for line in config if line.startswith("kernels")), "not known"),
+        "kernels": next(
+            (line.split(maxsplit=1)[1] for line in config if line.startswith("kernels")),
+            "not known",
+        ),
         "coretype": env.get("OPENBLAS_CORETYPE", ""),
         "versions": versions,
     }
@@ -83,12 +95,21 @@ def described(about: dict[str, Any]) -> str:
     versions = dict(about["versions"])
     python = versions.pop("python")
     threads = "one thread" if about["threads"] == 1 else f"{about['threads']} threads"
-    pinned = ", all processes pinned to the same core" + "s" * (about["threads"] > 1) if about["pinned"] else ""
-    kernels = f"OPENBLAS_CORETYPE={about['coretype']}" if about["coretype"] else "OpenBLAS's own choice of kernels"
+    pinned = (
+        ", all processes pinned to the same core" + "s" * (about["threads"] > 1)
+        if about["pinned"]
+        else ""
+    )
+    kernels = (
+        f"OPENBLAS_CORETYPE={about['coretype']}"
+        if about["coretype"]
+        else "OpenBLAS's own choice of kernels"
+    )
     named = ", ".join(f"{name} {version}" for name, version in versions.items())
     return (
-        f"Measured on {about['date']} on {about['processor']} ({about['system']}): CPU, {threads}{pinned}, {kernels} "
-        f"({about['kernels']}). Python {python}, {named}.\n\n```sh\n{about['command']}\n```\n"
+        f"Measured on {about['date']} on {about['processor']} ({about['system']}): CPU, "
+        f"{threads}{pinned}, {kernels} ({about['kernels']}). Python {python}, "
+        f"{named}.\n\n```sh\n{about['command']}\n```\n"
     )
 
 

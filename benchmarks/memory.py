@@ -1,11 +1,13 @@
-"""How much memory a recorded training takes, and whether a step stays as fast: over many steps of the story's network.
+"""How much memory a recorded training takes, and whether a step stays as fast: over many steps of
+the story's network.
 
-    python benchmarks/memory.py                        # 100,000 steps, in memory and on disk, with budgets
-    python benchmarks/memory.py --steps 1000000
+    python benchmarks/memory.py                        # 100,000 steps, in memory and on disk, with
+    budgets python benchmarks/memory.py --steps 1000000
     python benchmarks/memory.py --map 4                # instead: fit on a memory map of 4 GB
 
-Each training runs in a process of its own. It prints the resident memory above that of the same training without a
-recorder, what `estimate` announced, and the time of a step in the first and in the last tenth.
+Each training runs in a process of its own. It prints the resident memory above that of the same
+training without a recorder, what `estimate` announced, and the time of a step in the first and in
+the last tenth.
 """
 
 from __future__ import annotations
@@ -42,9 +44,15 @@ CASES: dict[str, dict[str, Any] | None] = {
 
 
 def resident() -> int:
-    """The bytes of memory that this process has now; where the system does not tell, the most that it ever had."""
+    """The bytes of memory that this process has now.
+
+    Where the system does not tell, the most that it ever had.
+    """
     try:
-        return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * resource.getpagesize()
+        return (
+            int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
+            * resource.getpagesize()
+        )
     except OSError:
         return peak()
 
@@ -56,7 +64,9 @@ def peak() -> int:
 
 
 def train(case: str, steps: int, directory: Path) -> dict[str, Any]:
-    """Train, and say what it took: microseconds a step in each tenth of the steps, resident bytes before and after each."""
+    """Train, and say what it took: microseconds a step in each tenth of the steps, resident bytes
+    before and after each.
+    """
     workload = WORKLOADS["S"]
     x, y = make_data(workload, 2_000)
     layers: list[mg.Layer] = []
@@ -91,7 +101,9 @@ def train(case: str, steps: int, directory: Path) -> dict[str, Any]:
 
 
 def fit_on_map(gigabytes: float, directory: Path) -> None:
-    """Train for an epoch on bytes that are larger than what the process may take, and say what it took."""
+    """Train for an epoch on bytes that are larger than what the process may take, and say what it
+    took.
+    """
     samples = int(gigabytes * 1e9) // 784
     path = directory / "images.npy"
     np.lib.format.open_memmap(path, "w+", np.uint8, (samples, 784)).flush()
@@ -99,11 +111,20 @@ def fit_on_map(gigabytes: float, directory: Path) -> None:
     model = mg.Sequential(mg.Dense(784, 10, rng=0))
     data = mg.Batches(images, labels, 1000, scale=1 / 255, rng=1)
     before, began = peak(), time.perf_counter()
-    mg.fit(model, mg.SoftmaxCrossEntropy(), mg.SGD(model, lr=0.01), data, epochs=1, validation_data=data, progress=True)
+    mg.fit(
+        model,
+        mg.SoftmaxCrossEntropy(),
+        mg.SGD(model, lr=0.01),
+        data,
+        epochs=1,
+        validation_data=data,
+        progress=True,
+    )
     seconds = time.perf_counter() - began
     print(
-        f"a map of {images.nbytes / 1e9:.1f} GB, {samples:,} samples, trained on and validated with in {seconds:.0f} s: "
-        f"at most {peak() / 1e6:,.0f} MB resident, {before / 1e6:,.0f} MB before"
+        f"a map of {images.nbytes / 1e9:.1f} GB, {samples:,} samples, trained on and validated "
+        f"with in {seconds:.0f} s: at most {peak() / 1e6:,.0f} MB resident, {before / 1e6:,.0f} MB "
+        f"before"
     )
 
 
@@ -111,8 +132,14 @@ def main() -> None:
     """Run each case in a process of its own, and print the table."""
     parser = argparse.ArgumentParser(description="How much memory a recorded training takes.")
     parser.add_argument("--steps", type=int, default=100_000)
-    parser.add_argument("--case", choices=list(CASES), help="run one in this process, and print what it took as JSON")
-    parser.add_argument("--map", type=float, metavar="GB", help="fit on a memory map of so many gigabytes instead")
+    parser.add_argument(
+        "--case",
+        choices=list(CASES),
+        help="run one in this process, and print what it took as JSON",
+    )
+    parser.add_argument(
+        "--map", type=float, metavar="GB", help="fit on a memory map of so many gigabytes instead"
+    )
     options = parser.parse_args()
     if options.case or options.map:
         directory = Path(tempfile.mkdtemp(prefix="minigrad-benchmark-"))
@@ -125,11 +152,16 @@ def main() -> None:
             shutil.rmtree(directory)
         return
     print(f"{options.steps:,} steps of the story's network (784-10-10, batches of 50)\n")
-    print("| | MB above no recorder | MB announced | us a step, first tenth | last tenth |\n|---|---:|---:|---:|---:|")
+    print(
+        "| | MB above no recorder | MB announced | us a step, first tenth | last tenth "
+        "|\n|---|---:|---:|---:|---:|"
+    )
     plain = 0
     for case in CASES:
         command = [sys.executable, __file__, "--steps", str(options.steps), "--case", case]
-        found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        found = json.loads(
+            subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        )
         plain = plain or found["peak"]
         print(
             f"| {case} | {(found['peak'] - plain) / 1e6:,.0f} | {found['announced'] / 1e6:,.0f} | "

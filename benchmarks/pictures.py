@@ -12,7 +12,10 @@ from results import Results
 GROUPS = (
     ("floor", ("products",)),
     ("minigrad", ("minigrad", "fit")),
-    ("others", ("learner", "plain", "classes", "sklearn", "torch", "torch-compile", "jax", "jax-scan")),
+    (
+        "others",
+        ("learner", "plain", "classes", "sklearn", "torch", "torch-compile", "jax", "jax-scan"),
+    ),
     ("recorded", ("rows", "counts", "both", "disk")),
 )
 
@@ -26,16 +29,25 @@ NARROWEST = 2.0
 
 
 def draw(results: Results, directory: Path) -> list[Path]:
-    """Bars for each peer and workload, in times of minigrad's step: steps-light.svg and steps-dark.svg."""
+    """Bars for each peer and workload, in times of minigrad's step: steps-light.svg and
+    steps-dark.svg.
+    """
     matplotlib: Any = import_module("matplotlib")
     figure_of: Any = import_module("matplotlib.figure").Figure
     paths = []
     for theme, colors in THEMES.items():
         path = directory / f"steps-{theme}.svg"
-        settings = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), colors["text"])
-        settings |= {"axes.edgecolor": colors["grid"], "svg.hashsalt": "minigrad"}  # the same bytes each time
+        settings = dict.fromkeys(
+            ("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), colors["text"]
+        )
+        settings |= {
+            "axes.edgecolor": colors["grid"],
+            "svg.hashsalt": "minigrad",
+        }  # the same bytes each time
         with matplotlib.rc_context(settings):
-            _figure(figure_of, results, colors).savefig(path, transparent=True, metadata={"Date": None})
+            _figure(figure_of, results, colors).savefig(
+                path, transparent=True, metadata={"Date": None}
+            )
         paths.append(path)
     return paths
 
@@ -44,25 +56,44 @@ def _figure(figure_of: Any, results: Results, colors: dict[str, str]) -> Any:
     rows: list[tuple[float, str, str]] = []  # where, which group, which peer
     place = 0.0
     for group, members in GROUPS:
-        measured = [peer for peer in members if any(results.step(name, peer) for name in results.workloads)]
+        measured = [
+            peer for peer in members if any(results.step(name, peer) for name in results.workloads)
+        ]
         rows += [(place + index, group, peer) for index, peer in enumerate(measured)]
         place += len(measured) + 0.6 * bool(measured)
     workloads = [name for name in results.workloads if results.step(name, "minigrad")]
-    figure = figure_of(figsize=(3.4 + 1.9 * len(workloads), 1.2 + 0.29 * place), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12)  # the figures at a panel's right belong to it, not to the next
-    for axes, name in zip(figure.subplots(1, len(workloads), sharey=True, squeeze=False)[0], workloads, strict=True):
+    figure = figure_of(
+        figsize=(3.4 + 1.9 * len(workloads), 1.2 + 0.29 * place), layout="constrained"
+    )
+    figure.get_layout_engine().set(
+        w_pad=0.12
+    )  # the figures at a panel's right belong to it, not to the next
+    for axes, name in zip(
+        figure.subplots(1, len(workloads), sharey=True, squeeze=False)[0], workloads, strict=True
+    ):
         _panel(axes, results, name, rows, colors)
-        axes.set_yticks([where for where, _, _ in rows], [PEERS[peer].label.replace("`", "") for _, _, peer in rows])
+        axes.set_yticks(
+            [where for where, _, _ in rows],
+            [PEERS[peer].label.replace("`", "") for _, _, peer in rows],
+        )
         axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()  # for all panels, because they share it
     clock = "" if results.clock == "wall" else ", processor time"
     figure.supxlabel(
-        f"time of a step, in times of minigrad's (the loop by hand){clock}: shorter bars are faster", fontsize=10
+        f"time of a step, in times of minigrad's (the loop by hand){clock}: shorter bars are "
+        f"faster",
+        fontsize=10,
     )
     return figure
 
 
-def _panel(axes: Any, results: Results, name: str, rows: list[tuple[float, str, str]], colors: dict[str, str]) -> None:
+def _panel(
+    axes: Any,
+    results: Results,
+    name: str,
+    rows: list[tuple[float, str, str]],
+    colors: dict[str, str],
+) -> None:
     longest = NARROWEST
     for where, group, peer in rows:
         ratio = results.ratio(name, peer, "minigrad")
@@ -70,7 +101,15 @@ def _panel(axes: Any, results: Results, name: str, rows: list[tuple[float, str, 
             longest = max(longest, ratio.median)
             axes.barh(where, ratio.median, height=0.78, color=colors[group])
             at_the_right = axes.get_yaxis_transform()  # a column of figures, which no bar reaches
-            axes.text(1, where, f"{ratio.median:.2f}", transform=at_the_right, ha="right", va="center", fontsize=9)
+            axes.text(
+                1,
+                where,
+                f"{ratio.median:.2f}",
+                transform=at_the_right,
+                ha="right",
+                va="center",
+                fontsize=9,
+            )
     axes.axvline(1, color=colors["minigrad"], linewidth=1, linestyle=(0, (3, 2)), zorder=0)
     mine = results.step(name, "minigrad")
     assert mine is not None

@@ -1,15 +1,17 @@
-"""Results that others published on MNIST, with their settings and three seeds: do we get what they got?
+"""Results that others published on MNIST, with their settings and three seeds: do we get what they
+got?
 
-    MINIGRAD_DATA=path/to/mnist python benchmarks/published_results.py --jobs 2     # all of them, about five minutes
-    python benchmarks/published_results.py --only b --seeds 0 --epochs 2            # a quick try
+    MINIGRAD_DATA=path/to/mnist python benchmarks/published_results.py --jobs 2     # all of them,
+    about five minutes python benchmarks/published_results.py --only b --seeds 0 --epochs 2
+      # a quick try
 
 - a: scikit-learn 0.24, "Visualization of MLP weights on MNIST"
 - a-same: the same from the same random numbers as scikit-learn's, in float64
 - b: Nielsen, "Neural Networks and Deep Learning", chapter 1
 - c: Keras, examples/mnist_mlp.py
 
-Runs share `--jobs` processes, with one BLAS thread each. What differs from the published runs, and why, stands in
-docs/explanation/published-results.md.
+Runs share `--jobs` processes, with one BLAS thread each. What differs from the published runs, and
+why, stands in docs/explanation/published-results.md.
 """
 
 from __future__ import annotations
@@ -62,35 +64,51 @@ def say(run: str, epoch: int, **figures: float) -> None:
 
 
 def dense(
-    n_in: int, n_out: int, draw: Callable[[tuple[int, ...]], npt.ArrayLike], dtype: npt.DTypeLike = np.float32
+    n_in: int,
+    n_out: int,
+    draw: Callable[[tuple[int, ...]], npt.ArrayLike],
+    dtype: npt.DTypeLike = np.float32,
 ) -> mg.Dense:
-    """A layer whose biases are drawn as its weights are, `draw(shape)`; in `Dense` alone they start at 0."""
+    """A layer whose biases are drawn as its weights are, `draw(shape)`.
+
+    In `Dense` alone they start at 0.
+    """
     layer = mg.Dense(n_in, n_out, init=lambda shape, _: draw(shape), dtype=dtype)
     if layer.bias is not None:
         layer.bias.value = draw((n_out,))
     return layer
 
 
-# -- a: scikit-learn --------------------------------------------------------------------------------------------------
+# -- a: scikit-learn -----------------------------------------------------------------------------
 
 ALPHA = 1e-4
 BATCH = 200
 
 
 class Penalty:
-    """scikit-learn's L2 term, alpha / (2 n) times the sum of W^2 over all weights, where n is the size of the batch.
+    """scikit-learn's L2 term, alpha / (2 n) times the sum of W^2 over all weights, where n is the
+    size of the batch.
 
-    Its gradient, alpha / n W, is what `weight_decay` adds. It is called as a metric, between forward and step.
+    Its gradient, alpha / n W, is what `weight_decay` adds. It is called as a metric, between
+    forward and step.
     """
 
     def __init__(self, model: mg.Layer) -> None:
-        self.weights = [parameter for name, parameter in model.parameters() if name.endswith("weight")]
+        self.weights = [
+            parameter for name, parameter in model.parameters() if name.endswith("weight")
+        ]
 
     def __call__(self, outputs: npt.NDArray[Any], targets: npt.NDArray[Any]) -> float:
-        return ALPHA / (2 * BATCH) * sum(float(np.vdot(weight.value, weight.value)) for weight in self.weights)
+        return (
+            ALPHA
+            / (2 * BATCH)
+            * sum(float(np.vdot(weight.value, weight.value)) for weight in self.weights)
+        )
 
 
-def perceptron(rng: np.random.Generator | np.random.RandomState, dtype: npt.DTypeLike) -> tuple[mg.Sequential, mg.SGD]:
+def perceptron(
+    rng: np.random.Generator | np.random.RandomState, dtype: npt.DTypeLike
+) -> tuple[mg.Sequential, mg.SGD]:
     """784-50-10 and its optimizer; weights and biases are drawn as scikit-learn draws them."""
 
     def glorot(n_in: int, n_out: int) -> mg.Dense:
@@ -98,7 +116,9 @@ def perceptron(rng: np.random.Generator | np.random.RandomState, dtype: npt.DTyp
         return dense(n_in, n_out, lambda shape: rng.uniform(-bound, bound, shape), dtype)
 
     model = mg.Sequential(glorot(784, 50), mg.Activation("relu"), glorot(50, 10))
-    return model, mg.SGD(model, lr=0.1, momentum=0.9, nesterov=True, weight_decay={"*.weight": ALPHA / BATCH})
+    return model, mg.SGD(
+        model, lr=0.1, momentum=0.9, nesterov=True, weight_decay={"*.weight": ALPHA / BATCH}
+    )
 
 
 def of_perceptron(losses: Sequence[float], train_accuracy: float, test_accuracy: float) -> Figures:
@@ -115,14 +135,24 @@ def scikit_learn(run: str, seed: int, epochs: int) -> Figures:
     data = mg.Batches(x_train, y_train, BATCH, rng=rng)
     metrics = {"penalty": Penalty(model)}
     history = mg.fit(
-        model, mg.SoftmaxCrossEntropy(), optimizer, data, epochs=epochs, metrics=metrics, hooks=[Lines(run)]
+        model,
+        mg.SoftmaxCrossEntropy(),
+        optimizer,
+        data,
+        epochs=epochs,
+        metrics=metrics,
+        hooks=[Lines(run)],
     )
-    losses = [loss + penalty for loss, penalty in zip(history["loss"], history["penalty"], strict=True)]
+    losses = [
+        loss + penalty for loss, penalty in zip(history["loss"], history["penalty"], strict=True)
+    ]
     return of_perceptron(losses, accuracy(model, x_train, y_train), accuracy(model, x_test, y_test))
 
 
 def scikit_learn_same(run: str, seed: int, epochs: int) -> Figures:
-    """The example, with the random numbers that scikit-learn draws for `random_state=seed`, in the same order."""
+    """The example, with the random numbers that scikit-learn draws for `random_state=seed`, in the
+    same order.
+    """
     x_train, y_train, x_test, y_test = mg.datasets.load_mnist(raw=True)
     state = np.random.RandomState(seed)  # the old generator is what scikit-learn has
     model, optimizer = perceptron(state, np.float64)
@@ -141,18 +171,20 @@ def scikit_learn_same(run: str, seed: int, epochs: int) -> Figures:
             optimizer.step()
         losses.append(total / (len(order) / BATCH))
         say(run, epoch, loss=losses[-1])
-    return of_perceptron(losses, accuracy(model, x_train / 255, y_train), accuracy(model, x_test / 255, y_test))
+    return of_perceptron(
+        losses, accuracy(model, x_train / 255, y_train), accuracy(model, x_test / 255, y_test)
+    )
 
 
-# -- b: Nielsen -------------------------------------------------------------------------------------------------------
+# -- b: Nielsen ----------------------------------------------------------------------------------
 
 
 @final
 class QuadraticCost(mg.Loss):
     """Nielsen's cost: 1 / (2 n) times the sum of (a - y)^2 over all entries of n samples.
 
-    Its gradient is (a - y) / n. `MeanSquaredError` divides by the number of entries instead: with 10 outputs, the
-    cost here is 5 times that.
+    Its gradient is (a - y) / n. `MeanSquaredError` divides by the number of entries instead: with
+    10 outputs, the cost here is 5 times that.
     """
 
     @override
@@ -192,7 +224,7 @@ def nielsen(run: str, seed: int, epochs: int) -> Figures:
     return {"test accuracy, best epoch": max(found), "test accuracy, last epoch": found[-1]}
 
 
-# -- c: Keras ---------------------------------------------------------------------------------------------------------
+# -- c: Keras ------------------------------------------------------------------------------------
 
 
 def keras(run: str, seed: int, epochs: int) -> Figures:
@@ -221,7 +253,7 @@ def keras(run: str, seed: int, epochs: int) -> Figures:
     return {"test accuracy, last epoch": found[-1], "test accuracy, best epoch": max(found)}
 
 
-# -- all of them ------------------------------------------------------------------------------------------------------
+# -- all of them ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -258,7 +290,12 @@ OF_SCIKIT_LEARN = of_perceptron(LOSSES, 0.9868, 0.97)
 EXPERIMENTS = {
     "a": Experiment("scikit-learn, MLP weights on MNIST", scikit_learn, 10, OF_SCIKIT_LEARN),
     "a-same": Experiment(
-        "scikit-learn, from the same random numbers", scikit_learn_same, 10, OF_SCIKIT_LEARN, digits=8, seed=1
+        "scikit-learn, from the same random numbers",
+        scikit_learn_same,
+        10,
+        OF_SCIKIT_LEARN,
+        digits=8,
+        seed=1,
     ),
     "b": Experiment(
         "Nielsen, chapter 1",
@@ -280,8 +317,14 @@ def perform(name: str, seed: int, epochs: int | None) -> Figures:
     experiment = EXPERIMENTS[name]
     start = time.perf_counter()
     figures = experiment.train(f"{name}, seed {seed}", seed, epochs or experiment.epochs)
-    told = "; ".join(f"{what}: {experiment.shown(what, figure)}" for what, figure in figures.items())
-    print(f"{name}, seed {seed}, {time.perf_counter() - start:,.0f} s: {told}", file=sys.stderr, flush=True)
+    told = "; ".join(
+        f"{what}: {experiment.shown(what, figure)}" for what, figure in figures.items()
+    )
+    print(
+        f"{name}, seed {seed}, {time.perf_counter() - start:,.0f} s: {told}",
+        file=sys.stderr,
+        flush=True,
+    )
     return figures
 
 
@@ -289,7 +332,10 @@ def table(experiment: Experiment, runs: Sequence[Figures]) -> str:
     """The results of an experiment as Markdown: what was published, our mean, our range."""
     shown = experiment.shown
     ours = "minigrad" if len(runs) == 1 else f"minigrad, mean of {len(runs)} | lowest to highest"
-    lines = [f"| {experiment.title} | published | {ours} |", "|---|---:|---:|" + "---:|" * (len(runs) > 1)]
+    lines = [
+        f"| {experiment.title} | published | {ours} |",
+        "|---|---:|---:|" + "---:|" * (len(runs) > 1),
+    ]
     for name in runs[0]:
         found = [figures[name] for figures in runs]
         cells = [shown(name, experiment.published[name]) if name in experiment.published else ""]
@@ -302,8 +348,12 @@ def table(experiment: Experiment, runs: Sequence[Figures]) -> str:
 
 def main() -> None:
     """Train, print the tables, and write them if asked."""
-    parser = argparse.ArgumentParser(description="Results that others published on MNIST, and ours.")
-    parser.add_argument("--only", default=",".join(EXPERIMENTS), help="which, with commas between: %(default)s")
+    parser = argparse.ArgumentParser(
+        description="Results that others published on MNIST, and ours."
+    )
+    parser.add_argument(
+        "--only", default=",".join(EXPERIMENTS), help="which, with commas between: %(default)s"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, help="fewer than were published, to try quickly")
     parser.add_argument("--jobs", type=int, default=1, help="how many runs at a time")
@@ -318,10 +368,13 @@ def main() -> None:
             only = EXPERIMENTS[name].seed
             seeds = options.seeds if only is None else [only]
             pending[name] = [pool.submit(perform, name, seed, options.epochs) for seed in seeds]
-        tables = [table(EXPERIMENTS[name], [run.result() for run in runs]) for name, runs in pending.items()]
+        tables = [
+            table(EXPERIMENTS[name], [run.result() for run in runs])
+            for name, runs in pending.items()
+        ]
     told = (
-        f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, Python {platform.python_version()}, NumPy {np.__version__}, "
-        f"minigrad {mg.__version__}, seeds {', '.join(map(str, options.seeds))}: "
+        f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, Python {platform.python_version()}, NumPy "
+        f"{np.__version__}, minigrad {mg.__version__}, seeds {', '.join(map(str, options.seeds))}: "
         f"`python benchmarks/{' '.join([Path(sys.argv[0]).name, *sys.argv[1:]])}`"
     )
     text = "\n\n".join([*tables, told])

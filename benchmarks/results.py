@@ -28,7 +28,9 @@ class Results:
     """Where, when and how it was measured."""
 
     clock: str = "wall"
-    """Which of two clocks the figures are taken from: "wall", or "processor", which counts all threads and no waiting."""
+    """Which of two clocks the figures are taken from: "wall", or "processor", which counts all
+    threads and no waiting.
+    """
 
     slices: dict[str, dict[str, dict[str, list[float]]]] = field(
         default_factory=lambda: {clock: {} for clock in CLOCKS}
@@ -57,7 +59,9 @@ class Results:
         return _ratio(found.get(above), found.get(below))
 
     def waiting(self, workload: str, peer: str) -> Figure | None:
-        """Time on the wall / processor time: 1 where nobody else wanted the core, less where a thread helped."""
+        """Time on the wall / processor time: 1 where nobody else wanted the core, less where a
+        thread helped.
+        """
         return _ratio(*(self.slices[clock][workload].get(peer) for clock in CLOCKS))
 
     def save(self, path: Path) -> None:

@@ -4,10 +4,11 @@
     python benchmarks/steps.py --workloads S --rounds 30 --write docs/benchmarks
     python benchmarks/steps.py --from docs/benchmarks/steps.json --write docs/benchmarks
 
-Each peer has a process of its own. Each round gives every peer a slice of about the same length, in turn, while the others
-wait; so a neighbour's load falls on all of them. The figures are medians over the rounds, and the ratios medians of the
-rounds' own ratios. A peer that is not installed is left out, and the table says so. `--write` writes the table, the raw
-data and the picture: steps.md, steps.json, steps-light.svg and steps-dark.svg.
+Each peer has a process of its own. Each round gives every peer a slice of about the same length, in
+turn, while the others wait; so a neighbour's load falls on all of them. The figures are medians
+over the rounds, and the ratios medians of the rounds' own ratios. A peer that is not installed is
+left out, and the table says so. `--write` writes the table, the raw data and the picture: steps.md,
+steps.json, steps-light.svg and steps-dark.svg.
 """
 
 from __future__ import annotations
@@ -37,12 +38,26 @@ class LeftOut(Exception):
 class Worker:
     """A process that trains one workload with one peer, and waits in between."""
 
-    def __init__(self, peer: str, workload: str, options: argparse.Namespace, env: dict[str, str]) -> None:
+    def __init__(
+        self, peer: str, workload: str, options: argparse.Namespace, env: dict[str, str]
+    ) -> None:
         self.errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - closed by `close`
         cores = 0 if options.unpinned else options.threads
-        command = [sys.executable, str(machine.HERE / "worker.py"), peer, workload, str(options.seconds), str(cores)]
+        command = [
+            sys.executable,
+            str(machine.HERE / "worker.py"),
+            peer,
+            workload,
+            str(options.seconds),
+            str(cores),
+        ]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, env=env, encoding="utf-8"
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            env=env,
+            encoding="utf-8",
         )
         try:
             answer = self._answer()
@@ -64,7 +79,9 @@ class Worker:
         line = self.process.stdout.readline()
         if not line:
             self.errors.seek(0)
-            said = [line for line in self.errors.read().splitlines() if re.match(r"\w[\w.]*: ", line)]
+            said = [
+                line for line in self.errors.read().splitlines() if re.match(r"\w[\w.]*: ", line)
+            ]
             raise LeftOut(f"it failed: {said[-1] if said else 'it said nothing'}")
         answer: dict[str, Any] = json.loads(line)
         return answer
@@ -80,7 +97,11 @@ class Worker:
 
 
 def measure(
-    results: Results, workload: str, names: list[str], options: argparse.Namespace, env: dict[str, str]
+    results: Results,
+    workload: str,
+    names: list[str],
+    options: argparse.Namespace,
+    env: dict[str, str],
 ) -> None:
     """Time all these peers on a workload, slices in turn."""
     workers: dict[str, Worker] = {}
@@ -93,7 +114,9 @@ def measure(
                 results.left_out.setdefault(workload, {})[name] = str(why)
                 say(f"{workload}: {PEERS[name].label} is left out: {why}")
         for round_ in range(-1, options.rounds):  # the first is not counted
-            turns = list(workers) if round_ % 2 else list(reversed(workers))  # so that a drift falls on all alike
+            turns = (
+                list(workers) if round_ % 2 else list(reversed(workers))
+            )  # so that a drift falls on all alike
             rounds.append({name: workers[name].slice() for name in turns})
     finally:
         for worker in workers.values():
@@ -128,11 +151,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=0.2, help="the length of a slice")
     parser.add_argument("--threads", type=int, default=1, help="of each peer, on as many cores")
-    parser.add_argument("--clock", choices=CLOCKS, help="processor time hardly minds a busy machine; default: wall")
+    parser.add_argument(
+        "--clock", choices=CLOCKS, help="processor time hardly minds a busy machine; default: wall"
+    )
     parser.add_argument("--unpinned", action="store_true", help="let the system choose the cores")
-    parser.add_argument("--keep-coretype", action="store_true", help="leave OPENBLAS_CORETYPE as it is set")
-    parser.add_argument("--from", dest="source", type=Path, help="measure nothing; take this steps.json")
-    parser.add_argument("--write", type=Path, help="write table, raw data and picture into this directory")
+    parser.add_argument(
+        "--keep-coretype", action="store_true", help="leave OPENBLAS_CORETYPE as it is set"
+    )
+    parser.add_argument(
+        "--from", dest="source", type=Path, help="measure nothing; take this steps.json"
+    )
+    parser.add_argument(
+        "--write", type=Path, help="write table, raw data and picture into this directory"
+    )
     options = parser.parse_args()
     if options.source:
         results = Results.load(options.source)

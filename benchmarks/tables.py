@@ -19,22 +19,37 @@ def page(results: Results) -> str:
     """Everything, for a page of the documentation."""
     parts = [("Time of a step, in microseconds", times(results))]
     for mine, label in (("minigrad", "the loop by hand"), ("fit", "`fit`")):
-        rows = [ratios(results, PEERS[other].label, other, mine, "≥", targets.AT_LEAST) for other in OTHERS]
+        rows = [
+            ratios(results, PEERS[other].label, other, mine, "≥", targets.AT_LEAST)
+            for other in OTHERS
+        ]
         parts.append((f"Others, in times of minigrad's step ({label})", table(results, rows)))
     rows = [
-        ratios(results, PEERS[mine].label, mine, "products", "≤", {mine: targets.AT_MOST["products"]})
+        ratios(
+            results, PEERS[mine].label, mine, "products", "≤", {mine: targets.AT_MOST["products"]}
+        )
         for mine in ("minigrad", "fit")
     ]
     parts.append(("minigrad, in times of the bare matrix products", table(results, rows)))
-    rows = [ratios(results, PEERS[kept].label, kept, "minigrad", "≤", targets.RECORDED_AT_MOST) for kept in RECORDED]
+    rows = [
+        ratios(results, PEERS[kept].label, kept, "minigrad", "≤", targets.RECORDED_AT_MOST)
+        for kept in RECORDED
+    ]
     parts.append(("Recording, in times of the same loop without it", table(results, rows)))
     if results.clock == "wall":
         used = replace(results, clock="processor")
         rows = [ratios(used, PEERS[kept].label, kept, "minigrad", "≤", {}) for kept in RECORDED]
-        parts.append(("The same in processor time, which counts the recorder's own threads too", table(results, rows)))
+        parts.append(
+            (
+                "The same in processor time, which counts the recorder's own threads too",
+                table(results, rows),
+            )
+        )
     waiting = [_ratio(results.waiting(name, "minigrad")) for name in results.workloads]
     rows = [
-        ratios(results, "the same loop in two processes, one / the other", "again", "minigrad", "≤", {}),
+        ratios(
+            results, "the same loop in two processes, one / the other", "again", "minigrad", "≤", {}
+        ),
         ["waiting for the core: time on the wall / processor time", *waiting],
     ]
     parts.append(("Noise: both would be 1.00 on a quiet machine", table(results, rows)))
@@ -48,27 +63,44 @@ def page(results: Results) -> str:
 def how(results: Results) -> str:
     """Where, when and how."""
     about = results.about
-    clock = "time on the wall" if results.clock == "wall" else "processor time, in which waiting does not count"
+    clock = (
+        "time on the wall"
+        if results.clock == "wall"
+        else "processor time, in which waiting does not count"
+    )
     return (
-        f"{machine.described(about)}\n{about['rounds']} rounds, in each of which every peer had a slice of about "
-        f"{about['seconds']} s; medians of {clock}. ± is half the width of the middle half."
+        f"{machine.described(about)}\n{about['rounds']} rounds, in each of which every peer had a "
+        f"slice of about {about['seconds']} s; medians of {clock}. ± is half the width of the "
+        f"middle half."
     )
 
 
 def times(results: Results) -> str:
     """Microseconds a step, of each peer on each workload."""
     rows = [
-        [peer.label, *(_time(results.step(name, key)) for name in results.workloads)] for key, peer in PEERS.items()
+        [peer.label, *(_time(results.step(name, key)) for name in results.workloads)]
+        for key, peer in PEERS.items()
     ]
     return table(results, rows)
 
 
 def ratios(
-    results: Results, label: str, above: str, below: str, sign: str, wanted: Mapping[str, Mapping[str, float]]
+    results: Results,
+    label: str,
+    above: str,
+    below: str,
+    sign: str,
+    wanted: Mapping[str, Mapping[str, float]],
 ) -> list[str]:
     """A row of paired ratios, each with its target, if it has one."""
     bars = wanted.get(above, NONE)
-    return [label, *(_ratio(results.ratio(name, above, below), sign, bars.get(name)) for name in results.workloads)]
+    return [
+        label,
+        *(
+            _ratio(results.ratio(name, above, below), sign, bars.get(name))
+            for name in results.workloads
+        ),
+    ]
 
 
 def met(value: float, sign: str, wanted: float) -> bool:

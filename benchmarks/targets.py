@@ -1,4 +1,6 @@
-"""What minigrad wants to reach on one core: for each comparison and workload, a ratio of the times of a step."""
+"""What minigrad wants to reach on one core: for each comparison and workload, a ratio of the times
+of a step.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,13 @@ AT_LEAST = {  # peer / minigrad
     "classes": {"S": 1.5, "M": 1.35, "L": 1.1, "A": 1.2, "XL": 1.0},
     "sklearn": {"S": 2.9, "M": 1.8, "L": 1.3, "A": 1.5, "XL": 1.1},
     "torch": {"S": 3.4, "M": 2.0, "L": 1.8, "A": 1.8, "XL": 1.6},
-    "jax": {"S": 1.4, "M": 0.9, "L": 0.85, "A": 0.8, "XL": 1.0},  # an aim; it compiles, and we do not
+    "jax": {
+        "S": 1.4,
+        "M": 0.9,
+        "L": 0.85,
+        "A": 0.8,
+        "XL": 1.0,
+    },  # an aim; it compiles, and we do not
 }
 
 AT_MOST = {"products": {"S": 3.5, "M": 1.7, "L": 1.35, "A": 1.65, "XL": 1.2}}  # minigrad / products

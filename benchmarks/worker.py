@@ -2,9 +2,10 @@
 
     python benchmarks/worker.py PEER WORKLOAD SECONDS CORES
 
-It writes a line of JSON when it is ready, {"steps": n}, or says why it is not, {"left_out": "..."}; then for each line that it
-reads, it trains for n steps and writes {"wall": ..., "processor": ...}, the microseconds of one step by two clocks. It ends
-when there is nothing more to read. With CORES above 0 it keeps to so many cores, the same as the other workers.
+It writes a line of JSON when it is ready, {"steps": n}, or says why it is not, {"left_out": "..."};
+then for each line that it reads, it trains for n steps and writes {"wall": ..., "processor": ...},
+the microseconds of one step by two clocks. It ends when there is nothing more to read. With CORES
+above 0 it keeps to so many cores, the same as the other workers.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ WARM_SECONDS = 0.2
 
 
 def timed(program: Program, count: int) -> tuple[float, float]:
-    """Seconds for so many steps, by the clock on the wall, and of processor time, all threads together."""
+    """Seconds for so many steps, by the clock on the wall, and of processor time, all threads
+    together.
+    """
     program.prepare(count)
     gc.collect()
     settle()
@@ -36,7 +39,9 @@ def timed(program: Program, count: int) -> tuple[float, float]:
 
 
 def settle() -> None:
-    """Wait until no other thread of this process works any more, so that it disturbs nobody's turn."""
+    """Wait until no other thread of this process works any more, so that it disturbs nobody's
+    turn.
+    """
     used = time.process_time()
     while True:
         time.sleep(0.005)
@@ -51,7 +56,10 @@ def ready(peer: Peer, workload: Workload, seconds: float) -> tuple[Program, int]
     program.prepare(program.unit)
     if peer.trains and not math.isfinite(loss := program.steps(program.unit)):
         raise ArithmeticError(f"the loss is {loss}")
-    count, took = program.unit, timed(program, program.unit)[0]  # the first time may have compiled something
+    count, took = (
+        program.unit,
+        timed(program, program.unit)[0],
+    )  # the first time may have compiled something
     while took < min(WARM_SECONDS, seconds):
         count *= 4
         took = timed(program, count)[0]
@@ -73,7 +81,10 @@ def main() -> None:
         print(json.dumps({"steps": count}), file=answers, flush=True)
         for _ in sys.stdin:
             wall, processor = timed(program, count)
-            told = {"wall": round(wall / count * 1e6, 2), "processor": round(processor / count * 1e6, 2)}
+            told = {
+                "wall": round(wall / count * 1e6, 2),
+                "processor": round(processor / count * 1e6, 2),
+            }
             print(json.dumps(told), file=answers, flush=True)
     finally:
         program.close()

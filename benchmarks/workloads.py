@@ -1,4 +1,7 @@
-"""The workloads that the benchmarks time: shapes, batch size, activation and optimizer; and what all peers begin with."""
+"""The workloads that the benchmarks time: shapes, batch size, activation and optimizer.
+
+And what all peers begin with.
+"""
 
 from __future__ import annotations
 
@@ -48,8 +51,12 @@ WORKLOADS = {
 }
 
 
-def make_data(workload: Workload, samples: int = 0) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Samples like MNIST's in how many pixels are 0 (four of five), and labels, among which every class is."""
+def make_data(
+    workload: Workload, samples: int = 0
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Samples like MNIST's in how many pixels are 0 (four of five), and labels, among which every
+    class is.
+    """
     samples = samples or workload.samples
     rng = np.random.default_rng(0)
     x = rng.random((samples, workload.sizes[0]), dtype=np.float32)
@@ -61,11 +68,15 @@ def make_weights(workload: Workload) -> list[npt.NDArray[np.float32]]:
     """Initial weights, (n_in, n_out) each; biases begin at 0."""
     rng = np.random.default_rng(1)
     pairs = zip(workload.sizes, workload.sizes[1:], strict=False)
-    return [rng.normal(0, np.sqrt(2 / n_in), (n_in, n_out)).astype(np.float32) for n_in, n_out in pairs]
+    return [
+        rng.normal(0, np.sqrt(2 / n_in), (n_in, n_out)).astype(np.float32) for n_in, n_out in pairs
+    ]
 
 
 def orders(workload: Workload) -> Iterator[npt.NDArray[np.int64]]:
-    """The order of the samples in each epoch: the same for all peers, and for `minigrad.Batches(..., rng=ORDER_SEED)`."""
+    """The order of the samples in each epoch: the same for all peers, and for
+    `minigrad.Batches(..., rng=ORDER_SEED)`.
+    """
     rng = np.random.default_rng(ORDER_SEED)
     while True:
         yield rng.permutation(workload.samples)

@@ -1,11 +1,12 @@
 """The layer that seemed frozen: a story about NumPy's print, on real handwritten digits.
 
-Someone trains a small classifier, prints the first layer's weights before and after, sees the same numbers, and
-concludes that the layer does not learn. It does. This program trains the story's network, prints what that person
-saw, and then asks the record which entries did not move, and why.
+Someone trains a small classifier, prints the first layer's weights before and after, sees the same
+numbers, and concludes that the layer does not learn. It does. This program trains the story's
+network, prints what that person saw, and then asks the record which entries did not move, and why.
 
     python examples/frozen_layer.py                 # the bundled digits: a second, no network
-    python examples/frozen_layer.py --data mnist    # the story's own data: four files in $MINIGRAD_DATA, or a download
+    python examples/frozen_layer.py --data mnist    # the story's own data: four files in
+    $MINIGRAD_DATA, or a download
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ import numpy as np
 
 import minigrad as mg
 
-# The story's rate is 0.01 on MNIST: 1,200 steps an epoch. The bundled digits have 40 times fewer images, hence 40 times
-# fewer steps, so they need a larger one: at 0.3 the network learns as well in as many epochs.
+# The story's rate is 0.01 on MNIST: 1,200 steps an epoch. The bundled digits have 40 times fewer
+# images, hence 40 times fewer steps, so they need a larger one: at 0.3 the network learns as well
+# in as many epochs.
 RATES = {"digits": 0.3, "mnist": 0.01}
 
 
@@ -54,10 +56,16 @@ def main(argv: list[str] | None = None) -> None:
     heading("What the person of the story saw: the first layer's weights, before and after")
     print(before, after, sep="\n\n")
     same = str(before) == str(after)
-    print(f"\nThe two prints are {'identical, to the letter' if same else 'different'}. So the layer did not learn?")
+    print(
+        f"\nThe two prints are {'identical, to the letter' if same else 'different'}. So the layer "
+        f"did not learn?"
+    )
 
     accuracy = (model.predict(x_test).argmax(axis=1) == y_test).mean()
-    heading(f"But the network reads {accuracy:.1%} of {len(x_test):,} digits that it never saw. What did move?")
+    heading(
+        f"But the network reads {accuracy:.1%} of {len(x_test):,} digits that it never saw. What "
+        f"did move?"
+    )
     print(mg.compare(before, after, inputs=x_train, names=("pixel", "unit")))
 
     run = recorder.run
@@ -65,7 +73,10 @@ def main(argv: list[str] | None = None) -> None:
     print(run.report())
 
     history = run["0.weight"]
-    heading("One entry of the corner that was printed, one from the middle of the picture, and one of each other kind")
+    heading(
+        "One entry of the corner that was printed, one from the middle of the picture, and one of "
+        "each other kind"
+    )
     for row, column in examples(history):
         print("-", history.why.at(row, column))
 
@@ -75,7 +86,10 @@ def main(argv: list[str] | None = None) -> None:
     picture = options.output / f"frozen_layer_{options.data}.png"
     picture.write_bytes(history.png(shape=(28, 28)))
     heading("What was kept")
-    print(f"{len(run.steps):,} steps, every update of every entry: {run.bytes / 1e6:,.0f} MB in memory.")
+    print(
+        f"{len(run.steps):,} steps, every update of every entry: {run.bytes / 1e6:,.0f} MB in "
+        f"memory."
+    )
     print(f"{run.verify()}.")
     print(f"All ten units, red where a weight grew and blue where it fell: {picture}")
     if options.animation:
@@ -118,8 +132,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path(), help="the directory for the pictures")
-    parser.add_argument("--animation", action="store_true", help="draw the units as they learn, as well")
+    parser.add_argument(
+        "--output", type=Path, default=Path(), help="the directory for the pictures"
+    )
+    parser.add_argument(
+        "--animation", action="store_true", help="draw the units as they learn, as well"
+    )
     return parser.parse_args(argv)
 
 

@@ -1,10 +1,11 @@
-"""A better reader of digits: normalization, dropout, AdamW and a schedule, with a record of what the updates did.
+"""A better reader of digits: normalization, dropout, AdamW and a schedule, with a record of what
+the updates did.
 
     python examples/regularized.py                 # the bundled digits: some seconds, no network
     python examples/regularized.py --epochs 10
 
-It prints the model, how the training went, and how large the updates of each weight were, relative to the weight: the
-schedule at work.
+It prints the model, how the training went, and how large the updates of each weight were, relative
+to the weight: the schedule at work.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def main(argv: list[str] | None = None) -> None:
             if epoch % 5 == 4 or epoch + 1 == options.epochs:
                 accuracy = (model.predict(x_test).argmax(axis=1) == y_test).mean()
                 print(
-                    f"epoch {epoch + 1:2}: mean loss {np.mean(values):.3f}, {accuracy:.1%} of {len(y_test)} digits held out"
+                    f"epoch {epoch + 1:2}: mean loss {np.mean(values):.3f}, {accuracy:.1%} of "
+                    f"{len(y_test)} digits held out"
                 )
 
     run = recorder.run
@@ -60,7 +62,9 @@ def main(argv: list[str] | None = None) -> None:
     print("\nThe size of an update, relative to the weight: first step, largest, last step")
     for name in ("0.weight", "4.weight"):
         ratio = np.asarray(run[name].ratio)
-        print(f"  {name}: {ratio[0]:.1e}, {ratio.max():.1e} in step {ratio.argmax()}, {ratio[-1]:.1e}")
+        print(
+            f"  {name}: {ratio[0]:.1e}, {ratio.max():.1e} in step {ratio.argmax()}, {ratio[-1]:.1e}"
+        )
 
 
 if __name__ == "__main__":

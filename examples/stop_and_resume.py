@@ -1,10 +1,12 @@
-"""A training that is stopped in the middle of an epoch and resumed gives the same bits as one that never stopped.
+"""A training that is stopped in the middle of an epoch and resumed gives the same bits as one that
+never stopped.
 
     python examples/stop_and_resume.py               # the bundled digits: a second, no network
     python examples/stop_and_resume.py --stop-after 7 --epochs 4
 
-The model has dropout, batch normalization and Adam, and one random generator draws everything: initial weights, what is left
-out, and the order of the samples. Ctrl-C, instead of the hook that stops it here, would do the same.
+The model has dropout, batch normalization and Adam, and one random generator draws everything:
+initial weights, what is left out, and the order of the samples. Ctrl-C, instead of the hook that
+stops it here, would do the same.
 """
 
 from __future__ import annotations
@@ -40,7 +42,12 @@ def build(seed: int) -> Parts:
         mg.Dropout(0.2, rng=rng),
         mg.Dense(32, 10, rng=rng),
     )
-    return Parts(model, mg.SoftmaxCrossEntropy(), mg.Adam(model, lr=3e-3), mg.Batches(X_TRAIN, Y_TRAIN, 50, rng=rng))
+    return Parts(
+        model,
+        mg.SoftmaxCrossEntropy(),
+        mg.Adam(model, lr=3e-3),
+        mg.Batches(X_TRAIN, Y_TRAIN, 50, rng=rng),
+    )
 
 
 class StopAfter(mg.Hook):
@@ -71,15 +78,35 @@ def main(argv: list[str] | None = None) -> None:
         path = Path(folder) / "digits.npz"
         print("\nStopped:")
         hooks = [StopAfter(options.stop_after), mg.Checkpoint(path)]
-        mg.fit(*build(seed=0), epochs=options.epochs, validation_data=validation, hooks=hooks, progress=True)
-        print(f"\nBuilt anew with another seed, and resumed from a checkpoint of {path.stat().st_size:,} bytes:")
+        mg.fit(
+            *build(seed=0),
+            epochs=options.epochs,
+            validation_data=validation,
+            hooks=hooks,
+            progress=True,
+        )
+        print(
+            f"\nBuilt anew with another seed, and resumed from a checkpoint of "
+            f"{path.stat().st_size:,} bytes:"
+        )
         resumed = build(seed=1)
-        history = mg.fit(*resumed, epochs=options.epochs, validation_data=validation, resume_from=path, progress=True)
+        history = mg.fit(
+            *resumed,
+            epochs=options.epochs,
+            validation_data=validation,
+            resume_from=path,
+            progress=True,
+        )
 
     before, after = whole.model.state_dict(), resumed.model.state_dict()
     same = all(before[name].tobytes() == after[name].tobytes() for name in before)
-    print(f"\nThe {len(before)} arrays of the model are {'the same bits' if same else 'different'}.")
-    print(f"The two histories are {'the same' if dict(history) == dict(never_stopped) else 'different'}:\n\n{history}")
+    print(
+        f"\nThe {len(before)} arrays of the model are {'the same bits' if same else 'different'}."
+    )
+    print(
+        f"The two histories are "
+        f"{'the same' if dict(history) == dict(never_stopped) else 'different'}:\n\n{history}"
+    )
 
 
 if __name__ == "__main__":

@@ -28,7 +28,9 @@ from minigrad.optimizers.transforms import ClipNorm, ClipValue, GradientNoise, M
 from minigrad.parameter import Parameter
 from minigrad.vector import ParameterVector
 
-if TYPE_CHECKING:  # these are loaded when they are first used, so that `import minigrad` takes no time to speak of
+if (
+    TYPE_CHECKING
+):  # these are loaded when they are first used, so that `import minigrad` takes no time to speak of
     from minigrad import datasets, testing
     from minigrad.checkpoint import load, save
     from minigrad.comparison import Comparison
@@ -44,7 +46,12 @@ _LATER = {
     "minigrad.config": ("show_config",),
     "minigrad.datasets": (),
     "minigrad.optimizers.reduce_on_plateau": ("ReduceOnPlateau",),
-    "minigrad.optimizers.schedules": ("CosineDecay", "ExponentialDecay", "LinearWarmup", "StepDecay"),
+    "minigrad.optimizers.schedules": (
+        "CosineDecay",
+        "ExponentialDecay",
+        "LinearWarmup",
+        "StepDecay",
+    ),
     "minigrad.recording": ("Reason", "Recorder", "Run"),
     "minigrad.testing": (),
     "minigrad.training": ("Checkpoint", "EarlyStopping", "History", "StopOnNonFinite", "fit"),

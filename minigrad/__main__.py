@@ -13,7 +13,9 @@ def main(seconds: float = 1.0) -> None:
     """Train a small network for some seconds, recorded, and print the report."""
     rng = np.random.default_rng(0)
     x_train, y_train, x_test, y_test = mg.datasets.load_digits()
-    model = mg.Sequential(mg.Dense(784, 32, rng=rng), mg.Activation("relu"), mg.Dense(32, 10, rng=rng))
+    model = mg.Sequential(
+        mg.Dense(784, 32, rng=rng), mg.Activation("relu"), mg.Dense(32, 10, rng=rng)
+    )
     loss = mg.SoftmaxCrossEntropy()
     optimizer = mg.SGD(model, lr=0.1)
     data = mg.Batches(x_train, y_train, batch_size=50, rng=rng)
@@ -25,7 +27,10 @@ def main(seconds: float = 1.0) -> None:
                 model.backward(loss.backward())
                 optimizer.step()
     accuracy = (model.predict(x_test).argmax(axis=1) == y_test).mean()
-    print(f"minigrad {mg.__version__} trained {model!r} for {seconds:g} s on {len(x_train):,} handwritten digits.")
+    print(
+        f"minigrad {mg.__version__} trained {model!r} for {seconds:g} s on {len(x_train):,} "
+        f"handwritten digits."
+    )
     print(f"{accuracy:.1%} of {len(x_test)} others are read correctly.\n")
     print(recorder.run.report())
     history = recorder.run["0.weight"]

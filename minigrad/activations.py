@@ -1,7 +1,7 @@
 """Activation functions: each a function and its derivative, side by side.
 
-They are precise at any magnitude: where the plain formula overflows, or takes the difference of two almost equal
-numbers, an equal one is used that does not.
+They are precise at any magnitude: where the plain formula overflows, or takes the difference of two
+almost equal numbers, an equal one is used that does not.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from minigrad.gaussian import cdf, pdf
 class ActivationFunction(NamedTuple):
     """A function of an array and the chain rule through it.
 
-        square = minigrad.ActivationFunction("square", lambda x: x * x, lambda grad, x, y: grad * 2 * x)
+        square = minigrad.ActivationFunction("square", lambda x: x * x, lambda grad, x, y: grad * 2
+        * x)
 
     Attributes:
         name: What it is called.
@@ -51,7 +52,7 @@ def _above(x: Array, end: float) -> Array:
     return np.maximum(x, _filled(x.shape, end, x.dtype.char))
 
 
-# -- piecewise linear -------------------------------------------------------------------------------------------------
+# -- piecewise linear ----------------------------------------------------------------------------
 
 
 def _linear(x: Array) -> Array:
@@ -81,10 +82,12 @@ def _leaky_relu_backward(grad: Array, x: Array, y: Array) -> Array:
     return np.where(x > 0, grad, x.dtype.type(_LEAK) * grad)  # dy/dx = 1 above 0, else 0.01
 
 
-_END = -1000  # where every bell and sigmoid is 0, and so is their product with this; with infinity it would be NaN
+# where every bell and sigmoid is 0, and so is their product with this; with infinity it would be
+# NaN
+_END = -1000
 
 
-# -- sigmoid and its relatives ----------------------------------------------------------------------------------------
+# -- sigmoid and its relatives -------------------------------------------------------------------
 
 
 def sigmoid(x: Array) -> Array:
@@ -100,7 +103,8 @@ def _sigmoid_slope(x: Array) -> Array:
     np.exp(np.negative(slope, out=slope), out=slope)
     root = slope + 1
     root *= root
-    slope /= root  # dy/dx = y (1 - y) = e / (1 + e)^2 with e = e^-|x|, which does not lose what 1 - y rounds off
+    # dy/dx = y (1 - y) = e / (1 + e)^2 with e = e^-|x|, which does not lose what 1 - y rounds off
+    slope /= root
     return slope
 
 
@@ -111,7 +115,9 @@ def _sigmoid_backward(grad: Array, x: Array, y: Array) -> Array:
 
 
 def _tanh_backward(grad: Array, x: Array, y: Array) -> Array:
-    slope: Array = 4 * _sigmoid_slope(2 * np.clip(x, _END, -_END))  # dy/dx = 1 - y^2, and tanh(x) = 2 sigmoid(2x) - 1
+    slope: Array = 4 * _sigmoid_slope(
+        2 * np.clip(x, _END, -_END)
+    )  # dy/dx = 1 - y^2, and tanh(x) = 2 sigmoid(2x) - 1
     return grad * slope
 
 
@@ -144,7 +150,7 @@ def _gelu_backward(grad: Array, x: Array, y: Array) -> Array:
     return grad * slope
 
 
-# -- exponential below 0 ----------------------------------------------------------------------------------------------
+# -- exponential below 0 -------------------------------------------------------------------------
 
 # Klambauer et al. 2017, "Self-normalizing neural networks", https://arxiv.org/abs/1706.02515
 _SELU_ALPHA = 1.6732632423543772848170429916717
@@ -178,7 +184,7 @@ def _selu_backward(grad: Array, x: Array, y: Array) -> Array:
     return _exponential_backward(_SELU_ALPHA, _SELU_SCALE, grad, x, y)
 
 
-# -- over the last axis -----------------------------------------------------------------------------------------------
+# -- over the last axis --------------------------------------------------------------------------
 
 
 def _shifted(x: Array) -> Array:
@@ -187,7 +193,9 @@ def _shifted(x: Array) -> Array:
     shifted = np.zeros_like(x)
     # Infinity less itself would be NaN; in the limit it is 0.
     with np.errstate(over="ignore"):
-        np.subtract(x, largest, out=shifted, where=True if np.isfinite(largest).all() else x != largest)
+        np.subtract(
+            x, largest, out=shifted, where=True if np.isfinite(largest).all() else x != largest
+        )
     return shifted
 
 
@@ -198,8 +206,8 @@ def _softmax(x: Array) -> Array:
 
 
 def _softmax_backward(grad: Array, x: Array, y: Array) -> Array:
-    # dy_j/dx_k = y_j ([j = k] - y_k). The slope is the same for grad less a constant; with that of the largest share, no
-    # 1 - y_k of it is needed, of which rounding would leave nothing.
+    # dy_j/dx_k = y_j ([j = k] - y_k). The slope is the same for grad less a constant; with that of
+    # the largest share, no 1 - y_k of it is needed, of which rounding would leave nothing.
     grad = grad - np.take_along_axis(grad, y.argmax(axis=-1, keepdims=True), axis=-1)
     shared: Array = (grad * y).sum(axis=-1, keepdims=True)
     return y * (grad - shared)
@@ -214,7 +222,9 @@ def _log_softmax(x: Array) -> Array:
 
 
 def _log_softmax_backward(grad: Array, x: Array, y: Array) -> Array:
-    below: Array = grad - np.exp(y) * grad.sum(axis=-1, keepdims=True)  # dy_j/dx_k = [j = k] - softmax_k
+    below: Array = grad - np.exp(y) * grad.sum(
+        axis=-1, keepdims=True
+    )  # dy_j/dx_k = [j = k] - softmax_k
     return below
 
 

@@ -1,7 +1,8 @@
 """Array types, and the checks that every array and number passes at the door.
 
-Each check returns what it was given, converted where that loses nothing that matters, or raises an error that
-says what came, what was expected and what to do. A check that passes costs well under a microsecond.
+Each check returns what it was given, converted where that loses nothing that matters, or raises an
+error that says what came, what was expected and what to do. A check that passes costs well under a
+microsecond.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ def float_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating[Any]]:
     try:
         found: np.dtype[Any] = np.dtype(dtype)
     except (TypeError, ValueError) as error:
-        raise KindError(f"dtype {described(dtype)} is not known: use np.float32 or np.float64") from error
+        raise KindError(
+            f"dtype {described(dtype)} is not known: use np.float32 or np.float64"
+        ) from error
     if found not in FLOATS:
         raise KindError(f"dtype {found} is not supported: use np.float32 or np.float64")
     return found
@@ -62,8 +65,8 @@ def real_array(x: object, what: str) -> npt.NDArray[Any]:
         what: What it is, for the error: "the input of Dense(784, 10)".
 
     Raises:
-        KindError: It holds complex numbers, strings or Python objects, or is no array: masked, sparse, an iterator, a
-            dict, None.
+        KindError: It holds complex numbers, strings or Python objects, or is no array: masked,
+            sparse, an iterator, a dict, None.
     """
     why = None if type(x) is np.ndarray else refusal(x)
     if why is not None:
@@ -82,12 +85,14 @@ def float_array(x: object, dtype: np.dtype[Any] | None, what: str) -> Array:
 
     Args:
         x: Real numbers of any kind.
-        dtype: The dtype to arrive at; None keeps float32 and float64 and turns all else into float32.
+        dtype: The dtype to arrive at; None keeps float32 and float64 and turns all else into
+            float32.
         what: What it is, for the error.
 
     Raises:
         KindError: It holds no real numbers.
-        RangeError: The dtype cannot hold one of its numbers: an integer with too many digits, a number out of range.
+        RangeError: The dtype cannot hold one of its numbers: an integer with too many digits, a
+            number out of range.
     """
     if type(x) is np.ndarray and (x.dtype == dtype if dtype is not None else x.dtype in FLOATS):
         return x
@@ -109,8 +114,8 @@ def float_array(x: object, dtype: np.dtype[Any] | None, what: str) -> Array:
         place = _first(wrong)
         raise RangeError(
             f"{what} holds {array[place]:g} {where(place)}, which is beyond the range of {dtype}, "
-            f"{np.finfo(dtype).max:.3g} ({np.count_nonzero(wrong):,} of {array.size:,} entries are): scale the data"
-            f"{_WIDER if dtype == np.float32 else ''}"
+            f"{np.finfo(dtype).max:.3g} ({np.count_nonzero(wrong):,} of {array.size:,} entries "
+            f"are): scale the data{_WIDER if dtype == np.float32 else ''}"
         ) from None
 
 
@@ -123,7 +128,8 @@ def _exactly(array: Integers, dtype: np.dtype[Any], what: str) -> Array:
     digits = np.finfo(dtype).nmant + 1
     if not array.size or (array.max() <= 1 << digits and array.min() >= -(1 << digits)):
         return converted
-    # A float of exponent e stands for multiples of 2^(e - digits): an integer with lower binary digits is rounded.
+    # A float of exponent e stands for multiples of 2^(e - digits): an integer with lower binary
+    # digits is rounded.
     _, exponents = np.frexp(converted)
     lower = np.left_shift(np.int64(1), np.maximum(exponents - digits, 0).astype(np.int64)) - 1
     wrong = (array & lower.astype(array.dtype)) != 0
@@ -131,9 +137,10 @@ def _exactly(array: Integers, dtype: np.dtype[Any], what: str) -> Array:
         return converted
     place = _first(wrong)
     raise RangeError(
-        f"{what} holds the integer {array[place]} {where(place)}, of which {dtype} would make {converted[place]:.0f} "
-        f"({np.count_nonzero(wrong):,} of {array.size:,} entries would be rounded): pass x.astype(np.{dtype}) if that is meant"
-        f"{_WIDER if dtype == np.float32 else ''}"
+        f"{what} holds the integer {array[place]} {where(place)}, of which {dtype} would make "
+        f"{converted[place]:.0f} ({np.count_nonzero(wrong):,} of {array.size:,} entries would be "
+        f"rounded): pass x.astype(np.{dtype}) if that is "
+        f"meant{_WIDER if dtype == np.float32 else ''}"
     )
 
 
@@ -157,13 +164,20 @@ def batch(x: object, dtype: np.dtype[Any] | None, who: object) -> Array:
         KindError: It holds no real numbers.
         ShapeError: It is a single number, or has no rows.
     """
-    if type(x) is np.ndarray and x.ndim and len(x) and (x.dtype in FLOATS if dtype is None else x.dtype == dtype):
+    if (
+        type(x) is np.ndarray
+        and x.ndim
+        and len(x)
+        and (x.dtype in FLOATS if dtype is None else x.dtype == dtype)
+    ):
         return x
     array = float_array(x, dtype, f"the input of {_called(who)}")
     if array.ndim == 0 or len(array) == 0:
         shape = f"shape {array.shape}"
         told = "a single number" if array.ndim == 0 else f"an empty batch, {shape}"
-        raise ShapeError(f"{_called(who)} got {told}: expected at least one row, shape (batch, ...)")
+        raise ShapeError(
+            f"{_called(who)} got {told}: expected at least one row, shape (batch, ...)"
+        )
     return array
 
 
@@ -180,7 +194,13 @@ def rows(x: object, width: int, dtype: np.dtype[Any], who: object) -> Array:
         KindError: It holds no real numbers.
         ShapeError: Another rank or width, or no rows.
     """
-    if type(x) is np.ndarray and x.dtype == dtype and x.ndim == 2 and x.shape[1] == width and len(x):
+    if (
+        type(x) is np.ndarray
+        and x.dtype == dtype
+        and x.ndim == 2
+        and x.shape[1] == width
+        and len(x)
+    ):
         return x
     array = batch(x, dtype, who)
     if array.shape[1:] == (width,):
@@ -196,7 +216,8 @@ def rows(x: object, width: int, dtype: np.dtype[Any], who: object) -> Array:
 
 
 def shaped(x: object, shape: tuple[int, ...], dtype: np.dtype[Any], what: str) -> Array:
-    """`x` as an array of exactly this shape; nothing is broadcast. Floats beyond the range of `dtype` become infinite.
+    """`x` as an array of exactly this shape; nothing is broadcast. Floats beyond the range of
+    `dtype` become infinite.
 
     Raises:
         KindError: It holds no real numbers.
@@ -206,10 +227,18 @@ def shaped(x: object, shape: tuple[int, ...], dtype: np.dtype[Any], what: str) -
     if type(x) is np.ndarray and x.dtype == dtype and x.shape == shape:
         return x
     found = real_array(x, what)
-    # Of a training that diverges the gradients are infinite one day, and `StopOnNonFinite` knows what to say of it.
-    array = found.astype(dtype, copy=False) if found.dtype.kind == "f" else float_array(found, dtype, what)
+    # Of a training that diverges the gradients are infinite one day, and `StopOnNonFinite` knows
+    # what to say of it.
+    array = (
+        found.astype(dtype, copy=False)
+        if found.dtype.kind == "f"
+        else float_array(found, dtype, what)
+    )
     if array.shape != shape:
-        raise ShapeError(f"{what} has shape {array.shape}, expected {shape}; nothing is broadcast, reshape it first")
+        raise ShapeError(
+            f"{what} has shape {array.shape}, expected {shape}; nothing is broadcast, reshape it "
+            f"first"
+        )
     return array
 
 
@@ -239,11 +268,15 @@ def number(
     bounds = [(above, "above", operator.gt), (least, "at least", operator.ge)]
     bounds += [(below, "below", operator.lt), (most, "at most", operator.le)]
     given = [(bound, word, holds) for bound, word, holds in bounds if bound is not None]
-    expected = f"a finite number {' and '.join(f'{word} {bound:g}' for bound, word, _ in given)}".rstrip()
+    expected = (
+        f"a finite number {' and '.join(f'{word} {bound:g}' for bound, word, _ in given)}".rstrip()
+    )
     told = f"{name} is {described(value)}, expected {expected}"
     if isinstance(value, np.ndarray | np.generic) and value.ndim == 0:
         value = value.item()
-    if isinstance(value, bool) or not (isinstance(value, Real) or hasattr(value, "as_integer_ratio")):  # a Decimal
+    if isinstance(value, bool) or not (
+        isinstance(value, Real) or hasattr(value, "as_integer_ratio")
+    ):  # a Decimal
         raise KindError(told)
     try:
         found = float(value)  # type: ignore[arg-type] # what has a ratio of integers is a number
@@ -275,7 +308,8 @@ def whole(value: object, name: str, *, least: int = 1) -> int:
 
 @lru_cache(maxsize=256)
 def ones(size: int, char: str) -> Array:
-    """`size` ones, read-only and kept: `ones @ x` sums the rows of a small `x` in a quarter of the time of `x.sum(axis=0)`.
+    """`size` ones, read-only and kept: `ones @ x` sums the rows of a small `x` in a quarter of the
+    time of `x.sum(axis=0)`.
 
     Args:
         size: How many.
@@ -289,7 +323,8 @@ def ones(size: int, char: str) -> Array:
 def blocks(*arrays: Array, entries: int = 65_536) -> Iterator[tuple[Array, ...]]:
     """The same part of several 1-D arrays of one length, as views, and then the next part of them.
 
-    A formula of many passes over large arrays is faster part by part: each stays in the processor's cache.
+    A formula of many passes over large arrays is faster part by part: each stays in the processor's
+    cache.
     """
     for start in range(0, len(arrays[0]), entries):
         yield tuple(array[start : start + entries] for array in arrays)
@@ -322,11 +357,15 @@ def parse_bytes(budget: object) -> int:
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", budget)
         if match is None or match[2].upper() not in _UNITS:
             raise RangeError(
-                f"budget is {described(budget)}, expected a number of bytes, or text such as '512MB' or '2GB'"
+                f"budget is {described(budget)}, expected a number of bytes, or text such as "
+                f"'512MB' or '2GB'"
             )
         found = int(float(match[1]) * _UNITS[match[2].upper()])
     else:
-        raise KindError(f"budget is {described(budget)}, expected a number of bytes, or text such as '512MB' or '2GB'")
+        raise KindError(
+            f"budget is {described(budget)}, expected a number of bytes, or text such as '512MB' "
+            f"or '2GB'"
+        )
     if found <= 0:
         raise RangeError(f"budget is {described(budget)}, expected more than 0 bytes")
     return found
@@ -343,7 +382,9 @@ def generator(rng: Seed) -> np.random.Generator:
     if rng is None:
         return np.random.default_rng()
     if isinstance(rng, bool) or not hasattr(rng, "__index__"):
-        raise KindError(f"rng is {described(rng)}, expected a seed (0, 1, ...) or np.random.default_rng(seed)")
+        raise KindError(
+            f"rng is {described(rng)}, expected a seed (0, 1, ...) or np.random.default_rng(seed)"
+        )
     return np.random.default_rng(whole(rng, "rng", least=0))
 
 
@@ -356,12 +397,14 @@ def set_generator(rng: np.random.Generator, state: Any, what: str) -> None:
         what: Whose generator it is, for the error.
 
     Raises:
-        ModelError: It is the state of another kind of generator, or none; the generator is unchanged.
+        ModelError: It is the state of another kind of generator, or none; the generator is
+            unchanged.
     """
     before = rng.bit_generator.state
     try:
         rng.bit_generator.state = deepcopy(state)
-        # MT19937 and Philox stand somewhere in a buffer; NumPy does not look, and would read outside of it.
+        # MT19937 and Philox stand somewhere in a buffer; NumPy does not look, and would read
+        # outside of it.
         new = rng.bit_generator.state
         if not (0 <= new["state"].get("pos", 0) <= 624 and 0 <= new.get("buffer_pos", 0) <= 4):
             raise RangeError("it stands outside of its buffer")

@@ -1,7 +1,9 @@
-"""The order of calls of a layer: `forward`, and then `backward` once. It is checked for every layer, also for those of users.
+"""The order of calls of a layer: `forward`, and then `backward` once. It is checked for every
+layer, also for those of users.
 
-`Layer` puts these checks around the `forward` and the `backward` that a class defines, so that authors write only the
-mathematics. A forward leaves the output whose gradient is awaited; a backward takes it, and is a part of the model's.
+`Layer` puts these checks around the `forward` and the `backward` that a class defines, so that
+authors write only the mathematics. A forward leaves the output whose gradient is awaited; a
+backward takes it, and is a part of the model's.
 """
 
 from __future__ import annotations
@@ -21,12 +23,16 @@ from minigrad.errors import ModelError, OrderError, RepeatedForward
 from minigrad.parameter import Parameter
 
 OF_PASSES = ("_awaited", "_earlier", "_of_passes", "_noted")
-"""The attributes in which these checks keep what they know of a layer; neither copied nor pickled with it."""
+"""The attributes in which these checks keep what they know of a layer.
+
+Neither copied nor pickled with it.
+"""
 
 
 @final
 class Own:
-    """The parameters that a layer itself holds, as they were when it was made: out of the sight of those who look into it.
+    """The parameters that a layer itself holds, as they were when it was made: out of the sight of
+    those who look into it.
 
     Args:
         by_name: The parameters by the attribute that holds them.
@@ -81,7 +87,9 @@ def checked_backward(backward: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(backward)
     def checked(self: Any, grad: Array, *more: Any, **named: Any) -> Any:
         output = self._awaited
-        if output is RUNNING:  # it calls that of its base class, or `backward_parameters` calls `backward`
+        if (
+            output is RUNNING
+        ):  # it calls that of its base class, or `backward_parameters` calls `backward`
             return backward(self, grad, *more, **named)
         grad, self._awaited = take(self, grad), RUNNING
         run = backward if self._noted else _first(backward)
@@ -89,7 +97,9 @@ def checked_backward(backward: Callable[..., Any]) -> Callable[..., Any]:
             first = self._own.first
             if first is None or first.gradients is None or first.gradients.running is not None:
                 return run(self, grad, *more, **named)
-            with first.gradients.backward():  # this layer is the model, or somebody calls the layers one by one
+            with (
+                first.gradients.backward()
+            ):  # this layer is the model, or somebody calls the layers one by one
                 return run(self, grad, *more, **named)
         except AttributeError as error:
             look_for_replaced(self, error)
@@ -122,7 +132,9 @@ def check_calls(cls: Any, base: Any) -> None:
     cls._unchecked = Unchecked(**own)
 
 
-def _first_or_repeated(forward: Callable[..., Array], layer: Any, *given: Any, **named: Any) -> Array:
+def _first_or_repeated(
+    forward: Callable[..., Array], layer: Any, *given: Any, **named: Any
+) -> Array:
     """A forward that does not follow a backward: it may leave new attributes, and a gradient may be awaited already."""
     awaited = layer._awaited
     if awaited is FORWARD:  # it calls that of its base class
@@ -152,7 +164,8 @@ def take(layer: Any, grad: Array) -> Array:
     """The gradient of the output that is awaited; the caller says that it is taken.
 
     Raises:
-        OrderError: No forward came before, or its gradient was already taken; or this is that of another output.
+        OrderError: No forward came before, or its gradient was already taken; or this is that of
+            another output.
         KindError: The gradient holds no real numbers.
         ShapeError: The gradient does not have the output's shape.
     """
@@ -160,19 +173,24 @@ def take(layer: Any, grad: Array) -> Array:
     if output is None or output is TAKEN or output is FORWARD:
         again = "a second time for the same forward" if output is TAKEN else "before forward"
         raise OrderError(
-            f"{layer.called}: backward was called {again}; call forward(x) first, then backward(grad) once (a layer remembers "
-            f"its last forward alone: a layer of its own in each place)"
+            f"{layer.called}: backward was called {again}; call forward(x) first, then "
+            f"backward(grad) once (a layer remembers its last forward alone: a layer of its own in "
+            f"each place)"
         )
-    if not isinstance(output, np.ndarray):  # several arrays, say, whose gradients the layer knows to tell
+    if not isinstance(
+        output, np.ndarray
+    ):  # several arrays, say, whose gradients the layer knows to tell
         return grad
     if layer._earlier:
         _check_repeated(layer, grad, output)
     if type(grad) is not np.ndarray or grad.shape != output.shape or grad.dtype != output.dtype:
-        grad = shaped(grad, output.shape, output.dtype, f"{layer.called}: the gradient of its last output")
+        grad = shaped(
+            grad, output.shape, output.dtype, f"{layer.called}: the gradient of its last output"
+        )
     return grad
 
 
-# -- what a pass leaves in a layer ----------------------------------------------------------------------------------------
+# -- what a pass leaves in a layer ---------------------------------------------------------------
 
 
 def _first(backward: Callable[..., Any]) -> Callable[..., Any]:
@@ -207,11 +225,15 @@ def _note(layer: Any, before: dict[str, Any]) -> None:
 def without_passes(attributes: dict[str, Any]) -> dict[str, Any]:
     """The attributes of a layer without what a forward or a backward has left in them."""
     passes = attributes.get("_of_passes", {})  # whether the attribute was there before, as None
-    kept = {name: value for name, value in attributes.items() if name not in OF_PASSES and name not in passes}
+    kept = {
+        name: value
+        for name, value in attributes.items()
+        if name not in OF_PASSES and name not in passes
+    }
     return kept | {name: None for name, was_there in passes.items() if was_there}
 
 
-# -- a forward that is repeated before backward --------------------------------------------------------------------------
+# -- a forward that is repeated before backward --------------------------------------------------
 
 
 def _check_repeated(layer: Any, grad: object, output: Array) -> None:
@@ -222,28 +244,30 @@ def _check_repeated(layer: Any, grad: object, output: Array) -> None:
     advice = f"to look at other data before backward, use {layer.called_in_code}.predict(x), which leaves no trace"
     if source is not None and any(source is one for one in earlier):
         raise OrderError(
-            f"{layer.called}: this gradient belongs to an earlier output; forward was called again since, and what "
-            f"backward needs is that of the last forward; {advice}"
+            f"{layer.called}: this gradient belongs to an earlier output; forward was called again "
+            f"since, and what backward needs is that of the last forward; {advice}"
         )
     shape = np.shape(grad) if isinstance(grad, np.ndarray) else None
     if shape is not None and shape != output.shape and shape in shapes:
         raise OrderError(
-            f"{layer.called}: the gradient has shape {shape}, and the last output has {output.shape}: forward was called "
-            f"again before backward, with other data; {advice}"
+            f"{layer.called}: the gradient has shape {shape}, and the last output has "
+            f"{output.shape}: forward was called again before backward, with other data; {advice}"
         )
     if source is None and any(
-        one is not None and one.shape == output.shape and not np.array_equal(one, output, equal_nan=True)
+        one is not None
+        and one.shape == output.shape
+        and not np.array_equal(one, output, equal_nan=True)
         for one in earlier
     ):
         warnings.warn(
-            f"{layer.called}: forward was called again before backward, which goes by the last forward alone; if the gradient "
-            f"is that of an earlier output, it is wrong: {advice}",
+            f"{layer.called}: forward was called again before backward, which goes by the last "
+            f"forward alone; if the gradient is that of an earlier output, it is wrong: {advice}",
             RepeatedForward,
             stacklevel=4,
         )
 
 
-# -- parameters that were replaced ----------------------------------------------------------------------------------------
+# -- parameters that were replaced ---------------------------------------------------------------
 
 
 def look_for_replaced(layer: Any, error: BaseException) -> None:
@@ -256,6 +280,7 @@ def look_for_replaced(layer: Any, error: BaseException) -> None:
         now = vars(layer).get(name, before)
         if now is not before and not isinstance(now, Parameter):
             raise ModelError(
-                f"layer '{layer._place}', {type(layer).__name__}: '{name}' was a Parameter, and was replaced by {type(now).__name__}; assign the numbers "
-                f"instead, which writes them into the parameter: layer.{name}.value = array"
+                f"layer '{layer._place}', {type(layer).__name__}: '{name}' was a Parameter, and "
+                f"was replaced by {type(now).__name__}; assign the numbers instead, which writes "
+                f"them into the parameter: layer.{name}.value = array"
             ) from error

@@ -26,9 +26,10 @@ class Comparison:
         strange: Which entries are NaN or infinite in either array, in the arrays' shape.
         not_finite_before: How many entries are NaN before, and how many infinite.
         not_finite_after: How many are so after.
-        changed_range: For each axis the first and last index at which something differs; None if nothing does.
-        largest_change: The largest magnitude of a difference between two finite numbers: to or from NaN and infinity there
-            is no length.
+        changed_range: For each axis the first and last index at which something differs; None if
+            nothing does.
+        largest_change: The largest magnitude of a difference between two finite numbers: to or from
+            NaN and infinity there is no length.
         prints_alike: Whether NumPy prints both arrays as the same text.
         shown: How many entries NumPy's print shows.
         shown_changed: How many of these differ.
@@ -56,15 +57,25 @@ class Comparison:
     names: tuple[str, ...] | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
-        return "\n".join([*self._strange(), f"{self._counts()}{self._inputs()}{self._print()}.", *self._details()])
+        return "\n".join(
+            [
+                *self._strange(),
+                f"{self._counts()}{self._inputs()}{self._print()}.",
+                *self._details(),
+            ]
+        )
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the sentences, and where the arrays differ."""
-        from minigrad import notebook  # not at the top: only notebooks need it, and it takes long to load
+        from minigrad import (
+            notebook,
+        )  # not at the top: only notebooks need it, and it takes long to load
 
         return notebook.block(
             notebook.lines(str(self).splitlines()),
-            notebook.differences(self.mask, self.strange) if self.changed or self.strange.any() else "",
+            notebook.differences(self.mask, self.strange)
+            if self.changed or self.strange.any()
+            else "",
         )
 
     def _strange(self) -> list[str]:
@@ -72,7 +83,10 @@ class Comparison:
             return []
         told = [
             f"{strange_in_words(*counts) or 'none is'} {when}"
-            for counts, when in ((self.not_finite_before, "before"), (self.not_finite_after, "after"))
+            for counts, when in (
+                (self.not_finite_before, "before"),
+                (self.not_finite_after, "after"),
+            )
         ]
         return [f"NaN or infinity: of {self.size:,} entries {', '.join(told)}."]
 
@@ -89,7 +103,11 @@ class Comparison:
         inputs = f"{len(self.zero_inputs):,} input{'' if len(self.zero_inputs) == 1 else 's'}"
         if self.stuck == 0:
             return "; none of them lies on an input that is 0 in every row of x"
-        share = f"all {self.stuck:,} lie" if self.stuck == self.unchanged else f"{self.stuck:,} of them lie"
+        share = (
+            f"all {self.stuck:,} lie"
+            if self.stuck == self.unchanged
+            else f"{self.stuck:,} of them lie"
+        )
         verb = "is" if len(self.zero_inputs) == 1 else "are"
         return f"; {share} on {inputs} that {verb} 0 in every row of x"
 
@@ -99,7 +117,9 @@ class Comparison:
         if self.shown_changed == 0 and self.changed:
             which = "only such entries" if self.unchanged else "none of them"
             return f"; NumPy's print shows {which}"
-        return f"; NumPy's print shows {self.shown:,} entries, of which {self.shown_changed:,} changed"
+        return (
+            f"; NumPy's print shows {self.shown:,} entries, of which {self.shown_changed:,} changed"
+        )
 
     def _details(self) -> list[str]:
         if self.changed_range is None:
@@ -107,11 +127,16 @@ class Comparison:
         axes = self.names if self.names is not None and len(self.names) == len(self.shape) else None
         ranges = [
             f"{axes[axis] if axes else f'axis {axis}'}: {low} to {high} (of 0 to {length - 1})"
-            for axis, ((low, high), length) in enumerate(zip(self.changed_range, self.shape, strict=True))
+            for axis, ((low, high), length) in enumerate(
+                zip(self.changed_range, self.shape, strict=True)
+            )
         ]
         lines = [f"{self.changed:,} changed{self._by()}; they lie on {', '.join(ranges)}."]
         if self.prints_alike:
-            lines.append("NumPy prints both arrays as the same text, so looking at the print shows no change.")
+            lines.append(
+                "NumPy prints both arrays as the same text, so looking at the print shows no "
+                "change."
+            )
         if self.zero_inputs is not None and len(self.zero_inputs):
             lines.append(f"Inputs that are always 0: {self._zero_inputs()}.")
         return lines
@@ -129,7 +154,14 @@ class Comparison:
         assert self.zero_inputs is not None
         if self.names is not None and len(self.names) != len(self.shape):
             named = [self.names[index] for index in self.zero_inputs]
-            return ", ".join(named[:10]) + (f" and {len(named) - 10} more" if len(named) > 10 else "")
+            return ", ".join(named[:10]) + (
+                f" and {len(named) - 10} more" if len(named) > 10 else ""
+            )
         breaks = np.flatnonzero(np.diff(self.zero_inputs) > 1) + 1
-        runs = [f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in np.split(self.zero_inputs, breaks)]
-        return ", ".join(runs[:10]) + (f" and {len(runs) - 10} more ranges" if len(runs) > 10 else "")
+        runs = [
+            f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}"
+            for run in np.split(self.zero_inputs, breaks)
+        ]
+        return ", ".join(runs[:10]) + (
+            f" and {len(runs) - 10} more ranges" if len(runs) > 10 else ""
+        )

@@ -10,7 +10,17 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import FLOATS, Integers, Seed, described, generator, number, real_array, set_generator, whole
+from minigrad.arrays import (
+    FLOATS,
+    Integers,
+    Seed,
+    described,
+    generator,
+    number,
+    real_array,
+    set_generator,
+    whole,
+)
 from minigrad.errors import ModelError, OrderError, RangeError, ShapeError
 
 _LARGE = 256 << 20  # bytes of a memory map from which on it is worth giving its pages back
@@ -25,24 +35,26 @@ class Batches:
         for x, y in Batches(x_train, y_train, batch_size=50, rng=0):
             ...
 
-    Samples are shuffled, not batches: each epoch is one permutation of all of them. Where their number is no multiple
-    of the batch size, the last batch of an epoch is smaller. A mean over the batches then gives its samples more weight
-    than the others; `fit` takes that into account, and a loop by hand can use `drop_last`, which leaves that batch
+    Samples are shuffled, not batches: each epoch is one permutation of all of them. Where their
+    number is no multiple of the batch size, the last batch of an epoch is smaller. A mean over the
+    batches then gives its samples more weight than the others; `fit` takes that into account, and a
+    loop by hand can use `drop_last`, which leaves that batch
     out: other samples each time, as the order changes.
 
     Args:
-        x: The samples, shape (n, ...); of any real kind. They are read batch by batch, so a memory map may be larger
-            than memory.
+        x: The samples, shape (n, ...); of any real kind. They are read batch by batch, so a memory
+            map may be larger than memory.
         y: The targets, shape (n, ...).
         batch_size: How many samples a batch holds; the last of an epoch may hold fewer.
         shuffle: Whether each epoch has an order of its own.
         drop_last: Whether a smaller last batch is left out.
         rng: A seed or a generator for the orders.
-        scale: What each batch of samples is multiplied by, as float32: 1 / 255 for images kept as uint8.
+        scale: What each batch of samples is multiplied by, as float32: 1 / 255 for images kept as
+            uint8.
 
     Raises:
-        KindError: Samples or targets hold no real numbers (a masked array or a sparse matrix is refused too), or a setting
-            is no number.
+        KindError: Samples or targets hold no real numbers (a masked array or a sparse matrix is
+            refused too), or a setting is no number.
         ShapeError: There are no samples, or not as many targets.
         RangeError: A batch would hold less than one sample, or more than there are.
     """
@@ -62,14 +74,19 @@ class Batches:
         self.y: npt.NDArray[Any] = real_array(y, "y of Batches")
         if self.x.ndim == 0 or self.y.ndim == 0 or len(self.x) == 0:
             raise ShapeError(
-                f"Batches got x of shape {self.x.shape} and y of shape {self.y.shape}: there are no samples"
+                f"Batches got x of shape {self.x.shape} and y of shape {self.y.shape}: there are "
+                f"no samples"
             )
         if len(self.x) != len(self.y):
-            raise ShapeError(f"Batches got {len(self.x)} samples in x but {len(self.y)} targets in y{_hint(x, self.y)}")
+            raise ShapeError(
+                f"Batches got {len(self.x)} samples in x but {len(self.y)} targets in "
+                f"y{_hint(x, self.y)}"
+            )
         self.batch_size: int = whole(batch_size, "batch_size")
         if self.batch_size > len(self.x):
             raise RangeError(
-                f"batch_size is {batch_size}, but there are only {len(self.x)} samples; use batch_size={len(self.x)} for all at once"
+                f"batch_size is {batch_size}, but there are only {len(self.x)} samples; use "
+                f"batch_size={len(self.x)} for all at once"
             )
         self.shuffle: bool = shuffle
         self.drop_last: bool = drop_last
@@ -87,7 +104,10 @@ class Batches:
         return full + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
-        """One epoch of (samples, targets), new arrays each; the rest of one, right after `load_state_dict`."""
+        """One epoch of (samples, targets), new arrays each.
+
+        The rest of one, right after `load_state_dict`.
+        """
         if self._resume and self._order is not None:
             order, start = self._order, self._stop
             self._resume = False
@@ -103,7 +123,8 @@ class Batches:
         self._ended = True
 
     def in_order(self, every: int = 1) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
-        """Samples and targets from the first to the last, in parts; it leaves the epoch where it stands.
+        """Samples and targets from the first to the last, in parts; it leaves the epoch where it
+        stands.
 
         Args:
             every: Every how manieth sample.
@@ -158,7 +179,8 @@ class Batches:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where `state_dict` stood: the next iteration gives the rest of that epoch.
 
-        If that was at the last batch, inside of the loop, the rest is empty; if it was after the loop, a new epoch begins.
+        If that was at the last batch, inside of the loop, the rest is empty; if it was after the
+        loop, a new epoch begins.
 
         Raises:
             ModelError: The state is of other data; nothing is changed.
@@ -166,7 +188,9 @@ class Batches:
         expected = {"order", "start", "stop", "ended", "rng"}
         if not isinstance(state, Mapping) or not expected <= set(state):
             has = sorted(map(str, state)) if isinstance(state, Mapping) else described(state)
-            raise ModelError(f"this is no state of Batches: it has {has}, expected {sorted(expected)}")
+            raise ModelError(
+                f"this is no state of Batches: it has {has}, expected {sorted(expected)}"
+            )
         try:
             order = None if state["order"] is None else np.array(state["order"])
             start, stop = (whole(state[name], name, least=0) for name in ("start", "stop"))
@@ -177,10 +201,15 @@ class Batches:
         if order is not None and not self._names_each_sample(order):
             raise ModelError("the order in the state of Batches does not name each sample once")
         if not start <= stop <= len(self.x):
-            raise ModelError(f"the state of Batches stands at {start} to {stop} of {len(self.x)} samples")
+            raise ModelError(
+                f"the state of Batches stands at {start} to {stop} of {len(self.x)} samples"
+            )
         ended = state["ended"]
         if not isinstance(ended, bool | np.bool_):
-            raise ModelError(f"the state of Batches is damaged: ended is {described(ended)}, expected True or False")
+            raise ModelError(
+                f"the state of Batches is damaged: ended is {described(ended)}, expected True or "
+                f"False"
+            )
         set_generator(self.rng, state["rng"], "the rng of Batches")
         self._order, self._start, self._stop, self._ended = order, start, stop, bool(ended)
         self._resume = order is not None and not self._ended
@@ -236,5 +265,10 @@ def _map_of(array: npt.NDArray[Any]) -> mmap.mmap | None:
         base = base.base
     # What is in a private map, mode "c" or one that is not NumPy's, may be nowhere else.
     shared = bool(modes) and modes <= {"r", "r+", "w+"}
-    wanted = shared and isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") and len(base) >= _LARGE
+    wanted = (
+        shared
+        and isinstance(base, mmap.mmap)
+        and hasattr(mmap, "MADV_DONTNEED")
+        and len(base) >= _LARGE
+    )
     return base if wanted else None

@@ -3,29 +3,31 @@
     MinigradError
     ├── ShapeError        (ValueError)          an array with the wrong shape, rank or length
     ├── LabelError        (ValueError)          targets that do not fit the loss
-    ├── RangeError        (ValueError)          a setting outside its range: a rate, a size, a fraction
-    ├── KindError         (TypeError)           the wrong kind of thing: complex numbers, strings, not a layer
-    ├── ModelError        (ValueError)          a model that is put together wrongly, a layer used twice
-    ├── OrderError        (RuntimeError)        something done at the wrong time, backward before forward
-    │   ├── NoGradient                          a step without a new gradient
-    │   └── StaleParameters                     parameters that have moved into another model's memory
-    ├── UnknownName       (KeyError)            a parameter name that the model or the record does not have
-    ├── AttachError       (TypeError)           a hook attached where none of its methods would be called
-    ├── HookError         (RuntimeError)        an exception inside a hook; the original is its `__cause__`
-    ├── BudgetError       (MemoryError)         a record that does not fit its budget
-    ├── NotFinite         (FloatingPointError)  NaN or infinity in a loss or an update
-    ├── NotExact          (LookupError)         a step whose exact values the record does not hold
-    ├── SharedMemoryError (ValueError)          two arrays to compare that are one and the same memory
-    ├── RunError          (OSError)             a recorded run that cannot be written, or is damaged, or none at all
-    ├── DataFileError     (OSError)             a data file that is missing, truncated or not what it should be
-    ├── GradientError     (AssertionError)      a backward that is not the derivative of its forward
-    └── MissingExtra      (ImportError)         an optional library that is not installed
+    ├── RangeError        (ValueError)          a setting outside its range: a rate, a size, a
+    fraction ├── KindError         (TypeError)           the wrong kind of thing: complex numbers,
+    strings, not a layer ├── ModelError        (ValueError)          a model that is put together
+    wrongly, a layer used twice ├── OrderError        (RuntimeError)        something done at the
+    wrong time, backward before forward │   ├── NoGradient                          a step without a
+    new gradient │   └── StaleParameters                     parameters that have moved into another
+    model's memory ├── UnknownName       (KeyError)            a parameter name that the model or
+    the record does not have ├── AttachError       (TypeError)           a hook attached where none
+    of its methods would be called ├── HookError         (RuntimeError)        an exception inside a
+    hook; the original is its `__cause__` ├── BudgetError       (MemoryError)         a record that
+    does not fit its budget ├── NotFinite         (FloatingPointError)  NaN or infinity in a loss or
+    an update ├── NotExact          (LookupError)         a step whose exact values the record does
+    not hold ├── SharedMemoryError (ValueError)          two arrays to compare that are one and the
+    same memory ├── RunError          (OSError)             a recorded run that cannot be written,
+    or is damaged, or none at all ├── DataFileError     (OSError)             a data file that is
+    missing, truncated or not what it should be ├── GradientError     (AssertionError)      a
+    backward that is not the derivative of its forward └── MissingExtra      (ImportError)
+    an optional library that is not installed
 
-    GradientOverwritten   (UserWarning)         a warning: a backward replaced a gradient that no step has used
-    OutOfBandWrite        (UserWarning)         a warning: a parameter changed other than by an optimizer
-    RepeatedForward       (UserWarning)         a warning: forward was called again before backward
-    SettingsChanged       (UserWarning)         a warning: a loaded state comes from an optimizer of other settings
-    UntrainedParameter    (UserWarning)         a warning: a parameter gets gradients and belongs to no model
+    GradientOverwritten   (UserWarning)         a warning: a backward replaced a gradient that no
+    step has used OutOfBandWrite        (UserWarning)         a warning: a parameter changed other
+    than by an optimizer RepeatedForward       (UserWarning)         a warning: forward was called
+    again before backward SettingsChanged       (UserWarning)         a warning: a loaded state
+    comes from an optimizer of other settings UntrainedParameter    (UserWarning)         a warning:
+    a parameter gets gradients and belongs to no model
 
 Each is also the built-in exception in brackets, so `except ValueError` works as one would expect.
 """
@@ -96,11 +98,17 @@ class NoGradient(OrderError):
 
 
 class StaleParameters(OrderError):
-    """The parameters have moved into another model's memory; this object still refers to the old one."""
+    """The parameters have moved into another model's memory.
+
+    This object still refers to the old one.
+    """
 
 
 class UnknownName(MinigradError, KeyError):
-    """A parameter name that the model or the record does not have; the message lists those that it has."""
+    """A parameter name that the model or the record does not have.
+
+    The message lists those that it has.
+    """
 
     @override
     def __str__(self) -> str:
@@ -120,7 +128,9 @@ class HookError(MinigradError, RuntimeError):
         step: The step during which it happened, counted from 0; None where no optimizer takes part.
     """
 
-    def __init__(self, message: str, hook: object = None, event: object = None, step: int | None = None) -> None:
+    def __init__(
+        self, message: str, hook: object = None, event: object = None, step: int | None = None
+    ) -> None:
         super().__init__(message)
         self.hook: object = hook
         self.event: object = event
@@ -132,11 +142,17 @@ class BudgetError(MinigradError, MemoryError):
 
 
 class NotFinite(MinigradError, FloatingPointError):
-    """A loss or an update is NaN or infinite; the message names the tensor where the first one appeared."""
+    """A loss or an update is NaN or infinite.
+
+    The message names the tensor where the first one appeared.
+    """
 
 
 class NotExact(MinigradError, LookupError):
-    """The record does not hold what is needed for this step's exact values; the message names steps that it holds."""
+    """The record does not hold what is needed for this step's exact values.
+
+    The message names steps that it holds.
+    """
 
 
 class SharedMemoryError(MinigradError, ValueError):
@@ -152,7 +168,10 @@ class DataFileError(MinigradError, OSError):
 
 
 class GradientError(MinigradError, AssertionError):
-    """A `backward` is not the derivative of its `forward`, or could not be shown to be; the message says which."""
+    """A `backward` is not the derivative of its `forward`, or could not be shown to be.
+
+    The message says which.
+    """
 
 
 class MissingExtra(MinigradError, ImportError):
@@ -160,20 +179,35 @@ class MissingExtra(MinigradError, ImportError):
 
 
 class OutOfBandWrite(UserWarning):
-    """A recorded parameter changed between two steps other than by an optimizer. A warning, not an error."""
+    """A recorded parameter changed between two steps other than by an optimizer.
+
+    A warning, not an error.
+    """
 
 
 class GradientOverwritten(UserWarning):
-    """A backward replaced a gradient before any step had used it; the message names both ways out. A warning, not an error."""
+    """A backward replaced a gradient before any step had used it; the message names both ways out.
+
+    A warning, not an error.
+    """
 
 
 class RepeatedForward(UserWarning):
-    """Forward was called again before backward, so the gradient may be that of other data. A warning, not an error."""
+    """Forward was called again before backward, so the gradient may be that of other data.
+
+    A warning, not an error.
+    """
 
 
 class SettingsChanged(UserWarning):
-    """A loaded state comes from an optimizer of other settings; the message lists them. A warning, not an error."""
+    """A loaded state comes from an optimizer of other settings; the message lists them.
+
+    A warning, not an error.
+    """
 
 
 class UntrainedParameter(UserWarning):
-    """A parameter gets gradients, but no layer of the model holds it, so nothing trains it. A warning, not an error."""
+    """A parameter gets gradients, but no layer of the model holds it, so nothing trains it.
+
+    A warning, not an error.
+    """

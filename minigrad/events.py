@@ -86,7 +86,10 @@ class Backward:
 
     @property
     def input_grad(self) -> Array | None:
-        """A copy of the gradient of the layer's input, which goes on below; None where nobody needs it."""
+        """A copy of the gradient of the layer's input, which goes on below.
+
+        None where nobody needs it.
+        """
         return None if self._input_grad is None else self._input_grad.copy()
 
     @override
@@ -96,7 +99,8 @@ class Backward:
 
 @final
 class FlatArrays:
-    """An optimizer's flat arrays, read-only and live: for hooks that look at everything at once, while the event lasts.
+    """An optimizer's flat arrays, read-only and live: for hooks that look at everything at once,
+    while the event lasts.
 
     Args:
         slots: Where each parameter lies in them.
@@ -107,14 +111,19 @@ class FlatArrays:
     In `before_step` the values are those before the update, in `on_step` those after it.
 
     Attributes:
-        transformed: The gradients after the optimizer's transforms; those that backward left, where it has none.
+        transformed: The gradients after the optimizer's transforms; those that backward left, where
+            it has none.
         told: The number of the step that hooks are being told about; None between steps.
     """
 
     __slots__ = ("grads", "slots", "told", "transformed", "update", "values")
 
     def __init__(
-        self, slots: Mapping[str, tuple[slice, tuple[int, ...]]], values: Array, grads: Array, update: Array
+        self,
+        slots: Mapping[str, tuple[slice, tuple[int, ...]]],
+        values: Array,
+        grads: Array,
+        update: Array,
     ) -> None:
         self.slots: Mapping[str, tuple[slice, tuple[int, ...]]] = slots
         self.values: Array = values
@@ -143,7 +152,8 @@ class NamedCopies(Mapping[str, Array]):
         """
         if self._flat.told != self._step:
             raise OrderError(
-                "this event is over; read its arrays inside before_step or on_step, and keep those that you need"
+                "this event is over; read its arrays inside before_step or on_step, and keep those "
+                "that you need"
             )
         if name not in self._flat.slots:
             raise UnknownName(f"no parameter '{name}'; there are {', '.join(self._flat.slots)}")
@@ -210,7 +220,10 @@ class Step(InFit):
 
     @property
     def step(self) -> int:
-        """The number of the step, counted from 0; it counts on over all epochs, and over a `fit` that goes on."""
+        """The number of the step, counted from 0.
+
+        It counts on over all epochs, and over a `fit` that goes on.
+        """
         return self._step
 
     @property
@@ -235,7 +248,10 @@ class Step(InFit):
 
     @property
     def transforms(self) -> str:
-        """The names of the gradient transforms that may have changed which gradients are 0; empty if there are none."""
+        """The names of the gradient transforms that may have changed which gradients are 0.
+
+        Empty if there are none.
+        """
         return self._transforms
 
     @property
@@ -265,7 +281,10 @@ class Step(InFit):
 
     @property
     def updates(self) -> Mapping[str, Array]:
-        """What the optimizer added to each parameter, sign included. -0.0 everywhere where it was skipped."""
+        """What the optimizer added to each parameter, sign included.
+
+        -0.0 everywhere where it was skipped.
+        """
         return NamedCopies(self._flat, self._step, self._flat.update)
 
     @property
@@ -286,6 +305,6 @@ class Step(InFit):
     @override
     def __repr__(self) -> str:
         return (
-            f"Step(step={self.step}, lr={self.lr}, clip_factor={self.clip_factor}, skipped={dict(self.skipped)}, "
-            f"loss={self.loss})"
+            f"Step(step={self.step}, lr={self.lr}, clip_factor={self.clip_factor}, "
+            f"skipped={dict(self.skipped)}, loss={self.loss})"
         )

@@ -10,17 +10,22 @@ from minigrad.arrays import Array
 from minigrad.parameter import Parameter
 
 Layout: TypeAlias = Literal["in_out", "out_in"]
-"""How a weight lies: (n_in, n_out), its units along the last axis; or (n_out, n_in) or (out, in, k, k), along the first one."""
+"""How a weight lies: (n_in, n_out), its units along the last axis.
+
+Or (n_out, n_in) or (out, in, k, k), along the first one.
+"""
 
 
 class Factors(NamedTuple):
     """What a parameter's gradient is made of: `inputs.T @ units`, summed over the rows.
 
     Attributes:
-        inputs: What fed the parameter, shape (rows, n_in); None for a bias, whose input is always 1.
+        inputs: What fed the parameter, shape (rows, n_in); None for a bias, whose input is always
+            1.
         units: The gradients that arrived at its units, shape (rows, n_out).
-        layout: How the parameter lies: "in_out" for (n_in, n_out), "out_in" for (n_out, n_in) or (out, in, k, k). None: the
-            one of both that fits its shape, or where both do, its first gradient; if that leaves it open, nothing is read.
+        layout: How the parameter lies: "in_out" for (n_in, n_out), "out_in" for (n_out, n_in) or
+            (out, in, k, k). None: the one of both that fits its shape, or where both do, its first
+            gradient; if that leaves it open, nothing is read.
     """
 
     inputs: Array | None
@@ -36,7 +41,11 @@ def layout_of(factors: Factors, parameter: Parameter) -> Layout | None:
         parameter: The parameter, with the gradient that it explains.
     """
     inputs, units, told = factors
-    if not all(isinstance(array, np.ndarray) and array.ndim == 2 for array in (inputs, units) if array is not None):
+    if not all(
+        isinstance(array, np.ndarray) and array.ndim == 2
+        for array in (inputs, units)
+        if array is not None
+    ):
         return None
     n_out = units.shape[1]
     if inputs is None:

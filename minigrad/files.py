@@ -13,7 +13,8 @@ from minigrad.errors import DataFileError
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """Another name in the same directory to write the new content under; at the end it becomes `path`.
+    """Another name in the same directory to write the new content under; at the end it becomes
+    `path`.
 
     Args:
         path: The file. One that exists is replaced; after an error it is unchanged.
@@ -55,7 +56,9 @@ def _flush_directory(directory: Path) -> None:
 
 def sweep(path: Path) -> None:
     """Remove what processes that were killed while they wrote this file have left behind."""
-    if os.name != "posix":  # elsewhere nobody can be asked whether a process lives without harming it
+    if (
+        os.name != "posix"
+    ):  # elsewhere nobody can be asked whether a process lives without harming it
         return
     path = Path(os.path.realpath(path))
     for part in path.parent.glob(f"{escape(_stem(path))}*.part"):
@@ -94,7 +97,8 @@ def save(path: str | os.PathLike[str], content: bytes, what: str) -> None:
         what: What it is, for the error: "the report".
 
     Raises:
-        DataFileError: It cannot be written: its directory is missing or not writable, the disk is full.
+        DataFileError: It cannot be written: its directory is missing or not writable, the disk is
+            full.
     """
     with named_errors(path, what):
         replace(Path(path), content)
@@ -112,5 +116,6 @@ def named_errors(path: str | os.PathLike[str], what: str) -> Iterator[None]:
     except (OSError, ValueError) as error:  # a path with a zero in it is a ValueError
         why = getattr(error, "strerror", None) or str(error)
         raise DataFileError(
-            f"{what} '{os.fspath(path)}' cannot be written: {why}; give a file in a directory that exists and is writable"
+            f"{what} '{os.fspath(path)}' cannot be written: {why}; give a file in a directory that "
+            f"exists and is writable"
         ) from error

@@ -40,7 +40,8 @@ class RunningFit(Protocol):
 
 
 class InFit:
-    """What the events of `fit` offer: hooks do not change a training, but may ask for its end, or for a checkpoint.
+    """What the events of `fit` offer: hooks do not change a training, but may ask for its end, or
+    for a checkpoint.
 
     In a loop by hand, `model`, `optimizer`, `history`, `epochs` and `steps_per_epoch` are None.
     """
@@ -93,7 +94,8 @@ class InFit:
         session.stop(reason)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write a checkpoint of the whole training: model, optimizer, data, history and hooks, for `resume_from`.
+        """Write a checkpoint of the whole training: model, optimizer, data, history and hooks, for
+        `resume_from`.
 
         It is carried out once all hooks were told of this event.
 
@@ -106,10 +108,14 @@ class InFit:
         session = self._running("save")
         session.later(lambda: session.save(path))
 
-    def restore(self, state: Mapping[str, Any], by: str = "a hook, which restored what it had kept") -> None:
-        """Put values and buffers that a hook has kept back into the model: `state = event.model.state_dict()`.
+    def restore(
+        self, state: Mapping[str, Any], by: str = "a hook, which restored what it had kept"
+    ) -> None:
+        """Put values and buffers that a hook has kept back into the model: `state =
+        event.model.state_dict()`.
 
-        It is carried out once all hooks were told of this event, and after all that `save` and `later` ask for.
+        It is carried out once all hooks were told of this event, and after all that `save` and
+        `later` ask for.
 
         Args:
             state: The values and buffers.
@@ -124,7 +130,8 @@ class InFit:
         """Do something once all hooks were told of this event, so that their states are complete.
 
         Args:
-            action: Is called without arguments, and may write a checkpoint by `event.save_now(path)`.
+            action: Is called without arguments, and may write a checkpoint by
+                `event.save_now(path)`.
 
         Raises:
             OrderError: No `fit` is running.
@@ -132,7 +139,8 @@ class InFit:
         self._running("later").later(action)
 
     def save_now(self, path: str | PathLike[str]) -> None:
-        """Write a checkpoint as `save` does, but at once: for an action of `later`, and at the end of a training.
+        """Write a checkpoint as `save` does, but at once: for an action of `later`, and at the end
+        of a training.
 
         Raises:
             DataFileError: It cannot be written.
@@ -152,10 +160,13 @@ class InFit:
     def _running(self, what: str) -> RunningFit:
         if self._session is None:
             raise OrderError(
-                f"{what}: this event comes from a loop by hand, not from minigrad.fit; use break, or minigrad.save"
+                f"{what}: this event comes from a loop by hand, not from minigrad.fit; use break, "
+                f"or minigrad.save"
             )
         if self._session.over:
-            raise OrderError(f"{what}: the training that this event comes from is over; use minigrad.save, say")
+            raise OrderError(
+                f"{what}: the training that this event comes from is over; use minigrad.save, say"
+            )
         return self._session
 
 
@@ -166,7 +177,13 @@ class FitBegin(InFit):
     __slots__ = ("_data", "_hooks", "_loss", "_names", "_resumes", "_session")
 
     def __init__(
-        self, session: RunningFit, loss: Any, data: Any, names: tuple[str, ...], hooks: tuple[Any, ...], resumes: bool
+        self,
+        session: RunningFit,
+        loss: Any,
+        data: Any,
+        names: tuple[str, ...],
+        hooks: tuple[Any, ...],
+        resumes: bool,
     ) -> None:
         self._session = session
         self._loss = loss
@@ -216,8 +233,15 @@ class FitBegin(InFit):
             UnknownName: They do not.
         """
         if monitor not in self._names:
-            why = " (there is no validation data)" if monitor.startswith("val_") and not self.validates else ""
-            raise UnknownName(f"{who} monitors '{monitor}', but the epochs have only {', '.join(self._names)}{why}")
+            why = (
+                " (there is no validation data)"
+                if monitor.startswith("val_") and not self.validates
+                else ""
+            )
+            raise UnknownName(
+                f"{who} monitors '{monitor}', but the epochs have only "
+                f"{', '.join(self._names)}{why}"
+            )
 
     def check_optimizer(self, optimizer: object, who: str) -> None:
         """Make sure that a hook is of the optimizer that trains.
@@ -226,7 +250,10 @@ class FitBegin(InFit):
             ModelError: It is of another one.
         """
         if optimizer is not self.optimizer:
-            raise ModelError(f"{who} among the hooks is of another optimizer than {self.optimizer!r}; make one of this")
+            raise ModelError(
+                f"{who} among the hooks is of another optimizer than {self.optimizer!r}; make one "
+                f"of this"
+            )
 
     @override
     def __repr__(self) -> str:
@@ -239,7 +266,9 @@ class FitEnd(InFit):
 
     __slots__ = ("_between_epochs", "_error", "_session", "_stopped")
 
-    def __init__(self, session: RunningFit, stopped: str, error: BaseException | None, between_epochs: bool) -> None:
+    def __init__(
+        self, session: RunningFit, stopped: str, error: BaseException | None, between_epochs: bool
+    ) -> None:
         self._session = session
         self._stopped = stopped
         self._error = error
@@ -252,10 +281,11 @@ class FitEnd(InFit):
 
     @property
     def error(self) -> BaseException | None:
-        """The error that ended it; None if there is none. `fit` raises it after this, all but `NotFinite`.
+        """The error that ended it; None if there is none. `fit` raises it after this, all but
+        `NotFinite`.
 
-        At a NaN or infinity `fit` returns, with `history.stopped`; but the optimizer's moments may have taken it in, so the
-        training should not go on from its end.
+        At a NaN or infinity `fit` returns, with `history.stopped`; but the optimizer's moments may
+        have taken it in, so the training should not go on from its end.
         """
         return self._error
 
@@ -275,7 +305,9 @@ class Epoch(InFit):
 
     __slots__ = ("_epoch", "_metrics", "_session")
 
-    def __init__(self, epoch: int, metrics: Mapping[str, float], session: RunningFit | None = None) -> None:
+    def __init__(
+        self, epoch: int, metrics: Mapping[str, float], session: RunningFit | None = None
+    ) -> None:
         self._epoch = epoch
         self._metrics = metrics
         self._session = session

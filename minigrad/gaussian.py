@@ -8,9 +8,10 @@ import numpy as np
 
 from minigrad.arrays import Array
 
-# For x >= 0 the tail is cdf(-x) = t exp(-x^2 / 2) R(2t - 1) with t = 4.5 / (4.5 + x), where R is so smooth that a short
-# Chebyshev series gives it; these are its coefficients, computed in 40 digits from the definition of erfc. The idea is
-# that of Schonfelder 1978, "Chebyshev expansions for the error and related functions", Math. Comp. 32.
+# For x >= 0 the tail is cdf(-x) = t exp(-x^2 / 2) R(2t - 1) with t = 4.5 / (4.5 + x), where R is so
+# smooth that a short Chebyshev series gives it; these are its coefficients, computed in 40 digits
+# from the definition of erfc. The idea is that of Schonfelder 1978, "Chebyshev expansions for the
+# error and related functions", Math. Comp. 32.
 _SCALE = 4.5
 _SERIES = np.array(
     [

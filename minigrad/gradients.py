@@ -1,7 +1,10 @@
-"""`Gradients`, which knows how each gradient of a model has arrived: the one owner of freshness and of provenance.
+"""`Gradients`, which knows how each gradient of a model has arrived: the one owner of freshness and
+of provenance.
 
-A gradient arrives in a backward, or when somebody assigns one; a step uses it, and then it is gone. Reading one is never an
-action: the arrays that are handed out are read-only, and each way to write leaves an `Arrival` behind.
+A gradient arrives in a backward, or when somebody assigns one; a step uses it, and then it is gone.
+Reading one is never an
+action: the arrays that are handed out are read-only, and each way to write leaves an `Arrival`
+behind.
 """
 
 from __future__ import annotations
@@ -22,9 +25,10 @@ class Arrival:
     """How a gradient has arrived that no step has used yet.
 
     Args:
-        passes: The numbers of the backwards that went in, in order, from 1 on; 0 stands for those of another model, from
-            which the parameter has come.
-        by_hand: Whether somebody assigned it outside a backward, in place of what backward had left.
+        passes: The numbers of the backwards that went in, in order, from 1 on; 0 stands for those
+            of another model, from which the parameter has come.
+        by_hand: Whether somebody assigned it outside a backward, in place of what backward had
+            left.
     """
 
     __slots__ = ("by_hand", "passes")
@@ -84,7 +88,8 @@ class Witness(Protocol):
     """Somebody who wants to know what gradients are made of, at the moment when they arrive."""
 
     def arrived(self, latest: Arrival, adds: bool) -> None:
-        """A backward is done. Of the parameters that it has reached, this is the arrival; layers can still explain them.
+        """A backward is done. Of the parameters that it has reached, this is the arrival; layers
+        can still explain them.
 
         Args:
             latest: The arrival.
@@ -99,18 +104,21 @@ class Witness(Protocol):
 
 @final
 class Gradients:
-    """Counts the backwards of a model, and says which of them the gradient of each parameter comes from.
+    """Counts the backwards of a model, and says which of them the gradient of each parameter comes
+    from.
 
     Args:
         parameters: The parameters of the model.
         flat: Their gradients, as one flat array.
 
     Attributes:
-        running: The arrival of the backward that is running; None between backwards, and while hooks are told.
+        running: The arrival of the backward that is running; None between backwards, and while
+            hooks are told.
         witnesses: Who wants to know what gradients are made of.
         unused: Whether some may have arrived that no step has used.
         orphans: Parameters outside the model that got a gradient in its backward.
-        closed: Whether a step has read them and is about to be written, so that nobody may change what it goes by.
+        closed: Whether a step has read them and is about to be written, so that nobody may change
+            what it goes by.
     """
 
     def __init__(self, parameters: Sequence[HasGradient], flat: Array) -> None:
@@ -134,12 +142,15 @@ class Gradients:
         """Tell it no more."""
         self.witnesses = tuple(one for one in self.witnesses if one is not witness)
 
-    def backward(self, accumulate: bool = False, parameters: bool = True) -> AbstractContextManager[None]:
+    def backward(
+        self, accumulate: bool = False, parameters: bool = True
+    ) -> AbstractContextManager[None]:
         """A context in which a backward runs; inside another one, it is a part of that.
 
         Args:
             accumulate: Add to the gradients that have arrived, in place of overwriting them.
-            parameters: Whether the gradients are kept; otherwise everything is afterwards as it was before.
+            parameters: Whether the gradients are kept; otherwise everything is afterwards as it was
+                before.
 
         Raises:
             OrderError: `accumulate` is asked for inside of another backward.
@@ -150,8 +161,8 @@ class Gradients:
             return self if self.running is None else _PART
         if self.running is not None:
             raise OrderError(
-                "accumulate=True is for the backward of the whole model, and one is running: a layer's own backward calls "
-                "backward(grad) of what is inside without it"
+                "accumulate=True is for the backward of the whole model, and one is running: a "
+                "layer's own backward calls backward(grad) of what is inside without it"
             )
         return AccumulatingPass(self)
 
@@ -161,7 +172,10 @@ class Gradients:
         self._latest = self.begin()
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """It is over; half of a gradient is none."""
         self.end()
@@ -255,10 +269,11 @@ class Gradients:
         if not self._warned:
             self._warned = True
             warnings.warn(
-                f"backward has overwritten the gradient of {', '.join(names[:3])}{' ...' if len(names) > 3 else ''} before "
-                f"any step used it: to add both up, call model.backward(grad, accumulate=True); if only the gradient of "
-                f"the input is wanted, model.backward(grad, parameters=False), which leaves the others as they are "
-                f"(this is said once)",
+                f"backward has overwritten the gradient of "
+                f"{', '.join(names[:3])}{' ...' if len(names) > 3 else ''} before any step used "
+                f"it: to add both up, call model.backward(grad, accumulate=True); if only the "
+                f"gradient of the input is wanted, model.backward(grad, parameters=False), which "
+                f"leaves the others as they are (this is said once)",
                 GradientOverwritten,
                 stacklevel=5,
             )
@@ -266,7 +281,10 @@ class Gradients:
 
 @final
 class AccumulatingPass:
-    """A backward that adds to the gradients that have arrived; one that fails leaves them as they were."""
+    """A backward that adds to the gradients that have arrived.
+
+    One that fails leaves them as they were.
+    """
 
     __slots__ = ("_before", "_gradients", "_latest")
 
@@ -278,7 +296,10 @@ class AccumulatingPass:
         self._latest = self._gradients.begin()
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._gradients.end()
         if kind is not None:
@@ -299,7 +320,11 @@ class PassWithoutTrace:
 
     def __enter__(self) -> None:
         gradients = self._gradients
-        self._before, self._running, self._witnesses = gradients.snapshot(), gradients.running, gradients.witnesses
+        self._before, self._running, self._witnesses = (
+            gradients.snapshot(),
+            gradients.running,
+            gradients.witnesses,
+        )
         gradients.running, gradients.witnesses = self._running or Arrival(), ()
 
     def __exit__(self, *error: object) -> None:

@@ -1,7 +1,8 @@
 """`Hook` and `Handle`: who is told of which event. This module knows neither layers nor optimizers.
 
-Hooks only observe. What an event hands out is a copy made on access, so a hook may keep it and nothing that it does
-can change the training. An exception in a hook is raised as `HookError` once the pass or the step is complete.
+Hooks only observe. What an event hands out is a copy made on access, so a hook may keep it and
+nothing that it does can change the training. An exception in a hook is raised as `HookError` once
+the pass or the step is complete.
 """
 
 from __future__ import annotations
@@ -21,17 +22,20 @@ from minigrad.fit_events import Epoch, FitBegin, FitEnd
 class Hook:
     """Override the methods you want; the others do nothing and cost nothing.
 
-    `model.attach(hook)` calls `on_forward` and `on_backward`, `optimizer.attach(hook)` calls `before_step`, `on_step` and
-    `flush`, and `minigrad.fit(..., hooks=[hook])` calls all methods.
+    `model.attach(hook)` calls `on_forward` and `on_backward`, `optimizer.attach(hook)` calls
+    `before_step`, `on_step` and `flush`, and `minigrad.fit(..., hooks=[hook])` calls all methods.
 
     Raises:
-        AttachError: A subclass has an `on_...` or `before_...` method that is none of these, or one of these is no method.
+        AttachError: A subclass has an `on_...` or `before_...` method that is none of these, or one
+            of these is no method.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse names that nobody would ever call."""
         super().__init_subclass__(**kwargs)
-        for name in (name for name in dir(cls) if name.startswith(("on_", "before_", "after_"))):  # those of mixins too
+        for name in (
+            name for name in dir(cls) if name.startswith(("on_", "before_", "after_"))
+        ):  # those of mixins too
             if name in CALLED:
                 _check_method(name, getattr(cls, name), cls.__name__)
             elif callable(getattr(cls, name)):
@@ -39,12 +43,15 @@ class Hook:
 
                 near = get_close_matches(name, CALLED, 1, 0.5)
                 raise AttachError(
-                    f"{cls.__name__}.{name} would never be called: a hook's methods are {', '.join(CALLED)}"
-                    f"{f'; is {near[0]} meant?' if near else ''}"
+                    f"{cls.__name__}.{name} would never be called: a hook's methods are "
+                    f"{', '.join(CALLED)}{f'; is {near[0]} meant?' if near else ''}"
                 )
 
     def on_fit_begin(self, event: FitBegin) -> None:
-        """A training by `fit` begins: forget what was seen of another one. If this raises, `fit` raises the same."""
+        """A training by `fit` begins: forget what was seen of another one.
+
+        If this raises, `fit` raises the same.
+        """
 
     def on_fit_end(self, event: FitEnd) -> None:
         """It is over, also after an error or Ctrl-C: whoever was told of the beginning is told of the end."""
@@ -56,7 +63,10 @@ class Hook:
         """A layer has run backward."""
 
     def before_step(self, event: Step) -> None:
-        """An update is about to be written: the last word. If this raises, nothing is, and `step()` raises the same."""
+        """An update is about to be written: the last word.
+
+        If this raises, nothing is, and `step()` raises the same.
+        """
 
     def on_step(self, event: Step) -> None:
         """The optimizer has made a step; the parameters are already changed."""
@@ -75,7 +85,16 @@ class Hook:
         """Go on from what `state_dict` gave."""
 
 
-CALLED = ("on_fit_begin", "on_fit_end", "on_forward", "on_backward", "before_step", "on_step", "on_epoch", "flush")
+CALLED = (
+    "on_fit_begin",
+    "on_fit_end",
+    "on_forward",
+    "on_backward",
+    "before_step",
+    "on_step",
+    "on_epoch",
+    "flush",
+)
 """The methods that are called where a hook is attached."""
 
 
@@ -86,7 +105,8 @@ class Listener:
     Attributes:
         hook: The hook.
         methods: The names of the methods that it wants called here.
-        prefix: What comes before the names of this place, to make them names of the model that was asked.
+        prefix: What comes before the names of this place, to make them names of the model that was
+            asked.
     """
 
     __slots__ = ("hook", "methods", "prefix")
@@ -97,13 +117,16 @@ class Listener:
         self.prefix: str = prefix
 
 
-def attach(hook: Hook, methods: tuple[str, ...], places: list[tuple[list[Listener], str]], where: str) -> Handle:
+def attach(
+    hook: Hook, methods: tuple[str, ...], places: list[tuple[list[Listener], str]], where: str
+) -> Handle:
     """Attach a hook to some places.
 
     Args:
         hook: The hook.
         methods: The names of the methods that these places call.
-        places: The listeners of each place, and the prefix of its names; none, if nothing is ever called.
+        places: The listeners of each place, and the prefix of its names; none, if nothing is ever
+            called.
         where: What the hook is attached to, for the error.
 
     Raises:
@@ -111,7 +134,9 @@ def attach(hook: Hook, methods: tuple[str, ...], places: list[tuple[list[Listene
         AttachError: None of the hook's methods would ever be called here.
     """
     if not isinstance(hook, Hook):
-        raise KindError(f"cannot attach {described(hook)}: expected an instance of a subclass of minigrad.Hook")
+        raise KindError(
+            f"cannot attach {described(hook)}: expected an instance of a subclass of minigrad.Hook"
+        )
     own = methods_of(hook)
     wanted = own.intersection(methods)
     name = type(hook).__name__
@@ -121,7 +146,8 @@ def attach(hook: Hook, methods: tuple[str, ...], places: list[tuple[list[Listene
         raise AttachError(f"{where} calls {called}, but {name} {has}: it would never be called")
     if not places:
         raise AttachError(
-            f"{where}: there is no Sequential inside, which is what tells hooks: {name} would never be called"
+            f"{where}: there is no Sequential inside, which is what tells hooks: {name} would "
+            f"never be called"
         )
     attached = []
     for listeners, prefix in places:
@@ -145,7 +171,10 @@ def methods_of(hook: Hook) -> frozenset[str]:
 
 def _check_method(name: str, thing: object, owner: str) -> None:
     if not callable(thing):
-        raise AttachError(f"{owner}.{name} is {described(thing)}, expected a method; leave it out to be told nothing")
+        raise AttachError(
+            f"{owner}.{name} is {described(thing)}, expected a method; leave it out to be told "
+            f"nothing"
+        )
 
 
 def is_attached(hook: Hook, listeners: list[Listener]) -> bool:
@@ -158,7 +187,8 @@ def _overrides(hook: Hook, name: str) -> bool:
 
 
 def ask(listeners: list[Listener], method: str, event: object) -> None:
-    """Ask all listeners, in order of attachment, whether something may happen; what one of them raises is raised as it is.
+    """Ask all listeners, in order of attachment, whether something may happen; what one of them
+    raises is raised as it is.
 
     Args:
         listeners: The listeners of this place.
@@ -188,7 +218,8 @@ _dispatch = _Dispatch()
 
 
 def tell(listeners: list[Listener], method: str, event: Callable[[str], object]) -> None:
-    """Tell all listeners, in order of attachment; those added or removed meanwhile count from the next event on.
+    """Tell all listeners, in order of attachment; those added or removed meanwhile count from the
+    next event on.
 
     Args:
         listeners: The listeners of this place.
@@ -207,12 +238,15 @@ def tell(listeners: list[Listener], method: str, event: Callable[[str], object])
 
 
 def _returned(method: str, result: object) -> TypeError:
-    return TypeError(f"{method} returned {type(result).__name__}; hooks only observe and return nothing")
+    return TypeError(
+        f"{method} returned {type(result).__name__}; hooks only observe and return nothing"
+    )
 
 
 @final
 class telling:
-    """A pass, or a step: what goes wrong in hooks is raised at the end of the outermost one that is running.
+    """A pass, or a step: what goes wrong in hooks is raised at the end of the outermost one that is
+    running.
 
     Raises:
         HookError: With the hook, the event, the step, and the original exception as `__cause__`.
@@ -276,6 +310,9 @@ class Handle:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.remove()

@@ -1,13 +1,17 @@
-"""Initial weights: by name, `Dense(784, 10, init="he_normal")`, or as a callable, `init=minigrad.init.uniform(-0.5, 0.5)`.
+"""Initial weights: by name, `Dense(784, 10, init="he_normal")`, or as a callable,
+`init=minigrad.init.uniform(-0.5, 0.5)`.
 
-An initializer is any callable `(shape, rng) -> array`, where `rng` is a `numpy.random.Generator`. With `n_in` and
-`n_out` for the two axes of a weight of shape (n_in, n_out), the variances by name are
+An initializer is any callable `(shape, rng) -> array`, where `rng` is a `numpy.random.Generator`.
+With `n_in` and `n_out` for the two axes of a weight of shape (n_in, n_out), the variances by name
+are
 
 - he: 2 / n_in (He et al. 2015, https://arxiv.org/abs/1502.01852),
-- glorot: 2 / (n_in + n_out) (Glorot and Bengio 2010, https://proceedings.mlr.press/v9/glorot10a.html),
+- glorot: 2 / (n_in + n_out) (Glorot and Bengio 2010,
+  https://proceedings.mlr.press/v9/glorot10a.html),
 - lecun: 1 / n_in (LeCun et al. 1998, "Efficient BackProp").
 
-A normal initializer draws from N(0, variance), a uniform one from [-r, r] with r = sqrt(3 variance).
+A normal initializer draws from N(0, variance), a uniform one from [-r, r] with r = sqrt(3
+variance).
 """
 
 from __future__ import annotations
@@ -60,7 +64,11 @@ def constant(value: float) -> Initializer:
 def _scaled(variance: Callable[[int, int], float], even: bool) -> Initializer:
     def draw(shape: tuple[int, ...], rng: np.random.Generator) -> npt.ArrayLike:
         std = math.sqrt(variance(shape[0], shape[-1]))
-        return rng.uniform(-math.sqrt(3) * std, math.sqrt(3) * std, shape) if even else rng.normal(0, std, shape)
+        return (
+            rng.uniform(-math.sqrt(3) * std, math.sqrt(3) * std, shape)
+            if even
+            else rng.normal(0, std, shape)
+        )
 
     return draw
 
@@ -78,7 +86,9 @@ BY_NAME: dict[str, Initializer] = {
 """The initializers that have a name."""
 
 
-def draw(init: str | Initializer, shape: tuple[int, ...], rng: np.random.Generator, dtype: np.dtype[Any]) -> Array:
+def draw(
+    init: str | Initializer, shape: tuple[int, ...], rng: np.random.Generator, dtype: np.dtype[Any]
+) -> Array:
     """Initial values of a shape.
 
     Raises:
@@ -89,9 +99,17 @@ def draw(init: str | Initializer, shape: tuple[int, ...], rng: np.random.Generat
     if isinstance(init, str):
         if init not in BY_NAME:
             raise ModelError(
-                f"no initializer '{init}'; there are {', '.join(BY_NAME)}, and any callable (shape, rng) -> array"
+                f"no initializer '{init}'; there are {', '.join(BY_NAME)}, and any callable "
+                f"(shape, rng) -> array"
             )
         init = BY_NAME[init]
     if not callable(init):
-        raise KindError(f"init is {described(init)}, expected a name or a callable (shape, rng) -> array")
-    return shaped(float_array(init(shape, rng), dtype, "what init returned"), shape, dtype, "what init returned")
+        raise KindError(
+            f"init is {described(init)}, expected a name or a callable (shape, rng) -> array"
+        )
+    return shaped(
+        float_array(init(shape, rng), dtype, "what init returned"),
+        shape,
+        dtype,
+        "what init returned",
+    )

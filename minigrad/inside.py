@@ -14,7 +14,9 @@ from minigrad.parameter import Parameter
 T = TypeVar("T")
 
 
-def found_in(kind: type[T] | tuple[type[T], ...], name: str, thing: object) -> Iterator[tuple[str, T]]:
+def found_in(
+    kind: type[T] | tuple[type[T], ...], name: str, thing: object
+) -> Iterator[tuple[str, T]]:
     """(name, thing) for the things of a kind in an attribute, also inside lists, tuples and dicts."""
     if isinstance(thing, kind):
         yield name, thing
@@ -42,7 +44,9 @@ def walk(root: Any) -> Iterator[tuple[str, Any]]:
             what = "parameter" if isinstance(thing, Parameter) else "layer"
             kept = "what its backward needs" if what == "layer" else "one gradient"
             advice = f"it keeps {kept}, so give each place one of its own"
-            raise ModelError(f"the same {what} is used twice: as '{seen[id(thing)]}' and as '{name}'; {advice}")
+            raise ModelError(
+                f"the same {what} is used twice: as '{seen[id(thing)]}' and as '{name}'; {advice}"
+            )
         seen[id(thing)] = name
         yield name, thing
         if not isinstance(thing, Parameter):  # which is found out faster than whether it is a Layer

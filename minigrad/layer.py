@@ -34,7 +34,9 @@ class _LayerType(ABCMeta):
     def __setattr__(cls, name: str, value: Any) -> None:
         """A method that is replaced in a class later, in a notebook say, is the one that runs."""
         super().__setattr__(name, value)
-        if name in ("forward", "backward", "backward_parameters") and not hasattr(value, "unchecked"):
+        if name in ("forward", "backward", "backward_parameters") and not hasattr(
+            value, "unchecked"
+        ):
             for one in (cls, *_below(cls)):
                 if vars(one).get("_unchecked") is not None:
                     check_calls(one, Layer)
@@ -43,8 +45,8 @@ class _LayerType(ABCMeta):
         missing = sorted(getattr(cls, "__abstractmethods__", ()))
         if missing:
             raise KindError(
-                f"{cls.__name__} lacks {' and '.join(missing)}: a layer defines forward(x) and backward(grad); "
-                f"there is no autograd"
+                f"{cls.__name__} lacks {' and '.join(missing)}: a layer defines forward(x) and "
+                f"backward(grad); there is no autograd"
             )
         layer: T = super().__call__(*args, **kwargs)  # type: ignore[misc] # `cls` is typed by what it makes
         assert isinstance(layer, Layer)
@@ -55,9 +57,10 @@ class _LayerType(ABCMeta):
 class Layer(ABC, metaclass=_LayerType):
     """Something with a forward and a backward.
 
-    A subclass writes `__init__`, which assigns its `Parameter`s and inner layers to attributes, `forward` and
-    `backward`, and nothing else: no `super().__init__()`, no registration, no names. Parameters and layers are also
-    found in lists, tuples and dicts. Inner layers that a `Sequential` chains are seen by hooks.
+    A subclass writes `__init__`, which assigns its `Parameter`s and inner layers to attributes,
+    `forward` and `backward`, and nothing else: no `super().__init__()`, no registration, no names.
+    Parameters and layers are also found in lists, tuples and dicts. Inner layers that a
+    `Sequential` chains are seen by hooks.
 
         class Scale(minigrad.Layer):
             def __init__(self, features):
@@ -73,7 +76,8 @@ class Layer(ABC, metaclass=_LayerType):
 
     Attributes:
         training: Whether the layer runs in training mode; `train()` and `eval()` set it.
-        buffers: The names of the attributes that are state but not learnt, such as running statistics.
+        buffers: The names of the attributes that are state but not learnt, such as running
+            statistics.
     """
 
     training: bool = True
@@ -110,7 +114,8 @@ class Layer(ABC, metaclass=_LayerType):
         """Assign the gradients of the parameters, `self.weight.grad = ...`, and return the input's.
 
         Args:
-            grad: The gradient of the loss with respect to the last output, same shape; it must not be changed.
+            grad: The gradient of the loss with respect to the last output, same shape; it must not
+                be changed.
 
         Returns:
             The gradient with respect to the last input, same shape as that.
@@ -130,7 +135,8 @@ class Layer(ABC, metaclass=_LayerType):
 
     @final
     def predict(self, x: Array, batch_size: int = 1024) -> Array:
-        """The output in eval mode, batch by batch. It leaves no trace, a pending backward intact, and is safe in threads.
+        """The output in eval mode, batch by batch. It leaves no trace, a pending backward intact,
+        and is safe in threads.
 
         Args:
             x: Shape (n, ...). It may be a memory map; each batch is read and converted by itself.
@@ -149,9 +155,11 @@ class Layer(ABC, metaclass=_LayerType):
         model = predicting(self)
         if x.ndim == 0 or len(x) <= size:
             return np.array(model.forward(x))
-        return np.concatenate([model.forward(x[start : start + size]) for start in range(0, len(x), size)])
+        return np.concatenate(
+            [model.forward(x[start : start + size]) for start in range(0, len(x), size)]
+        )
 
-    # -- what is inside -----------------------------------------------------------------------------------------
+    # -- what is inside ---------------------------------------------------------------------------
 
     def parts(self) -> Iterator[tuple[str, Parameter | Layer]]:
         """The parameters and layers that this one holds itself, with their names, in definition order."""
@@ -160,7 +168,8 @@ class Layer(ABC, metaclass=_LayerType):
 
     @final
     def layers(self) -> Iterator[tuple[str, Layer]]:
-        """(name, layer) pairs: this layer with an empty name, and all layers inside, in definition order.
+        """(name, layer) pairs: this layer with an empty name, and all layers inside, in definition
+        order.
 
         Raises:
             ModelError: A layer is used twice.
@@ -205,14 +214,15 @@ class Layer(ABC, metaclass=_LayerType):
         return self
 
     def explain(self) -> Mapping[str, Factors]:
-        """What the gradients of the last backward were made of, by the attribute that holds the parameter.
+        """What the gradients of the last backward were made of, by the attribute that holds the
+        parameter.
 
-        A layer that offers this lets a recorder say whether an entry did not move because its input was 0, because
-        its unit was silent, or because the two never met.
+        A layer that offers this lets a recorder say whether an entry did not move because its input
+        was 0, because its unit was silent, or because the two never met.
         """
         return {}
 
-    # -- state --------------------------------------------------------------------------------------------------
+    # -- state ------------------------------------------------------------------------------------
 
     @final
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
@@ -223,36 +233,46 @@ class Layer(ABC, metaclass=_LayerType):
     def load_state_dict(self, state: Mapping[str, npt.ArrayLike], strict: bool = True) -> None:
         """Write values into the parameters and buffers: all of them, or after an error none.
 
-        The weight of a `Dense` has the shape (n_in, n_out); that of a `torch.nn.Linear` is (n_out, n_in), and must be
-        transposed first, `.T`. An error says so where the shapes tell; those of square weights do not, and if all are square
-        nothing does.
+        The weight of a `Dense` has the shape (n_in, n_out); that of a `torch.nn.Linear` is (n_out,
+        n_in), and must be transposed first, `.T`. An error says so where the shapes tell; those of
+        square weights do not, and if all are square nothing does.
 
         Args:
             state: Arrays by name, as from `state_dict`.
-            strict: Whether names that are missing or unknown are an error; otherwise they are passed over.
+            strict: Whether names that are missing or unknown are an error; otherwise they are
+                passed over.
 
         Raises:
             KindError: The state is no mapping, or something in it holds no real numbers.
             ModelError: The state does not fit; the message lists every difference.
-            RangeError: A number is beyond the range of the model's dtype, or an integer has too many digits for it.
+            RangeError: A number is beyond the range of the model's dtype, or an integer has too
+                many digits for it.
         """
         if not isinstance(state, Mapping):
             raise KindError(
-                f"load_state_dict got {described(state)}, expected arrays by name, as state_dict() gives them"
+                f"load_state_dict got {described(state)}, expected arrays by name, as state_dict() "
+                f"gives them"
             )
         own = dict(self._live_state())
         problems = [f"'{name}' is missing" for name in own if name not in state] if strict else []
-        problems += [f"{described(name)} is unknown" for name in state if name not in own] if strict else []
+        problems += (
+            [f"{described(name)} is unknown" for name in state if name not in own] if strict else []
+        )
         new: dict[str, npt.NDArray[Any]] = {}
         for name in own.keys() & state.keys():
             found = real_array(state[name], f"'{name}'")
             known = own[name].dtype  # that of a buffer may be any
-            new[name] = np.array(float_array(found, known, f"'{name}'") if known.kind == "f" else found.astype(known))
+            new[name] = np.array(
+                float_array(found, known, f"'{name}'") if known.kind == "f" else found.astype(known)
+            )
             if new[name].shape != own[name].shape:
                 problems.append(f"'{name}' has shape {new[name].shape}, expected {own[name].shape}")
         if problems:
             told = f"the state does not fit this model, which is unchanged: {'; '.join(sorted(problems))}"
-            shapes = {name: (parameter.shape, np.shape(new.get(name, ()))) for name, parameter in self.parameters()}
+            shapes = {
+                name: (parameter.shape, np.shape(new.get(name, ())))
+                for name, parameter in self.parameters()
+            }
             raise ModelError(told + transposed(shapes))
         for name, parameter in self.parameters():
             if name in new:
@@ -262,11 +282,19 @@ class Layer(ABC, metaclass=_LayerType):
                 setattr(layer, buffer, new[name])
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copied or pickled layer has memory and hooks of its own; its vector is made when it is first needed."""
-        own = {name: value for name, value in without_passes(vars(self)).items() if name not in self._not_copied}
+        """A copied or pickled layer has memory and hooks of its own.
+
+        Its vector is made when it is first needed.
+        """
+        own = {
+            name: value
+            for name, value in without_passes(vars(self)).items()
+            if name not in self._not_copied
+        }
         if self._held:
             return own
-        # Those inside come first, the innermost before what holds it: so no copy descends, however deep they nest.
+        # Those inside come first, the innermost before what holds it: so no copy descends, however
+        # deep they nest.
         return {"_inside": [layer for _, layer in self.layers()][:0:-1], **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -292,7 +320,9 @@ class Layer(ABC, metaclass=_LayerType):
     def named_generators(self) -> Iterator[tuple[str, np.random.Generator]]:
         """(name, generator) of each random generator that this layer or one inside holds: "2.rng"."""
         for place, layer in self.layers():
-            yield from ((_joined(place, name), generator) for name, generator in generators_of(layer))
+            yield from (
+                (_joined(place, name), generator) for name, generator in generators_of(layer)
+            )
 
     @final
     def attach(self, hook: Hook) -> Handle:
@@ -300,23 +330,30 @@ class Layer(ABC, metaclass=_LayerType):
 
         Raises:
             KindError: `hook` is not a Hook.
-            AttachError: The hook has neither `on_forward` nor `on_backward`, or no `Sequential` is inside to tell it.
+            AttachError: The hook has neither `on_forward` nor `on_backward`, or no `Sequential` is
+                inside to tell it.
         """
-        return attach(hook, ("on_forward", "on_backward"), self.places(), f"{type(self).__name__}.attach")
+        return attach(
+            hook, ("on_forward", "on_backward"), self.places(), f"{type(self).__name__}.attach"
+        )
 
     @final
     def places(self) -> list[tuple[list[Listener], str]]:
         """Where hooks are attached: the listeners of each `Sequential` inside, and the prefix of its layers' names."""
         every = [(getattr(layer, "_listeners", None), place) for place, layer in self.layers()]
-        return [(listeners, _joined(place, "")) for listeners, place in every if listeners is not None]
+        return [
+            (listeners, _joined(place, "")) for listeners, place in every if listeners is not None
+        ]
 
-    # -- text ---------------------------------------------------------------------------------------------------
+    # -- text -------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
         """The class and what is inside; layers with settings show those."""
         inside = []
         for name, part in self.parts():
-            shown = part.shape if isinstance(part, Parameter) else part.__repr__()  # as few frames as can be
+            shown = (
+                part.shape if isinstance(part, Parameter) else part.__repr__()
+            )  # as few frames as can be
             inside.append(f"{name}={shown}")
         return f"{type(self).__name__}({', '.join(inside)})"
 
@@ -343,8 +380,22 @@ class Layer(ABC, metaclass=_LayerType):
             if own or not any(True for _ in layer.parts()):
                 shapes = ", ".join(f"{name} {parameter.shape}" for name, parameter in own)
                 still = [parameter.trainable is not True for _, parameter in own]
-                frozen = "" if not any(still) else "frozen" if not any(p.moving for _, p in own) else "partly frozen"
-                lines.append((place, repr(layer), shapes, f"{sum(parameter.size for _, parameter in own):,}", frozen))
+                frozen = (
+                    ""
+                    if not any(still)
+                    else "frozen"
+                    if not any(p.moving for _, p in own)
+                    else "partly frozen"
+                )
+                lines.append(
+                    (
+                        place,
+                        repr(layer),
+                        shapes,
+                        f"{sum(parameter.size for _, parameter in own):,}",
+                        frozen,
+                    )
+                )
         lines.insert(0, ("name", "layer", "parameters", "entries", ""))
         total = sum(parameter.size for _, parameter in self.parameters())
         trainable = sum(parameter.moving for _, parameter in self.parameters())
@@ -384,6 +435,8 @@ def predicting(model: Layer) -> Layer:
     copies = {id(layer): object.__new__(type(layer)) for layer in layers}
     for layer in layers:
         copied = copies[id(layer)]
-        vars(copied).update((name, with_copies(thing, Layer, copies)) for name, thing in tuple(vars(layer).items()))
+        vars(copied).update(
+            (name, with_copies(thing, Layer, copies)) for name, thing in tuple(vars(layer).items())
+        )
         copied._stands_for, copied.training = layer, False
     return copies[id(model)]

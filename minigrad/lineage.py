@@ -10,7 +10,9 @@ import numpy as np
 
 from minigrad.arrays import Array
 
-_latest: deque[tuple[ref[Array], ref[Array]]] = deque(maxlen=16)  # gradients and their outputs; a model asks soon
+_latest: deque[tuple[ref[Array], ref[Array]]] = deque(
+    maxlen=16
+)  # gradients and their outputs; a model asks soon
 
 
 def note(grad: Any, output: Any) -> None:

@@ -17,17 +17,20 @@ class Owner(Protocol):
 
         Args:
             where: Into which entries.
-            edited: Whether it was changed by arithmetic, `grad *= 2`, which makes no gradient where none is.
+            edited: Whether it was changed by arithmetic, `grad *= 2`, which makes no gradient where
+                none is.
         """
         ...
 
 
 @final
 class LiveGradient(np.ndarray[Any, np.dtype[Any]]):
-    """A live view of gradients. Its memory is read-only; what Python or a ufunc writes into it goes through its owner.
+    """A live view of gradients. Its memory is read-only; what Python or a ufunc writes into it goes
+    through its owner.
 
-    So `grad[...] = array`, `grad[0] = 0`, `grad *= 0.5` and `numpy.clip(grad, -1, 1, out=grad)` do what they say, and are known
-    as writes; what would bypass the owner raises NumPy's error. Everything that is computed from it is a plain array.
+    So `grad[...] = array`, `grad[0] = 0`, `grad *= 0.5` and `numpy.clip(grad, -1, 1, out=grad)` do
+    what they say, and are known as writes; what would bypass the owner raises NumPy's error.
+    Everything that is computed from it is a plain array.
     """
 
     _memory: npt.NDArray[Any] | None
@@ -48,17 +51,26 @@ class LiveGradient(np.ndarray[Any, np.dtype[Any]]):
         return view
 
     def __array_finalize__(self, source: object) -> None:
-        self._memory = self._owner = None  # what is made from it writes nothing, but for parts of it
+        self._memory = self._owner = (
+            None  # what is made from it writes nothing, but for parts of it
+        )
 
     def __getitem__(self, key: Any) -> Any:
         found = np.asarray(self)[key]
         if self._memory is None or not isinstance(found, np.ndarray):
             return found
         memory = self._memory[key]
-        if not np.may_share_memory(memory, self._memory):  # a copy, made by a mask or a list of places
+        if not np.may_share_memory(
+            memory, self._memory
+        ):  # a copy, made by a mask or a list of places
             return found
         part = found.view(LiveGradient)
-        part._memory, part._owner, part._whole, part._keys = memory, self._owner, self._whole, (*self._keys, key)
+        part._memory, part._owner, part._whole, part._keys = (
+            memory,
+            self._owner,
+            self._whole,
+            (*self._keys, key),
+        )
         return part
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -66,7 +78,9 @@ class LiveGradient(np.ndarray[Any, np.dtype[Any]]):
         if self._memory is None or owner is None:
             super().__setitem__(key, value)
             return
-        if isinstance(value, LiveGradient) and value._is(self._memory[key]):  # after `grad[0] *= 2`, which has written
+        if isinstance(value, LiveGradient) and value._is(
+            self._memory[key]
+        ):  # after `grad[0] *= 2`, which has written
             return
         self._memory[key] = value
         owner.written(self._where(key), edited=False)
@@ -77,7 +91,9 @@ class LiveGradient(np.ndarray[Any, np.dtype[Any]]):
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **settings: Any) -> Any:
         plain = [np.asarray(one) if isinstance(one, LiveGradient) else one for one in inputs]
-        if method == "at" and isinstance(inputs[0], LiveGradient):  # which changes its first input, and no output
+        if method == "at" and isinstance(
+            inputs[0], LiveGradient
+        ):  # which changes its first input, and no output
             changed = np.array(inputs[0])
             ufunc.at(changed, *plain[1:])
             inputs[0]._edit(changed)

@@ -1,7 +1,8 @@
-"""What notebooks show: small pieces of HTML that need nothing else, readable on light and dark pages.
+"""What notebooks show: small pieces of HTML that need nothing else, readable on light and dark
+pages.
 
-Text has the notebook's own color and background. All text is escaped here. Pictures are small PNGs inside the HTML; an
-array that is too large for one is reduced, and the caption says how.
+Text has the notebook's own color and background. All text is escaped here. Pictures are small PNGs
+inside the HTML; an array that is too large for one is reduced, and the caption says how.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from minigrad.pictures import HIDDEN, STRANGE, diverging, png
 Color = tuple[int, int, int]
 """Red, green and blue, 0 to 255."""
 
-_HIGH, _WIDE = 80, 160  # cells of a picture at most, so that its bytes stay few even if no two cells are alike
+_HIGH, _WIDE = (
+    80,
+    160,
+)  # cells of a picture at most, so that its bytes stay few even if no two cells are alike
 _PIXELS = 480  # about as wide as a picture is drawn
 _ROWS = 50  # of a table at most
 
@@ -45,15 +49,20 @@ def lines(texts: Iterable[str]) -> str:
     return "".join(line(text) for text in texts)
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[object]], colors: Sequence[Color] | None = None) -> str:
-    """A table; whole numbers stand to the right, with commas. Rows beyond the fiftieth are only counted.
+def table(
+    head: Sequence[str], rows: Sequence[Sequence[object]], colors: Sequence[Color] | None = None
+) -> str:
+    """A table; whole numbers stand to the right, with commas. Rows beyond the fiftieth are only
+    counted.
 
     Args:
         head: The titles of the columns.
         rows: For each row its cells.
         colors: A color for each row, shown in front of it: the legend of a picture.
     """
-    titles = "".join(f'<th scope="col" style="text-align:left">{escape(text)}</th>' for text in head)
+    titles = "".join(
+        f'<th scope="col" style="text-align:left">{escape(text)}</th>' for text in head
+    )
     drawn = [f"<tr>{titles}</tr>"]
     for place, row in enumerate(rows[:_ROWS]):
         cells = [_cell(cell) for cell in row]
@@ -65,10 +74,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]], colors: Sequenc
 
 
 def amounts(array: npt.NDArray[Any], hidden: Mask | None = None, what: str = "amounts") -> str:
-    """Signed amounts as a picture: red above 0, blue below, white 0. Nothing, if there are none, or only one.
+    """Signed amounts as a picture: red above 0, blue below, white 0. Nothing, if there are none, or
+    only one.
 
     Args:
-        array: Any shape. All axes but the first are laid side by side; a tall picture lies on its side.
+        array: Any shape. All axes but the first are laid side by side; a tall picture lies on its
+            side.
         hidden: The entries that never moved; same shape.
         what: What the amounts are, for the caption.
     """
@@ -98,7 +109,8 @@ def categories(codes: npt.NDArray[np.uint8], colors: Sequence[Color], what: str,
         codes: Any shape, laid as by `amounts`.
         colors: The color of each number.
         what: What the picture shows, for the caption.
-        which: Which entry of several a cell shows, in words; it is the one with the smallest number.
+        which: Which entry of several a cell shows, in words; it is the one with the smallest
+            number.
     """
     laid, sides = _laid(codes)
     if laid is None:
@@ -109,14 +121,18 @@ def categories(codes: npt.NDArray[np.uint8], colors: Sequence[Color], what: str,
 
 
 def differences(mask: Mask, strange: Mask) -> str:
-    """Which entries differ, as a picture with its legend; the others have the color of entries that never moved.
+    """Which entries differ, as a picture with its legend; the others have the color of entries that
+    never moved.
 
     Args:
         mask: The entries that differ.
-        strange: Those that are NaN or infinite in either array, whether they differ or not; same shape.
+        strange: Those that are NaN or infinite in either array, whether they differ or not; same
+            shape.
     """
     colors: list[Color] = [STRANGE, (190, 30, 45), HIDDEN]
-    which = "one that is NaN or infinite, if any is, and else one that differs" if strange.any() else ""
+    which = (
+        "one that is NaN or infinite, if any is, and else one that differs" if strange.any() else ""
+    )
     picture = categories(
         np.where(strange, 0, np.where(mask, 1, 2)).astype(np.uint8),
         colors,
@@ -167,7 +183,9 @@ def _cells(laid: npt.NDArray[Any], shown: npt.NDArray[Any], which: str) -> str:
 
 def _picture(pixels: npt.NDArray[np.uint8], caption: str) -> str:
     scale = max(1, min(8, _PIXELS // pixels.shape[1]))
-    data = b2a_base64(png(pixels.repeat(scale, axis=0).repeat(scale, axis=1)), newline=False).decode()
+    data = b2a_base64(
+        png(pixels.repeat(scale, axis=0).repeat(scale, axis=1)), newline=False
+    ).decode()
     told = escape(caption)
     return f'<div><img alt="{told}" src="data:image/png;base64,{data}"></div><div><small>{told}</small></div>'
 

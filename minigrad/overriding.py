@@ -1,7 +1,8 @@
-"""`override`, which says that a method replaces one of a base class, for type checkers to see to it.
+"""`override`, which says that a method replaces one of a base class, for type checkers to see to
+it.
 
-Python has it from 3.12 on. For them it comes from typing_extensions; but loading that takes a quarter of the time of
-`import minigrad`, and when a program runs there is nothing to do.
+Python has it from 3.12 on. For them it comes from typing_extensions; but loading that takes a
+quarter of the time of `import minigrad`, and when a program runs there is nothing to do.
 """
 
 from __future__ import annotations

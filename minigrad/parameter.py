@@ -17,24 +17,30 @@ from minigrad.pictures import in_words
 class Parameter:
     """An array that is learnt, and its gradient.
 
-    Until a model takes it over, a parameter has memory of its own; from then on `value` and `grad` are views of the
-    model's flat arrays. Both are live: they show what training does. Keep a copy (`parameter.value.copy()`) of what
-    must not change. Assignment writes through, into the same memory: `parameter.value = array`.
+    Until a model takes it over, a parameter has memory of its own; from then on `value` and `grad`
+    are views of the model's flat arrays. Both are live: they show what training does. Keep a copy
+    (`parameter.value.copy()`) of what must not change. Assignment writes through, into the same
+    memory: `parameter.value = array`.
 
     Args:
-        value: The initial value, copied. Real numbers; float32 and float64 are kept, others become float32.
-        trainable: Whether optimizers change it; or of each entry, as an array of booleans of the value's shape.
+        value: The initial value, copied. Real numbers; float32 and float64 are kept, others become
+            float32.
+        trainable: Whether optimizers change it; or of each entry, as an array of booleans of the
+            value's shape.
 
     Attributes:
         name: Its name in the model, "0.weight"; empty as long as no model has taken it over.
-        arrival: How its gradient has arrived; None if none has since the optimizer's last step. A step uses it once.
+        arrival: How its gradient has arrived; None if none has since the optimizer's last step. A
+            step uses it once.
         expected: Whether an optimizer is to use its gradients.
         owner: The `ParameterVector` that holds it; None as long as no model has taken it over.
-        gradients: What knows how the model's gradients arrive; None as long as no model has taken it over.
+        gradients: What knows how the model's gradients arrive; None as long as no model has taken
+            it over.
         holds_still: Whether at least one of its entries may not move.
 
     Raises:
-        KindError: The value holds complex numbers, strings or objects; `trainable` is neither a bool nor booleans.
+        KindError: The value holds complex numbers, strings or objects; `trainable` is neither a
+            bool nor booleans.
         ShapeError: `trainable` has another shape.
     """
 
@@ -44,8 +50,12 @@ class Parameter:
         self.expected: bool = False
         self.owner: Any = None
         self.gradients: Gradients | None = None
-        self._value: Array = np.array(float_array(value, None, "the value of a Parameter"), order="C")
-        self._grad: Array | None = None  # until somebody asks: the vector of a model has memory for it
+        self._value: Array = np.array(
+            float_array(value, None, "the value of a Parameter"), order="C"
+        )
+        self._grad: Array | None = (
+            None  # until somebody asks: the vector of a model has memory for it
+        )
         self._grad_view: LiveGradient | None = None
         self._trainable: bool | Mask
         self.holds_still: bool
@@ -59,13 +69,17 @@ class Parameter:
     @value.setter
     def value(self, value: object) -> None:
         self._check_open("value")
-        self._value[...] = shaped(value, self.shape, self.dtype, f"the value assigned to {self.called}")
+        self._value[...] = shaped(
+            value, self.shape, self.dtype, f"the value assigned to {self.called}"
+        )
 
     @property
     def grad(self) -> Array:
-        """The live gradient; assignment writes through, must have the same shape, and is a new gradient.
+        """The live gradient; assignment writes through, must have the same shape, and is a new
+        gradient.
 
-        Reading it changes nothing. Writing into it is known as well: `grad[0] = 0` outside a backward is an edit by hand.
+        Reading it changes nothing. Writing into it is known as well: `grad[0] = 0` outside a
+        backward is an edit by hand.
         """
         if self._grad_view is None:
             self._grad_view = LiveGradient.of(self._memory(), self)
@@ -73,7 +87,9 @@ class Parameter:
 
     @grad.setter
     def grad(self, grad: object) -> None:
-        if grad is not None and grad is self._grad_view:  # after `parameter.grad *= 2`, which has written already
+        if (
+            grad is not None and grad is self._grad_view
+        ):  # after `parameter.grad *= 2`, which has written already
             return
         new = shaped(grad, self.shape, self.dtype, f"the gradient assigned to {self.called}")
         self.new_grad[...] = new
@@ -82,20 +98,29 @@ class Parameter:
     def new_grad(self) -> Array:
         """The gradient's memory, for `backward` to overwrite: `x.T.dot(grad, out=weight.new_grad)`.
 
-        It saves the copy that `weight.grad = x.T @ grad` makes, and is a new gradient in the same way. Fill it at once, and
-        do not keep it: what is written later is no gradient that anybody knows of.
+        It saves the copy that `weight.grad = x.T @ grad` makes, and is a new gradient in the same
+        way. Fill it at once, and do not keep it: what is written later is no gradient that anybody
+        knows of.
         """
-        self.arrival = (None if self.gradients is None else self.gradients.running) or self._arrived_otherwise()
+        self.arrival = (
+            None if self.gradients is None else self.gradients.running
+        ) or self._arrived_otherwise()
         return self._memory() if self._grad is None else self._grad
 
     def written(self, where: Mask, edited: bool) -> None:
         """Somebody has written into `grad`: for the view alone."""
         running = None if self.gradients is None else self.gradients.running
-        if not edited and (self.arrival is None or (running is not None and self.arrival is not running)):
-            self._memory()[~where.reshape(self.shape)] = 0  # which holds what an earlier step has used
+        if not edited and (
+            self.arrival is None or (running is not None and self.arrival is not running)
+        ):
+            self._memory()[~where.reshape(self.shape)] = (
+                0  # which holds what an earlier step has used
+            )
         if running is not None:
             self.arrival = running
-        elif self.arrival is not None or not (edited or not self._memory().any()):  # zeros where none is are none
+        elif self.arrival is not None or not (
+            edited or not self._memory().any()
+        ):  # zeros where none is are none
             self.arrival = self._arrived_otherwise()
 
     def _memory(self) -> Array:
@@ -115,13 +140,17 @@ class Parameter:
     def _check_open(self, what: str) -> None:
         if self.gradients is not None and self.gradients.closed:
             raise OrderError(
-                f"a hook's before_step has changed the {what} of {self.called}; it may stop the step by raising, and changes "
-                f"nothing: use a transform of the optimizer (grad_transforms, update_transforms)"
+                f"a hook's before_step has changed the {what} of {self.called}; it may stop the "
+                f"step by raising, and changes nothing: use a transform of the optimizer "
+                f"(grad_transforms, update_transforms)"
             )
 
     @property
     def trainable(self) -> bool | Mask:
-        """Whether optimizers change it; or of each entry, a read-only array of booleans. Assign either."""
+        """Whether optimizers change it; or of each entry, a read-only array of booleans.
+
+        Assign either.
+        """
         return self._trainable
 
     @trainable.setter
@@ -146,7 +175,11 @@ class Parameter:
     @property
     def moving(self) -> int:
         """How many entries optimizers may change."""
-        return self.size * self._trainable if isinstance(self._trainable, bool) else int(self._trainable.sum())
+        return (
+            self.size * self._trainable
+            if isinstance(self._trainable, bool)
+            else int(self._trainable.sum())
+        )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -170,11 +203,18 @@ class Parameter:
 
     @property
     def frozen_in_words(self) -> str:
-        """Whether it is frozen, or how many of its entries are: "3 of 12 entries frozen"; empty if none is."""
+        """Whether it is frozen, or how many of its entries are: "3 of 12 entries frozen".
+
+        Empty if none is.
+        """
         if self._trainable is True:
             return ""
         entries = self.frozen_entries
-        return "frozen" if entries is None else f"{np.count_nonzero(entries):,} of {self.size:,} entries frozen"
+        return (
+            "frozen"
+            if entries is None
+            else f"{np.count_nonzero(entries):,} of {self.size:,} entries frozen"
+        )
 
     def __repr__(self) -> str:
         name = f"'{self.name}', " if self.name else ""
@@ -183,7 +223,9 @@ class Parameter:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the counts, and the values as a picture."""
-        from minigrad import notebook  # not at the top: only notebooks need it, and it takes long to load
+        from minigrad import (
+            notebook,
+        )  # not at the top: only notebooks need it, and it takes long to load
 
         frozen = f"; {self.frozen_in_words}" if self.frozen_in_words else ""
         return notebook.block(
@@ -194,7 +236,13 @@ class Parameter:
 
     def __getstate__(self) -> dict[str, Any]:
         """The vector is not pickled, and of its memory only this parameter's part."""
-        return {**vars(self), "owner": None, "gradients": None, "expected": False, "_grad_view": None}
+        return {
+            **vars(self),
+            "owner": None,
+            "gradients": None,
+            "expected": False,
+            "_grad_view": None,
+        }
 
     def __copy__(self) -> Parameter:
         """A copy has memory of its own."""
@@ -218,11 +266,25 @@ class Parameter:
         """
         value[...] = self._value
         grad[...] = 0 if self._grad is None else self._grad
-        self.owner, self.name, self._value, self._grad, self._grad_view = owner, name, value, grad, None
+        self.owner, self.name, self._value, self._grad, self._grad_view = (
+            owner,
+            name,
+            value,
+            grad,
+            None,
+        )
         self.gradients, self.expected = owner.gradients, False
-        self.arrival = None if self.arrival is None else Arrival((0,))  # of none of this model's backwards
+        self.arrival = (
+            None if self.arrival is None else Arrival((0,))
+        )  # of none of this model's backwards
 
     def cast(self, dtype: np.dtype[Any]) -> None:
         """Leave the vector and compute in another dtype, without a gradient: for checks in float64."""
-        self.name, self.arrival, self.expected, self.owner, self.gradients = "", None, False, None, None
+        self.name, self.arrival, self.expected, self.owner, self.gradients = (
+            "",
+            None,
+            False,
+            None,
+            None,
+        )
         self._value, self._grad, self._grad_view = self._value.astype(dtype), None, None

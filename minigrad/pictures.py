@@ -75,7 +75,8 @@ def as_text(amounts: Array, hidden: Mask) -> str:
     """Amounts of 0 and more as rows of characters: the darker, the more.
 
     Args:
-        amounts: Shape (height, width). The largest sets the scale. What is NaN or infinite is drawn as `CROSS`, hidden or not.
+        amounts: Shape (height, width). The largest sets the scale. What is NaN or infinite is drawn
+            as `CROSS`, hidden or not.
         hidden: The entries to draw as `NOTHING`, same shape.
     """
     finite = np.isfinite(amounts)
@@ -89,7 +90,10 @@ def as_text(amounts: Array, hidden: Mask) -> str:
 
 
 def _shown(text: str) -> bool:
-    """Whether the standard output can show a text; one that does not say in which encoding it writes can."""
+    """Whether the standard output can show a text.
+
+    One that does not say in which encoding it writes can.
+    """
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except (UnicodeEncodeError, LookupError):
@@ -101,7 +105,8 @@ def diverging(amounts: Array, hidden: Mask, top: float) -> npt.NDArray[np.uint8]
     """Signed amounts as colors: white is 0, blue negative, red positive.
 
     Args:
-        amounts: Shape (height, width). What is NaN or infinite gets the color `STRANGE`, hidden or not.
+        amounts: Shape (height, width). What is NaN or infinite gets the color `STRANGE`, hidden or
+            not.
         hidden: The entries that get a color which no amount has; same shape.
         top: The magnitude that has the full color.
 
@@ -119,8 +124,11 @@ def diverging(amounts: Array, hidden: Mask, top: float) -> npt.NDArray[np.uint8]
     return colors
 
 
-def tiled(pictures: list[npt.NDArray[np.uint8]], columns: int, scale: int = 1) -> npt.NDArray[np.uint8]:
-    """Pictures of one size side by side, with a thin grey line between, each pixel `scale` pixels wide and high.
+def tiled(
+    pictures: list[npt.NDArray[np.uint8]], columns: int, scale: int = 1
+) -> npt.NDArray[np.uint8]:
+    """Pictures of one size side by side, with a thin grey line between, each pixel `scale` pixels
+    wide and high.
 
     Args:
         pictures: Each of shape (height, width, 3).
@@ -132,7 +140,9 @@ def tiled(pictures: list[npt.NDArray[np.uint8]], columns: int, scale: int = 1) -
     sheet = np.full((lines * (height + 2) + 2, columns * (width + 2) + 2, 3), 128, np.uint8)
     for place, picture in enumerate(pictures):
         top, left = 2 + place // columns * (height + 2), 2 + place % columns * (width + 2)
-        sheet[top : top + height, left : left + width] = picture.repeat(scale, axis=0).repeat(scale, axis=1)
+        sheet[top : top + height, left : left + width] = picture.repeat(scale, axis=0).repeat(
+            scale, axis=1
+        )
     return sheet
 
 
@@ -152,35 +162,45 @@ def png(pixels: npt.NDArray[np.uint8]) -> bytes:
 
 
 def apng(frames: Iterable[npt.NDArray[np.uint8]], seconds: float) -> bytes:
-    """RGB pictures as an animated PNG, which repeats for ever (W3C, PNG specification, third edition).
+    """RGB pictures as an animated PNG, which repeats for ever (W3C, PNG specification, third
+    edition).
 
-    A frame after the first holds no more than the rectangle that changed, transparent wherever nothing did, and each
-    pixel is a byte, the number of its color: what changes little takes little.
+    A frame after the first holds no more than the rectangle that changed, transparent wherever
+    nothing did, and each pixel is a byte, the number of its color: what changes little takes
+    little.
 
     Args:
-        frames: Each of shape (height, width, 3), 0 to 255; all together have at most 255 colors. They are taken one
-            by one, so a generator need not hold them all.
+        frames: Each of shape (height, width, 3), 0 to 255; all together have at most 255 colors.
+            They are taken one by one, so a generator need not hold them all.
         seconds: How long one round takes.
 
     Raises:
         KindError: `seconds` is not a number.
-        RangeError: `seconds` is not above 0, or too long for the format, or there are too many colors.
+        RangeError: `seconds` is not above 0, or too long for the format, or there are too many
+            colors.
         ShapeError: No frame, no pixel, or another shape.
     """
     seconds = number(seconds, "seconds", above=0)
-    numbers = np.zeros(1 << 24, np.uint8)  # of each color; 0, which no color has, is the transparent pixel
+    numbers = np.zeros(
+        1 << 24, np.uint8
+    )  # of each color; 0, which no color has, is the transparent pixel
     palette = np.zeros(1, np.uint32)
     before: npt.NDArray[np.uint8] | None = None
     parts: list[tuple[tuple[int, int, int, int], bytes]] = []
     for frame in frames:
         _check_pixels(frame)
         if before is not None and frame.shape[:2] != before.shape:
-            raise ShapeError(f"frame {len(parts)} has shape {frame.shape}, those before it {(*before.shape, 3)}")
+            raise ShapeError(
+                f"frame {len(parts)} has shape {frame.shape}, those before it {(*before.shape, 3)}"
+            )
         red, green, blue = (frame[..., channel].astype(np.uint32) for channel in range(3))
         colors = red << 16 | green << 8 | blue
         new = np.unique(colors[numbers[colors] == 0])
         if len(palette) + len(new) > 256:
-            raise RangeError(f"an animation has at most 255 colors, these frames have {len(palette) + len(new) - 1}")
+            raise RangeError(
+                f"an animation has at most 255 colors, these frames have "
+                f"{len(palette) + len(new) - 1}"
+            )
         numbers[new] = np.arange(len(palette), len(palette) + len(new))
         palette = np.append(palette, new)
         found = numbers[colors]
@@ -194,18 +214,23 @@ def apng(frames: Iterable[npt.NDArray[np.uint8]], seconds: float) -> bytes:
     delay = max(Fraction(seconds) / len(parts), Fraction(1, 65535))
     if delay > 65535:
         raise RangeError(
-            f"seconds is {seconds:g} for {counted(len(parts), 'frame')}: a frame takes at most 65,535 seconds"
+            f"seconds is {seconds:g} for {counted(len(parts), 'frame')}: a frame takes at most "
+            f"65,535 seconds"
         )
     duration = delay.limit_denominator(min(65535, int(65535 / delay))).as_integer_ratio()
 
     height, width = before.shape
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0))]  # 8 bits a pixel, numbers of colors
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0))
+    ]  # 8 bits a pixel, numbers of colors
     chunks.append((b"acTL", struct.pack(">II", len(parts), 0)))
     chunks.append((b"PLTE", palette.astype(">u4").view(np.uint8).reshape(-1, 4)[:, 1:].tobytes()))
     chunks.append((b"tRNS", b"\x00"))  # color 0 is transparent
     order = 0
     for place, ((top, left, high, wide), pixels) in enumerate(parts):
-        over = min(place, 1)  # the first frame is the picture, the others are drawn over what is there
+        over = min(
+            place, 1
+        )  # the first frame is the picture, the others are drawn over what is there
         control = struct.pack(">IIIIIHHBB", order, wide, high, left, top, *duration, 0, over)
         data = (b"fdAT", struct.pack(">I", order + 1) + pixels) if place else (b"IDAT", pixels)
         chunks += [(b"fcTL", control), data]
@@ -216,13 +241,18 @@ def apng(frames: Iterable[npt.NDArray[np.uint8]], seconds: float) -> bytes:
 def _changed_part(
     before: npt.NDArray[np.uint8] | None, now: npt.NDArray[np.uint8]
 ) -> tuple[tuple[int, int, int, int], bytes]:
-    """(top, left, height, width) of the rectangle that changed, and its pixels, compressed; 0 where nothing did."""
+    """(top, left, height, width) of the rectangle that changed, and its pixels, compressed.
+
+    0 where nothing did.
+    """
     if before is None:
         return (0, 0, *now.shape), _compressed(now)
     changed = now != before
     rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
     if len(rows) == 0:
-        return (0, 0, 1, 1), _compressed(np.zeros((1, 1), np.uint8))  # a frame has at least one pixel
+        return (0, 0, 1, 1), _compressed(
+            np.zeros((1, 1), np.uint8)
+        )  # a frame has at least one pixel
     high, wide = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     pixels = np.where(changed[high, wide], now[high, wide], 0).astype(np.uint8)
     return (int(rows[0]), int(columns[0]), *pixels.shape), _compressed(pixels)
@@ -239,7 +269,9 @@ def _compressed(rows: npt.NDArray[np.uint8]) -> bytes:
 
 
 def _file(chunks: list[tuple[bytes, bytes]]) -> bytes:
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in [*chunks, (b"IEND", b"")])
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        _chunk(kind, data) for kind, data in [*chunks, (b"IEND", b"")]
+    )
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -1,4 +1,7 @@
-"""What a classification loss takes as targets: labels, or rows of probabilities; and what is wrong with others."""
+"""What a classification loss takes as targets: labels, or rows of probabilities.
+
+And what is wrong with others.
+"""
 
 from __future__ import annotations
 
@@ -45,19 +48,22 @@ class Wrong(NamedTuple):
         return LabelError(self.told(self.place, f"{self.wrong:,} of {self.size:,}"))
 
 
-def class_targets(targets: npt.ArrayLike, shape: tuple[int, ...], ignore_index: int | None) -> Array | Integers:
+def class_targets(
+    targets: npt.ArrayLike, shape: tuple[int, ...], ignore_index: int | None
+) -> Array | Integers:
     """Targets for logits of a shape (n, classes): int64 labels, or float64 rows of probabilities.
 
     Args:
-        targets: Labels 0 ... classes - 1, integers of shape (n,); or probabilities, shape (n, classes).
+        targets: Labels 0 ... classes - 1, integers of shape (n,); or probabilities, shape (n,
+            classes).
         shape: The shape of the logits.
         ignore_index: A label that is allowed besides, or None.
 
     Raises:
         KindError: They hold no real numbers.
         ShapeError: They have another length or width.
-        LabelError: Labels out of range or not integers; probabilities negative, or rows that do not sum to 1;
-            probabilities where a label is to be ignored.
+        LabelError: Labels out of range or not integers; probabilities negative, or rows that do not
+            sum to 1; probabilities where a label is to be ignored.
     """
     found = real_array(targets, "the targets")
     n, classes = shape
@@ -70,8 +76,9 @@ def class_targets(targets: npt.ArrayLike, shape: tuple[int, ...], ignore_index: 
     if found.shape == shape:
         if ignore_index is not None:
             raise LabelError(
-                f"ignore_index is {ignore_index}, a label, but the targets are rows of shape {shape}, in which nothing is "
-                f"ignored: pass labels, shape ({n},), or leave out the samples that are not to count"
+                f"ignore_index is {ignore_index}, a label, but the targets are rows of shape "
+                f"{shape}, in which nothing is ignored: pass labels, shape ({n},), or leave out "
+                f"the samples that are not to count"
             )
         wrong = wrong_probabilities(found)
         if wrong is not None:
@@ -87,9 +94,7 @@ def class_targets(targets: npt.ArrayLike, shape: tuple[int, ...], ignore_index: 
     raise ShapeError(expected)
 
 
-_SEVERAL = (
-    "if a sample may have several labels, use SigmoidCrossEntropy, with a 1 in the column of each and 0 elsewhere"
-)
+_SEVERAL = "if a sample may have several labels, use SigmoidCrossEntropy, with a 1 in the column of each and 0 elsewhere"
 
 
 def check_integers(labels: npt.NDArray[Any], classes: int | None = None) -> None:
@@ -106,13 +111,15 @@ def check_integers(labels: npt.NDArray[Any], classes: int | None = None) -> None
         return
     expected = "integers" if classes is None else f"integers from 0 to {classes - 1}"
     told = f"labels of dtype {labels.dtype}, expected {expected}"
-    wrong = np.zeros(len(labels), bool) if labels.dtype.kind == "b" else labels != np.rint(labels)  # NaN is not itself
+    wrong = (
+        np.zeros(len(labels), bool) if labels.dtype.kind == "b" else labels != np.rint(labels)
+    )  # NaN is not itself
     if wrong.any():
         row = int(wrong.argmax())
         raise LabelError(
-            f"{told}: label {labels[row]:g} of sample {row} is no whole number ({np.count_nonzero(wrong):,} of "
-            f"{len(labels):,} labels are none); leave out samples whose label is missing, and of numbers to predict use "
-            f"MeanSquaredError"
+            f"{told}: label {labels[row]:g} of sample {row} is no whole number "
+            f"({np.count_nonzero(wrong):,} of {len(labels):,} labels are none); leave out samples "
+            f"whose label is missing, and of numbers to predict use MeanSquaredError"
         )
     raise LabelError(f"{told}: pass labels.astype(np.int64)")
 
@@ -126,8 +133,8 @@ def wrong_labels(labels: Integers, classes: int, ignore_index: int | None) -> Wr
 
     def told(place: Place, count: str) -> str:
         return (
-            f"label {label} of sample {place[0]} is out of range: there are {classes} classes, so labels go from 0 to "
-            f"{classes - 1} ({count} labels are out of range){advice}"
+            f"label {label} of sample {place[0]} is out of range: there are {classes} classes, so "
+            f"labels go from 0 to {classes - 1} ({count} labels are out of range){advice}"
         )
 
     wrong = Wrong.among((unsigned >= classes) & (labels != ignore_index), told)
@@ -138,7 +145,9 @@ def wrong_labels(labels: Integers, classes: int, ignore_index: int | None) -> Wr
         if low >= 1 and high == classes:
             advice = f"; these labels go from {low} to {high}: subtract 1, pass labels - 1"
         elif (low, high) == (-1, 1):
-            advice = "; these labels go from -1 to 1: for yes and no pass (labels > 0).astype(np.int64)"
+            advice = (
+                "; these labels go from -1 to 1: for yes and no pass (labels > 0).astype(np.int64)"
+            )
     return wrong
 
 
@@ -149,7 +158,10 @@ def wrong_probabilities(targets: npt.NDArray[Any]) -> Wrong | None:
     if not wrong.any():
         return None
     row = int(wrong.argmax())
-    low, total = float(targets[row].min()), float(sums[row])  # not the arrays, which the message would keep
+    low, total = (
+        float(targets[row].min()),
+        float(sums[row]),
+    )  # not the arrays, which the message would keep
     several = bool(((targets == 0) | (targets == 1)).all())
     size = len(targets)
 
@@ -164,7 +176,9 @@ def wrong_probabilities(targets: npt.NDArray[Any]) -> Wrong | None:
     return Wrong.among(wrong, told)
 
 
-def unfit(who: str, expected: str, kind: str, targets: npt.NDArray[Any], mask: Mask) -> Wrong | None:
+def unfit(
+    who: str, expected: str, kind: str, targets: npt.NDArray[Any], mask: Mask
+) -> Wrong | None:
     """Targets, of any shape, of which a loss cannot use those where the mask is True."""
 
     def told(place: Place, count: str) -> str:

@@ -1,8 +1,8 @@
 """`ParameterVector`, the only owner of memory.
 
-All values of a model lie in one flat array, all gradients in a second one of the same layout. Each parameter is a
-pair of views of them with a name and a shape. So an optimizer's step is one addition, a copy of all updates is one
-copy, and there is nothing to keep in agreement.
+All values of a model lie in one flat array, all gradients in a second one of the same layout. Each
+parameter is a pair of views of them with a name and a shape. So an optimizer's step is one
+addition, a copy of all updates is one copy, and there is nothing to keep in agreement.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class Slot(NamedTuple):
 
 @final
 class Writer:
-    """Somebody who writes values on purpose, an optimizer or a checkpoint: two of one name are told apart.
+    """Somebody who writes values on purpose, an optimizer or a checkpoint: two of one name are told
+    apart.
 
     Attributes:
         name: What it is called.
@@ -62,7 +63,9 @@ class WriteLog:
 
     def __init__(self) -> None:
         self.count: int = 0
-        self.last: deque[Writer] = deque(maxlen=64)  # whoever asks does so after each step of one optimizer
+        self.last: deque[Writer] = deque(
+            maxlen=64
+        )  # whoever asks does so after each step of one optimizer
 
     def add(self, writer: Writer) -> None:
         """Somebody writes."""
@@ -86,7 +89,11 @@ class HasParameters(Protocol):
 def announce(model: HasParameters, who: str) -> None:
     """Let recorders know who has just written values into this model, so that they do not take it for an accident."""
     parameters = frozenset(parameter for _, parameter in model.parameters())
-    owners = {id(parameter.owner): parameter.owner for parameter in parameters if parameter.owner is not None}
+    owners = {
+        id(parameter.owner): parameter.owner
+        for parameter in parameters
+        if parameter.owner is not None
+    }
     for owner in owners.values():
         owner.writes.add(Writer(who, parameters))
 
@@ -95,8 +102,8 @@ def announce(model: HasParameters, who: str) -> None:
 class ParameterVector:
     """The values and gradients of a model, or of a part of one, as two flat arrays.
 
-    Made by `ParameterVector.of(model)`. A model has one vector for its life; of a part of the model (a nested layer,
-    a slice) the vector is a view of the whole's.
+    Made by `ParameterVector.of(model)`. A model has one vector for its life; of a part of the model
+    (a nested layer, a slice) the vector is a view of the whole's.
 
     Attributes:
         slots: Maps each parameter's name to its `Slot(slice, shape)`.
@@ -106,7 +113,11 @@ class ParameterVector:
     """
 
     def __init__(
-        self, named: list[tuple[str, Parameter]], values: Array, grads: Array, whole: ParameterVector | None = None
+        self,
+        named: list[tuple[str, Parameter]],
+        values: Array,
+        grads: Array,
+        whole: ParameterVector | None = None,
     ) -> None:
         self._values: Array = values
         self._grads: Array = grads
@@ -120,7 +131,9 @@ class ParameterVector:
         self.slots: Mapping[str, Slot] = MappingProxyType(slots)
         self._whole = whole
         self._given_up = False
-        self.gradients: Gradients = Gradients(self.parameters, grads) if whole is None else whole.gradients
+        self.gradients: Gradients = (
+            Gradients(self.parameters, grads) if whole is None else whole.gradients
+        )
         self.writes: WriteLog = WriteLog() if whole is None else whole.writes
 
     @classmethod
@@ -130,20 +143,25 @@ class ParameterVector:
         Raises:
             ModelError: A parameter is reached twice.
             KindError: It is no model, or the parameters have different dtypes.
-            StaleParameters: `model` is a slice, and its parameters no longer lie side by side in one model.
+            StaleParameters: `model` is a slice, and its parameters no longer lie side by side in
+                one model.
         """
         if not hasattr(model, "parameters"):
             raise KindError(f"ParameterVector.of got {described(model)}, expected a model")
         named = list(model.parameters())
         known: Self | None = vars(model).get("_vector")
-        if known is not None and not known.is_stale and known.parameters == tuple(own for _, own in named):
+        if (
+            known is not None
+            and not known.is_stale
+            and known.parameters == tuple(own for _, own in named)
+        ):
             return known
         vector = cls._part(named)
         if vector is None:
             if not getattr(model, "_owns_memory", True):
                 raise StaleParameters(
-                    f"the parameters of {model!r} do not lie side by side in one model; if its layers have moved into "
-                    f"another model, take a slice of the new one"
+                    f"the parameters of {model!r} do not lie side by side in one model; if its "
+                    f"layers have moved into another model, take a slice of the new one"
                 )
             vector = cls.take_over(named)
         vars(model)["_vector"] = vector
@@ -159,7 +177,8 @@ class ParameterVector:
     def take_over(cls, named: list[tuple[str, Parameter]]) -> Self:
         """Allocate a vector, and move these parameters into it with their values and gradients.
 
-        Vectors that held any of them are given up: what still refers to one raises `StaleParameters`.
+        Vectors that held any of them are given up: what still refers to one raises
+        `StaleParameters`.
 
         Raises:
             ModelError: A parameter is reached twice.
@@ -173,7 +192,11 @@ class ParameterVector:
             if parameter.owner is not None:
                 parameter.owner._given_up = True
             part, shape = vector.slots[name]
-            parameter.move(vector, name, *(flat[part].reshape(shape) for flat in (vector._values, vector._grads)))
+            parameter.move(
+                vector,
+                name,
+                *(flat[part].reshape(shape) for flat in (vector._values, vector._grads)),
+            )
         return vector
 
     @classmethod
@@ -194,7 +217,8 @@ class ParameterVector:
     @property
     def whole(self) -> ParameterVector:
         """The vector that this one is a view of; itself, if it is none."""
-        # Not kept as an attribute: one that refers to itself would hold its memory until the garbage is collected.
+        # Not kept as an attribute: one that refers to itself would hold its memory until the
+        # garbage is collected.
         return self if self._whole is None else self._whole
 
     @property
@@ -209,11 +233,14 @@ class ParameterVector:
     @values.setter
     def values(self, values: object) -> None:
         self._check_not_stale()
-        self._values[...] = shaped(values, self._values.shape, self._values.dtype, "what is assigned to the values")
+        self._values[...] = shaped(
+            values, self._values.shape, self._values.dtype, "what is assigned to the values"
+        )
 
     @property
     def grads(self) -> Array:
-        """All gradients, 1-D and live. Assignment writes through, and is a new gradient of every parameter.
+        """All gradients, 1-D and live. Assignment writes through, and is a new gradient of every
+        parameter.
 
         Reading changes nothing; what is written in place is known, too.
 
@@ -227,9 +254,13 @@ class ParameterVector:
     @grads.setter
     def grads(self, grads: object) -> None:
         self._check_not_stale()
-        if grads is not None and grads is self._live:  # after `vector.grads *= 2`, which has written already
+        if (
+            grads is not None and grads is self._live
+        ):  # after `vector.grads *= 2`, which has written already
             return
-        new = shaped(grads, self._grads.shape, self._grads.dtype, "what is assigned to the gradients")
+        new = shaped(
+            grads, self._grads.shape, self._grads.dtype, "what is assigned to the gradients"
+        )
         self._grads[...] = new
         for parameter in self.parameters:
             _ = parameter.new_grad  # which is what arrives
@@ -253,7 +284,8 @@ class ParameterVector:
     def _check_not_stale(self) -> None:
         if self.is_stale:
             raise StaleParameters(
-                "the parameters of this vector have moved into another model; ask ParameterVector.of again"
+                "the parameters of this vector have moved into another model; ask "
+                "ParameterVector.of again"
             )
 
     def __repr__(self) -> str:
@@ -267,11 +299,12 @@ def _check(named: list[tuple[str, Parameter]]) -> None:
         first = seen.setdefault(id(parameter), name)
         if first != name:
             raise ModelError(
-                f"parameter '{name}' is the same object as '{first}'; give each place a parameter of its own"
+                f"parameter '{name}' is the same object as '{first}'; give each place a parameter "
+                f"of its own"
             )
     for name, parameter in named:
         if parameter.dtype != named[0][1].dtype:
             raise KindError(
-                f"one dtype a model: '{named[0][0]}' is {named[0][1].dtype}, but '{name}' is {parameter.dtype}; "
-                f"build both with the same dtype"
+                f"one dtype a model: '{named[0][0]}' is {named[0][1].dtype}, but '{name}' is "
+                f"{parameter.dtype}; build both with the same dtype"
             )

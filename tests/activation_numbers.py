@@ -1,8 +1,9 @@
-"""Values and slopes of the activation functions, computed once from their definitions with mpmath 1.3 in 1,400 bits.
+"""Values and slopes of the activation functions, computed once from their definitions with mpmath
+1.3 in 1,400 bits.
 
-The definitions: elu and selu scale alpha (e^x - 1) below 0 (selu with the constants of Klambauer et al. 2017), gelu
-x erfc(-x / sqrt 2) / 2, silu x / (1 + e^-x), softplus log(1 + e^x). Each number is the float64 nearest to the true one;
-what is nearer to 0 than any float64 is 0.
+The definitions: elu and selu scale alpha (e^x - 1) below 0 (selu with the constants of Klambauer et
+al. 2017), gelu x erfc(-x / sqrt 2) / 2, silu x / (1 + e^-x), softplus log(1 + e^x). Each number is
+the float64 nearest to the true one; what is nearer to 0 than any float64 is 0.
 """
 
 from __future__ import annotations

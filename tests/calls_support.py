@@ -1,4 +1,6 @@
-"""Layers as users write them, for the tests of the order of calls, of predict, and of what copies hold."""
+"""Layers as users write them, for the tests of the order of calls, of predict, and of what copies
+hold.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ class Mixed(Shift, Times):
 
 
 class Lazy(Times):
-    """A `backward_parameters` of its own that calls `backward`, as the base class's does, and does something more."""
+    """A `backward_parameters` of its own that calls `backward`, as the base class's does, and does
+    something more.
+    """
 
     more = 0
 

@@ -1,4 +1,6 @@
-"""Children that are killed: how a test starts and forks them, keeps the machine busy, and waits for the moment."""
+"""Children that are killed: how a test starts and forks them, keeps the machine busy, and waits for
+the moment.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def forked(work: Callable[..., None], *arguments: Any) -> int:
 
 
 def wait_for(file: Path, size: int, process: int) -> None:
-    """Wait until a file has at least this size: so a kill comes after some steps, however slow the machine is."""
+    """Wait until a file has at least this size: so a kill comes after some steps, however slow the
+    machine is.
+    """
     while not file.exists() or file.stat().st_size < size:
         if os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             return
@@ -39,7 +43,11 @@ def wait_for(file: Path, size: int, process: int) -> None:
 
 
 def surroundings(program: Path) -> dict[str, str]:
-    """The environment of a program of the tests: it finds minigrad and what tests share, and takes one thread."""
-    paths = os.pathsep.join(map(str, (Path(mg.__file__).parent.parent, program.parent, Path(__file__).parent)))
+    """The environment of a program of the tests: it finds minigrad and what tests share, and takes
+    one thread.
+    """
+    paths = os.pathsep.join(
+        map(str, (Path(mg.__file__).parent.parent, program.parent, Path(__file__).parent))
+    )
     threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return {**os.environ, **threads, "PYTHONPATH": paths}

@@ -25,7 +25,10 @@ class Tape(mg.Hook):
         self.values.append(dict(event.values))
 
     def replayed(self, initial: dict[str, npt.NDArray[Any]]) -> dict[str, bytes]:
-        """The initial values plus all updates, added in order; after each step they are the values of that step."""
+        """The initial values plus all updates, added in order.
+
+        After each step they are the values of that step.
+        """
         now = {name: array.copy() for name, array in initial.items()}
         for updates, values in zip(self.updates, self.values, strict=True):
             for name, update in updates.items():

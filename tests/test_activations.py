@@ -1,4 +1,6 @@
-"""The twelve activation functions: values and slopes with a small relative error at any magnitude, and no warnings."""
+"""The twelve activation functions: values and slopes with a small relative error at any magnitude,
+and no warnings.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,26 @@ from activation_support import RTOL, agree, dtypes, value_and_slope
 import minigrad as mg
 from minigrad.activations import FUNCTIONS
 
-EACH = ["linear", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "sigmoid", "tanh", "softplus"]
+EACH = [
+    "linear",
+    "relu",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "gelu",
+    "silu",
+    "sigmoid",
+    "tanh",
+    "softplus",
+]
 OVER_ROWS = ["softmax", "log_softmax"]
 INF = math.inf
 
 # Klambauer et al. 2017, "Self-normalizing neural networks", section 2 and their published code
-SELU_SCALE, SELU_ALPHA = Decimal("1.0507009873554804934193349852946"), Decimal("1.6732632423543772848170429916717")
+SELU_SCALE, SELU_ALPHA = (
+    Decimal("1.0507009873554804934193349852946"),
+    Decimal("1.6732632423543772848170429916717"),
+)
 
 each = pytest.mark.parametrize("name", EACH)
 all_of_them = pytest.mark.parametrize("name", EACH + OVER_ROWS)
@@ -34,13 +50,16 @@ def test_there_are_twelve() -> None:
     assert set(NUMBERS) == set(EACH) - {"linear", "relu", "leaky_relu"}
 
 
-# -- entry by entry ---------------------------------------------------------------------------------------------------
+# -- entry by entry ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", NUMBERS)
 @dtypes
 def test_values_and_slopes(name: str, dtype: Any) -> None:
-    """Against the numbers of the table, from 1e-300 to 1e15 and through the middle; also where the result is tiny."""
+    """Against the numbers of the table, from 1e-300 to 1e15 and through the middle.
+
+    Also where the result is tiny.
+    """
     smallest = float(np.finfo(dtype).tiny)
     rows = [row for row in NUMBERS[name] if abs(row[0]) > smallest]
     x = np.array([[row[0] for row in rows]], dtype)
@@ -66,8 +85,18 @@ def test_straight_lines(
     magnitudes = [10.0**power for power in range(-300 if dtype is np.float64 else -30, 16)]
     x = np.array([[sign * point for point in magnitudes for sign in (1, -1)]], dtype)
     found, found_slope = value_and_slope(name, x)
-    agree(found, np.array([[value(float(point)) for point in x[0]]]), x, rtol=1e-7 if dtype is np.float32 else 3e-16)
-    agree(found_slope, np.array([[slope(float(point)) for point in x[0]]]), x, 1e-7 if dtype is np.float32 else 0)
+    agree(
+        found,
+        np.array([[value(float(point)) for point in x[0]]]),
+        x,
+        rtol=1e-7 if dtype is np.float32 else 3e-16,
+    )
+    agree(
+        found_slope,
+        np.array([[slope(float(point)) for point in x[0]]]),
+        x,
+        1e-7 if dtype is np.float32 else 0,
+    )
 
 
 def by_decimals(name: str, number: float) -> tuple[float, float]:
@@ -82,7 +111,10 @@ def by_decimals(name: str, number: float) -> tuple[float, float]:
             "silu": (x * share, share + x * share * rest),
             "softplus": ((1 + e).ln(), share),
             "tanh": (y, 1 - y * y),
-            "elu": (scale * x if x > 0 else scale * alpha * (e - 1), scale if x > 0 else scale * alpha * e),
+            "elu": (
+                scale * x if x > 0 else scale * alpha * (e - 1),
+                scale if x > 0 else scale * alpha * e,
+            ),
         }["elu" if name == "selu" else name]
         return float(value), float(slope)
 
@@ -90,9 +122,13 @@ def by_decimals(name: str, number: float) -> tuple[float, float]:
 @pytest.mark.parametrize("name", ["elu", "selu", "silu", "sigmoid", "tanh", "softplus"])
 @dtypes
 def test_values_and_slopes_in_between(name: str, dtype: Any) -> None:
-    """Between the points of the table there is no seam: against 200 decimal digits, densely from -120 to 120."""
+    """Between the points of the table there is no seam: against 200 decimal digits, densely from
+    -120 to 120.
+    """
     x = np.linspace(-120, 120, 401).astype(dtype)[np.newaxis] + dtype(1 / 64)
-    x = x[np.abs(x + 1.28) > 0.25][np.newaxis]  # where silu has its lowest point, its slope is 0: see below
+    x = x[np.abs(x + 1.28) > 0.25][
+        np.newaxis
+    ]  # where silu has its lowest point, its slope is 0: see below
     expected = np.array([[by_decimals(name, float(point)) for point in x[0]]])
     value, slope = value_and_slope(name, x)
     agree(value, expected[..., 0], x)
@@ -101,7 +137,10 @@ def test_values_and_slopes_in_between(name: str, dtype: Any) -> None:
 
 @dtypes
 def test_gelu_in_between(dtype: Any) -> None:
-    """Against the standard library's erfc, densely; that takes x / sqrt 2 rounded, which costs up to x^2 roundings."""
+    """Against the standard library's erfc, densely.
+
+    That takes x / sqrt 2 rounded, which costs up to x^2 roundings.
+    """
     end = 37 if dtype is np.float64 else 12
     x = np.linspace(-end, end, 1201).astype(dtype)[np.newaxis]
     x = x[np.abs(x + 0.75) > 0.25][np.newaxis]
@@ -116,7 +155,11 @@ def test_gelu_in_between(dtype: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "lowest", "least"),
     [
-        ("silu", -1.2784645427610738, -0.27846454276107379),  # mpmath: findroot of the slope, and the value there
+        (
+            "silu",
+            -1.2784645427610738,
+            -0.27846454276107379,
+        ),  # mpmath: findroot of the slope, and the value there
         ("gelu", -0.75179152469356446, -0.16997120747990366),
     ],
 )
@@ -132,12 +175,16 @@ def test_slopes_around_the_lowest_point(name: str, lowest: float, least: float, 
     assert (np.sign(slope[0, 31:]) == 1).all()
     step = x.astype(np.float64) + np.array([[1e-5], [-1e-5]])
     ahead, behind = mg.Activation(name)(step)
-    np.testing.assert_allclose(slope[0], (ahead - behind) / 2e-5, rtol=0, atol=1e-9 if dtype is np.float64 else 1e-6)
+    np.testing.assert_allclose(
+        slope[0], (ahead - behind) / 2e-5, rtol=0, atol=1e-9 if dtype is np.float64 else 1e-6
+    )
 
 
 @dtypes
 def test_the_mean_and_variance_that_selu_keeps(dtype: Any) -> None:
-    """What its constants are made for: of standard normal numbers mean and variance stay 0 and 1."""
+    """What its constants are made for: of standard normal numbers mean and variance stay 0 and
+    1.
+    """
     grid = np.linspace(-12, 12, 200_001)
     weight = np.exp(-(grid**2) / 2) / math.sqrt(2 * math.pi) * (grid[1] - grid[0])
     value = mg.Activation("selu")(grid.astype(dtype)[np.newaxis])[0].astype(np.float64)
@@ -165,11 +212,15 @@ def test_at_zero(name: str, slope: float, dtype: Any) -> None:
     x = np.array([[0.0, -0.0]], dtype)
     value, found = value_and_slope(name, x)
     eps = float(np.finfo(dtype).eps)
-    np.testing.assert_allclose(value, [[{"sigmoid": 0.5, "softplus": math.log(2)}.get(name, 0.0)] * 2], rtol=2 * eps)
+    np.testing.assert_allclose(
+        value, [[{"sigmoid": 0.5, "softplus": math.log(2)}.get(name, 0.0)] * 2], rtol=2 * eps
+    )
     np.testing.assert_allclose(found, [[float(slope)] * 2], rtol=2 * eps)
 
 
-LIMITS: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {  # values at -inf and inf, slopes there
+LIMITS: dict[
+    str, tuple[tuple[float, float], tuple[float, float]]
+] = {  # values at -inf and inf, slopes there
     "linear": ((-INF, INF), (1, 1)),
     "relu": ((0, INF), (0, 1)),
     "leaky_relu": ((-INF, INF), (0.01, 1)),
@@ -185,7 +236,9 @@ LIMITS: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {  # values
 
 @pytest.mark.parametrize(("name", "limits"), LIMITS.items(), ids=LIMITS.keys())
 @dtypes
-def test_at_infinity(name: str, limits: tuple[tuple[float, float], tuple[float, float]], dtype: Any) -> None:
+def test_at_infinity(
+    name: str, limits: tuple[tuple[float, float], tuple[float, float]], dtype: Any
+) -> None:
     """The limits, alone and beside numbers."""
     value, slope = value_and_slope(name, np.array([[-INF, INF, 1]], dtype))
     np.testing.assert_allclose(value[0, :2], limits[0], rtol=1e-6)
@@ -202,17 +255,24 @@ def test_nan_stays_where_it_is(name: str, dtype: Any) -> None:
     assert not np.isnan(slope[0, 1])
 
 
-@pytest.mark.parametrize("name", ["linear", "relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "tanh", "softplus"])
+@pytest.mark.parametrize(
+    "name", ["linear", "relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "tanh", "softplus"]
+)
 @dtypes
 def test_at_the_largest_numbers(name: str, dtype: Any) -> None:
-    """As at infinity, where the results are that large themselves: no overflow on the way, and no warning."""
+    """As at infinity, where the results are that large themselves: no overflow on the way, and no
+    warning.
+    """
     largest = np.finfo(dtype).max
     value, slope = value_and_slope(name, np.array([[-largest, largest]], dtype))
     limits, slopes = LIMITS[name]
     expected = [
-        float(largest) * (0.01 if name == "leaky_relu" and limit < 0 else 1) * np.sign(limit) for limit in limits
+        float(largest) * (0.01 if name == "leaky_relu" and limit < 0 else 1) * np.sign(limit)
+        for limit in limits
     ]
-    expected = [grown if math.isinf(limit) else limit for grown, limit in zip(expected, limits, strict=True)]
+    expected = [
+        grown if math.isinf(limit) else limit for grown, limit in zip(expected, limits, strict=True)
+    ]
     np.testing.assert_allclose(value, [expected], rtol=1e-6)
     np.testing.assert_allclose(slope, [slopes], rtol=1e-6)
 
@@ -225,16 +285,20 @@ def test_the_slope_is_multiplied_by_the_gradient(name: str, dtype: Any) -> None:
     _, slope = value_and_slope(name, x)
     layer, grad = mg.Activation(name), np.array([[2, -4, 0, 8, -0.25, 0]], dtype)
     layer(x)
-    np.testing.assert_allclose(layer.backward(grad), slope * grad, rtol=4 * float(np.finfo(dtype).eps))
+    np.testing.assert_allclose(
+        layer.backward(grad), slope * grad, rtol=4 * float(np.finfo(dtype).eps)
+    )
 
 
-# -- all twelve -------------------------------------------------------------------------------------------------------
+# -- all twelve ----------------------------------------------------------------------------------
 
 
 @all_of_them
 @dtypes
 def test_they_change_nothing_and_hand_out_their_own(name: str, dtype: Any) -> None:
-    """The functions themselves, without the layer around: read-only arrays go in, new arrays come out."""
+    """The functions themselves, without the layer around: read-only arrays go in, new arrays come
+    out.
+    """
     function = FUNCTIONS[name]
     x = np.array([[-2.0, 0.5, 3.0]], dtype)
     grad = np.ones_like(x)

@@ -59,13 +59,20 @@ NEXT_TO_1: list[tuple[list[float], list[float], list[float]]] = [  # the first s
 ]
 rows = pytest.mark.parametrize(
     ("row", "shares", "logarithms", "dtype"),  # float32 has no such neighbours at 1e15
-    [(*row, dtype) for dtype in RTOL for row in ROWS if dtype is np.float64 or abs(row[0][0]) < 1e15],
+    [
+        (*row, dtype)
+        for dtype in RTOL
+        for row in ROWS
+        if dtype is np.float64 or abs(row[0][0]) < 1e15
+    ],
 )
 next_to_1 = pytest.mark.parametrize(("row", "shares", "logarithms"), NEXT_TO_1)
 
 
 @rows
-def test_softmax(row: list[float], shares: list[float], logarithms: list[float], dtype: Any) -> None:
+def test_softmax(
+    row: list[float], shares: list[float], logarithms: list[float], dtype: Any
+) -> None:
     """Shares and their logarithms."""
     x = np.array([row], dtype)
     agree(mg.Activation("softmax")(x), np.array([shares]), x)
@@ -77,7 +84,9 @@ def test_softmax(row: list[float], shares: list[float], logarithms: list[float],
 def test_logarithms_of_shares_next_to_1(
     row: list[float], shares: list[float], logarithms: list[float], dtype: Any
 ) -> None:
-    """Where a share is so near to 1 that it rounds to 1, its logarithm is still what the others take away from it."""
+    """Where a share is so near to 1 that it rounds to 1, its logarithm is still what the others
+    take away from it.
+    """
     x = np.array([row], dtype)
     agree(mg.Activation("softmax")(x), np.array([shares]), x)
     agree(mg.Activation("log_softmax")(x), np.array([logarithms]), x)
@@ -101,11 +110,15 @@ def matrices(shares: list[float]) -> tuple[npt.NDArray[np.float64], npt.NDArray[
 
 
 @rows
-def test_jacobians(row: list[float], shares: list[float], logarithms: list[float], dtype: Any) -> None:
+def test_jacobians(
+    row: list[float], shares: list[float], logarithms: list[float], dtype: Any
+) -> None:
     """Every entry, by its definition."""
     x = np.array([row], dtype)
     for name, expected in zip(OVER_ROWS, matrices(shares), strict=True):
-        agree(jacobian(name, x), expected, expected, 5 * RTOL[dtype])  # a share is e^y there, and y is rounded
+        agree(
+            jacobian(name, x), expected, expected, 5 * RTOL[dtype]
+        )  # a share is e^y there, and y is rounded
 
 
 @next_to_1
@@ -113,7 +126,9 @@ def test_jacobians(row: list[float], shares: list[float], logarithms: list[float
 def test_the_jacobian_of_shares_next_to_1(
     row: list[float], shares: list[float], logarithms: list[float], dtype: Any
 ) -> None:
-    """A row that is nearly decided still has a slope: what is left to gain, not what rounding leaves of 1 - y."""
+    """A row that is nearly decided still has a slope: what is left to gain, not what rounding
+    leaves of 1 - y.
+    """
     expected = next(iter(matrices(shares)))
     agree(jacobian("softmax", np.array([row], dtype)), expected, expected, 5 * RTOL[dtype])
 
@@ -130,13 +145,18 @@ def test_jacobians_of_any_width(name: str, width: int) -> None:
     for place in np.ndindex(2, 3):
         y = np.exp(x[place]) / np.exp(x[place]).sum()
         matrix = np.diag(y) - np.outer(y, y) if name == "softmax" else np.eye(width) - y
-        np.testing.assert_allclose(value[place], y if name == "softmax" else np.log(y), rtol=1e-13, atol=1e-15)
+        np.testing.assert_allclose(
+            value[place], y if name == "softmax" else np.log(y), rtol=1e-13, atol=1e-15
+        )
         np.testing.assert_allclose(below[place], grad[place] @ matrix, rtol=1e-12, atol=1e-15)
 
 
 @dtypes
 def test_rows_with_infinity(dtype: Any) -> None:
-    """One infinity takes all; minus infinity takes nothing; NaN stays in its row. Then the slopes are limits as well."""
+    """One infinity takes all; minus infinity takes nothing; NaN stays in its row.
+
+    Then the slopes are limits as well.
+    """
     x = np.array([[INF, 0, 1], [-INF, 0, 0], [-INF, INF, 0], [0, 0, 0]], dtype)
     shares = np.array([[1, 0, 0], [0, 0.5, 0.5], [0, 1, 0], [1 / 3] * 3])
     value, _ = value_and_slope("softmax", x)
@@ -147,14 +167,21 @@ def test_rows_with_infinity(dtype: Any) -> None:
     np.testing.assert_allclose(logarithms, expected, rtol=1e-6)
     np.testing.assert_allclose(slope, 1 - 3 * shares, rtol=1e-6, atol=1e-6)
     for row, y in zip(x, shares, strict=True):
-        np.testing.assert_allclose(jacobian("softmax", row[np.newaxis]), np.diag(y) - np.outer(y, y), atol=1e-6)
-        np.testing.assert_allclose(jacobian("log_softmax", row[np.newaxis]), np.eye(3) - y, atol=1e-6)
+        np.testing.assert_allclose(
+            jacobian("softmax", row[np.newaxis]), np.diag(y) - np.outer(y, y), atol=1e-6
+        )
+        np.testing.assert_allclose(
+            jacobian("log_softmax", row[np.newaxis]), np.eye(3) - y, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("name", OVER_ROWS)
 @dtypes
 def test_rows_with_nan_and_without_a_limit(name: str, dtype: Any) -> None:
-    """NaN stays in its row. Rows of nothing but infinities have no limit; they warn of nothing and spoil no other row."""
+    """NaN stays in its row.
+
+    Rows of nothing but infinities have no limit; they warn of nothing and spoil no other row.
+    """
     x = np.array([[np.nan, INF, 1], [INF, INF, 0], [-INF, -INF, -INF], [0, 0, 0]], dtype)
     value, _ = value_and_slope(name, x)
     assert np.isnan(value[0]).any()
@@ -166,6 +193,8 @@ def test_rows_with_nan_and_without_a_limit(name: str, dtype: Any) -> None:
 def test_rows_of_the_largest_numbers(dtype: Any) -> None:
     """A difference that overflows is as good as infinite; nothing warns."""
     largest = np.finfo(dtype).max
-    value, slope = value_and_slope("softmax", np.array([[largest, -largest, 0], [-largest] * 3], dtype))
+    value, slope = value_and_slope(
+        "softmax", np.array([[largest, -largest, 0], [-largest] * 3], dtype)
+    )
     np.testing.assert_allclose(value, np.array([[1, 0, 0], [1 / 3] * 3]), rtol=1e-6)
     np.testing.assert_allclose(slope, np.zeros((2, 3)), atol=1e-6)

@@ -75,7 +75,9 @@ def room_of(module: str) -> str:
 
 
 MODULES = {module_of(file) for file in FILES}
-files = pytest.mark.parametrize("file", FILES, ids=[str(file.relative_to(PACKAGE)) for file in FILES])
+files = pytest.mark.parametrize(
+    "file", FILES, ids=[str(file.relative_to(PACKAGE)) for file in FILES]
+)
 
 
 def imports(file: Path) -> Iterator[tuple[str, bool]]:
@@ -106,7 +108,7 @@ def imports(file: Path) -> Iterator[tuple[str, bool]]:
             yield str(node.args[0].value), deep
 
 
-# -- imports ----------------------------------------------------------------------------------------------------------
+# -- imports -------------------------------------------------------------------------------------
 
 
 def test_every_room_has_its_place() -> None:
@@ -127,9 +129,15 @@ def test_imports_run_one_way(file: Path) -> None:
 
 
 def test_no_modules_import_each_other() -> None:
-    """Inside a room, too, there is an order: no module is imported, at however many removes, by one that it imports."""
-    graph = {module_of(file): {name for name, _ in imports(file) if name in MODULES} for file in FILES}
-    while leaves := [module for module, needs in graph.items() if not needs & graph.keys() - {module}]:
+    """Inside a room, too, there is an order: no module is imported, at however many removes, by one
+    that it imports.
+    """
+    graph = {
+        module_of(file): {name for name, _ in imports(file) if name in MODULES} for file in FILES
+    }
+    while leaves := [
+        module for module, needs in graph.items() if not needs & graph.keys() - {module}
+    ]:
         for leaf in leaves:
             del graph[leaf]
     assert {} == graph
@@ -150,15 +158,18 @@ def test_importing_minigrad_loads_nothing_else() -> None:
         "import minigrad\n"
         "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True
+    )
     assert not set(done.stdout.split()) - CORE
     assert "" == done.stderr
 
 
-# `import minigrad` is to take little longer than `import numpy`, so what it loads is listed here. Before you add to it, find
-# out what that costs (`python -X importtime -c "import minigrad"`), and whether a first network needs it. Names that can
-# wait stand in `_LATER` in minigrad/__init__.py; an import that one function needs can stand in that function. Dear are
-# modules that load many others (json, html, tempfile), and frozen dataclasses: Python writes and compiles half a dozen
+# `import minigrad` is to take little longer than `import numpy`, so what it loads is listed here.
+# Before you add to it, find out what that costs (`python -X importtime -c "import minigrad"`), and
+# whether a first network needs it. Names that can wait stand in `_LATER` in minigrad/__init__.py;
+# an import that one function needs can stand in that function. Dear are modules that load many
+# others (json, html, tempfile), and frozen dataclasses: Python writes and compiles half a dozen
 # methods for each, which takes as long as loading four small modules.
 AT_ONCE = {
     "": "overriding activations arrays calls compare data doors errors events explanation fit_events gaussian gradients hooks init inside "
@@ -171,25 +182,36 @@ OF_OTHERS = "__future__, contextlib, copy, fnmatch, inspect, mmap, numbers, nump
 
 
 def test_importing_minigrad_loads_only_what_a_first_network_needs() -> None:
-    """What `import minigrad` loads, besides what NumPy loads and a few modules that take little, is this list."""
+    """What `import minigrad` loads, besides what NumPy loads and a few modules that take little, is
+    this list.
+    """
     code = (
         f"import sys, numpy, {OF_OTHERS}; before = set(sys.modules)\n"
         "import minigrad\n"
         "print(*sorted(set(sys.modules) - before))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True
+    )
     rooms = {f"minigrad{room}" for room in AT_ONCE}
-    expected = rooms | {f"minigrad{room}.{file}" for room, files in AT_ONCE.items() for file in files.split()}
+    expected = rooms | {
+        f"minigrad{room}.{file}" for room, files in AT_ONCE.items() for file in files.split()
+    }
     assert sorted(expected) == done.stdout.split()
 
 
 def test_layers_carry_no_hook_code() -> None:
     """`Sequential` tells hooks about each layer, so the layers themselves know nothing of them."""
-    knowing = {file.name for file in (PACKAGE / "layers").glob("*.py") for name, _ in imports(file) if "hooks" in name}
+    knowing = {
+        file.name
+        for file in (PACKAGE / "layers").glob("*.py")
+        for name, _ in imports(file)
+        if "hooks" in name
+    }
     assert {"sequential.py"} == knowing
 
 
-# -- size and documentation -------------------------------------------------------------------------------------------
+# -- size and documentation ----------------------------------------------------------------------
 
 
 @files
@@ -217,12 +239,14 @@ def test_everything_public_has_a_docstring(file: Path) -> None:
     assert [] == list(undocumented(tree))
 
 
-# -- public names -----------------------------------------------------------------------------------------------------
+# -- public names --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("module", ["minigrad", "minigrad.errors"])
 def test_public_names_are_sorted_and_exist(module: str) -> None:
-    """`__all__` reads like an index: sorted without regard to case, each name once, and each one is there."""
+    """`__all__` reads like an index: sorted without regard to case, each name once, and each one is
+    there.
+    """
     found = importlib.import_module(module)
     names = list(found.__all__)
     assert sorted(set(names), key=str.lower) == names
@@ -239,32 +263,45 @@ def test_every_all_exists(module: str) -> None:
 def test_the_names_of_the_contract_are_public() -> None:
     """What is promised is there under its name."""
     promised = (
-        "Activation Batches Dense Handle Hook Layer Loss Optimizer Parameter ParameterVector Reason Recorder Run SGD "
-        "Sequential SoftmaxCrossEntropy Step compare datasets errors init show_config testing "
-        "Dropout BatchNorm LayerNorm Flatten SigmoidCrossEntropy MeanSquaredError MeanAbsoluteError Huber Adam AdamW RMSprop "
-        "StepDecay ExponentialDecay CosineDecay LinearWarmup ReduceOnPlateau fit EarlyStopping Checkpoint StopOnNonFinite "
+        "Activation Batches Dense Handle Hook Layer Loss Optimizer Parameter ParameterVector "
+        "Reason Recorder Run SGD Sequential SoftmaxCrossEntropy Step compare datasets errors init "
+        "show_config testing Dropout BatchNorm LayerNorm Flatten SigmoidCrossEntropy "
+        "MeanSquaredError MeanAbsoluteError Huber Adam AdamW RMSprop StepDecay ExponentialDecay "
+        "CosineDecay LinearWarmup ReduceOnPlateau fit EarlyStopping Checkpoint StopOnNonFinite "
         "History save load"
     )
     assert not set(promised.split()) - set(mg.__all__)
 
 
 def test_nothing_else_is_public() -> None:
-    """Every public class and function in the namespace is listed, so that `__all__` is the whole truth."""
+    """Every public class and function in the namespace is listed, so that `__all__` is the whole
+    truth.
+    """
     loading = {"Any", "TYPE_CHECKING", "import_module"}  # what it needs to load names later
-    found = {name for name, thing in vars(mg).items() if not name.startswith("_") and not inspect.ismodule(thing)}
+    found = {
+        name
+        for name, thing in vars(mg).items()
+        if not name.startswith("_") and not inspect.ismodule(thing)
+    }
     assert not found - set(mg.__all__) - loading
 
 
 def test_names_that_are_loaded_later_are_as_good_as_the_others() -> None:
-    """All names are there in a new process, by `import *` and `dir` too; what types are checked by is what is loaded."""
+    """All names are there in a new process, by `import *` and `dir` too.
+
+    What types are checked by is what is loaded.
+    """
     code = (
         "import sys, minigrad\n"
-        "assert 'minigrad.recording' not in sys.modules and 'minigrad.training' not in sys.modules\n"
-        "assert set(minigrad.__all__) <= set(dir(minigrad))\n"
+        "assert 'minigrad.recording' not in sys.modules and 'minigrad.training' not in "
+        "sys.modules\nassert set(minigrad.__all__) <= set(dir(minigrad))\n"
         "from minigrad import *\n"
-        "print(*[name for name in minigrad.__all__ if globals()[name] is not getattr(minigrad, name)], fit.__module__)"
+        "print(*[name for name in minigrad.__all__ if globals()[name] is not getattr(minigrad, "
+        "name)], fit.__module__)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True
+    )
     assert "minigrad.training.loop\n" == done.stdout
     with pytest.raises(AttributeError, match="module 'minigrad' has no attribute 'Conv'"):
         getattr(mg, "Conv")  # noqa: B009 - no type checker lets it pass as an attribute
@@ -277,24 +314,40 @@ def test_names_that_are_loaded_later_are_as_good_as_the_others() -> None:
         for alias in node.names
     }
     later = {(module, name) for module, names in mg._LATER.items() for name in names}
-    assert typed == later | {tuple(module.split(".")) for module, names in mg._LATER.items() if not names}
+    assert typed == later | {
+        tuple(module.split(".")) for module, names in mg._LATER.items() if not names
+    }
 
 
 def test_classes_are_abstract_or_final() -> None:
-    """What users instantiate cannot be subclassed; what is there to be subclassed cannot be instantiated, but Hook."""
+    """What users instantiate cannot be subclassed.
+
+    What is there to be subclassed cannot be instantiated, but Hook.
+    """
     classes = [thing for name in mg.__all__ if inspect.isclass(thing := getattr(mg, name))]
-    neither = {cls.__name__ for cls in classes if not getattr(cls, "__final__", False) and not inspect.isabstract(cls)}
-    assert neither <= {"Hook", "MinigradError", "Factors", "Reason"}  # Factors and Reason hold data only
+    neither = {
+        cls.__name__
+        for cls in classes
+        if not getattr(cls, "__final__", False) and not inspect.isabstract(cls)
+    }
+    assert neither <= {
+        "Hook",
+        "MinigradError",
+        "Factors",
+        "Reason",
+    }  # Factors and Reason hold data only
 
 
-# -- errors -----------------------------------------------------------------------------------------------------------
+# -- errors --------------------------------------------------------------------------------------
 
 
 def exceptions() -> dict[str, type[BaseException]]:
     return {
         name: thing
         for name, thing in vars(errors).items()
-        if inspect.isclass(thing) and issubclass(thing, BaseException) and thing.__module__ == errors.__name__
+        if inspect.isclass(thing)
+        and issubclass(thing, BaseException)
+        and thing.__module__ == errors.__name__
     }
 
 
@@ -321,7 +374,9 @@ def test_the_tree_in_the_docstring_is_the_real_one() -> None:
         depth = len(branch) // 4
         above[depth] = name
         drawn[name] = {base for base in (above[depth - 1] if depth else None, builtin) if base}
-    real = {name: {base.__name__ for base in error.__bases__} for name, error in exceptions().items()}
+    real = {
+        name: {base.__name__ for base in error.__bases__} for name, error in exceptions().items()
+    }
     real["MinigradError"] -= {"Exception"}
     assert real == drawn
 
@@ -329,14 +384,22 @@ def test_the_tree_in_the_docstring_is_the_real_one() -> None:
 def test_only_own_errors_are_raised() -> None:
     """What minigrad raises on purpose is a MinigradError: no bare built-in exception."""
     own = {*exceptions(), "AssertionError"}  # the latter says that something cannot happen
-    # A hook that returned something, which is wrapped; and what NumPy's `__array__` protocol asks for.
-    # And what Python asks of a module that has no such name.
-    wanted = {("hooks.py", "TypeError"), ("history.py", "ValueError"), ("__init__.py", "AttributeError")}
+    # A hook that returned something, which is wrapped; and what NumPy's `__array__` protocol asks
+    # for. And what Python asks of a module that has no such name.
+    wanted = {
+        ("hooks.py", "TypeError"),
+        ("history.py", "ValueError"),
+        ("__init__.py", "AttributeError"),
+    }
     found = {
         (file.name, ast.unparse(node.exc.func))
         for file in FILES
         for node in ast.walk(ast.parse(file.read_text("utf-8")))
-        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name)
+        if isinstance(node, ast.Raise)
+        and isinstance(node.exc, ast.Call)
+        and isinstance(node.exc.func, ast.Name)
     }
     assert found
-    assert not {(file, name) for file, name in found - wanted if name[0].isupper() and name not in own}
+    assert not {
+        (file, name) for file, name in found - wanted if name[0].isupper() and name not in own
+    }

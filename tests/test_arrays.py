@@ -70,7 +70,9 @@ def test_without_a_dtype_integers_become_float32() -> None:
 
 
 def test_a_byte_order_that_is_not_native_is_converted() -> None:
-    """Arrays read from files of another machine are converted as well where no dtype is asked for."""
+    """Arrays read from files of another machine are converted as well where no dtype is asked
+    for.
+    """
     assert arrays.float_array(np.ones(2, ">f8"), None, "x").dtype.isnative
     assert arrays.batch(np.ones((2, 2), ">f4"), None, "who").dtype.isnative
 
@@ -78,7 +80,11 @@ def test_a_byte_order_that_is_not_native_is_converted() -> None:
 def test_subclasses_become_plain_arrays() -> None:
     """Matrices and memory maps do not travel through the layers as such."""
     x = np.ones((2, 2)).view(np.recarray)
-    for found in (arrays.float_array(x, F64, "x"), arrays.batch(x, F64, "x"), arrays.shaped(x, (2, 2), F64, "x")):
+    for found in (
+        arrays.float_array(x, F64, "x"),
+        arrays.batch(x, F64, "x"),
+        arrays.shaped(x, (2, 2), F64, "x"),
+    ):
         assert np.ndarray is type(found)
 
 
@@ -167,7 +173,14 @@ def test_whole_numbers(value: Any, least: int) -> None:
 
 @pytest.mark.parametrize(
     ("value", "error"),
-    [(0, RangeError), (-3, RangeError), (2.0, KindError), ("2", KindError), (True, KindError), (None, KindError)],
+    [
+        (0, RangeError),
+        (-3, RangeError),
+        (2.0, KindError),
+        ("2", KindError),
+        (True, KindError),
+        (None, KindError),
+    ],
 )
 def test_no_whole_numbers(value: Any, error: type[Exception]) -> None:
     """3.0 is no whole number, and neither is True."""
@@ -178,7 +191,9 @@ def test_no_whole_numbers(value: Any, error: type[Exception]) -> None:
 
 def test_an_array_of_several_is_no_whole_number() -> None:
     """Python would ask it for an index, and it would raise an error of NumPy's."""
-    with pytest.raises(KindError, match=r"it is an array of shape \(2,\), expected a whole number, 1 or more"):
+    with pytest.raises(
+        KindError, match=r"it is an array of shape \(2,\), expected a whole number, 1 or more"
+    ):
         arrays.whole(np.array([3, 4]), "it")
 
 
@@ -204,7 +219,11 @@ def test_a_generator_is_taken_as_it_is() -> None:
     rng = np.random.default_rng(0)
     seed: Any = np.int64(7)
     assert rng is arrays.generator(rng)
-    assert np.random.default_rng(7).random() == arrays.generator(7).random() == arrays.generator(seed).random()
+    assert (
+        np.random.default_rng(7).random()
+        == arrays.generator(7).random()
+        == arrays.generator(seed).random()
+    )
     assert arrays.generator(None).random() != arrays.generator(None).random()
 
 

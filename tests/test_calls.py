@@ -1,4 +1,6 @@
-"""The order of calls of users' layers, forward called again before backward, predict in threads, and what copies hold."""
+"""The order of calls of users' layers, forward called again before backward, predict in threads,
+and what copies hold.
+"""
 
 from __future__ import annotations
 
@@ -28,17 +30,25 @@ def sample(rows: int, width: int, seed: int = 0) -> Array:
 PLACES: dict[str, Callable[[mg.Layer], mg.Layer]] = {
     "alone": lambda layer: layer,
     "in a Sequential": lambda layer: mg.Sequential(layer),
-    "above another": lambda layer: mg.Sequential(mg.Dense(3, 3, rng=5), layer, mg.Dense(3, 2, rng=6)),
+    "above another": lambda layer: mg.Sequential(
+        mg.Dense(3, 3, rng=5), layer, mg.Dense(3, 2, rng=6)
+    ),
     "nested": lambda layer: mg.Sequential(mg.Sequential(layer), mg.Activation("tanh")),
 }
 everywhere = pytest.mark.parametrize(
-    ("make", "put"), [pytest.param(m, p, id=f"{n}, {w}") for n, m in USERS.items() for w, p in PLACES.items()]
+    ("make", "put"),
+    [pytest.param(m, p, id=f"{n}, {w}") for n, m in USERS.items() for w, p in PLACES.items()],
 )
 
 
 @everywhere
-def test_the_order_of_calls(make: Callable[[], mg.Layer], put: Callable[[mg.Layer], mg.Layer]) -> None:
-    """Backward before forward, or twice, is an error that says which; then all goes on, with no warning."""
+def test_the_order_of_calls(
+    make: Callable[[], mg.Layer], put: Callable[[mg.Layer], mg.Layer]
+) -> None:
+    """Backward before forward, or twice, is an error that says which.
+
+    Then all goes on, with no warning.
+    """
     model = put(make())
     with pytest.raises(OrderError, match="backward was called before forward"):
         model.backward(np.ones((2, 3), np.float32))
@@ -56,7 +66,9 @@ def test_the_order_of_calls(make: Callable[[], mg.Layer], put: Callable[[mg.Laye
 
 @pytest.mark.parametrize("name", ["plain", "super", "super twice", "mixin", "lazy", "empty"])
 def test_gradients_of_users_layers(name: str) -> None:
-    """However the methods call one another, backward runs once, and its gradient is the derivative."""
+    """However the methods call one another, backward runs once, and its gradient is the
+    derivative.
+    """
     layer = USERS[name]()
     assert isinstance(layer, Times)
     model = mg.Sequential(layer, mg.Dense(3, 1, rng=0))
@@ -67,7 +79,9 @@ def test_gradients_of_users_layers(name: str) -> None:
 
 
 def test_backward_parameters_runs_once() -> None:
-    """An overridden `backward_parameters` that calls `backward` is the one that the lowest layer runs, and once a pass."""
+    """An overridden `backward_parameters` that calls `backward` is the one that the lowest layer
+    runs, and once a pass.
+    """
     layer = Lazy()
     model = mg.Sequential(layer, mg.Dense(3, 1, rng=0))
     for _ in range(3):
@@ -76,7 +90,9 @@ def test_backward_parameters_runs_once() -> None:
 
 
 def test_more_arguments_are_passed_on() -> None:
-    """A forward of several inputs, a backward with a keyword, several outputs: these are between the layer and its caller."""
+    """A forward of several inputs, a backward with a keyword, several outputs: these are between
+    the layer and its caller.
+    """
 
     class Pair(mg.Layer):
         def __init__(self) -> None:
@@ -100,7 +116,10 @@ def test_more_arguments_are_passed_on() -> None:
 
 
 def test_a_forward_that_fails_leaves_the_order() -> None:
-    """After a forward that raised, the gradient of the one before is still awaited; or none, if that was taken."""
+    """After a forward that raised, the gradient of the one before is still awaited.
+
+    Or none, if that was taken.
+    """
 
     class Picky(Times):
         def forward(self, x: Array) -> Array:
@@ -139,14 +158,19 @@ def test_a_backward_that_computes_forward_again() -> None:
             self.inner(self.x)
             return self.inner.backward(grad)
 
-    model, usual = mg.Sequential(Again()), mg.Sequential(mg.Dense(3, 3, rng=0), mg.Activation("tanh"))
+    model, usual = (
+        mg.Sequential(Again()),
+        mg.Sequential(mg.Dense(3, 3, rng=0), mg.Activation("tanh")),
+    )
     for _ in range(2):
         for each in (model, usual):
             each.backward(np.ones_like(each(X)))
-    assert mg.ParameterVector.of(usual).grads.tobytes() == mg.ParameterVector.of(model).grads.tobytes()
+    assert (
+        mg.ParameterVector.of(usual).grads.tobytes() == mg.ParameterVector.of(model).grads.tobytes()
+    )
 
 
-# -- forward again before backward ------------------------------------------------------------------------------------
+# -- forward again before backward ---------------------------------------------------------------
 
 
 def setting(kind: str) -> tuple[mg.Layer, mg.Loss]:
@@ -157,7 +181,10 @@ def setting(kind: str) -> tuple[mg.Layer, mg.Loss]:
 @pytest.mark.parametrize("kind", ["alone", "in a Sequential"])
 @pytest.mark.parametrize("step", [0, 1])
 def test_a_second_forward_is_named(kind: str, step: int) -> None:
-    """The gradient of an earlier output is refused, in the first step or later; of another shape, too; both name predict."""
+    """The gradient of an earlier output is refused, in the first step or later.
+
+    Of another shape, too; both name predict.
+    """
     model, loss = setting(kind)
     for _ in range(step):
         loss.forward(model(X), X)
@@ -165,7 +192,8 @@ def test_a_second_forward_is_named(kind: str, step: int) -> None:
     loss.forward(model(X), X)
     model(X + 1)
     with pytest.raises(
-        OrderError, match=r"belongs to an earlier output; forward was called again.*model\.predict\(x\)"
+        OrderError,
+        match=r"belongs to an earlier output; forward was called again.*model\.predict\(x\)",
     ):
         model.backward(loss.backward())
     loss.forward(model(X), X)
@@ -192,15 +220,21 @@ except mg.errors.OrderError as error:
 
 
 def test_a_second_forward_is_named_whatever_happened_before_in_the_process() -> None:
-    """The gradient may have been computed before the second forward, and that be the first one ever."""
-    told = subprocess.run([sys.executable, "-c", FIRST_IN_ITS_PROCESS], capture_output=True, text=True, check=True)
+    """The gradient may have been computed before the second forward, and that be the first one
+    ever.
+    """
+    told = subprocess.run(
+        [sys.executable, "-c", FIRST_IN_ITS_PROCESS], capture_output=True, text=True, check=True
+    )
     assert told.stdout.strip() == "True", told.stderr
 
 
 @pytest.mark.parametrize("kind", ["alone", "in a Sequential"])
 @pytest.mark.parametrize("loss_first", [True, False])
 def test_a_look_before_the_forward_that_counts(kind: str, loss_first: bool) -> None:
-    """Other data before the training forward, of any shape, with or without their loss: no warning and no error."""
+    """Other data before the training forward, of any shape, with or without their loss: no warning
+    and no error.
+    """
     model, loss = setting(kind)
     right, _ = setting(kind)
     kept = []
@@ -213,7 +247,10 @@ def test_a_look_before_the_forward_that_counts(kind: str, loss_first: bool) -> N
         model.backward(loss.backward())
         loss.forward(right(X), X)
         right.backward(loss.backward())
-        assert mg.ParameterVector.of(right).grads.tobytes() == mg.ParameterVector.of(model).grads.tobytes()
+        assert (
+            mg.ParameterVector.of(right).grads.tobytes()
+            == mg.ParameterVector.of(model).grads.tobytes()
+        )
     model.backward(np.ones_like(model(X)))
 
 
@@ -226,11 +263,15 @@ def test_a_look_whose_output_nobody_keeps() -> None:
 
 
 def test_a_gradient_by_hand_of_an_unknown_output() -> None:
-    """Where an earlier output lives and nobody can tell whose gradient it is, a warning says what if."""
+    """Where an earlier output lives and nobody can tell whose gradient it is, a warning says what
+    if.
+    """
     model, _ = setting("in a Sequential")
     output = model(X)
     model(X + 1)
-    with pytest.warns(RepeatedForward, match=r"if the gradient is that of an earlier output, it is wrong"):
+    with pytest.warns(
+        RepeatedForward, match=r"if the gradient is that of an earlier output, it is wrong"
+    ):
         model.backward(2 * (output - X))
 
 
@@ -246,7 +287,9 @@ def test_a_wrong_shape_after_a_look_is_a_wrong_shape() -> None:
 
 @pytest.mark.parametrize("place", ["alone", "in a Sequential"])
 def test_a_method_that_is_replaced_in_its_class(place: str) -> None:
-    """It runs from then on, in subclasses that do not define their own too, and the order of its calls is checked."""
+    """It runs from then on, in subclasses that do not define their own too, and the order of its
+    calls is checked.
+    """
 
     class Base(Times):
         def forward(self, x: Array) -> Array:
@@ -255,7 +298,11 @@ def test_a_method_that_is_replaced_in_its_class(place: str) -> None:
     class Under(Base):
         pass
 
-    model = PLACES[place](Under()) if place == "alone" else mg.Sequential(mg.Dense(3, 3, rng=0), Under())
+    model = (
+        PLACES[place](Under())
+        if place == "alone"
+        else mg.Sequential(mg.Dense(3, 3, rng=0), Under())
+    )
     for _ in range(2):
         model.backward(np.ones_like(model(X)))
     before = model(X)
@@ -272,7 +319,7 @@ def test_a_method_that_is_replaced_in_its_class(place: str) -> None:
             model.backward(output)
 
 
-# -- predict ----------------------------------------------------------------------------------------------------------
+# -- predict -------------------------------------------------------------------------------------
 
 
 class Counts(mg.Hook):
@@ -288,7 +335,9 @@ class Counts(mg.Hook):
 
 
 def test_predict_in_threads_while_training() -> None:
-    """Four threads predict with hooks attached while a training goes on: that stays the same, and hooks see the own layers."""
+    """Four threads predict with hooks attached while a training goes on: that stays the same, and
+    hooks see the own layers.
+    """
 
     def build() -> tuple[mg.Sequential, mg.SGD]:
         model = mg.Sequential(
@@ -332,11 +381,13 @@ def test_predict_in_threads_while_training() -> None:
     assert all(inner.training for _, inner in model.layers())
 
 
-# -- what copies and pickles hold -------------------------------------------------------------------------------------
+# -- what copies and pickles hold ----------------------------------------------------------------
 
 
 def test_state_of_ones_own_is_copied() -> None:
-    """What is no part of a pass stays: arrays of `__init__`, what a user sets later, buffers, and the mode."""
+    """What is no part of a pass stays: arrays of `__init__`, what a user sets later, buffers, and
+    the mode.
+    """
 
     class Masked(Times):
         buffers = ("average",)
@@ -363,20 +414,23 @@ def test_state_of_ones_own_is_copied() -> None:
     assert not hasattr(other, "x")
 
 
-# -- a parameter that was replaced ------------------------------------------------------------------------------------
+# -- a parameter that was replaced ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("put", PLACES.values(), ids=PLACES)
 @pytest.mark.parametrize("after", [0, 2])
 def test_a_replaced_weight_is_named(put: Callable[[mg.Layer], mg.Layer], after: int) -> None:
-    """`layer.factor = array` is an error at the next forward, before a training and within, that says what to write."""
+    """`layer.factor = array` is an error at the next forward, before a training and within, that
+    says what to write.
+    """
     layer = Times()
     model = put(layer)
     for _ in range(after):
         model.backward(np.ones_like(model(X)))
     layer.factor = np.ones(3)  # type: ignore[assignment]
     with pytest.raises(
-        ModelError, match=r"'factor' was a Parameter, and was replaced by ndarray.*\.factor\.value = array"
+        ModelError,
+        match=r"'factor' was a Parameter, and was replaced by ndarray.*\.factor\.value = array",
     ):
         model(X)
 

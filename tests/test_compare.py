@@ -13,7 +13,9 @@ from minigrad.compare import printed_entries
 
 
 def story(n_in: int = 784, n_out: int = 10) -> tuple[Any, Any, Any]:
-    """Weights before and after a training on images whose first and last 33 pixels, and one more, are always 0."""
+    """Weights before and after a training on images whose first and last 33 pixels, and one more,
+    are always 0.
+    """
     rng = np.random.default_rng(0)
     x = rng.random((50, n_in))
     dark = [*range(33), 100, *range(n_in - 33, n_in)]
@@ -25,7 +27,9 @@ def story(n_in: int = 784, n_out: int = 10) -> tuple[Any, Any, Any]:
 
 
 def test_the_story_is_answered() -> None:
-    """670 of 7,840 entries did not change, all of them lie on dark inputs, and the print shows only those."""
+    """670 of 7,840 entries did not change, all of them lie on dark inputs, and the print shows only
+    those.
+    """
     before, after, x = story()
     found = mg.compare(before, after, inputs=x)
     assert (7840, 7170, 670, 670) == (found.size, found.changed, found.unchanged, found.stuck)
@@ -45,7 +49,13 @@ def test_the_story_is_answered() -> None:
         "NumPy's print shows only such entries."
     ) == first
     text = " ".join(rest)
-    for part in ("7,170 changed", "up to 0.125", "axis 0: 33 to 750 (of 0 to 783)", "same text", "0-32, 100, 751-783"):
+    for part in (
+        "7,170 changed",
+        "up to 0.125",
+        "axis 0: 33 to 750 (of 0 to 783)",
+        "same text",
+        "0-32, 100, 751-783",
+    ):
         assert part in text
 
 
@@ -61,7 +71,9 @@ def test_weights_the_other_way_round() -> None:
 def test_square_weights(turned: bool) -> None:
     """Where both axes fit, the one along which the entries of dark inputs did not move is meant."""
     before, after, x = story(200, 200)
-    found = mg.compare(before.T, after.T, inputs=x) if turned else mg.compare(before, after, inputs=x)
+    found = (
+        mg.compare(before.T, after.T, inputs=x) if turned else mg.compare(before, after, inputs=x)
+    )
     assert (int(turned), 67 * 200) == (found.input_axis, found.stuck)
 
 
@@ -75,16 +87,23 @@ def test_entries_unchanged_for_other_reasons() -> None:
     """What lies on dark inputs is told from what does not."""
     before, after, x = story()
     after[400:402] = before[400:402]
-    assert "690 of 7,840 unchanged; 670 of them lie on 67 inputs" in str(mg.compare(before, after, inputs=x))
+    assert "690 of 7,840 unchanged; 670 of them lie on 67 inputs" in str(
+        mg.compare(before, after, inputs=x)
+    )
     bright = np.ones_like(x)
-    assert "none of them lies on an input that is 0" in str(mg.compare(before, after, inputs=bright))
+    assert "none of them lies on an input that is 0" in str(
+        mg.compare(before, after, inputs=bright)
+    )
 
 
 def test_one_input() -> None:
     """The grammar of one."""
     x = np.array([[1.0, 0.0, 2.0]])
     found = mg.compare([[1], [2], [3]], [[2], [2], [4]], inputs=x)
-    assert "1 of 3 unchanged; all 1 lie on 1 input that is 0 in every row of x." == str(found).splitlines()[0]
+    assert (
+        "1 of 3 unchanged; all 1 lie on 1 input that is 0 in every row of x."
+        == str(found).splitlines()[0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,7 +130,10 @@ def test_what_counts_as_a_change(before: Any, after: Any, changed: int) -> None:
 
 
 def test_nan_and_infinity_are_said_first() -> None:
-    """Both are counted in both arrays; the way to and from them has no length; NaN that stays NaN is unchanged."""
+    """Both are counted in both arrays.
+
+    The way to and from them has no length; NaN that stays NaN is unchanged.
+    """
     before = np.array([np.nan, np.nan, 1, 2, 3, np.inf, 7])
     after = np.array([np.nan, 5, np.nan, 2.5, 3, -np.inf, 7])
     found = mg.compare(before, after)
@@ -119,9 +141,15 @@ def test_nan_and_infinity_are_said_first() -> None:
     assert [True, True, True, False, False, True, False] == found.strange.tolist()
     assert (4, 0.5) == (found.changed, found.largest_change)
     assert [
-        "NaN or infinity: of 7 entries 2 are NaN and 1 is infinite before, 2 are NaN and 1 is infinite after.",
+        (
+            "NaN or infinity: of 7 entries 2 are NaN and 1 is infinite before, 2 are NaN and 1 is "
+            "infinite after."
+        ),
         "3 of 7 unchanged.",
-        "4 changed, by up to 0.5, but for 3 to or from NaN or infinity; they lie on axis 0: 1 to 5 (of 0 to 6).",
+        (
+            "4 changed, by up to 0.5, but for 3 to or from NaN or infinity; they lie on axis 0: 1 "
+            "to 5 (of 0 to 6)."
+        ),
     ] == str(found).splitlines()
     first, _, last = str(mg.compare([1.0, 2.0], [np.nan, np.nan])).splitlines()
     assert "NaN or infinity: of 2 entries none is before, 2 are NaN after." == first
@@ -156,7 +184,9 @@ def test_names_of_axes_and_inputs() -> None:
     found = str(mg.compare([[1, 2], [3, 4]], [[1, 2], [3, 5]], names=["pixel", "unit"]))
     assert "pixel: 1 to 1 (of 0 to 1), unit: 1 to 1 (of 0 to 1)" in found
     x = np.array([[1.0, 0, 0]])
-    found = str(mg.compare(np.zeros((3, 1)), [[1], [0], [0]], inputs=x, names=["age", "height", "weight"]))
+    found = str(
+        mg.compare(np.zeros((3, 1)), [[1], [0], [0]], inputs=x, names=["age", "height", "weight"])
+    )
     assert "always 0: height, weight" in found
 
 
@@ -174,10 +204,14 @@ def test_nothing_is_changed() -> None:
     mg.compare(before, after, inputs=x)
 
 
-@pytest.mark.parametrize("shape", [(), (3,), (1000,), (1001,), (784, 10), (10, 784), (11, 11, 11), (1200, 1), (5, 300)])
+@pytest.mark.parametrize(
+    "shape", [(), (3,), (1000,), (1001,), (784, 10), (10, 784), (11, 11, 11), (1200, 1), (5, 300)]
+)
 @pytest.mark.parametrize("options", [{}, {"threshold": 5, "edgeitems": 2}, {"threshold": 10**9}])
 def test_which_entries_numpy_prints(shape: tuple[int, ...], options: dict[str, int]) -> None:
-    """Against the print itself: each entry is a number of its own, to be found in the text or not."""
+    """Against the print itself: each entry is a number of its own, to be found in the text or
+    not.
+    """
     numbers = np.arange(np.prod(shape, dtype=int)).reshape(shape) + 100_000
     with np.printoptions(**options):  # type: ignore[arg-type]
         text = np.array_repr(numbers)

@@ -1,4 +1,7 @@
-"""`show_config`: what this machine computes with, and what would make it faster; also where nothing can be found out."""
+"""`show_config`: what this machine computes with, and what would make it faster.
+
+Also where nothing can be found out.
+"""
 
 from __future__ import annotations
 
@@ -43,27 +46,52 @@ def line(label: str) -> str:
     return found[1]
 
 
-# -- as a whole -------------------------------------------------------------------------------------------------------
+# -- as a whole ----------------------------------------------------------------------------------
 
 
 def test_it_prints_the_versions(capsys: pytest.CaptureFixture[str]) -> None:
-    """What one pastes into an issue: versions, system, processor, vectors, cores, BLAS; a label before each."""
+    """What one pastes into an issue: versions, system, processor, vectors, cores, BLAS.
+
+    A label before each.
+    """
     mg.show_config()
     printed = capsys.readouterr().out
     try:
         version = metadata.version("minigrad")
     except metadata.PackageNotFoundError:
         version = "not installed"
-    for part in (version, np.__version__, platform.python_version(), platform.machine(), "cores", "BLAS"):
+    for part in (
+        version,
+        np.__version__,
+        platform.python_version(),
+        platform.machine(),
+        "cores",
+        "BLAS",
+    ):
         assert part in printed
     assert "nothing that concerns BLAS" in printed
-    labels = ["minigrad", "NumPy", "Python", "system", "processor", "vectors", "cores", "BLAS", "kernels", "set"]
+    labels = [
+        "minigrad",
+        "NumPy",
+        "Python",
+        "system",
+        "processor",
+        "vectors",
+        "cores",
+        "BLAS",
+        "kernels",
+        "set",
+    ]
     assert labels == [row[:10].rstrip() for row in printed.splitlines()][: len(labels)]
     assert all(row[9] == " " for row in printed.splitlines())
 
 
-def test_where_nothing_can_be_found_out_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No files to read, a NumPy that tells nothing, no OpenBLAS, no affinity: each line is there, and says so."""
+def test_where_nothing_can_be_found_out_it_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No files to read, a NumPy that tells nothing, no OpenBLAS, no affinity: each line is there,
+    and says so.
+    """
 
     def failing(mode: str) -> None:
         raise ValueError(mode)
@@ -88,7 +116,11 @@ def test_where_nothing_can_be_found_out_it_says_so(monkeypatch: pytest.MonkeyPat
     ("said", "found", "expected"),
     [
         ({"name": "scipy-openblas", "version": "0.3.30"}, blas(), "scipy-openblas 0.3.30"),
-        ({"name": "blas", "version": "3.11.0"}, blas(), "OpenBLAS 0.3.30"),  # Debian's: chosen when NumPy is loaded
+        (
+            {"name": "blas", "version": "3.11.0"},
+            blas(),
+            "OpenBLAS 0.3.30",
+        ),  # Debian's: chosen when NumPy is loaded
         ({"name": "accelerate", "version": "unknown"}, None, "accelerate unknown"),
         ({"name": "mkl"}, None, "mkl"),
         ({}, None, "not known: NumPy does not say"),
@@ -104,7 +136,9 @@ def test_the_blas_in_use_is_named(
 
 
 def test_kernels_in_use_count_and_not_those_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenBLAS takes no notice of a name that it does not know, and has other kernels for some that it does."""
+    """OpenBLAS takes no notice of a name that it does not know, and has other kernels for some that
+    it does.
+    """
     monkeypatch.setattr(show, "loaded", lambda: blas("SkylakeX"))
     assert "SkylakeX, 4 threads" == line("kernels")
     monkeypatch.setenv("OPENBLAS_CORETYPE", "skylakex")
@@ -118,7 +152,9 @@ def test_kernels_in_use_count_and_not_those_asked_for(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("name", advice.THREADS)
 @pytest.mark.parametrize("value", ["1", "many", "-1", "4,2"])
-def test_settings_are_shown_as_they_are(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_shown_as_they_are(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each variable that limits threads is shown, also if its value is no number."""
     monkeypatch.setenv(name, value)
     assert f"{name}={value}" == line("set")
@@ -134,7 +170,7 @@ def test_tracing_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "tracing every line" in text
 
 
-# -- OpenBLAS ---------------------------------------------------------------------------------------------------------
+# -- OpenBLAS ------------------------------------------------------------------------------------
 
 
 def library(form: str, *, without: str = "") -> SimpleNamespace:
@@ -144,13 +180,19 @@ def library(form: str, *, without: str = "") -> SimpleNamespace:
         "get_num_threads": lambda: 3,
         "get_config": lambda: b"OpenBLAS 0.3.21 DYNAMIC_ARCH NO_AFFINITY Zen MAX_THREADS=64",
     }
-    return SimpleNamespace(**{form.format(name): call for name, call in functions.items() if name != without})
+    return SimpleNamespace(
+        **{form.format(name): call for name, call in functions.items() if name != without}
+    )
 
 
 @pytest.mark.parametrize("form", openblas.NAMES)
 @pytest.mark.parametrize("folder", ["numpy.libs", "numpy/.dylibs"])
-def test_openblas_of_a_wheel_is_asked(form: str, folder: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """It lies beside NumPy, or inside it on macOS, and its functions have one of four forms of names."""
+def test_openblas_of_a_wheel_is_asked(
+    form: str, folder: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It lies beside NumPy, or inside it on macOS, and its functions have one of four forms of
+    names.
+    """
     file = tmp_path / folder / "libscipy_openblas64_-1a2b.so"
     file.parent.mkdir(parents=True)
     file.touch()
@@ -160,7 +202,10 @@ def test_openblas_of_a_wheel_is_asked(form: str, folder: str, monkeypatch: pytes
 
 
 def test_openblas_of_the_system_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """On Linux: among what the process has loaded, whatever it is called; what cannot be opened, or is another, is passed."""
+    """On Linux: among what the process has loaded, whatever it is called.
+
+    What cannot be opened, or is another, is passed.
+    """
     (tmp_path / "maps").write_text(
         "7f00-7f01 r--p 00000000 08:01 42    /usr/lib/libblas-gone.so.3 (deleted)\n"
         "7f01-7f02 r--p 00000000 08:01 43    /usr/lib/libcblas.so.3\n"
@@ -188,33 +233,49 @@ def test_openblas_of_the_system_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_pa
     ] == opened
 
 
-def test_where_there_is_no_openblas_nothing_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_where_there_is_no_openblas_nothing_is_known(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """NumPy from another source has another BLAS."""
     monkeypatch.setattr(np, "__file__", str(tmp_path / "numpy" / "__init__.py"))
     monkeypatch.setattr(openblas, "MAPS", tmp_path / "maps")
     assert openblas.loaded() is None
 
 
-# -- kernels ----------------------------------------------------------------------------------------------------------
+# -- kernels -------------------------------------------------------------------------------------
 
 
 class Measured:
-    """Stands in for the measurement: the seconds of each set of kernels, and which set each setting brings."""
+    """Stands in for the measurement: the seconds of each set of kernels, and which set each setting
+    brings.
+    """
 
     def __init__(self, **brings: str) -> None:
         self.brings = brings
         self.tried: list[str] = []
 
     def __call__(self, *environments: dict[str, str]) -> list[Product | None]:
-        seconds = {"Nehalem": 0.008, "Haswell": 0.003, "SkylakeX": 0.0015, "Cooperlake": 0.003, "ends badly": None}
+        seconds = {
+            "Nehalem": 0.008,
+            "Haswell": 0.003,
+            "SkylakeX": 0.0015,
+            "Cooperlake": 0.003,
+            "ends badly": None,
+        }
         chosen = [environment.get("OPENBLAS_CORETYPE", "unset") for environment in environments]
         self.tried += chosen
         kernels = [self.brings.get(name, name) for name in chosen]
-        return [None if (time := seconds[name]) is None else Product(name, time) for name in kernels]
+        return [
+            None if (time := seconds[name]) is None else Product(name, time) for name in kernels
+        ]
 
 
 def about_kernels(
-    monkeypatch: pytest.MonkeyPatch, kernels: str, extensions: list[str], forced: str | None, **brings: str
+    monkeypatch: pytest.MonkeyPatch,
+    kernels: str,
+    extensions: list[str],
+    forced: str | None,
+    **brings: str,
 ) -> tuple[list[tuple[str, str]], list[str]]:
     """The advice, and what was tried for it."""
     measured = Measured(**brings)
@@ -251,25 +312,42 @@ def test_no_openblas_no_advice() -> None:
 
 
 def test_kernels_that_somebody_chose(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The line to try is the one that unsets the variable; 3 ms instead of 1.5 are twice as long."""
+    """The line to try is the one that unsets the variable.
+
+    3 ms instead of 1.5 are twice as long.
+    """
     found, tried = about_kernels(monkeypatch, "Haswell", WIDE, "Haswell", unset="SkylakeX")
     assert [
-        ("advice", "Haswell kernels make no use of this processor's AVX-512; try `env -u OPENBLAS_CORETYPE`"),
+        (
+            "advice",
+            (
+                "Haswell kernels make no use of this processor's AVX-512; try `env -u "
+                "OPENBLAS_CORETYPE`"
+            ),
+        ),
         (
             "measured",
-            "a product of two 512 x 512 matrices took 2.00 times as long with Haswell kernels as with SkylakeX, on one thread",
+            (
+                "a product of two 512 x 512 matrices took 2.00 times as long with Haswell kernels "
+                "as with SkylakeX, on one thread"
+            ),
         ),
     ] == found
     assert ["Haswell", "unset"] == tried
 
 
 def test_kernels_that_openblas_chose(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An OpenBLAS that is older than the processor, say: the line to try names kernels that it has."""
+    """An OpenBLAS that is older than the processor, say: the line to try names kernels that it
+    has.
+    """
     found, tried = about_kernels(monkeypatch, "Haswell", WIDE, None)
     assert found[0][1].endswith("AVX-512; try `OPENBLAS_CORETYPE=SkylakeX`")
     assert ["Haswell", "SkylakeX"] == tried
     found, _ = about_kernels(monkeypatch, "Nehalem", MIDDLE, None)
-    assert "Nehalem kernels make no use of this processor's AVX2; try `OPENBLAS_CORETYPE=Haswell`" == found[0][1]
+    assert (
+        "Nehalem kernels make no use of this processor's AVX2; try `OPENBLAS_CORETYPE=Haswell`"
+        == found[0][1]
+    )
     assert "2.67 times as long with Nehalem kernels as with Haswell" in found[1][1]
 
 
@@ -284,15 +362,17 @@ def test_wider_kernels_that_are_no_faster(monkeypatch: pytest.MonkeyPatch) -> No
     """Some processors do AVX-512 in two halves: then it is said, and nothing to try."""
     found, _ = about_kernels(monkeypatch, "Haswell", WIDE, "Haswell", unset="Cooperlake")
     assert (
-        "Haswell kernels make no use of this processor's AVX-512; those of Cooperlake (`env -u OPENBLAS_CORETYPE`) are no "
-        "faster here"
+        "Haswell kernels make no use of this processor's AVX-512; those of Cooperlake (`env -u "
+        "OPENBLAS_CORETYPE`) are no faster here"
     ) == found[0][1]
     assert " took 1.00 times as long " in found[1][1]
 
 
 @pytest.mark.parametrize("instead", ["Haswell", "ends badly"])
 def test_where_there_are_no_wider_kernels(instead: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An OpenBLAS that was built without them, or a system on which they end in an illegal instruction."""
+    """An OpenBLAS that was built without them, or a system on which they end in an illegal
+    instruction.
+    """
     found, _ = about_kernels(monkeypatch, "Haswell", WIDE, None, SkylakeX=instead)
     why = "Haswell kernels make no use of this processor's AVX-512, and this OpenBLAS has none that do; a newer NumPy may "
     assert [("advice", f"{why}bring one")] == found
@@ -300,18 +380,29 @@ def test_where_there_are_no_wider_kernels(instead: str, monkeypatch: pytest.Monk
 
 def test_where_nothing_can_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """The advice is given all the same, and that it was not measured."""
-    found, _ = about_kernels(monkeypatch, "Haswell", WIDE, "Haswell", Haswell="ends badly", unset="ends badly")
+    found, _ = about_kernels(
+        monkeypatch, "Haswell", WIDE, "Haswell", Haswell="ends badly", unset="ends badly"
+    )
     assert [
-        ("advice", "Haswell kernels make no use of this processor's AVX-512; try `env -u OPENBLAS_CORETYPE`"),
+        (
+            "advice",
+            (
+                "Haswell kernels make no use of this processor's AVX-512; try `env -u "
+                "OPENBLAS_CORETYPE`"
+            ),
+        ),
         ("measured", "nothing: no second process could be run"),
     ] == found
 
 
-# -- the measurement --------------------------------------------------------------------------------------------------
+# -- the measurement -----------------------------------------------------------------------------
 
 
 def test_products_are_measured_in_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each has the environment that it is given, and one thread; one that ends badly leaves the other's figure."""
+    """Each has the environment that it is given, and one thread.
+
+    One that ends badly leaves the other's figure.
+    """
     monkeypatch.setattr(product, "TURNS", 2)
     environment = dict(os.environ)
     first, second = product.in_turn(environment, {**environment, "PYTHONHASHSEED": "no seed"})
@@ -328,10 +419,14 @@ def test_a_process_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("case", ["no Python", "frozen", "not there"])
-def test_where_no_process_can_be_run(case: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_where_no_process_can_be_run(
+    case: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Python inside another program: that program is not started."""
     monkeypatch.setattr(
-        sys, "executable", {"no Python": "", "not there": str(tmp_path / "python")}.get(case, sys.executable)
+        sys,
+        "executable",
+        {"no Python": "", "not there": str(tmp_path / "python")}.get(case, sys.executable),
     )
     monkeypatch.setattr(sys, "frozen", case == "frozen", raising=False)
     assert [None, None] == product.in_turn({}, {})
@@ -341,7 +436,9 @@ def told(**settings: str) -> str:
     """What a new process prints."""
     environment = {**os.environ, **settings, "PYTHONPATH": str(Path(mg.__file__).parent.parent)}
     command = [sys.executable, "-c", "import minigrad; minigrad.show_config()"]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True
+    ).stdout
 
 
 @pytest.mark.skipif(openblas.loaded() is None, reason="NumPy has another BLAS here")
@@ -355,16 +452,24 @@ def test_threads_are_those_of_the_blas_that_is_loaded() -> None:
     reason="needs OpenBLAS and a processor with AVX-512",
 )
 def test_narrow_kernels_are_noticed_in_earnest() -> None:
-    """Where Haswell's kernels are forced on a processor with AVX-512, the line to try is named and measured."""
+    """Where Haswell's kernels are forced on a processor with AVX-512, the line to try is named and
+    measured.
+    """
     printed = told(OPENBLAS_CORETYPE="Haswell")
     assert re.search(r"^kernels   Haswell, \d+ threads?$", printed, re.MULTILINE)
-    assert re.search(r"^advice    Haswell kernels make .* AVX-512; .*`env -u OPENBLAS_CORETYPE`", printed, re.MULTILINE)
     assert re.search(
-        r"^measured  a product of .* took \d+\.\d\d times .* Haswell kernels as with ", printed, re.MULTILINE
+        r"^advice    Haswell kernels make .* AVX-512; .*`env -u OPENBLAS_CORETYPE`",
+        printed,
+        re.MULTILINE,
+    )
+    assert re.search(
+        r"^measured  a product of .* took \d+\.\d\d times .* Haswell kernels as with ",
+        printed,
+        re.MULTILINE,
     )
 
 
-# -- cores and threads ------------------------------------------------------------------------------------------------
+# -- cores and threads ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -394,12 +499,32 @@ def test_useful_cores(cores: Cores, useful: int, words: str) -> None:
             "small networks are often faster with OPENBLAS_NUM_THREADS=1; only the matrix",
         ),
         (blas(threads=8), Cores(8, 4), {}, "8 threads share 4 cores; try OPENBLAS_NUM_THREADS=4"),
-        (blas(threads=2), Cores(8, 8, 1.5), {}, "2 threads share 1 core; try OPENBLAS_NUM_THREADS=1"),
-        (blas(threads=64), Cores(4), {"OMP_NUM_THREADS": "64"}, "64 threads share 4 cores; try OPENBLAS_NUM_THREADS=4"),
-        (blas(threads=4), Cores(4), {"OMP_NUM_THREADS": "64"}, None),  # BLAS says itself how many it uses
+        (
+            blas(threads=2),
+            Cores(8, 8, 1.5),
+            {},
+            "2 threads share 1 core; try OPENBLAS_NUM_THREADS=1",
+        ),
+        (
+            blas(threads=64),
+            Cores(4),
+            {"OMP_NUM_THREADS": "64"},
+            "64 threads share 4 cores; try OPENBLAS_NUM_THREADS=4",
+        ),
+        (
+            blas(threads=4),
+            Cores(4),
+            {"OMP_NUM_THREADS": "64"},
+            None,
+        ),  # BLAS says itself how many it uses
         (blas(threads=1), Cores(4), {}, None),
         (None, Cores(4), {}, None),
-        (None, Cores(4), {"MKL_NUM_THREADS": "16"}, "16 threads share 4 cores; try MKL_NUM_THREADS=4"),
+        (
+            None,
+            Cores(4),
+            {"MKL_NUM_THREADS": "16"},
+            "16 threads share 4 cores; try MKL_NUM_THREADS=4",
+        ),
         (
             None,
             Cores(4),
@@ -430,7 +555,9 @@ def test_physical_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     monkeypatch.setattr(machine, "TOPOLOGY", tmp_path)
     monkeypatch.setattr(machine, "_quota", lambda: None)
     for usable, physical in (({0, 1, 2, 3}, 2), ({0, 2}, 1), ({0, 1}, 2), ({0, 4}, None)):
-        monkeypatch.setattr(os, "sched_getaffinity", lambda pid, usable=usable: usable, raising=False)
+        monkeypatch.setattr(
+            os, "sched_getaffinity", lambda pid, usable=usable: usable, raising=False
+        )
         assert Cores(len(usable), physical) == machine.cores()
 
 
@@ -439,16 +566,32 @@ def test_physical_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     [
         ("0::/\n", {"cpu.max": "150000 100000"}, 1.5),
         ("0::/\n", {"cpu.max": "max 100000"}, None),
-        ("0::/a/b\n", {"cpu.max": "400000 100000", "a/cpu.max": "50000 100000", "a/b/cpu.max": "max 100000"}, 0.5),
+        (
+            "0::/a/b\n",
+            {"cpu.max": "400000 100000", "a/cpu.max": "50000 100000", "a/b/cpu.max": "max 100000"},
+            0.5,
+        ),
         ("0::/a\n", {"b/cpu.max": "50000 100000"}, None),  # another group's
-        ("4:cpu,cpuacct:/docker/1\n", {"cpu/cpu.cfs_quota_us": "200000", "cpu/cpu.cfs_period_us": "100000"}, 2.0),
-        ("4:cpuset:/\n1:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        (
+            "4:cpu,cpuacct:/docker/1\n",
+            {"cpu/cpu.cfs_quota_us": "200000", "cpu/cpu.cfs_period_us": "100000"},
+            2.0,
+        ),
+        (
+            "4:cpuset:/\n1:cpu:/\n",
+            {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"},
+            None,
+        ),
         ("4:memory:/a\n", {"a/cpu.max": "50000 100000"}, None),
         ("nonsense\n", {"cpu.max": "nonsense"}, None),
     ],
 )
 def test_the_limit_of_a_container(
-    own: str, files: dict[str, str], expected: float | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    own: str,
+    files: dict[str, str],
+    expected: float | None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     """By control groups of version 2 and 1: the tightest of one's own and those around it."""
     (tmp_path / "own").write_text(own)

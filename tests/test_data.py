@@ -27,8 +27,13 @@ def epoch(data: mg.Batches) -> list[list[int]]:
 @pytest.mark.parametrize("batch_size", [1, 3, 4, "all"])
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("drop_last", [True, False])
-def test_each_sample_comes_once_an_epoch(n: int, batch_size: Any, shuffle: bool, drop_last: bool) -> None:
-    """All samples, or all that fill their batches; each with its own target, and with its row in `indices`."""
+def test_each_sample_comes_once_an_epoch(
+    n: int, batch_size: Any, shuffle: bool, drop_last: bool
+) -> None:
+    """All samples, or all that fill their batches.
+
+    Each with its own target, and with its row in `indices`.
+    """
     size = n if batch_size == "all" else min(n, batch_size)
     data = rows(n, batch_size=size, shuffle=shuffle, drop_last=drop_last)
     for _ in range(3):
@@ -49,7 +54,10 @@ def test_each_sample_comes_once_an_epoch(n: int, batch_size: Any, shuffle: bool,
 
 
 def test_every_epoch_has_an_order_of_its_own() -> None:
-    """Shuffling is new each time, and the same again with the same seed; other seeds give other orders."""
+    """Shuffling is new each time, and the same again with the same seed.
+
+    Other seeds give other orders.
+    """
     first, second = rows(50, batch_size=7), rows(50, batch_size=7)
     orders = [epoch(first) for _ in range(3)]
     assert orders == [epoch(second) for _ in range(3)]
@@ -78,7 +86,12 @@ def test_shapes_and_kinds_stay() -> None:
     """Images stay images, bytes bytes, rows of targets rows."""
     data = mg.Batches(np.zeros((6, 2, 3), np.uint8), np.zeros((6, 4), np.float64), 4)
     x, y = next(iter(data))
-    assert ((4, 2, 3), np.uint8, (4, 4), np.float64) == (x.shape, x.dtype.type, y.shape, y.dtype.type)
+    assert ((4, 2, 3), np.uint8, (4, 4), np.float64) == (
+        x.shape,
+        x.dtype.type,
+        y.shape,
+        y.dtype.type,
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32, np.float64])
@@ -112,7 +125,9 @@ def test_batches_are_the_callers() -> None:
 @pytest.mark.parametrize("drop_last", [True, False])
 @pytest.mark.parametrize("stop", range(9))
 def test_resuming_at_any_batch(shuffle: bool, drop_last: bool, stop: int) -> None:
-    """A state taken after any batch gives exactly the batches that would have come, to the end and beyond."""
+    """A state taken after any batch gives exactly the batches that would have come, to the end and
+    beyond.
+    """
     settings: dict[str, Any] = {"shuffle": shuffle, "drop_last": drop_last}
     plain, stopped = rows(**settings), rows(**settings)
     expected = [batch for _ in range(6) for batch in epoch(plain)]
@@ -135,7 +150,10 @@ def test_resuming_at_any_batch(shuffle: bool, drop_last: bool, stop: int) -> Non
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("drop_last", [True, False])
 def test_at_the_last_batch(shuffle: bool, drop_last: bool) -> None:
-    """A state from inside of the loop has an epoch to end, whose rest is empty; one from after the loop has not."""
+    """A state from inside of the loop has an epoch to end, whose rest is empty.
+
+    One from after the loop has not.
+    """
     settings: dict[str, Any] = {"shuffle": shuffle, "drop_last": drop_last}
     data = rows(**settings)
     for number, _ in enumerate(data, 1):
@@ -156,7 +174,10 @@ def test_at_the_last_batch(shuffle: bool, drop_last: bool) -> None:
 
 
 def test_a_state_from_before_the_first_batch() -> None:
-    """The next epoch is the first; the rows of no batch are known, also where some had been given before."""
+    """The next epoch is the first.
+
+    The rows of no batch are known, also where some had been given before.
+    """
     state = rows().state_dict()
     resumed = rows(rng=9)
     epoch(resumed)
@@ -198,7 +219,11 @@ ABSENT = object()
         ("order", np.arange(10)[:, np.newaxis], "does not name each sample once"),
         ("order", np.int64(3), "does not name each sample once"),
         ("order", "0123456789", "does not name each sample once"),
-        ("order", [[1], [2, 3]], "the state of Batches is damaged: setting an array element with a sequence"),
+        (
+            "order",
+            [[1], [2, 3]],
+            "the state of Batches is damaged: setting an array element with a sequence",
+        ),
         ("order", {"a": 1}, "does not name each sample once"),
         ("order", [None] * 10, "does not name each sample once"),
         ("start", -1, "damaged: start is -1, expected a whole number, 0 or more"),
@@ -216,7 +241,11 @@ ABSENT = object()
         ("ended", None, "ended is None, expected True or False"),
         ("rng", None, "the rng of Batches is a PCG64, and this is a state of None"),
         ("rng", {}, "the rng of Batches is a PCG64, and this is a state of None"),
-        ("rng", np.random.MT19937(0).state, "the rng of Batches is a PCG64, and this is a state of MT19937"),
+        (
+            "rng",
+            np.random.MT19937(0).state,
+            "the rng of Batches is a PCG64, and this is a state of MT19937",
+        ),
         ("rng", {**np.random.PCG64(0).state, "state": {}}, "and this state of one is damaged"),
     ],
 )
@@ -245,7 +274,9 @@ def state_of_two() -> dict[str, Any]:
     return state
 
 
-@pytest.mark.parametrize("state", [None, 3, [], "state", {}, {"figures": {}, "under_way": {}}, {1: 2}], ids=str)
+@pytest.mark.parametrize(
+    "state", [None, 3, [], "state", {}, {"figures": {}, "under_way": {}}, {1: 2}], ids=str
+)
 def test_no_states_at_all(state: Any) -> None:
     """Something else entirely is refused too."""
     data = rows()
@@ -282,7 +313,10 @@ def test_a_state_is_the_callers() -> None:
 
 
 def test_leaving_an_epoch_begins_a_new_one() -> None:
-    """After a `break` the next loop is a whole epoch; only `load_state_dict` goes on in the midst of one."""
+    """After a `break` the next loop is a whole epoch.
+
+    Only `load_state_dict` goes on in the midst of one.
+    """
     data = rows()
     for _ in data:
         break

@@ -1,4 +1,7 @@
-"""One test a message: bad input is told what came, what was expected, where, and what to do; and nothing is half done."""
+"""One test a message: bad input is told what came, what was expected, where, and what to do.
+
+And nothing is half done.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,9 @@ from minigrad.errors import (
 def fails(
     act: Callable[[], object], error: type[MinigradError], builtin: type[Exception], *contents: str
 ) -> MinigradError:
-    """`act` raises exactly this error, which is the built-in one too, with a message that contains all of these."""
+    """`act` raises exactly this error, which is the built-in one too, with a message that contains
+    all of these.
+    """
     with pytest.raises(MinigradError) as caught:
         act()
     assert error is type(caught.value)
@@ -51,7 +56,7 @@ def snapshot(model: mg.Layer) -> list[bytes]:
     return [array.tobytes() for _, p in model.parameters() for array in (p.value, p.grad)]
 
 
-# -- inputs -----------------------------------------------------------------------------------------------------------
+# -- inputs --------------------------------------------------------------------------------------
 
 
 def objects() -> npt.NDArray[Any]:
@@ -65,26 +70,63 @@ INPUTS: dict[str, tuple[object, type[MinigradError], type[Exception], list[str]]
         ValueError,
         ["layer '0'", "Dense(6, 4)", "(2, 5)", "(batch, 6)", "5 features", "must have 6"],
     ),
-    "one sample": (np.ones(6), ShapeError, ValueError, ["Dense(6, 4)", "(6,)", "(batch, 6)", "x[np.newaxis]"]),
+    "one sample": (
+        np.ones(6),
+        ShapeError,
+        ValueError,
+        ["Dense(6, 4)", "(6,)", "(batch, 6)", "x[np.newaxis]"],
+    ),
     "one axis": (np.ones(4), ShapeError, ValueError, ["Dense(6, 4)", "(4,)", "(batch, 6)"]),
-    "images": (np.ones((5, 2, 3)), ShapeError, ValueError, ["(5, 2, 3)", "(batch, 6)", "reshape(len(x), -1)"]),
-    "three axes": (np.ones((5, 2, 6)), ShapeError, ValueError, ["(5, 2, 6)", "(batch, 6)", "2 axes", "has 3"]),
-    "empty batch": (np.ones((0, 6)), ShapeError, ValueError, ["empty batch", "(0, 6)", "at least one row"]),
+    "images": (
+        np.ones((5, 2, 3)),
+        ShapeError,
+        ValueError,
+        ["(5, 2, 3)", "(batch, 6)", "reshape(len(x), -1)"],
+    ),
+    "three axes": (
+        np.ones((5, 2, 6)),
+        ShapeError,
+        ValueError,
+        ["(5, 2, 6)", "(batch, 6)", "2 axes", "has 3"],
+    ),
+    "empty batch": (
+        np.ones((0, 6)),
+        ShapeError,
+        ValueError,
+        ["empty batch", "(0, 6)", "at least one row"],
+    ),
     "empty list": ([], ShapeError, ValueError, ["empty batch", "at least one row"]),
     "a number": (1.0, ShapeError, ValueError, ["a single number", "at least one row"]),
-    "complex": (np.ones((2, 6), complex), KindError, TypeError, ["complex128", "real and the imaginary part"]),
+    "complex": (
+        np.ones((2, 6), complex),
+        KindError,
+        TypeError,
+        ["complex128", "real and the imaginary part"],
+    ),
     "strings": (np.full((2, 6), "a"), KindError, TypeError, ["text", "numbers", "encode"]),
     "objects": (objects(), KindError, TypeError, ["object", "expected real numbers"]),
     "ragged": ([[1.0], [1.0, 2.0]], KindError, TypeError, ["ragged", "equal length"]),
-    "dates": (np.full((2, 6), "2020-01-01", "M8[D]"), KindError, TypeError, ["datetime64", "real numbers"]),
+    "dates": (
+        np.full((2, 6), "2020-01-01", "M8[D]"),
+        KindError,
+        TypeError,
+        ["datetime64", "real numbers"],
+    ),
     "nothing": (None, KindError, TypeError, ["None", "expected real numbers"]),
 }
-inputs = pytest.mark.parametrize(("x", "error", "builtin", "contents"), INPUTS.values(), ids=INPUTS.keys())
+inputs = pytest.mark.parametrize(
+    ("x", "error", "builtin", "contents"), INPUTS.values(), ids=INPUTS.keys()
+)
 
 
 @inputs
-def test_input(x: Any, error: type[MinigradError], builtin: type[Exception], contents: list[str]) -> None:
-    """A bad input names the layer, what it got and what it expected; the pending backward is still there."""
+def test_input(
+    x: Any, error: type[MinigradError], builtin: type[Exception], contents: list[str]
+) -> None:
+    """A bad input names the layer, what it got and what it expected.
+
+    The pending backward is still there.
+    """
     model = small()
     model(np.ones((2, 6)))
     before = snapshot(model)
@@ -103,12 +145,25 @@ def test_input_of_a_layer_alone(
 ) -> None:
     """The same messages without a model around, where the layer has no name yet."""
     told = fails(
-        lambda: mg.Dense(6, 4, rng=0)(x), error, builtin, *[content for content in contents if content != "layer '0'"]
+        lambda: mg.Dense(6, 4, rng=0)(x),
+        error,
+        builtin,
+        *[content for content in contents if content != "layer '0'"],
     )
     assert "Dense(6, 4)" in str(told)
 
 
-NO_NUMBERS = ["empty batch", "empty list", "a number", "complex", "strings", "objects", "ragged", "dates", "nothing"]
+NO_NUMBERS = [
+    "empty batch",
+    "empty list",
+    "a number",
+    "complex",
+    "strings",
+    "objects",
+    "ragged",
+    "dates",
+    "nothing",
+]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +179,10 @@ NO_NUMBERS = ["empty batch", "empty list", "a number", "complex", "strings", "ob
 )
 @pytest.mark.parametrize("kind", NO_NUMBERS)
 def test_input_of_layers_of_other_kinds(make: Callable[[], mg.Layer], kind: str) -> None:
-    """What is no batch of numbers is refused by every layer, which says its name; its state stays."""
+    """What is no batch of numbers is refused by every layer, which says its name.
+
+    Its state stays.
+    """
     layer: Any = make()
     x, error, builtin, contents = INPUTS[kind]
     before = {name: array.tobytes() for name, array in layer.state_dict().items()}
@@ -134,28 +192,55 @@ def test_input_of_layers_of_other_kinds(make: Callable[[], mg.Layer], kind: str)
 
 
 LAYER_INPUTS: dict[str, tuple[Callable[[], mg.Layer], tuple[int, ...], list[str]]] = {
-    "BatchNorm width": (lambda: mg.BatchNorm(6), (2, 5), ["(2, 5)", "(batch, 6)", "5 features", "must have 6"]),
+    "BatchNorm width": (
+        lambda: mg.BatchNorm(6),
+        (2, 5),
+        ["(2, 5)", "(batch, 6)", "5 features", "must have 6"],
+    ),
     "BatchNorm sample": (lambda: mg.BatchNorm(6), (6,), ["(6,)", "(batch, 6)", "x[np.newaxis]"]),
-    "BatchNorm image": (lambda: mg.BatchNorm(6), (5, 2, 3), ["(5, 2, 3)", "(batch, 6)", "reshape(len(x), -1)"]),
+    "BatchNorm image": (
+        lambda: mg.BatchNorm(6),
+        (5, 2, 3),
+        ["(5, 2, 3)", "(batch, 6)", "reshape(len(x), -1)"],
+    ),
     "BatchNorm places": (lambda: mg.BatchNorm(6), (5, 2, 6), ["(5, 2, 6)", "(batch, 6)", "2 axes"]),
-    "BatchNorm one row": (lambda: mg.BatchNorm(6), (1, 6), ["batch of 1", "variance", "drop_last=True", "eval()"]),
+    "BatchNorm one row": (
+        lambda: mg.BatchNorm(6),
+        (1, 6),
+        ["batch of 1", "variance", "drop_last=True", "eval()"],
+    ),
     "LayerNorm width": (lambda: mg.LayerNorm(6), (2, 5), ["(2, 5)", "(batch, ..., 6)"]),
     "LayerNorm image": (lambda: mg.LayerNorm(6), (5, 6, 3), ["(5, 6, 3)", "(batch, ..., 6)"]),
-    "LayerNorm sample": (lambda: mg.LayerNorm(6), (6,), ["(6,)", "(batch, ..., 6)", "x[np.newaxis]"]),
+    "LayerNorm sample": (
+        lambda: mg.LayerNorm(6),
+        (6,),
+        ["(6,)", "(batch, ..., 6)", "x[np.newaxis]"],
+    ),
 }
 
 
-@pytest.mark.parametrize(("make", "shape", "contents"), LAYER_INPUTS.values(), ids=LAYER_INPUTS.keys())
+@pytest.mark.parametrize(
+    ("make", "shape", "contents"), LAYER_INPUTS.values(), ids=LAYER_INPUTS.keys()
+)
 def test_input_of_layers_that_normalize(
     make: Callable[[], mg.Layer], shape: tuple[int, ...], contents: list[str]
 ) -> None:
-    """Named alone and by its place in a model, in training as in eval mode; the state and a pending backward stay."""
+    """Named alone and by its place in a model, in training as in eval mode.
+
+    The state and a pending backward stay.
+    """
     layer = make()
     fails(lambda: layer(np.ones(shape)), ShapeError, ValueError, repr(layer), *contents)
     model = mg.Sequential(mg.Activation("linear"), mg.Sequential(inner=layer))
     y = model(np.arange(12.0).reshape(2, 6))
     before = {name: array.tobytes() for name, array in model.state_dict().items()}
-    fails(lambda: layer(np.ones(shape)), ShapeError, ValueError, f"layer '1.inner', {layer!r}", *contents)
+    fails(
+        lambda: layer(np.ones(shape)),
+        ShapeError,
+        ValueError,
+        f"layer '1.inner', {layer!r}",
+        *contents,
+    )
     if shape != (1, 6):
         fails(lambda: model.predict(np.ones(shape)), ShapeError, ValueError, repr(layer), *contents)
     assert before == {name: array.tobytes() for name, array in model.state_dict().items()}
@@ -164,9 +249,20 @@ def test_input_of_layers_that_normalize(
 
 
 def test_input_of_an_inner_layer() -> None:
-    """Where the widths of two layers do not fit, the message names the second by its place in the outermost model."""
-    model = mg.Sequential(mg.Dense(2, 3, rng=0), mg.Sequential(mg.Activation("relu"), mg.Dense(4, 1, rng=0)))
-    fails(lambda: model(np.ones((5, 2))), ShapeError, ValueError, "layer '1.1', Dense(4, 1)", "(5, 3)", "(batch, 4)")
+    """Where the widths of two layers do not fit, the message names the second by its place in the
+    outermost model.
+    """
+    model = mg.Sequential(
+        mg.Dense(2, 3, rng=0), mg.Sequential(mg.Activation("relu"), mg.Dense(4, 1, rng=0))
+    )
+    fails(
+        lambda: model(np.ones((5, 2))),
+        ShapeError,
+        ValueError,
+        "layer '1.1', Dense(4, 1)",
+        "(5, 3)",
+        "(batch, 4)",
+    )
 
 
 REAL_KINDS = ["bool", "u1", "i1", "i2", "u4", "i8", "u8", "f2", "f4", "f8", "g", ">f4", ">i2"]
@@ -175,7 +271,9 @@ REAL_KINDS = ["bool", "u1", "i1", "i2", "u4", "i8", "u8", "f2", "f4", "f8", "g",
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", REAL_KINDS)
 def test_real_kinds_are_converted(kind: str, dtype: type[np.float32 | np.float64]) -> None:
-    """Any real numeric kind is welcome, also as the gradient, and gives the bits of the same numbers as floats."""
+    """Any real numeric kind is welcome, also as the gradient, and gives the bits of the same
+    numbers as floats.
+    """
     model = mg.Sequential(mg.Dense(2, 3, dtype=dtype, rng=0), mg.Activation("tanh"))
     x = np.array([[0, 1], [1, 1]])
     expected = model(x.astype(dtype))
@@ -195,7 +293,7 @@ def test_lists_are_converted() -> None:
     assert layer(np.ones((1, 2), np.float32)).tobytes() == layer([[1, 1]]).tobytes()
 
 
-# -- targets ----------------------------------------------------------------------------------------------------------
+# -- targets -------------------------------------------------------------------------------------
 
 TARGETS: dict[str, tuple[object, type[MinigradError], type[Exception], list[str]]] = {
     "out of range": (
@@ -204,16 +302,31 @@ TARGETS: dict[str, tuple[object, type[MinigradError], type[Exception], list[str]
         ValueError,
         ["label 3 of sample 1", "3 classes", "from 0 to 2", "2 of 3 labels"],
     ),
-    "negative": ([0, 1, -1], LabelError, ValueError, ["label -1 of sample 2", "from 0 to 2", "1 of 3 labels"]),
+    "negative": (
+        [0, 1, -1],
+        LabelError,
+        ValueError,
+        ["label -1 of sample 2", "from 0 to 2", "1 of 3 labels"],
+    ),
     "small integers": (
         np.array([0, 1, 200], np.uint8),
         LabelError,
         ValueError,
         ["label 200 of sample 2", "from 0 to 2"],
     ),
-    "floats": ([0.0, 1.0, 2.0], LabelError, ValueError, ["float64", "integers from 0 to 2", "astype(np.int64)"]),
+    "floats": (
+        [0.0, 1.0, 2.0],
+        LabelError,
+        ValueError,
+        ["float64", "integers from 0 to 2", "astype(np.int64)"],
+    ),
     "booleans": ([True, False, True], LabelError, ValueError, ["bool", "integers from 0 to 2"]),
-    "a column": ([[0], [1], [2]], ShapeError, ValueError, ["(3, 1)", "(3,)", "(3, 3)", "targets[:, 0]"]),
+    "a column": (
+        [[0], [1], [2]],
+        ShapeError,
+        ValueError,
+        ["(3, 1)", "(3,)", "(3, 3)", "targets[:, 0]"],
+    ),
     "do not sum to 1": (
         [[0.5, 0.5, 0], [0.5, 0.6, 0], [1, 0, 0]],
         LabelError,
@@ -228,7 +341,12 @@ TARGETS: dict[str, tuple[object, type[MinigradError], type[Exception], list[str]
     ),
     "NaN": (np.full((3, 3), np.nan), LabelError, ValueError, ["row 0", "nan", "3 of 3 rows"]),
     "too few": ([0, 1], ShapeError, ValueError, ["(2,)", "2 targets for 3 samples"]),
-    "too many rows": (np.full((4, 3), 1 / 3), ShapeError, ValueError, ["(4, 3)", "4 targets for 3 samples"]),
+    "too many rows": (
+        np.full((4, 3), 1 / 3),
+        ShapeError,
+        ValueError,
+        ["(4, 3)", "4 targets for 3 samples"],
+    ),
     "another width": (np.full((3, 2), 1 / 2), ShapeError, ValueError, ["(3, 2)", "(3, 3)", "(3,)"]),
     "one label": (1, ShapeError, ValueError, ["()", "(3,)"]),
     "empty": ([], ShapeError, ValueError, ["(0,)", "0 targets for 3 samples"]),
@@ -237,9 +355,16 @@ TARGETS: dict[str, tuple[object, type[MinigradError], type[Exception], list[str]
 }
 
 
-@pytest.mark.parametrize(("targets", "error", "builtin", "contents"), TARGETS.values(), ids=TARGETS.keys())
-def test_targets(targets: Any, error: type[MinigradError], builtin: type[Exception], contents: list[str]) -> None:
-    """Bad targets say which sample is wrong and what is expected; value and gradient stay those of the last forward."""
+@pytest.mark.parametrize(
+    ("targets", "error", "builtin", "contents"), TARGETS.values(), ids=TARGETS.keys()
+)
+def test_targets(
+    targets: Any, error: type[MinigradError], builtin: type[Exception], contents: list[str]
+) -> None:
+    """Bad targets say which sample is wrong and what is expected.
+
+    Value and gradient stay those of the last forward.
+    """
     loss, logits = mg.SoftmaxCrossEntropy(), np.eye(3)
     value = loss.forward(logits, [0, 1, 2])
     grad = loss.backward()
@@ -263,45 +388,98 @@ def test_logits(shape: tuple[int, ...]) -> None:
 def test_class_weights_for_other_classes() -> None:
     """One weight for each class."""
     loss = mg.SoftmaxCrossEntropy(class_weight=[1, 2])
-    fails(lambda: loss.forward(np.eye(3), [0, 1, 2]), ShapeError, ValueError, "class_weight", "2 weights", "3 classes")
+    fails(
+        lambda: loss.forward(np.eye(3), [0, 1, 2]),
+        ShapeError,
+        ValueError,
+        "class_weight",
+        "2 weights",
+        "3 classes",
+    )
 
 
 def test_the_loss_before_forward() -> None:
     """A gradient needs a value first."""
-    fails(mg.SoftmaxCrossEntropy().backward, OrderError, RuntimeError, "SoftmaxCrossEntropy", "before forward")
+    fails(
+        mg.SoftmaxCrossEntropy().backward,
+        OrderError,
+        RuntimeError,
+        "SoftmaxCrossEntropy",
+        "before forward",
+    )
 
 
 LOSS_SETTINGS: dict[str, tuple[dict[str, Any], type[MinigradError], list[str]]] = {
-    "smoothing above 1": ({"label_smoothing": 1.5}, RangeError, ["label_smoothing", "1.5", "at most 1"]),
-    "smoothing below 0": ({"label_smoothing": -0.1}, RangeError, ["label_smoothing", "-0.1", "at least 0"]),
+    "smoothing above 1": (
+        {"label_smoothing": 1.5},
+        RangeError,
+        ["label_smoothing", "1.5", "at most 1"],
+    ),
+    "smoothing below 0": (
+        {"label_smoothing": -0.1},
+        RangeError,
+        ["label_smoothing", "-0.1", "at least 0"],
+    ),
     "smoothing as text": ({"label_smoothing": "a"}, KindError, ["label_smoothing", "'a'"]),
     "negative weight": ({"class_weight": [1, -1]}, RangeError, ["class_weight", "0 or more"]),
     "NaN weight": ({"class_weight": [1, np.nan]}, RangeError, ["class_weight", "finite"]),
     "weights as text": ({"class_weight": ["a"]}, KindError, ["class_weight", "text"]),
-    "reduction": ({"reduction": "median"}, RangeError, ["reduction", "'median'", "'mean'", "'sum'"]),
+    "reduction": (
+        {"reduction": "median"},
+        RangeError,
+        ["reduction", "'median'", "'mean'", "'sum'"],
+    ),
     "ignored float": ({"ignore_index": 1.5}, KindError, ["ignore_index", "1.5", "whole number"]),
 }
 
 
-@pytest.mark.parametrize(("settings", "error", "contents"), LOSS_SETTINGS.values(), ids=LOSS_SETTINGS.keys())
-def test_settings_of_the_loss(settings: dict[str, Any], error: type[MinigradError], contents: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("settings", "error", "contents"), LOSS_SETTINGS.values(), ids=LOSS_SETTINGS.keys()
+)
+def test_settings_of_the_loss(
+    settings: dict[str, Any], error: type[MinigradError], contents: list[str]
+) -> None:
     """A setting out of range or of a wrong kind is an error where it is given."""
     builtin = TypeError if error is KindError else ValueError
     fails(lambda: mg.SoftmaxCrossEntropy(**settings), error, builtin, *contents)
 
 
-# -- data -------------------------------------------------------------------------------------------------------------
+# -- data ----------------------------------------------------------------------------------------
 
 DATA: dict[str, tuple[Callable[[], object], type[MinigradError], list[str]]] = {
-    "lengths differ": (lambda: mg.Batches(np.ones((3, 2)), np.ones(4), 1), ShapeError, ["3 samples", "4 targets"]),
-    "no samples": (lambda: mg.Batches(np.ones((0, 2)), np.ones(0), 1), ShapeError, ["(0, 2)", "no samples"]),
+    "lengths differ": (
+        lambda: mg.Batches(np.ones((3, 2)), np.ones(4), 1),
+        ShapeError,
+        ["3 samples", "4 targets"],
+    ),
+    "no samples": (
+        lambda: mg.Batches(np.ones((0, 2)), np.ones(0), 1),
+        ShapeError,
+        ["(0, 2)", "no samples"],
+    ),
     "a number": (lambda: mg.Batches(1.0, 2.0, 1), ShapeError, ["()", "no samples"]),
     "text": (lambda: mg.Batches(["a"], [1], 1), KindError, ["x of Batches", "text"]),
-    "complex targets": (lambda: mg.Batches([1.0], [1j], 1), KindError, ["y of Batches", "complex128"]),
+    "complex targets": (
+        lambda: mg.Batches([1.0], [1j], 1),
+        KindError,
+        ["y of Batches", "complex128"],
+    ),
     "batch of 0": (lambda: mg.Batches([1.0], [1], 0), RangeError, ["batch_size is 0", "1 or more"]),
-    "large batch": (lambda: mg.Batches([1.0, 2.0], [1, 1], 3), RangeError, ["batch_size is 3", "2 samples"]),
-    "half a batch": (lambda: mg.Batches([1.0], [1], 0.5), KindError, ["batch_size is 0.5", "whole number"]),  # type: ignore[arg-type]
-    "scale": (lambda: mg.Batches([1.0], [1], 1, scale=np.nan), RangeError, ["scale is nan", "finite"]),
+    "large batch": (
+        lambda: mg.Batches([1.0, 2.0], [1, 1], 3),
+        RangeError,
+        ["batch_size is 3", "2 samples"],
+    ),
+    "half a batch": (
+        lambda: mg.Batches([1.0], [1], 0.5),
+        KindError,
+        ["batch_size is 0.5", "whole number"],
+    ),  # type: ignore[arg-type]
+    "scale": (
+        lambda: mg.Batches([1.0], [1], 1, scale=np.nan),
+        RangeError,
+        ["scale is nan", "finite"],
+    ),
     "rng": (lambda: mg.Batches([1.0], [1], 1, rng="a"), KindError, ["rng is 'a'", "default_rng"]),  # type: ignore[arg-type]
     "old rng": (
         lambda: mg.Dense(1, 1, rng=np.random.RandomState(0)),  # type: ignore[arg-type]
@@ -316,8 +494,16 @@ DATA: dict[str, tuple[Callable[[], object], type[MinigradError], list[str]]] = {
         ModelError,
         ["2 samples", "there are 1"],
     ),
-    "no state": (lambda: mg.Batches([1.0], [1], 1).load_state_dict({}), ModelError, ["no state of Batches", "rng"]),
-    "indices": (lambda: mg.Batches([1.0], [1], 1).indices, OrderError, ["no batch was given yet", "iterate"]),
+    "no state": (
+        lambda: mg.Batches([1.0], [1], 1).load_state_dict({}),
+        ModelError,
+        ["no state of Batches", "rng"],
+    ),
+    "indices": (
+        lambda: mg.Batches([1.0], [1], 1).indices,
+        OrderError,
+        ["no batch was given yet", "iterate"],
+    ),
 }
 
 
@@ -328,7 +514,7 @@ def test_data(act: Callable[[], object], error: type[MinigradError], contents: l
     fails(act, error, builtin, *contents)
 
 
-# -- order of calls ---------------------------------------------------------------------------------------------------
+# -- order of calls ------------------------------------------------------------------------------
 
 CHECKED: dict[str, Callable[[], mg.Layer]] = {
     "Dense": lambda: mg.Dense(6, 3, rng=0),
@@ -349,7 +535,13 @@ def test_backward_before_forward(make: Callable[[], mg.Layer]) -> None:
     """Backward needs a forward."""
     layer = make()
     before = snapshot(layer)
-    fails(lambda: layer.backward(np.ones((2, 3))), OrderError, RuntimeError, "before forward", "call forward(x) first")
+    fails(
+        lambda: layer.backward(np.ones((2, 3))),
+        OrderError,
+        RuntimeError,
+        "before forward",
+        "call forward(x) first",
+    )
     assert before == snapshot(layer)
 
 
@@ -361,7 +553,13 @@ def test_backward_twice(make: Callable[[], mg.Layer]) -> None:
     layer.backward(grad)
     before = snapshot(layer)
     arrivals = [parameter.arrival for _, parameter in layer.parameters()]
-    fails(lambda: layer.backward(grad * 2), OrderError, RuntimeError, "a second time", "forward(x) first")
+    fails(
+        lambda: layer.backward(grad * 2),
+        OrderError,
+        RuntimeError,
+        "a second time",
+        "forward(x) first",
+    )
     assert before == snapshot(layer)
     assert arrivals == [parameter.arrival for _, parameter in layer.parameters()]
 
@@ -372,19 +570,34 @@ def test_backward_with_another_batch(make: Callable[[], mg.Layer]) -> None:
     layer = make()
     output = layer(np.ones((2, 6)))
     other = np.ones((3, *output.shape[1:]))
-    fails(lambda: layer.backward(other), ShapeError, ValueError, str(other.shape), str(output.shape), "broadcast")
+    fails(
+        lambda: layer.backward(other),
+        ShapeError,
+        ValueError,
+        str(other.shape),
+        str(output.shape),
+        "broadcast",
+    )
     layer.backward(output)
 
 
 @checked
 @pytest.mark.parametrize(
-    ("grad", "content"), [(1j, "complex128"), ("a", "text"), (None, "object")], ids=["complex", "text", "none"]
+    ("grad", "content"),
+    [(1j, "complex128"), ("a", "text"), (None, "object")],
+    ids=["complex", "text", "none"],
 )
 def test_backward_with_no_numbers(make: Callable[[], mg.Layer], grad: Any, content: str) -> None:
     """A gradient that holds no real numbers is refused; the right one still works."""
     layer = make()
     output = layer(np.ones((2, 6)))
-    fails(lambda: layer.backward(np.full(output.shape, grad)), KindError, TypeError, "gradient", content)
+    fails(
+        lambda: layer.backward(np.full(output.shape, grad)),
+        KindError,
+        TypeError,
+        "gradient",
+        content,
+    )
     layer.backward(output)
 
 
@@ -392,7 +605,12 @@ def test_the_model_names_itself() -> None:
     """The outermost model is called so, and an inner layer by its name."""
     model = small()
     fails(lambda: model.backward(np.ones((2, 3))), OrderError, RuntimeError, "the model")
-    fails(lambda: model[2].backward(np.ones((2, 3))), OrderError, RuntimeError, "layer '2', Dense(4, 3)")
+    fails(
+        lambda: model[2].backward(np.ones((2, 3))),
+        OrderError,
+        RuntimeError,
+        "layer '2', Dense(4, 3)",
+    )
 
 
 def test_step_without_a_new_gradient() -> None:
@@ -400,12 +618,19 @@ def test_step_without_a_new_gradient() -> None:
     model = small()
     optimizer = mg.SGD(model, lr=0.1)
     before = snapshot(model)
-    fails(optimizer.step, NoGradient, RuntimeError, "new gradient", "call model.backward(grad)", "weight.grad = ")
+    fails(
+        optimizer.step,
+        NoGradient,
+        RuntimeError,
+        "new gradient",
+        "call model.backward(grad)",
+        "weight.grad = ",
+    )
     assert before == snapshot(model)
     assert 0 == optimizer.step_count
 
 
-# -- layers of one's own ----------------------------------------------------------------------------------------------
+# -- layers of one's own -------------------------------------------------------------------------
 
 
 class Wrong(mg.Layer):
@@ -436,13 +661,27 @@ def test_a_custom_forward_that_returns_something_wrong(
     """The message names the layer by place and class, what it returned and what was expected."""
     model = mg.Sequential(mg.Dense(6, 4, rng=0), Wrong(forward=result), mg.Dense(4, 3, rng=1))
     builtin = TypeError if error is KindError else ValueError
-    fails(lambda: model(np.ones((2, 6))), error, builtin, "layer '1', Wrong", "forward returned", *contents)
+    fails(
+        lambda: model(np.ones((2, 6))),
+        error,
+        builtin,
+        "layer '1', Wrong",
+        "forward returned",
+        *contents,
+    )
 
 
 def test_a_custom_forward_of_a_wrong_width() -> None:
     """The layer after it says what it got."""
     model = mg.Sequential(Wrong(forward=np.ones((2, 5))), mg.Dense(4, 3, rng=1))
-    fails(lambda: model(np.ones((2, 4))), ShapeError, ValueError, "layer '1', Dense(4, 3)", "(2, 5)", "(batch, 4)")
+    fails(
+        lambda: model(np.ones((2, 4))),
+        ShapeError,
+        ValueError,
+        "layer '1', Dense(4, 3)",
+        "(2, 5)",
+        "(batch, 4)",
+    )
 
 
 @pytest.mark.parametrize(
@@ -461,7 +700,14 @@ def test_a_custom_backward_that_returns_something_wrong(
     model = mg.Sequential(mg.Dense(6, 4, rng=0), Wrong(backward=result), mg.Dense(4, 3, rng=1))
     builtin = TypeError if error is KindError else ValueError
     output = model(np.ones((2, 6)))
-    fails(lambda: model.backward(output), error, builtin, "layer '1', Wrong", "backward returned", *contents)
+    fails(
+        lambda: model.backward(output),
+        error,
+        builtin,
+        "layer '1', Wrong",
+        "backward returned",
+        *contents,
+    )
 
 
 def test_a_custom_backward_that_returns_nothing() -> None:
@@ -476,7 +722,14 @@ def test_a_custom_backward_that_returns_nothing() -> None:
 
     model = mg.Sequential(mg.Dense(6, 4, rng=0), Forgot())
     output = model(np.ones((2, 6)))
-    fails(lambda: model.backward(output), KindError, TypeError, "layer '1', Forgot", "NoneType", "(2, 4)")
+    fails(
+        lambda: model.backward(output),
+        KindError,
+        TypeError,
+        "layer '1', Forgot",
+        "NoneType",
+        "(2, 4)",
+    )
 
 
 def test_a_layer_without_backward() -> None:
@@ -493,7 +746,7 @@ def test_a_layer_without_backward() -> None:
     fails(Nothing, KindError, TypeError, "Nothing lacks backward and forward")
 
 
-# -- models -----------------------------------------------------------------------------------------------------------
+# -- models --------------------------------------------------------------------------------------
 
 
 def test_two_dtypes_in_one_model() -> None:
@@ -502,31 +755,54 @@ def test_two_dtypes_in_one_model() -> None:
     message = ["one dtype a model", "'0.weight' is float32", "'1.weight' is float64"]
     fails(lambda: mg.Sequential(single, double), KindError, TypeError, *message)
     assert "" == single.weight.name
-    assert (np.float32, np.float64) == (single(np.ones((1, 6))).dtype.type, double(np.ones((1, 4))).dtype.type)
+    assert (np.float32, np.float64) == (
+        single(np.ones((1, 6))).dtype.type,
+        double(np.ones((1, 4))).dtype.type,
+    )
 
 
 def test_two_dtypes_leave_another_model_alone() -> None:
-    """A model whose layer was to be joined with another dtype goes on as if nothing had happened."""
+    """A model whose layer was to be joined with another dtype goes on as if nothing had
+    happened.
+    """
     model = small()
     optimizer = mg.SGD(model, lr=0.1)
-    fails(lambda: mg.Sequential(model, mg.Dense(3, 1, dtype=np.float64, rng=0)), KindError, TypeError, "'1.weight'")
+    fails(
+        lambda: mg.Sequential(model, mg.Dense(3, 1, dtype=np.float64, rng=0)),
+        KindError,
+        TypeError,
+        "'1.weight'",
+    )
     model.backward(model(np.ones((2, 6))))
     optimizer.step()
-    assert ["0.weight", "0.bias", "2.weight", "2.bias"] == [parameter.name for _, parameter in model.parameters()]
+    assert ["0.weight", "0.bias", "2.weight", "2.bias"] == [
+        parameter.name for _, parameter in model.parameters()
+    ]
     assert model.backward(model(np.ones((2, 6)))) is None  # it is still the outermost
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.int64, np.complex64, "longdouble"])
 def test_other_dtypes(dtype: Any) -> None:
     """Float32 and float64 are what minigrad computes in."""
-    fails(lambda: mg.Dense(2, 2, dtype=dtype), KindError, TypeError, np.dtype(dtype).name, "np.float32 or np.float64")
+    fails(
+        lambda: mg.Dense(2, 2, dtype=dtype),
+        KindError,
+        TypeError,
+        np.dtype(dtype).name,
+        "np.float32 or np.float64",
+    )
 
 
 def test_a_layer_used_twice() -> None:
     """A layer keeps what its backward needs, so it has one place; both places are named."""
     layer = mg.Dense(3, 3, rng=0)
     contents = ["same layer is used twice", "'0'", "'2'", "one of its own"]
-    fails(lambda: mg.Sequential(layer, mg.Activation("relu"), layer), ModelError, ValueError, *contents)
+    fails(
+        lambda: mg.Sequential(layer, mg.Activation("relu"), layer),
+        ModelError,
+        ValueError,
+        *contents,
+    )
     relu = mg.Activation("relu")
     inside = lambda: mg.Sequential(relu, mg.Sequential(layer, relu))
     fails(inside, ModelError, ValueError, "same layer is used twice", "'0'", "'1.1'")
@@ -549,12 +825,22 @@ def test_a_parameter_used_twice() -> None:
     )
 
 
-ACTIVATIONS = "linear relu leaky_relu elu selu gelu silu sigmoid tanh softplus softmax log_softmax".split()  # noqa: SIM905
+ACTIVATIONS = (
+    "linear relu leaky_relu elu selu gelu silu sigmoid tanh softplus softmax log_softmax".split()
+)  # noqa: SIM905
 NO_MODELS: dict[str, tuple[Callable[[], object], type[MinigradError], list[str]]] = {
     "no layers": (lambda: mg.Sequential(), ModelError, ["at least one layer"]),
-    "a list": (lambda: mg.Sequential([mg.Dense(1, 1)]), KindError, ["layer '0'", "Sequential(*layers)"]),  # type: ignore[arg-type]
+    "a list": (
+        lambda: mg.Sequential([mg.Dense(1, 1)]),
+        KindError,
+        ["layer '0'", "Sequential(*layers)"],
+    ),  # type: ignore[arg-type]
     "a class": (lambda: mg.Sequential(mg.Activation), KindError, ["layer '0'", "make an instance"]),  # type: ignore[arg-type]
-    "a function": (lambda: mg.Sequential(out=np.tanh), KindError, ["layer 'out'", "expected a Layer"]),  # type: ignore[arg-type]
+    "a function": (
+        lambda: mg.Sequential(out=np.tanh),
+        KindError,
+        ["layer 'out'", "expected a Layer"],
+    ),  # type: ignore[arg-type]
     "some names": (
         lambda: mg.Sequential(mg.Activation("relu"), out=mg.Activation("relu")),
         ModelError,
@@ -566,10 +852,22 @@ NO_MODELS: dict[str, tuple[Callable[[], object], type[MinigradError], list[str]]
     "activation kind": (lambda: mg.Activation(np.tanh), KindError, ["tanh", "ActivationFunction"]),  # type: ignore[arg-type]
     "no width": (lambda: mg.Dense(0, 3), RangeError, ["n_in is 0", "1 or more"]),
     "half a width": (lambda: mg.Dense(3, 1.5), KindError, ["n_out is 1.5", "whole number"]),  # type: ignore[arg-type]
-    "init name": (lambda: mg.Dense(1, 1, init="he"), ModelError, ["'he'", "he_normal", "(shape, rng)"]),
-    "init shape": (lambda: mg.Dense(2, 3, init=lambda shape, rng: np.ones(3)), ShapeError, ["init", "(3,)", "(2, 3)"]),
+    "init name": (
+        lambda: mg.Dense(1, 1, init="he"),
+        ModelError,
+        ["'he'", "he_normal", "(shape, rng)"],
+    ),
+    "init shape": (
+        lambda: mg.Dense(2, 3, init=lambda shape, rng: np.ones(3)),
+        ShapeError,
+        ["init", "(3,)", "(2, 3)"],
+    ),
     "init kind": (lambda: mg.Dense(1, 1, init=3), KindError, ["init is 3", "callable"]),  # type: ignore[arg-type]
-    "rate above 1": (lambda: mg.Dropout(1.5), RangeError, ["rate is 1.5", "at least 0", "at most 1"]),
+    "rate above 1": (
+        lambda: mg.Dropout(1.5),
+        RangeError,
+        ["rate is 1.5", "at least 0", "at most 1"],
+    ),
     "rate below 0": (lambda: mg.Dropout(-0.1), RangeError, ["rate is -0.1", "at least 0"]),
     "rate NaN": (lambda: mg.Dropout(np.nan), RangeError, ["rate is nan", "finite"]),
     "rate as text": (lambda: mg.Dropout("0.5"), KindError, ["rate is '0.5'", "number"]),  # type: ignore[arg-type]
@@ -580,23 +878,55 @@ NO_MODELS: dict[str, tuple[Callable[[], object], type[MinigradError], list[str]]
     "half a feature": (lambda: mg.BatchNorm(2.5), KindError, ["features is 2.5", "whole number"]),  # type: ignore[arg-type]
     "a shape": (lambda: mg.LayerNorm((3, 4)), KindError, ["features is (3, 4)", "whole number"]),  # type: ignore[arg-type]
     "negative features": (lambda: mg.LayerNorm(-1), RangeError, ["features is -1", "1 or more"]),
-    "momentum above 1": (lambda: mg.BatchNorm(3, momentum=1.5), RangeError, ["momentum is 1.5", "at most 1"]),
-    "momentum below 0": (lambda: mg.BatchNorm(3, momentum=-1), RangeError, ["momentum is -1", "at least 0"]),
+    "momentum above 1": (
+        lambda: mg.BatchNorm(3, momentum=1.5),
+        RangeError,
+        ["momentum is 1.5", "at most 1"],
+    ),
+    "momentum below 0": (
+        lambda: mg.BatchNorm(3, momentum=-1),
+        RangeError,
+        ["momentum is -1", "at least 0"],
+    ),
     "no momentum": (lambda: mg.BatchNorm(3, momentum=None), KindError, ["momentum is None"]),  # type: ignore[arg-type]
     "eps 0": (lambda: mg.BatchNorm(3, eps=0), RangeError, ["eps is 0", "above 0"]),
     "eps below 0": (lambda: mg.LayerNorm(3, eps=-1e-5), RangeError, ["eps is -1e-05", "above 0"]),
     "eps as text": (lambda: mg.LayerNorm(3, eps="small"), KindError, ["eps is 'small'"]),  # type: ignore[arg-type]
-    "half precision": (lambda: mg.BatchNorm(3, dtype=np.float16), KindError, ["float16", "np.float32 or np.float64"]),
-    "whole numbers": (lambda: mg.LayerNorm(3, dtype=int), KindError, ["int64", "np.float32 or np.float64"]),
+    "half precision": (
+        lambda: mg.BatchNorm(3, dtype=np.float16),
+        KindError,
+        ["float16", "np.float32 or np.float64"],
+    ),
+    "whole numbers": (
+        lambda: mg.LayerNorm(3, dtype=int),
+        KindError,
+        ["int64", "np.float32 or np.float64"],
+    ),
     "two dtypes": (
         lambda: mg.Sequential(mg.Dense(3, 3, dtype=np.float64, rng=0), mg.BatchNorm(3)),
         KindError,
         ["one dtype a model", "'0.weight' is float64", "'1.weight' is float32"],
     ),
-    "optimizer of Dropout": (lambda: mg.SGD(mg.Dropout(0.5), 0.1), ModelError, ["without parameters"]),
-    "optimizer of nothing": (lambda: mg.SGD(mg.Activation("relu"), 0.1), ModelError, ["without parameters"]),
-    "optimizer of a slice of nothing": (lambda: mg.SGD(small()[1:2], 0.1), ModelError, ["without parameters"]),
-    "optimizer of an array": (lambda: mg.SGD(np.ones(3), 0.1), KindError, ["SGD got", "expected a layer"]),  # type: ignore[arg-type]
+    "optimizer of Dropout": (
+        lambda: mg.SGD(mg.Dropout(0.5), 0.1),
+        ModelError,
+        ["without parameters"],
+    ),
+    "optimizer of nothing": (
+        lambda: mg.SGD(mg.Activation("relu"), 0.1),
+        ModelError,
+        ["without parameters"],
+    ),
+    "optimizer of a slice of nothing": (
+        lambda: mg.SGD(small()[1:2], 0.1),
+        ModelError,
+        ["without parameters"],
+    ),
+    "optimizer of an array": (
+        lambda: mg.SGD(np.ones(3), 0.1),
+        KindError,
+        ["SGD got", "expected a layer"],
+    ),  # type: ignore[arg-type]
     "decay of nothing": (
         lambda: mg.SGD(small(), 0.1, weight_decay={"*.wieght": 1}),
         ModelError,
@@ -618,13 +948,23 @@ def test_an_optimizer_whose_model_was_put_into_a_larger_one() -> None:
     whole = mg.Sequential(model, mg.Dense(3, 1, rng=0))
     whole.backward(whole(np.ones((2, 6))))
     before = snapshot(whole)
-    fails(optimizer.step, StaleParameters, RuntimeError, "this SGD", "moved into another model", "make a new one")
+    fails(
+        optimizer.step,
+        StaleParameters,
+        RuntimeError,
+        "this SGD",
+        "moved into another model",
+        "make a new one",
+    )
     assert before == snapshot(whole)
     assert 0 == optimizer.step_count
 
 
 def test_a_slice_with_steps_has_no_memory_side_by_side() -> None:
-    """An optimizer over every second layer is told why that does not work; nothing has moved anywhere."""
+    """An optimizer over every second layer is told why that does not work.
+
+    Nothing has moved anywhere.
+    """
     model = mg.Sequential(*[mg.Dense(2, 2, rng=0) for _ in range(3)])
     with pytest.raises(MinigradError, match="side by side"):
         mg.SGD(model[::2], lr=0.1)
@@ -644,7 +984,9 @@ def test_assignment_of_a_wrong_shape(attribute: str, shape: tuple[int, ...]) -> 
 
 
 @pytest.mark.parametrize("attribute", ["value", "grad"])
-@pytest.mark.parametrize("thing", ["a", 1j, None, [[1], [1, 2]]], ids=["text", "complex", "none", "ragged"])
+@pytest.mark.parametrize(
+    "thing", ["a", 1j, None, [[1], [1, 2]]], ids=["text", "complex", "none", "ragged"]
+)
 def test_assignment_of_no_numbers(attribute: str, thing: object) -> None:
     """Only real numbers can be assigned."""
     parameter = mg.Parameter(np.ones(2))
@@ -656,13 +998,21 @@ def test_assignment_of_no_numbers(attribute: str, thing: object) -> None:
 STATES: dict[str, tuple[Callable[[dict[str, Any]], object], type[MinigradError], list[str]]] = {
     "missing": (lambda state: state.pop("0.bias"), ModelError, ["'0.bias' is missing"]),
     "unknown": (lambda state: state.update(other=1), ModelError, ["'other' is unknown"]),
-    "shape": (lambda state: state.update({"2.bias": np.ones(4)}), ModelError, ["'2.bias'", "(4,)", "(3,)"]),
+    "shape": (
+        lambda state: state.update({"2.bias": np.ones(4)}),
+        ModelError,
+        ["'2.bias'", "(4,)", "(3,)"],
+    ),
     "several": (
         lambda state: (state.pop("0.bias"), state.update({"2.bias": 1.0})),
         ModelError,
         ["'0.bias' is missing", "'2.bias' has shape ()"],
     ),
-    "text": (lambda state: state.update({"2.bias": ["a", "b", "c"]}), KindError, ["'2.bias'", "text"]),
+    "text": (
+        lambda state: state.update({"2.bias": ["a", "b", "c"]}),
+        KindError,
+        ["'2.bias'", "text"],
+    ),
 }
 
 
@@ -674,7 +1024,12 @@ def test_a_state_that_does_not_fit(
     model = small()
     before, state = snapshot(model), {name: array + 1 for name, array in model.state_dict().items()}
     change(state)
-    fails(lambda: model.load_state_dict(state), error, TypeError if error is KindError else ValueError, *contents)
+    fails(
+        lambda: model.load_state_dict(state),
+        error,
+        TypeError if error is KindError else ValueError,
+        *contents,
+    )
     assert before == snapshot(model)
 
 
@@ -687,13 +1042,20 @@ BUFFERS: dict[str, tuple[object, type[MinigradError], list[str]]] = {
 
 
 @pytest.mark.parametrize(("array", "error", "contents"), BUFFERS.values(), ids=BUFFERS.keys())
-def test_running_statistics_that_do_not_fit(array: object, error: type[MinigradError], contents: list[str]) -> None:
+def test_running_statistics_that_do_not_fit(
+    array: object, error: type[MinigradError], contents: list[str]
+) -> None:
     """State that is not learnt is checked as parameters are, before anything is written."""
     model = mg.Sequential(mg.Dense(6, 4, rng=0), mg.BatchNorm(4))
     before = {name: array.tobytes() for name, array in model.state_dict().items()}
     state: dict[str, Any] = {name: array + 1 for name, array in model.state_dict().items()}
     state["1.running_var"] = array
-    fails(lambda: model.load_state_dict(state), error, TypeError if error is KindError else ValueError, *contents)
+    fails(
+        lambda: model.load_state_dict(state),
+        error,
+        TypeError if error is KindError else ValueError,
+        *contents,
+    )
     assert before == {name: array.tobytes() for name, array in model.state_dict().items()}
 
 
@@ -705,19 +1067,36 @@ def test_an_optimizer_state_that_does_not_fit() -> None:
         net.backward(net(np.ones((2, 6))))
         sgd.step()
     before = optimizer.state_dict()
-    fails(lambda: optimizer.load_state_dict(theirs.state_dict()), ModelError, ValueError, "'velocity'", "2.weight")
-    fails(lambda: optimizer.load_state_dict({}), ModelError, ValueError, "no state of an optimizer", "step_count")
+    fails(
+        lambda: optimizer.load_state_dict(theirs.state_dict()),
+        ModelError,
+        ValueError,
+        "'velocity'",
+        "2.weight",
+    )
+    fails(
+        lambda: optimizer.load_state_dict({}),
+        ModelError,
+        ValueError,
+        "no state of an optimizer",
+        "step_count",
+    )
     wrong = copy.deepcopy(before)
     wrong["state"]["velocity"]["2.bias"] = np.ones(4)
     fails(
-        lambda: optimizer.load_state_dict(wrong | {"step_count": 9}), ShapeError, ValueError, "2.bias", "(4,)", "(3,)"
+        lambda: optimizer.load_state_dict(wrong | {"step_count": 9}),
+        ShapeError,
+        ValueError,
+        "2.bias",
+        "(4,)",
+        "(3,)",
     )
     assert 1 == optimizer.step_count
     for name, array in optimizer.state_dict()["state"]["velocity"].items():
         assert np.array_equal(before["state"]["velocity"][name], array)
 
 
-# -- compare ----------------------------------------------------------------------------------------------------------
+# -- compare -------------------------------------------------------------------------------------
 
 
 def test_compare_of_one_live_array_with_itself() -> None:
@@ -760,12 +1139,14 @@ COMPARISONS: dict[str, tuple[Callable[[], object], type[MinigradError], list[str
 
 
 @pytest.mark.parametrize(("act", "error", "contents"), COMPARISONS.values(), ids=COMPARISONS.keys())
-def test_compare(act: Callable[[], object], error: type[MinigradError], contents: list[str]) -> None:
+def test_compare(
+    act: Callable[[], object], error: type[MinigradError], contents: list[str]
+) -> None:
     """Arrays that cannot be compared say why."""
     fails(act, error, TypeError if error is KindError else ValueError, *contents)
 
 
-# -- rates and other numbers ------------------------------------------------------------------------------------------
+# -- rates and other numbers ---------------------------------------------------------------------
 
 BAD_RATES: dict[str, tuple[object, type[MinigradError]]] = {
     "negative": (-0.1, RangeError),
@@ -805,7 +1186,10 @@ def test_numbers_of_other_types_are_rates(kind: Callable[[int], Any]) -> None:
 
 @pytest.mark.parametrize("rate", [-0.1, float("nan"), float("inf"), "a", None], ids=str)
 def test_rates_of_a_schedule(rate: Any) -> None:
-    """A schedule that gives no rate is named with its step; the step is not made, and may be repeated."""
+    """A schedule that gives no rate is named with its step.
+
+    The step is not made, and may be repeated.
+    """
     model = small()
     optimizer = mg.SGD(model, lr=lambda step: 0.1 if step == 0 else rate, momentum=0.9)
     for _ in range(2):
@@ -829,7 +1213,11 @@ SETTINGS: dict[str, tuple[dict[str, Any], type[MinigradError], list[str]]] = {
     "momentum text": ({"momentum": "0.9"}, KindError, ["momentum is '0.9'"]),
     "Nesterov alone": ({"nesterov": True}, RangeError, ["nesterov=True", "momentum above 0"]),
     "decay": ({"weight_decay": -1}, RangeError, ["weight_decay is -1", "at least 0"]),
-    "decay by name": ({"weight_decay": {"*.bias": -1}}, RangeError, ["weight_decay['*.bias'] is -1"]),
+    "decay by name": (
+        {"weight_decay": {"*.bias": -1}},
+        RangeError,
+        ["weight_decay['*.bias'] is -1"],
+    ),
     "decay text": ({"weight_decay": "l2"}, KindError, ["weight_decay is 'l2'"]),
     "norm 0": ({"max_grad_norm": 0}, RangeError, ["max_grad_norm is 0", "above 0"]),
     "norm NaN": ({"max_grad_norm": np.nan}, RangeError, ["max_grad_norm is nan"]),
@@ -837,7 +1225,9 @@ SETTINGS: dict[str, tuple[dict[str, Any], type[MinigradError], list[str]]] = {
 
 
 @pytest.mark.parametrize(("settings", "error", "contents"), SETTINGS.values(), ids=SETTINGS.keys())
-def test_settings_of_sgd(settings: dict[str, Any], error: type[MinigradError], contents: list[str]) -> None:
+def test_settings_of_sgd(
+    settings: dict[str, Any], error: type[MinigradError], contents: list[str]
+) -> None:
     """Each setting has its range."""
     builtin = TypeError if error is KindError else ValueError
     fails(lambda: mg.SGD(small(), 0.1, **settings), error, builtin, *contents)
@@ -848,10 +1238,15 @@ def test_batch_size_of_predict(size: Any) -> None:
     """It is a whole number, 1 or more."""
     error: type[MinigradError] = RangeError if isinstance(size, int) else KindError
     builtin = ValueError if isinstance(size, int) else TypeError
-    fails(lambda: small().predict(np.ones((2, 6)), batch_size=size), error, builtin, f"batch_size is {size!r}")
+    fails(
+        lambda: small().predict(np.ones((2, 6)), batch_size=size),
+        error,
+        builtin,
+        f"batch_size is {size!r}",
+    )
 
 
-# -- hooks ------------------------------------------------------------------------------------------------------------
+# -- hooks ---------------------------------------------------------------------------------------
 
 
 class OnStep(mg.Hook):
@@ -873,7 +1268,11 @@ HOOKS: dict[str, tuple[Callable[[], object], type[MinigradError], list[str]]] = 
     "on_step at a model": (
         lambda: small().attach(OnStep()),
         AttachError,
-        ["Sequential.attach calls on_forward and on_backward", "OnStep has only on_step", "never be called"],
+        [
+            "Sequential.attach calls on_forward and on_backward",
+            "OnStep has only on_step",
+            "never be called",
+        ],
     ),
     "on_forward at an optimizer": (
         lambda: mg.SGD(small(), 0.1).attach(OnForward()),
@@ -891,7 +1290,11 @@ HOOKS: dict[str, tuple[Callable[[], object], type[MinigradError], list[str]]] = 
         AttachError,
         ["Dense.attach", "no Sequential", "OnForward would never be called"],
     ),
-    "a function": (lambda: small().attach(print), KindError, ["print", "subclass of minigrad.Hook"]),  # type: ignore[arg-type]
+    "a function": (
+        lambda: small().attach(print),
+        KindError,
+        ["print", "subclass of minigrad.Hook"],
+    ),  # type: ignore[arg-type]
     "a class": (lambda: small().attach(OnForward), KindError, ["OnForward", "instance"]),  # type: ignore[arg-type]
 }
 

@@ -24,15 +24,28 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def story(directory: Path) -> str:
     """What `python examples/frozen_layer.py` prints."""
-    command = [sys.executable, str(ROOT / "examples" / "frozen_layer.py"), "--output", str(directory)]
-    environment = {**os.environ, "PYTHONUTF8": "1", "PYTHONPATH": str(ROOT)}  # this checkout, installed or not
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, check=False)
+    command = [
+        sys.executable,
+        str(ROOT / "examples" / "frozen_layer.py"),
+        "--output",
+        str(directory),
+    ]
+    environment = {
+        **os.environ,
+        "PYTHONUTF8": "1",
+        "PYTHONPATH": str(ROOT),
+    }  # this checkout, installed or not
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", env=environment, check=False
+    )
     assert (0, "") == (done.returncode, done.stderr)
     return done.stdout
 
 
 def test_both_prints_are_identical(story: str) -> None:
-    """NumPy's print of the first layer stands there twice, to the letter, and the program says so."""
+    """NumPy's print of the first layer stands there twice, to the letter, and the program says
+    so.
+    """
     prints = re.findall(r"^\[\[.*?\]\]$", story, re.DOTALL | re.MULTILINE)
     assert 2 == len(prints)
     assert prints[0] == prints[1]
@@ -49,15 +62,25 @@ def test_the_network_learns(story: str) -> None:
 
 
 def test_the_counts_add_up(story: str) -> None:
-    """The comparison and the report agree: 235 dark pixels hold 2,350 entries, and the other 5,490 moved."""
-    assert "2,350 of 7,840 unchanged; all 2,350 lie on 235 inputs that are 0 in every row of x" in story
+    """The comparison and the report agree: 235 dark pixels hold 2,350 entries, and the other 5,490
+    moved.
+    """
+    assert (
+        "2,350 of 7,840 unchanged; all 2,350 lie on 235 inputs that are 0 in every row of x"
+        in story
+    )
     assert "0.weight (784, 10) float32: 5,490 of 7,840 entries moved; 2,350 never did:" in story
     assert "2,350  their input was 0 in every sample (235 inputs)" in story
-    assert "NumPy's print of this parameter shows 36 entries; none of them moved, so it looks unchanged." in story
+    assert (
+        "NumPy's print of this parameter shows 36 entries; none of them moved, so it looks "
+        "unchanged." in story
+    )
 
 
 def test_single_entries_are_explained(story: str) -> None:
-    """An entry of the printed corner never moved, and another one did, each in a sentence with its numbers."""
+    """An entry of the printed corner never moved, and another one did, each in a sentence with its
+    numbers.
+    """
     assert "0.weight[0, 3] never moved: its input 0 was 0 in all 28,760 samples" in story
     assert re.search(r"0\.weight\[\d+, \d\] moved in 580 of 580 steps", story)
 
@@ -93,16 +116,28 @@ def test_the_picture_of_the_docs_is_a_png_of_the_same_size(story: str, directory
 
 
 def test_the_animation(story: str, directory: Path, tmp_path: Path) -> None:
-    """With `--animation`, and only then, the ten units are drawn as they learn: 60 frames as large as the still picture."""
+    """With `--animation`, and only then, the ten units are drawn as they learn: 60 frames as large
+    as the still picture.
+    """
     assert ["frozen_layer_digits.png"] == [file.name for file in directory.iterdir()]
-    command = [sys.executable, str(ROOT / "examples" / "frozen_layer.py"), "--output", str(tmp_path)]
+    command = [
+        sys.executable,
+        str(ROOT / "examples" / "frozen_layer.py"),
+        "--output",
+        str(tmp_path),
+    ]
     command += ["--animation", "--epochs", "3"]
     environment = {**os.environ, "PYTHONUTF8": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, check=False)
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", env=environment, check=False
+    )
     assert (0, "") == (done.returncode, done.stderr)
     moving = tmp_path / "learning_digits.png"
     assert f"The same, as they learn: {moving}" in done.stdout
-    for file in (moving, ROOT / "docs" / "images" / "learning.png"):  # the one that README and docs show is alike
+    for file in (
+        moving,
+        ROOT / "docs" / "images" / "learning.png",
+    ):  # the one that README and docs show is alike
         content = file.read_bytes()
         assert (directory / "frozen_layer_digits.png").read_bytes()[:24] == content[:24]
         assert (b"acTL", 60) == struct.unpack(">4sI", content[37:45])
@@ -110,10 +145,15 @@ def test_the_animation(story: str, directory: Path, tmp_path: Path) -> None:
 
 
 def test_the_regularized_network_reads_well_and_follows_its_schedule() -> None:
-    """`python examples/regularized.py` reads at least 95 % of the digits held out; the updates grow, then fade."""
+    """`python examples/regularized.py` reads at least 95 % of the digits held out.
+
+    The updates grow, then fade.
+    """
     command = [sys.executable, str(ROOT / "examples" / "regularized.py"), "--epochs", "15"]
     environment = {**os.environ, "PYTHONUTF8": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, check=False)
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", env=environment, check=False
+    )
     assert (0, "") == (done.returncode, done.stderr)
     accuracies = re.findall(r"(\d+\.\d)% of 359 digits held out", done.stdout)
     assert float(accuracies[-1]) >= 95
@@ -123,10 +163,21 @@ def test_the_regularized_network_reads_well_and_follows_its_schedule() -> None:
 
 
 def test_a_resumed_training_gives_the_same_bits() -> None:
-    """`python examples/stop_and_resume.py` says so, of weights and history, and really stops in the middle of an epoch."""
-    command = [sys.executable, str(ROOT / "examples" / "stop_and_resume.py"), "--epochs", "3", "--stop-after", "40"]
+    """`python examples/stop_and_resume.py` says so, of weights and history, and really stops in the
+    middle of an epoch.
+    """
+    command = [
+        sys.executable,
+        str(ROOT / "examples" / "stop_and_resume.py"),
+        "--epochs",
+        "3",
+        "--stop-after",
+        "40",
+    ]
     environment = {**os.environ, "PYTHONUTF8": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, check=False)
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", env=environment, check=False
+    )
     assert (0, "") == (done.returncode, done.stderr)
     assert "always guessing the class shares gives 2.30" in done.stdout
     assert "stopped: after 40 steps" in done.stdout

@@ -23,7 +23,9 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
-    """A missing directory, a file in its place, a directory in the file's: the error names the path and says what to do."""
+    """A missing directory, a file in its place, a directory in the file's: the error names the path
+    and says what to do.
+    """
     (tmp_path / "file").write_bytes(b"old")
     (tmp_path / "folder").mkdir()
     for path in (tmp_path / "missing" / "x", tmp_path / "file" / "x", tmp_path / "folder"):
@@ -34,7 +36,9 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     assert ["file", "folder"] == sorted(found.name for found in tmp_path.rglob("*"))
 
 
-def test_a_disk_that_is_full_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_full_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Half of the new content was written; none of it is seen."""
     path = tmp_path / "x"
     files.save(path, b"old", "the report")
@@ -52,7 +56,10 @@ def test_a_disk_that_is_full_leaves_the_old_file(tmp_path: Path, monkeypatch: py
 
 
 def test_only_what_is_to_last_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With `durable` the file is flushed before it is renamed, and the directory afterwards; without, nothing is."""
+    """With `durable` the file is flushed before it is renamed, and the directory afterwards.
+
+    Without, nothing is.
+    """
     told: list[str] = []
     real_sync, real_replace = os.fsync, Path.replace
 
@@ -75,8 +82,12 @@ def test_only_what_is_to_last_is_flushed(tmp_path: Path, monkeypatch: pytest.Mon
         told.clear()
 
 
-def test_a_directory_that_cannot_be_flushed_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some file systems flush files, and no directories: by then the file is complete and has its name."""
+def test_a_directory_that_cannot_be_flushed_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some file systems flush files, and no directories: by then the file is complete and has its
+    name.
+    """
     real_sync = os.fsync
 
     def sync(handle: int) -> None:
@@ -92,7 +103,9 @@ def test_a_directory_that_cannot_be_flushed_is_no_error(tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize("error", [OSError, ValueError, KeyboardInterrupt, SystemExit])
 def test_an_error_while_writing(error: type[BaseException], tmp_path: Path) -> None:
-    """Whatever comes in between, Ctrl-C too: the old file stays, nothing is left, the error goes on."""
+    """Whatever comes in between, Ctrl-C too: the old file stays, nothing is left, the error goes
+    on.
+    """
     path = tmp_path / "x"
     path.write_bytes(b"old")
 
@@ -107,10 +120,15 @@ def test_an_error_while_writing(error: type[BaseException], tmp_path: Path) -> N
     assert [path] == list(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(os.name != "posix", reason="elsewhere nobody can be asked whether a process lives")
+@pytest.mark.skipif(
+    os.name != "posix", reason="elsewhere nobody can be asked whether a process lives"
+)
 @pytest.mark.parametrize("name", ["x.npz", "[x]*?.npz", "a b.c.npz", ".hidden"])
 def test_what_the_dead_have_left_is_swept(name: str, tmp_path: Path) -> None:
-    """Parts of this file whose writers are gone; not those of the living, not those of other files, and nothing else."""
+    """Parts of this file whose writers are gone.
+
+    Not those of the living, not those of other files, and nothing else.
+    """
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         dead = process.pid
     path = tmp_path / name
@@ -119,7 +137,8 @@ def test_what_the_dead_have_left_is_swept(name: str, tmp_path: Path) -> None:
         path,
         tmp_path / f".{name}.{os.getpid()}.part",
         tmp_path / f".{name}.{os.getppid()}.part",
-        tmp_path / f".{name}.1.part",  # that of the system's first process, which may be somebody else's
+        tmp_path
+        / f".{name}.1.part",  # that of the system's first process, which may be somebody else's
         tmp_path / f".other.{dead}.part",
         tmp_path / f"{name}.{dead}.part",
         tmp_path / f".{name}.part",

@@ -1,4 +1,6 @@
-"""How gradients arrive: reading is never an action, each way to write is known, and what backward's keywords mean."""
+"""How gradients arrive: reading is never an action, each way to write is known, and what backward's
+keywords mean.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,10 @@ class Either(mg.Layer):
     """Multiplies by one of two parameters; backward reaches that one."""
 
     def __init__(self) -> None:
-        self.left, self.right = mg.Parameter(np.ones(3, np.float32)), mg.Parameter(np.ones(3, np.float32))
+        self.left, self.right = (
+            mg.Parameter(np.ones(3, np.float32)),
+            mg.Parameter(np.ones(3, np.float32)),
+        )
         self.use_left = True
         self.looks: Callable[[Either], object] = lambda layer: None
 
@@ -59,7 +64,7 @@ def grads_of(model: mg.Layer) -> Array:
     return np.array(mg.ParameterVector.of(model).grads)
 
 
-# -- reading ----------------------------------------------------------------------------------------------------------
+# -- reading -------------------------------------------------------------------------------------
 
 LOOKS: dict[str, Callable[[mg.Layer, mg.Parameter], object]] = {
     "grad": lambda model, p: p.grad,
@@ -70,8 +75,18 @@ LOOKS: dict[str, Callable[[mg.Layer, mg.Parameter], object]] = {
     "slice": lambda model, p: p.grad[:2].sum(),
     "mask": lambda model, p: p.grad[p.grad > 0],
     "arithmetic": lambda model, p: 2 * p.grad + p.grad**2 - abs(p.grad),
-    "functions": lambda model, p: (np.sqrt(np.abs(p.grad)), p.grad.mean(), np.clip(p.grad, -1, 1), p.grad @ p.grad),
-    "copies": lambda model, p: (p.grad.copy(), copy.copy(p.grad), copy.deepcopy(p.grad), pickle.dumps(p.grad)),
+    "functions": lambda model, p: (
+        np.sqrt(np.abs(p.grad)),
+        p.grad.mean(),
+        np.clip(p.grad, -1, 1),
+        p.grad @ p.grad,
+    ),
+    "copies": lambda model, p: (
+        p.grad.copy(),
+        copy.copy(p.grad),
+        copy.deepcopy(p.grad),
+        pickle.dumps(p.grad),
+    ),
     "plain": lambda model, p: (np.asarray(p.grad), np.array(p.grad), list(p.grad), p.grad.tolist()),
     "shapes": lambda model, p: (p.grad.reshape(-1), p.grad.T, p.grad.ravel(), p.grad[np.newaxis]),
     "iteration": lambda model, p: [float(g) for g in p.grad],
@@ -82,7 +97,9 @@ LOOKS: dict[str, Callable[[mg.Layer, mg.Parameter], object]] = {
 @pytest.mark.parametrize("where", ["in backward", "between"])
 @pytest.mark.parametrize("look", LOOKS)
 def test_reading_is_no_action(look: str, where: str) -> None:
-    """However a gradient is read, in a backward or after it, a parameter that backward did not reach gets no update."""
+    """However a gradient is read, in a backward or after it, a parameter that backward did not
+    reach gets no update.
+    """
     layer = Either()
     model = mg.Sequential(layer)
     optimizer = mg.SGD(model, 1.0)
@@ -91,7 +108,9 @@ def test_reading_is_no_action(look: str, where: str) -> None:
     layer.use_left = False
     left = layer.left.value.copy()
     if where == "in backward":
-        layer.looks = lambda own: [LOOKS[look](own, parameter) for parameter in (own.left, own.right)]
+        layer.looks = lambda own: [
+            LOOKS[look](own, parameter) for parameter in (own.left, own.right)
+        ]
     back(model)
     if where == "between":
         for parameter in (layer.left, layer.right):
@@ -111,7 +130,10 @@ def test_events_are_read_without_an_action() -> None:
 
     class Reads(mg.Hook):
         def on_backward(self, event: mg.Backward) -> None:
-            _ = [(parameter.grad.sum(), parameter.arrival) for _, parameter in event.layer.parameters()]
+            _ = [
+                (parameter.grad.sum(), parameter.arrival)
+                for _, parameter in event.layer.parameters()
+            ]
 
         def on_step(self, event: mg.Step) -> None:
             _ = (dict(event.grads), dict(event.updates), dict(event.values))
@@ -158,11 +180,13 @@ def test_what_bypasses_the_owner_raises(flat: bool) -> None:
     assert before.tobytes() == np.array(grad).tobytes()
 
 
-# -- writing ----------------------------------------------------------------------------------------------------------
+# -- writing -------------------------------------------------------------------------------------
 
 
 def test_each_way_to_write_is_known() -> None:
-    """Assigned, in place, by slices, masks and ufuncs: it changes the numbers, and the arrival says by hand."""
+    """Assigned, in place, by slices, masks and ufuncs: it changes the numbers, and the arrival says
+    by hand.
+    """
 
     def augmented(model: mg.Sequential, p: mg.Parameter) -> None:
         p.grad *= 2
@@ -211,9 +235,14 @@ def test_each_way_to_write_is_known() -> None:
             assert not model[2].bias.arrival.by_hand, number
 
 
-@pytest.mark.parametrize("how", ["zero a row", "halve a row", "halve all", "clip", "set a row", "set by the vector"])
+@pytest.mark.parametrize(
+    "how", ["zero a row", "halve a row", "halve all", "clip", "set a row", "set by the vector"]
+)
 def test_a_write_into_a_gradient_that_has_not_arrived(how: str) -> None:
-    """What an earlier step has used does not come back, whatever is done to a part of it; what is set counts alone."""
+    """What an earlier step has used does not come back, whatever is done to a part of it.
+
+    What is set counts alone.
+    """
     layer = Either()
     model = mg.Sequential(layer)
     optimizer = mg.SGD(model, 1.0)
@@ -243,7 +272,9 @@ def test_a_write_into_a_gradient_that_has_not_arrived(how: str) -> None:
 
 
 def test_a_layer_that_writes_a_part() -> None:
-    """Where a backward assigns some rows of a gradient alone, the others are 0, and not last step's."""
+    """Where a backward assigns some rows of a gradient alone, the others are 0, and not last
+    step's.
+    """
 
     class Rows(mg.Layer):
         def __init__(self) -> None:
@@ -267,11 +298,14 @@ def test_a_layer_that_writes_a_part() -> None:
     assert [1, 1, 1, 0] == model[0].table.value[:, 0].tolist()
 
 
-# -- accumulate=True --------------------------------------------------------------------------------------------------
+# -- accumulate=True -----------------------------------------------------------------------------
 
 
 def test_accumulating_adds_bit_for_bit() -> None:
-    """The gradient is the sum of those of the single backwards, in their order; reasons and samples count them all."""
+    """The gradient is the sum of those of the single backwards, in their order.
+
+    Reasons and samples count them all.
+    """
     parts = [X, X[:1] * 3, X[1:] - 1]
     model = model_of()
     expected = np.zeros(26, np.float32)
@@ -309,7 +343,10 @@ def test_accumulated_reasons_count_every_backward() -> None:
 
 
 def test_accumulating_into_what_was_not_reached() -> None:
-    """What only the first, or only the second backward has reached keeps that gradient alone; a used one is not added."""
+    """What only the first, or only the second backward has reached keeps that gradient alone.
+
+    A used one is not added.
+    """
     layer = Either()
     model = mg.Sequential(layer)
     optimizer = mg.SGD(model, 1.0)
@@ -366,11 +403,14 @@ def test_accumulating_is_for_the_whole_model() -> None:
         back(model)
 
 
-# -- parameters=False -------------------------------------------------------------------------------------------------
+# -- parameters=False ----------------------------------------------------------------------------
 
 
 def test_no_parameters_leaves_everything() -> None:
-    """It returns the input's gradient; gradients, arrivals, a pending step and the record are as without it."""
+    """It returns the input's gradient.
+
+    Gradients, arrivals, a pending step and the record are as without it.
+    """
     ends = []
     for looks in (False, True):
         model = model_of("relu")
@@ -390,7 +430,10 @@ def test_no_parameters_leaves_everything() -> None:
                     )
                     np.testing.assert_allclose(below, slope @ model[0].weight.value.T, rtol=1e-5)
                     assert before.tobytes() == grads_of(model).tobytes()
-                    assert all(a is p.arrival for a, (_, p) in zip(arrivals, model.parameters(), strict=True))
+                    assert all(
+                        a is p.arrival
+                        for a, (_, p) in zip(arrivals, model.parameters(), strict=True)
+                    )
                 optimizer.step()
             if looks:
                 model(X)
@@ -406,11 +449,16 @@ def test_no_parameters_leaves_everything() -> None:
 
 
 def test_no_parameters_inside_of_a_backward() -> None:
-    """A layer may ask for an input's gradient alone, and the other gradients of the same backward arrive."""
+    """A layer may ask for an input's gradient alone, and the other gradients of the same backward
+    arrive.
+    """
 
     class Twice(mg.Layer):
         def __init__(self) -> None:
-            self.kept, self.passed = mg.Sequential(mg.Dense(3, 3, rng=0)), mg.Sequential(mg.Dense(3, 3, rng=1))
+            self.kept, self.passed = (
+                mg.Sequential(mg.Dense(3, 3, rng=0)),
+                mg.Sequential(mg.Dense(3, 3, rng=1)),
+            )
 
         def forward(self, x: Array) -> Array:
             return self.kept(self.passed(x))
@@ -426,7 +474,7 @@ def test_no_parameters_inside_of_a_backward() -> None:
     assert {name: ".passed." not in name for name in arrived} == arrived
 
 
-# -- a backward that fails --------------------------------------------------------------------------------------------
+# -- a backward that fails -----------------------------------------------------------------------
 
 
 class Fails(mg.Layer):
@@ -443,7 +491,10 @@ class Fails(mg.Layer):
 
 @pytest.mark.parametrize("accumulate", [False, True])
 def test_half_of_a_gradient_is_none(accumulate: bool) -> None:
-    """After a backward that failed there is no gradient to step with; one that was to add leaves what was there."""
+    """After a backward that failed there is no gradient to step with.
+
+    One that was to add leaves what was there.
+    """
     fails = Fails()
     model = mg.Sequential(mg.Dense(3, 3, rng=0), fails, mg.Dense(3, 2, rng=1))
     optimizer = mg.SGD(model, 0.1)
@@ -463,11 +514,13 @@ def test_half_of_a_gradient_is_none(accumulate: bool) -> None:
     optimizer.step()
 
 
-# -- a gradient that is overwritten -----------------------------------------------------------------------------------
+# -- a gradient that is overwritten --------------------------------------------------------------
 
 
 def test_an_overwritten_gradient_is_said_once() -> None:
-    """Two backwards before a step: one warning that names both ways out, and one note of a recorder."""
+    """Two backwards before a step: one warning that names both ways out, and one note of a
+    recorder.
+    """
     model = model_of()
     optimizer = mg.SGD(model, 0.1)
     with mg.Recorder(optimizer) as recorder:
@@ -483,17 +536,21 @@ def test_an_overwritten_gradient_is_said_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "why_not", ["no optimizer", "frozen", "accumulated", "no parameters", "a step between", "by hand"]
+    "why_not",
+    ["no optimizer", "frozen", "accumulated", "no parameters", "a step between", "by hand"],
 )
 def test_where_nothing_is_overwritten(why_not: str) -> None:
-    """Nothing is said where no optimizer is to use the gradient, or where it was used, added, or assigned."""
+    """Nothing is said where no optimizer is to use the gradient, or where it was used, added, or
+    assigned.
+    """
     model = model_of()
     optimizer = None if why_not == "no optimizer" else mg.SGD(model, 0.1)
     if why_not == "frozen":
         model.freeze()
-    keywords: dict[str, Any] = {"accumulated": {"accumulate": True}, "no parameters": {"parameters": False}}.get(
-        why_not, {}
-    )
+    keywords: dict[str, Any] = {
+        "accumulated": {"accumulate": True},
+        "no parameters": {"parameters": False},
+    }.get(why_not, {})
     for _ in range(3):  # warnings are errors here
         back(model, **keywords)
         if why_not == "a step between" and optimizer is not None:
@@ -504,7 +561,7 @@ def test_where_nothing_is_overwritten(why_not: str) -> None:
             optimizer.step()
 
 
-# -- hooks that assign ------------------------------------------------------------------------------------------------
+# -- hooks that assign ---------------------------------------------------------------------------
 
 
 def test_a_hook_that_assigns_in_backward() -> None:
@@ -530,7 +587,9 @@ def test_a_hook_that_assigns_in_backward() -> None:
 
 
 def test_a_hook_that_assigns_after_the_step() -> None:
-    """A gradient that `on_step` assigns is used up with the step: the next one needs a new gradient."""
+    """A gradient that `on_step` assigns is used up with the step: the next one needs a new
+    gradient.
+    """
 
     class Assigns(mg.Hook):
         def on_step(self, event: mg.Step) -> None:
@@ -566,7 +625,7 @@ def test_a_hook_that_fails_in_backward_leaves_the_gradient() -> None:
     optimizer.step()
 
 
-# -- parameters of no model -------------------------------------------------------------------------------------------
+# -- parameters of no model ----------------------------------------------------------------------
 
 
 class Plain:
@@ -590,13 +649,18 @@ class Scaled(mg.Layer):
 
 
 def test_a_parameter_in_a_plain_object() -> None:
-    """It gets gradients and is in no model: the first step says that nothing trains it, and what to do."""
+    """It gets gradients and is in no model: the first step says that nothing trains it, and what to
+    do.
+    """
     model = mg.Sequential(mg.Dense(3, 2, rng=0), Scaled())
     optimizer = mg.SGD(model, 0.1)
     for accumulate in (False, True, True):
         back(model, accumulate=accumulate)
     assert 1 == len(mg.ParameterVector.of(model).gradients.orphans)
-    with pytest.warns(UntrainedParameter, match=r"Parameter of shape \(1,\) gets gradients.*assign it to an attribute"):
+    with pytest.warns(
+        UntrainedParameter,
+        match=r"Parameter of shape \(1,\) gets gradients.*assign it to an attribute",
+    ):
         optimizer.step()
 
 
@@ -613,7 +677,9 @@ def test_a_parameter_in_a_list_is_trained() -> None:
 
 
 def test_another_threads_parameter_is_not_taken_for_the_models() -> None:
-    """A parameter that another thread gives a gradient, while a backward runs here, is none of this model."""
+    """A parameter that another thread gives a gradient, while a backward runs here, is none of this
+    model.
+    """
     free = mg.Parameter(np.zeros(3))
 
     class Waits(Fails):
@@ -632,18 +698,25 @@ def test_another_threads_parameter_is_not_taken_for_the_models() -> None:
 
 def test_a_subclass_of_sequential() -> None:
     """It is refused when the class is made, with what to write instead."""
-    with pytest.raises(KindError, match=r"Mine is a subclass of Sequential.*write a Layer that holds a Sequential"):
+    with pytest.raises(
+        KindError, match=r"Mine is a subclass of Sequential.*write a Layer that holds a Sequential"
+    ):
         type("Mine", (mg.Sequential,), {})
 
 
-# -- copies and new owners --------------------------------------------------------------------------------------------
+# -- copies and new owners -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["copied", "put into a larger model"])
 def test_a_pending_gradient_of_another_model(how: str) -> None:
-    """It is kept and added to; but nobody has looked at it, so the record does not explain the sum by the second alone."""
+    """It is kept and added to.
+
+    But nobody has looked at it, so the record does not explain the sum by the second alone.
+    """
     inner = mg.Sequential(mg.Dense(2, 1, bias=False, rng=0))
-    inner.backward(np.ones_like(inner(np.array([[1, 0], [-1, 0]], np.float32))))  # which cancels out
+    inner.backward(
+        np.ones_like(inner(np.array([[1, 0], [-1, 0]], np.float32)))
+    )  # which cancels out
     model = copy.deepcopy(inner) if how == "copied" else mg.Sequential(inner)
     optimizer = mg.SGD(model, 0.1)
     with mg.Recorder(optimizer) as recorder:
@@ -664,7 +737,10 @@ def test_wrong_shapes_are_refused_and_change_nothing() -> None:
     with pytest.raises(ShapeError):
         mg.ParameterVector.of(model).grads = np.ones(3)
     assert before.tobytes() == grads_of(model).tobytes()
-    assert not any(parameter.arrival is None or parameter.arrival.by_hand for _, parameter in model.parameters())
+    assert not any(
+        parameter.arrival is None or parameter.arrival.by_hand
+        for _, parameter in model.parameters()
+    )
 
 
 def test_a_saved_model_has_nothing_pending() -> None:

@@ -41,7 +41,9 @@ def residual(features: int) -> Residual:
 
 def build() -> mg.Sequential:
     return mg.Sequential(
-        mg.Dense(2, 2, rng=0), mg.Sequential(residual(2), mg.Dense(2, 2, rng=1)), mg.Activation("relu")
+        mg.Dense(2, 2, rng=0),
+        mg.Sequential(residual(2), mg.Dense(2, 2, rng=1)),
+        mg.Activation("relu"),
     )
 
 
@@ -54,7 +56,7 @@ def one_step(model: mg.Layer, optimizer: mg.Optimizer | None = None) -> None:
 FORWARD = ["0", "1.0.inner.0", "1.0.inner.1", "1.0", "1.1", "1", "2"]
 
 
-# -- 1: observers only ------------------------------------------------------------------------------------------------
+# -- 1: observers only ---------------------------------------------------------------------------
 
 
 def test_what_events_hand_out_is_true() -> None:
@@ -112,13 +114,17 @@ def test_returning_something_is_an_error(method: str) -> None:
     model = build()
     optimizer = mg.SGD(model, lr=0.1)
     (optimizer if method == "on_step" else model).attach(hook)
-    with pytest.raises(HookError, match=rf"Returning failed.*{method} returned .*only observe") as told:
+    with pytest.raises(
+        HookError, match=rf"Returning failed.*{method} returned .*only observe"
+    ) as told:
         one_step(model, optimizer)
     assert isinstance(told.value.__cause__, TypeError)
 
 
 def test_mappings_of_an_event() -> None:
-    """They are mappings by name: a new copy each time, and an unknown name is told those that there are."""
+    """They are mappings by name: a new copy each time, and an unknown name is told those that there
+    are.
+    """
 
     class Reads(mg.Hook):
         def on_step(self, event: mg.Step) -> None:
@@ -128,7 +134,9 @@ def test_mappings_of_an_event() -> None:
             assert "bias" not in event.updates
             assert event.values["0.weight"] is not event.values["0.weight"]
             assert event.values["0.weight"].flags.writeable
-            with pytest.raises(UnknownName, match=r"no parameter 'bias'; there are 0\.weight, 0\.bias"):
+            with pytest.raises(
+                UnknownName, match=r"no parameter 'bias'; there are 0\.weight, 0\.bias"
+            ):
                 event.updates["bias"]
             for thing in (event, event.updates):
                 assert "array(" not in repr(thing)
@@ -155,7 +163,9 @@ def test_events_cannot_be_changed() -> None:
     model = build()
     optimizer = mg.SGD(model, lr=0.1)
     optimizer.attach(Writes())
-    with pytest.raises(HookError, match="AttributeError: property 'lr' of 'Step' object has no setter"):
+    with pytest.raises(
+        HookError, match="AttributeError: property 'lr' of 'Step' object has no setter"
+    ):
         one_step(model, optimizer)
 
 
@@ -164,7 +174,9 @@ def test_nothing_in_an_event_can_be_set() -> None:
     array, flat = np.zeros(3), FlatArrays({}, np.zeros(0), np.zeros(0), np.zeros(0))
     layer = mg.Dense(2, 1, rng=0)
     events = {
-        "Forward(name='0', layer=Dense(2, 1), training=True)": mg.Forward("0", layer, True, array, array),
+        "Forward(name='0', layer=Dense(2, 1), training=True)": mg.Forward(
+            "0", layer, True, array, array
+        ),
         "Backward(name='0', layer=Dense(2, 1))": mg.Backward("0", layer, array, None),
         "Step(step=3, lr=0.5, clip_factor=1.0, skipped={'1.bias': 'frozen'}, loss=None)": mg.Step(
             3, 0.5, 1.0, {"1.bias": "frozen"}, flat
@@ -180,11 +192,14 @@ def test_nothing_in_an_event_can_be_set() -> None:
         assert expected == repr(event)
 
 
-# -- 2: order ---------------------------------------------------------------------------------------------------------
+# -- 2: order ------------------------------------------------------------------------------------
 
 
 def test_layers_come_in_the_order_of_execution() -> None:
-    """Inner layers before the one that holds them; backward in reverse; names as in the model that was asked."""
+    """Inner layers before the one that holds them.
+
+    Backward in reverse; names as in the model that was asked.
+    """
     log: list[str] = []
     model = build()
     optimizer = mg.SGD(model, lr=0.1)
@@ -192,7 +207,11 @@ def test_layers_come_in_the_order_of_execution() -> None:
     optimizer.attach(Log(log))
     one_step(model, optimizer)
     backward = ["2", "1.1", "1.0.inner.1", "1.0.inner.0", "1.0", "1", "0"]
-    assert [*(f"forward {name}" for name in FORWARD), *(f"backward {name}" for name in backward), "step 0"] == log
+    assert [
+        *(f"forward {name}" for name in FORWARD),
+        *(f"backward {name}" for name in backward),
+        "step 0",
+    ] == log
 
 
 @pytest.mark.parametrize(
@@ -205,7 +224,9 @@ def test_layers_come_in_the_order_of_execution() -> None:
     ],
     ids=["model", "nested", "composite", "chain in the composite"],
 )
-def test_names_are_relative_to_where_the_hook_is_attached(part: Callable[[Any], mg.Layer], names: list[str]) -> None:
+def test_names_are_relative_to_where_the_hook_is_attached(
+    part: Callable[[Any], mg.Layer], names: list[str]
+) -> None:
     """A hook attached to a part is told of that part alone, by its names in it."""
     log: list[str] = []
     model = build()
@@ -215,7 +236,10 @@ def test_names_are_relative_to_where_the_hook_is_attached(part: Callable[[Any], 
 
 
 def test_hooks_come_in_the_order_of_attachment() -> None:
-    """For each event all hooks are called, the first attached first; the same one may be attached twice."""
+    """For each event all hooks are called, the first attached first.
+
+    The same one may be attached twice.
+    """
     log: list[str] = []
     model = mg.Sequential(mg.Dense(2, 2, rng=0))
     optimizer = mg.SGD(model, lr=0.1)
@@ -224,7 +248,9 @@ def test_hooks_come_in_the_order_of_attachment() -> None:
         for hook in (b, a, b):
             target.attach(hook)
     one_step(model, optimizer)
-    expected = [f"{label} {event}" for event in ("forward 0", "backward 0", "step 0") for label in "bab"]
+    expected = [
+        f"{label} {event}" for event in ("forward 0", "backward 0", "step 0") for label in "bab"
+    ]
     assert expected == log
 
 
@@ -262,11 +288,13 @@ def test_a_hook_removed_during_a_dispatch_counts_until_the_next(when: int) -> No
     handles = [optimizer.attach(hook) for hook in (Removes(), Log(log, "a "), Log(log, "b "))]
     for _ in range(3):
         one_step(model, optimizer)
-    expected = [f"{label} step {step}" for step in range(when + 1) for label in ("remover", "a", "b")]
+    expected = [
+        f"{label} step {step}" for step in range(when + 1) for label in ("remover", "a", "b")
+    ]
     assert expected == log
 
 
-# -- 3: failures ------------------------------------------------------------------------------------------------------
+# -- 3: failures ---------------------------------------------------------------------------------
 
 
 class Fails(mg.Hook):
@@ -283,7 +311,10 @@ class Fails(mg.Hook):
 
 
 def test_a_failure_in_a_step_leaves_the_step_whole() -> None:
-    """The values are written, the other hooks called, the gradient used up; the error says who, what and when."""
+    """The values are written, the other hooks called, the gradient used up.
+
+    The error says who, what and when.
+    """
     log: list[str] = []
     ends = []
     for failing in (False, True):
@@ -296,7 +327,9 @@ def test_a_failure_in_a_step_leaves_the_step_whole() -> None:
             if not failing:
                 one_step(model, optimizer)
                 continue
-            with pytest.raises(HookError, match=f"Fails failed in Step of step {step}: ZeroDivisionError") as told:
+            with pytest.raises(
+                HookError, match=f"Fails failed in Step of step {step}: ZeroDivisionError"
+            ) as told:
                 one_step(model, optimizer)
             assert (fails, step) == (told.value.hook, told.value.step)
             assert isinstance(told.value.event, mg.Step)
@@ -315,8 +348,13 @@ def test_a_failure_in_a_step_leaves_the_step_whole() -> None:
     [lambda model: model, lambda model: model[1], lambda model: model[1][0]],
     ids=["model", "nested", "composite"],
 )
-def test_a_failure_in_a_pass_is_raised_when_the_pass_is_complete(part: Callable[[Any], mg.Layer]) -> None:
-    """All layers have run and all other hooks were told; the gradients are written, and the next pass is clean."""
+def test_a_failure_in_a_pass_is_raised_when_the_pass_is_complete(
+    part: Callable[[Any], mg.Layer],
+) -> None:
+    """All layers have run and all other hooks were told.
+
+    The gradients are written, and the next pass is clean.
+    """
     log: list[str] = []
     model = build()
     one_step(model)
@@ -330,7 +368,9 @@ def test_a_failure_in_a_pass_is_raised_when_the_pass_is_complete(part: Callable[
     handle.remove()
     output = model(np.ones((3, 2), np.float32))
     handle = part(model).attach(Fails())
-    with pytest.raises(HookError, match=r"Fails failed in Backward of layer '.*': ZeroDivisionError: backward"):
+    with pytest.raises(
+        HookError, match=r"Fails failed in Backward of layer '.*': ZeroDivisionError: backward"
+    ):
         model.backward(output)
     handle.remove()
     assert grads == mg.ParameterVector.of(model).grads.tobytes()
@@ -338,7 +378,9 @@ def test_a_failure_in_a_pass_is_raised_when_the_pass_is_complete(part: Callable[
 
 
 def test_a_failure_in_an_inner_model_that_runs_alone_is_raised_there() -> None:
-    """A hook attached to the whole is told of its part when that runs by itself, and so is its failure: at once."""
+    """A hook attached to the whole is told of its part when that runs by itself, and so is its
+    failure: at once.
+    """
     model = build()
     model.attach(Fails())
     with pytest.raises(HookError, match=r"forward 1\.0\.inner\.0"):
@@ -430,7 +472,7 @@ def test_the_users_interrupt_is_not_wrapped() -> None:
         one_step(model, optimizer)
 
 
-# -- 4: handles -------------------------------------------------------------------------------------------------------
+# -- 4: handles ----------------------------------------------------------------------------------
 
 
 def test_a_handle_removes_its_own_attachment_only() -> None:
@@ -449,7 +491,10 @@ def test_a_handle_removes_its_own_attachment_only() -> None:
 
 
 def test_a_handle_is_a_context_manager() -> None:
-    """The hook is gone at the end of the `with`, also when an exception passes; the exception passes."""
+    """The hook is gone at the end of the `with`, also when an exception passes.
+
+    The exception passes.
+    """
     log: list[str] = []
     model = build()
     optimizer = mg.SGD(model, lr=0.1)
@@ -497,7 +542,9 @@ def test_ten_thousand_attachments_leave_nothing_behind() -> None:
 
 @pytest.mark.parametrize("failing", [False, True])
 def test_nothing_keeps_a_model_alive(failing: bool) -> None:
-    """Handles and hooks may outlive the model that they were attached to, after failures as well."""
+    """Handles and hooks may outlive the model that they were attached to, after failures as
+    well.
+    """
     hook: mg.Hook = Fails() if failing else Log([])
     model = build()
     optimizer = mg.SGD(model, lr=0.1)
@@ -507,7 +554,11 @@ def test_nothing_keeps_a_model_alive(failing: bool) -> None:
             one_step(model, optimizer)
     else:
         one_step(model, optimizer)
-    dead: list[weakref.ref[Any]] = [weakref.ref(model), weakref.ref(model[1]), weakref.ref(optimizer)]
+    dead: list[weakref.ref[Any]] = [
+        weakref.ref(model),
+        weakref.ref(model[1]),
+        weakref.ref(optimizer),
+    ]
     del model, optimizer
     gc.collect()
     assert [None, None, None] == [ref() for ref in dead]
@@ -524,7 +575,7 @@ def test_copies_have_no_hooks() -> None:
     assert [] == log
 
 
-# -- 5: what is not watched -------------------------------------------------------------------------------------------
+# -- 5: what is not watched ----------------------------------------------------------------------
 
 
 def test_only_the_methods_that_were_overridden_are_called() -> None:

@@ -24,7 +24,10 @@ def weight(init: Any, dtype: Any = np.float64, seed: int = 0) -> Any:
 @pytest.mark.parametrize("name", VARIANCES)
 @pytest.mark.parametrize("form", ["normal", "uniform"])
 def test_the_moments_are_the_papers(name: str, form: str, dtype: Any) -> None:
-    """Mean 0 and the variance of the formula; a normal draw has the fourth moment 3, a uniform one 9/5 and bounds."""
+    """Mean 0 and the variance of the formula.
+
+    A normal draw has the fourth moment 3, a uniform one 9/5 and bounds.
+    """
     drawn = weight(f"{name}_{form}", dtype)
     std, n = VARIANCES[name] ** 0.5, N_IN * N_OUT
     assert dtype == drawn.dtype
@@ -49,7 +52,9 @@ def test_the_names() -> None:
 @pytest.mark.parametrize(("n_in", "n_out"), [(1, 1000), (1000, 1), (3, 700)])
 @pytest.mark.parametrize("paper", VARIANCES)
 def test_narrow_layers(paper: str, n_in: int, n_out: int) -> None:
-    """n_in is the first axis, n_out the second, however different they are: the bound of a uniform draw tells."""
+    """n_in is the first axis, n_out the second, however different they are: the bound of a uniform
+    draw tells.
+    """
     drawn = mg.Dense(n_in, n_out, init=f"{paper}_uniform", dtype=np.float64, rng=0).weight.value
     bound = (3 * {"he": 2 / n_in, "glorot": 2 / (n_in + n_out), "lecun": 1 / n_in}[paper]) ** 0.5
     assert 0.98 * bound < np.abs(drawn).max() <= bound
@@ -66,7 +71,10 @@ def test_the_default_is_he_normal_and_a_bias_of_0() -> None:
 
 def test_both_dtypes_draw_the_same_numbers() -> None:
     """A float32 model starts where the float64 one of the same seed does, but for rounding."""
-    assert weight("he_normal").astype(np.float32).tobytes() == weight("he_normal", np.float32).tobytes()
+    assert (
+        weight("he_normal").astype(np.float32).tobytes()
+        == weight("he_normal", np.float32).tobytes()
+    )
 
 
 def test_the_story_begins_uniformly() -> None:
@@ -80,7 +88,10 @@ def test_the_story_begins_uniformly() -> None:
 
 
 def test_normal_and_constant() -> None:
-    """`normal(mean, std)` has both; `constant` is the same everywhere, and so are "zeros" and "ones"."""
+    """`normal(mean, std)` has both.
+
+    `constant` is the same everywhere, and so are "zeros" and "ones".
+    """
     drawn = weight(mg.init.normal(2.0, 0.5))
     assert abs(drawn.mean() - 2) < 5 * 0.5 / drawn.size**0.5
     np.testing.assert_allclose(drawn.std(), 0.5, rtol=0.01)
@@ -90,7 +101,9 @@ def test_normal_and_constant() -> None:
 
 
 def test_settings_at_their_ends() -> None:
-    """A normal distribution without width is its mean, and has mean 0 and width 1 where nothing is said."""
+    """A normal distribution without width is its mean, and has mean 0 and width 1 where nothing is
+    said.
+    """
     assert {2.0} == set(weight(mg.init.normal(2, 0)).ravel().tolist())
     assert weight(mg.init.normal(0, 1)).tobytes() == weight(mg.init.normal()).tobytes()
     assert abs(weight(mg.init.uniform(-3, -2)) + 2.5).max() <= 0.5
@@ -100,7 +113,11 @@ def test_seeds_and_generators() -> None:
     """The same seed draws the same weight; a generator goes on, so that two layers differ."""
     inits: list[Any] = [*PAPERS, mg.init.uniform(0, 1), mg.init.normal()]
     for init in inits:
-        assert weight(init, seed=3).tobytes() == weight(init, seed=3).tobytes() != weight(init, seed=4).tobytes()
+        assert (
+            weight(init, seed=3).tobytes()
+            == weight(init, seed=3).tobytes()
+            != weight(init, seed=4).tobytes()
+        )
         rng = np.random.default_rng(3)
         first, second = (mg.Dense(20, 30, init=init, rng=rng).weight.value for _ in range(2))
         assert first.tobytes() != second.tobytes()

@@ -1,4 +1,6 @@
-"""Ctrl-C at any line of a pass or a step: the training goes on afterwards as if it began from the values that are there."""
+"""Ctrl-C at any line of a pass or a step: the training goes on afterwards as if it began from the
+values that are there.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def backward(model: mg.Sequential, rows: slice, *, accumulate: bool) -> None:
     model.backward(loss.backward(), accumulate=accumulate)
 
 
-def interrupted_at(line: int, model: mg.Sequential, optimizer: mg.Optimizer, *, accumulate: bool) -> bool:
+def interrupted_at(
+    line: int, model: mg.Sequential, optimizer: mg.Optimizer, *, accumulate: bool
+) -> bool:
     """Whether a training step has that many lines of minigrad, and was interrupted there."""
     seen = 0
 

@@ -44,7 +44,10 @@ class Many(mg.Layer):
         self.single = Scale(2)
         self.listed = [Scale(2), Scale(2)]
         self.pair = (mg.Parameter(np.zeros(2, np.float32)), Scale(2))
-        self.table = {"left": Scale(2), "deep": [mg.Parameter(np.zeros(1, np.float32)), {"er": Scale(2)}]}
+        self.table = {
+            "left": Scale(2),
+            "deep": [mg.Parameter(np.zeros(1, np.float32)), {"er": Scale(2)}],
+        }
         self.settings = {"rate": 0.5, "names": ["a", "b"]}
         self.last = mg.Parameter(np.zeros(3, np.float32))
 
@@ -85,11 +88,24 @@ NAMES = "single.scale listed.0.scale listed.1.scale pair.0 pair.1.scale table.le
 
 
 def test_parameters_are_found_wherever_they_are() -> None:
-    """Layers and parameters in attributes, lists, tuples and dicts have names, in definition order."""
+    """Layers and parameters in attributes, lists, tuples and dicts have names, in definition
+    order.
+    """
     assert NAMES.split() == [name for name, _ in Many().parameters()]
-    assert [f"0.{name}" for name in NAMES.split()] == [name for name, _ in mg.Sequential(Many()).parameters()]
+    assert [f"0.{name}" for name in NAMES.split()] == [
+        name for name, _ in mg.Sequential(Many()).parameters()
+    ]
     inside = [name for name, _ in mg.Sequential(Many()).layers()]
-    assert ["", "0", "0.single", "0.listed.0", "0.listed.1", "0.pair.1", "0.table.left", "0.table.deep.1.er"] == inside
+    assert [
+        "",
+        "0",
+        "0.single",
+        "0.listed.0",
+        "0.listed.1",
+        "0.pair.1",
+        "0.table.left",
+        "0.table.deep.1.er",
+    ] == inside
 
 
 def test_a_layer_is_called_like_a_function() -> None:
@@ -99,7 +115,10 @@ def test_a_layer_is_called_like_a_function() -> None:
 
 @pytest.mark.parametrize("kind", [Scale, InPlace])
 def test_a_custom_layer_of_ten_lines_trains(kind: type[Scale]) -> None:
-    """In a Sequential it is found, gets its memory and its update; a gradient written in place counts as well."""
+    """In a Sequential it is found, gets its memory and its update.
+
+    A gradient written in place counts as well.
+    """
     layer = kind(3, 2.0)
     model = mg.Sequential(mg.Activation("linear"), layer)
     optimizer = mg.SGD(model, lr=0.5)
@@ -115,7 +134,10 @@ def test_a_custom_layer_of_ten_lines_trains(kind: type[Scale]) -> None:
 
 
 def test_a_gradient_written_in_place_counts_at_any_depth() -> None:
-    """Also inside of a composite, and of a Sequential in a Sequential; and only in the pass that wrote it."""
+    """Also inside of a composite, and of a Sequential in a Sequential.
+
+    And only in the pass that wrote it.
+    """
     model = mg.Sequential(mg.Sequential(mg.Sequential(InPlace(2)), InPlace(2)), residual(2))
     optimizer = mg.SGD(model, lr=0.1)
     for _ in range(2):
@@ -140,7 +162,9 @@ def test_a_composite_gives_the_same_everywhere() -> None:
         np.testing.assert_allclose(found, grad + slope @ weight.T, rtol=1e-6)
     for model in (alone, held):
         for name, parameter in model.parameters():
-            np.testing.assert_allclose(parameter.grad, x.T @ slope if name.endswith("weight") else slope[0], rtol=1e-6)
+            np.testing.assert_allclose(
+                parameter.grad, x.T @ slope if name.endswith("weight") else slope[0], rtol=1e-6
+            )
 
 
 @pytest.mark.parametrize("deep", [False, True])
@@ -190,7 +214,9 @@ def test_the_state_has_parameters_and_buffers() -> None:
     held = mean.mean
     other.load_state_dict(state)
     assert [0, 0] == held.tolist()  # an array that somebody holds does not change
-    assert {n: a.tolist() for n, a in state.items()} == {n: a.tolist() for n, a in other.state_dict().items()}
+    assert {n: a.tolist() for n, a in state.items()} == {
+        n: a.tolist() for n, a in other.state_dict().items()
+    }
     state["0.mean"].fill(9)
     assert [2, 3] == mean.mean.tolist()
 
@@ -227,7 +253,11 @@ def test_buffers_without_a_dimension() -> None:
     other.load_state_dict(state)
     for name, array in model.state_dict().items():
         loaded = other.state_dict()[name]
-        assert (array.dtype, array.shape, array.tobytes()) == (loaded.dtype, loaded.shape, loaded.tobytes())
+        assert (array.dtype, array.shape, array.tobytes()) == (
+            loaded.dtype,
+            loaded.shape,
+            loaded.tobytes(),
+        )
     for one in (model, other):
         one(np.ones((5, 2)))
         assert (12, 1.5, 8) == (one[0].seen, one[0].rate, one[0].scale)
@@ -239,7 +269,10 @@ def test_buffers_without_a_dimension() -> None:
 
 
 def test_a_state_may_fit_in_part() -> None:
-    """With `strict=False` names that one side does not have are passed over; shapes must still fit."""
+    """With `strict=False` names that one side does not have are passed over.
+
+    Shapes must still fit.
+    """
     model = mg.Sequential(mg.Dense(2, 2, rng=0), mg.Dense(2, 1, rng=0))
     before = model.state_dict()
     model.load_state_dict({"0.bias": [1, 2], "head.weight": [[1.0]]}, strict=False)
@@ -267,7 +300,14 @@ def test_the_summary_counts() -> None:
     model = mg.Sequential(mg.Dense(784, 10, rng=0), mg.Activation("relu"), residual(10))
     model[0].freeze()
     text = model.summary()
-    for part in ("Dense(784, 10)", "weight (784, 10), bias (10,)", "7,850", "frozen", "2.inner.0", "110"):
+    for part in (
+        "Dense(784, 10)",
+        "weight (784, 10), bias (10,)",
+        "7,850",
+        "frozen",
+        "2.inner.0",
+        "110",
+    ):
         assert part in text
     assert "7,960 entries, 110 of them trainable" == text.splitlines()[-1]
     assert "Activation('relu')" in text
@@ -280,7 +320,9 @@ def test_its_repr_shows_what_is_inside() -> None:
 
 def test_a_model_prints_as_what_it_is() -> None:
     """`print(model)` shows its layers with their settings, and no numbers of theirs."""
-    model = mg.Sequential(mg.Dense(784, 10, rng=0), mg.Activation("relu"), mg.Sequential(mg.Dense(10, 3, bias=False)))
+    model = mg.Sequential(
+        mg.Dense(784, 10, rng=0), mg.Activation("relu"), mg.Sequential(mg.Dense(10, 3, bias=False))
+    )
     shown = "Sequential(Dense(784, 10), Activation('relu'), Sequential(Dense(10, 3, bias=False)))"
     assert shown == str(model) == repr(model)
     named = mg.Sequential(body=mg.Dense(2, 1), act=mg.Activation("tanh"))
@@ -288,7 +330,10 @@ def test_a_model_prints_as_what_it_is() -> None:
 
 
 def test_errors_call_a_layer_by_its_place() -> None:
-    """An error says which layer of which kind it is about, as `called` does; a layer by itself has no place."""
+    """An error says which layer of which kind it is about, as `called` does.
+
+    A layer by itself has no place.
+    """
     model = mg.Sequential(mg.Dense(3, 2), mg.Sequential(mg.Dense(2, 2), mg.Dense(5, 1)))
     assert "layer '1.1', Dense(5, 1)" == model[1][1].called
     assert "layer '1', a Sequential of 2 layers" == model[1].called
@@ -309,7 +354,9 @@ def test_the_signature_is_that_of_init() -> None:
     """`help`, notebooks and `inspect` show what a layer takes."""
     parameters = inspect.signature(mg.Dense).parameters
     assert ["n_in", "n_out", "bias", "init", "dtype", "rng"] == list(parameters)
-    assert [inspect.Parameter.KEYWORD_ONLY] * 4 == [parameters[name].kind for name in list(parameters)[2:]]
+    assert [inspect.Parameter.KEYWORD_ONLY] * 4 == [
+        parameters[name].kind for name in list(parameters)[2:]
+    ]
     assert parameters["bias"].default is True
     assert ["features", "start"] == list(inspect.signature(Scale).parameters)
     assert [] == list(inspect.signature(Many).parameters)
@@ -329,7 +376,9 @@ def test_a_layer_may_take_any_arguments() -> None:
 
 
 def test_a_layer_that_leaves_the_input_gradient_out() -> None:
-    """At the first place of the outermost model `backward_parameters` is called instead of `backward`, elsewhere not."""
+    """At the first place of the outermost model `backward_parameters` is called instead of
+    `backward`, elsewhere not.
+    """
     calls: list[str] = []
 
     class Watched(Scale):

@@ -1,4 +1,6 @@
-"""No error shows numbers of an array that was given in the wrong place, for every setting of everything public."""
+"""No error shows numbers of an array that was given in the wrong place, for every setting of
+everything public.
+"""
 
 from __future__ import annotations
 
@@ -80,13 +82,19 @@ CALLS: dict[str, Callable[[World], tuple[Callable[..., object], Settings]]] = {
     "Run.open": lambda w: (mg.Run.open, {"path": w.path}),
     "SGD": lambda w: (mg.SGD, {"model": w.model, "lr": 0.1}),
     "SGD.attach": lambda w: (w.optimizer.attach, {"hook": w.hook}),
-    "SGD.load_state_dict": lambda w: (w.optimizer.load_state_dict, {"state": w.optimizer.state_dict()}),
+    "SGD.load_state_dict": lambda w: (
+        w.optimizer.load_state_dict,
+        {"state": w.optimizer.state_dict()},
+    ),
     "SGD.step": lambda w: (w.optimizer.step, {}),
     "Sequential": lambda w: (lambda layer: mg.Sequential(w.layer, layer), {"layer": mg.Flatten()}),
     "Sequential.__call__": lambda w: (w.model, {"x": X}),
     "Sequential.attach": lambda w: (w.model.attach, {"hook": w.hook}),
     "Sequential.backward": lambda w: (w.model.backward, {"grad": Y}),
-    "Sequential.load_state_dict": lambda w: (w.model.load_state_dict, {"state": w.model.state_dict()}),
+    "Sequential.load_state_dict": lambda w: (
+        w.model.load_state_dict,
+        {"state": w.model.state_dict()},
+    ),
     "Sequential.predict": lambda w: (w.model.predict, {"x": X}),
     "SigmoidCrossEntropy": lambda w: (mg.SigmoidCrossEntropy, {}),
     "SoftmaxCrossEntropy": lambda w: (mg.SoftmaxCrossEntropy, {}),
@@ -95,14 +103,24 @@ CALLS: dict[str, Callable[[World], tuple[Callable[..., object], Settings]]] = {
         {"labels": LABELS},
     ),
     "SoftmaxCrossEntropy.forward": lambda w: (w.softmax.forward, {"logits": Y, "targets": LABELS}),
-    "SoftmaxCrossEntropy.per_sample": lambda w: (w.softmax.per_sample, {"logits": Y, "targets": LABELS}),
+    "SoftmaxCrossEntropy.per_sample": lambda w: (
+        w.softmax.per_sample,
+        {"logits": Y, "targets": LABELS},
+    ),
     "MeanSquaredError.forward": lambda w: (w.loss.forward, {"logits": Y, "targets": Y}),
     "StepDecay": lambda w: (mg.StepDecay, {"lr": 0.1, "every": 3, "factor": 0.5}),
     "check_gradients": lambda w: (testing.check_gradients, {"layer_or_loss": w.layer, "x": X}),
     "compare": lambda w: (mg.compare, {"before": X, "after": X + 1}),
     "fit": lambda w: (
         mg.fit,
-        {"model": w.model, "loss": w.loss, "optimizer": w.optimizer, "data": w.data, "epochs": 1, "progress": False},
+        {
+            "model": w.model,
+            "loss": w.loss,
+            "optimizer": w.optimizer,
+            "data": w.data,
+            "epochs": 1,
+            "progress": False,
+        },
     ),
     "init.constant": lambda w: (mg.init.constant, {"value": 1.0}),
     "init.normal": lambda w: (mg.init.normal, {}),
@@ -137,8 +155,19 @@ MISPLACED: dict[str, object] = {
 NUMBERS = re.compile(r"\d+\.(?:125|25|375|5|625|75|875)\b")
 
 SWITCHES = {  # anything may be true or false, but an array does not say which
-    *(("Adam", "amsgrad"), ("AdamW", "amsgrad"), ("Dense", "bias"), ("RMSprop", "centered"), ("SGD", "nesterov")),
-    *(("EarlyStopping", "restore_best"), ("Recorder", "aggregates"), ("Recorder", "resume"), ("load", "strict")),
+    *(
+        ("Adam", "amsgrad"),
+        ("AdamW", "amsgrad"),
+        ("Dense", "bias"),
+        ("RMSprop", "centered"),
+        ("SGD", "nesterov"),
+    ),
+    *(
+        ("EarlyStopping", "restore_best"),
+        ("Recorder", "aggregates"),
+        ("Recorder", "resume"),
+        ("load", "strict"),
+    ),
     *(
         ("Sequential.backward", "input_grad"),
         ("Sequential.backward", "accumulate"),
@@ -167,7 +196,10 @@ def parameters() -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize("kind", MISPLACED)
 @pytest.mark.parametrize(("name", "parameter"), list(parameters()))
 def test_no_corner_of_an_array(name: str, parameter: str, kind: str, tmp_path: Path) -> None:
-    """An array in any place is refused or taken; the message is minigrad's, one short line, without numbers of the array."""
+    """An array in any place is refused or taken.
+
+    The message is minigrad's, one short line, without numbers of the array.
+    """
     function, settings = CALLS[name](World(tmp_path))
     expected = (mg.MinigradError, ValueError) if (name, parameter) in SWITCHES else mg.MinigradError
     try:
@@ -175,7 +207,9 @@ def test_no_corner_of_an_array(name: str, parameter: str, kind: str, tmp_path: P
     except expected as error:
         message = str(error)
         assert len(NUMBERS.findall(message)) <= 3, message
-        assert (False, False, False) == ("[[" in message, "\n" in message, len(message) > 1000), message
+        assert (False, False, False) == ("[[" in message, "\n" in message, len(message) > 1000), (
+            message
+        )
 
 
 def test_the_table_is_complete() -> None:

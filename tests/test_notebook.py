@@ -1,4 +1,6 @@
-"""What notebooks show: HTML that is well-formed, small, escaped, right in its numbers, and never an error."""
+"""What notebooks show: HTML that is well-formed, small, escaped, right in its numbers, and never an
+error.
+"""
 
 from __future__ import annotations
 
@@ -82,11 +84,15 @@ def decode(data: bytes) -> Pixels:
     assert bytes([137, 80, 78, 71, 13, 10, 26, 10]) == data[:8]
     width, height = struct.unpack(">II", data[16:24])
     (length,) = struct.unpack(">I", data[33:37])
-    raw = np.frombuffer(zlib.decompress(data[41 : 41 + length]), np.uint8).reshape(height, 1 + 3 * width)
+    raw = np.frombuffer(zlib.decompress(data[41 : 41 + length]), np.uint8).reshape(
+        height, 1 + 3 * width
+    )
     return raw[:, 1:].reshape(height, width, 3)
 
 
-def trained(steps: int = 5, lr: float = 0.5, dtype: npt.DTypeLike = np.float32, **settings: Any) -> mg.Recorder:
+def trained(
+    steps: int = 5, lr: float = 0.5, dtype: npt.DTypeLike = np.float32, **settings: Any
+) -> mg.Recorder:
     """6 inputs, of which two are dark, 4 units, and no activation between."""
     model = mg.Sequential(mg.Dense(6, 4, rng=0, dtype=dtype))
     optimizer = mg.SGD(model, lr)
@@ -109,7 +115,7 @@ def everything(recorder: mg.Recorder) -> list[Shown]:
     return [run, *parameters, *histories, *(history.why for history in histories), *compared]
 
 
-# -- what each shows --------------------------------------------------------------------------------------------------
+# -- what each shows -----------------------------------------------------------------------------
 
 
 def test_a_parameter() -> None:
@@ -133,7 +139,9 @@ def test_a_parameter() -> None:
 
 
 def test_a_tall_parameter_lies_on_its_side() -> None:
-    """A weight of many inputs and few units is wider than high, and the caption says which axis is which."""
+    """A weight of many inputs and few units is wider than high, and the caption says which axis is
+    which.
+    """
     page = Page(mg.Parameter(np.arange(30.0).reshape(10, 3)))
     assert page.pictures[0].shape[0] * 10 == page.pictures[0].shape[1] * 3
     assert "axis 0 from left to right, axis 1 from top to bottom" in page.text
@@ -148,7 +156,9 @@ def test_showing_a_parameter_reads_no_gradient() -> None:
 
 
 def test_a_history() -> None:
-    """How many entries moved, and the change as a picture in which those that never moved are green."""
+    """How many entries moved, and the change as a picture in which those that never moved are
+    green.
+    """
     history = trained().run["0.weight"]
     page = Page(history)
     assert "0.weight (6, 4) float32, 5 steps" == page.lines[0]
@@ -225,15 +235,28 @@ def test_notes_and_gaps_of_a_run() -> None:
     assert f"Gaps: no tensors of {sum(gap.last - gap.first + 1 for gap in run.gaps)} steps." in text
 
 
-# -- large arrays -----------------------------------------------------------------------------------------------------
+# -- large arrays --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "shape",
-    [(80, 160), (784, 10), (1000, 1000), (3, 20_000), (100_000,), (50_000, 2), (64, 32, 3, 3), (1, 500), (500, 1)],
+    [
+        (80, 160),
+        (784, 10),
+        (1000, 1000),
+        (3, 20_000),
+        (100_000,),
+        (50_000, 2),
+        (64, 32, 3, 3),
+        (1, 500),
+        (500, 1),
+    ],
 )
 def test_it_stays_small(shape: tuple[int, ...]) -> None:
-    """Whatever the size of the array, and however random its entries, at most 100 kB; what was reduced is said."""
+    """Whatever the size of the array, and however random its entries, at most 100 kB.
+
+    What was reduced is said.
+    """
     rng = np.random.default_rng(0)
     values = rng.uniform(-1, 1, shape)
     codes = rng.integers(0, len(ORDER), shape).astype(np.uint8)
@@ -256,7 +279,10 @@ def str_of(index: tuple[int, ...], reason: Reason) -> str:
 
 
 def test_what_a_cell_of_a_reduced_picture_shows() -> None:
-    """The entry with the largest magnitude and its sign; green only where none of its entries moved."""
+    """The entry with the largest magnitude and its sign.
+
+    Green only where none of its entries moved.
+    """
     values = np.zeros((4, 400))
     values[0, 0:3] = [0.5, -1, 0.25]
     values[1, 3:6] = [-1, 2, 0.5]
@@ -273,7 +299,10 @@ def test_what_a_cell_of_a_reduced_picture_shows() -> None:
     assert [white, red] == cells[1, :2].tolist()
     assert [white, black] == cells[2, :2].tolist()
     assert [green, white] == cells[3, :2].tolist()
-    assert "of the 4 x 400 entries each cell shows, out of 1 x 3, the one with the largest magnitude" in page.text
+    assert (
+        "of the 4 x 400 entries each cell shows, out of 1 x 3, the one with the largest magnitude"
+        in page.text
+    )
     assert "black NaN or infinite" in page.text
 
 
@@ -300,7 +329,7 @@ def test_a_run_of_many_parameters() -> None:
     assert page.length < 100_000
 
 
-# -- never an error ---------------------------------------------------------------------------------------------------
+# -- never an error ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -336,7 +365,9 @@ def test_strange_arrays(value: npt.NDArray[Any]) -> None:
     assert [] == Page(Why("a", codes, str_of)).pictures
 
 
-@pytest.mark.parametrize("settings", [{"steps": 0}, {"aggregates": False}, {"keep": ()}, {"lr": 1e30}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{"steps": 0}, {"aggregates": False}, {"keep": ()}, {"lr": 1e30}], ids=str
+)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the training itself may overflow
 def test_strange_runs(settings: dict[str, Any]) -> None:
     """No steps, no counts, no tensors, and a training that explodes."""
@@ -346,7 +377,9 @@ def test_strange_runs(settings: dict[str, Any]) -> None:
     run = recorder.run
     if settings.get("aggregates") is False:
         assert "nothing was counted" in Page(run["0.weight"]).text
-        assert ["not counted", "", "nothing was counted (aggregates=False)"] == Page(run).rows[1][3:]
+        assert ["not counted", "", "nothing was counted (aggregates=False)"] == Page(run).rows[1][
+            3:
+        ]
         assert ["UNKNOWN", "24", Reason.UNKNOWN.value] == Page(run["0.weight"].why).rows[1]
     if settings.get("steps") == 0:
         assert "No step is recorded." == Page(run).lines[0]
@@ -367,13 +400,17 @@ def test_a_run_that_became_nan() -> None:
     history = recorder.run["0.weight"]
     compared = Page(mg.compare(history.initial, history.final))
     assert "NaN or infinite" in compared.text
-    assert [[True, True], [False, False]] == (compared.pictures[0][::8, ::8] == pictures.STRANGE).all(axis=2).tolist()
+    assert [[True, True], [False, False]] == (
+        compared.pictures[0][::8, ::8] == pictures.STRANGE
+    ).all(axis=2).tolist()
     page = Page(recorder.run)
     assert "NaN or infinity appeared in step 0." == page.lines[0]
-    assert ["those that moved", "at the end 1 is NaN and 1 is infinite", ""] == [row[-1] for row in page.rows]
+    assert ["those that moved", "at the end 1 is NaN and 1 is infinite", ""] == [
+        row[-1] for row in page.rows
+    ]
 
 
-# -- escaping ---------------------------------------------------------------------------------------------------------
+# -- escaping ------------------------------------------------------------------------------------
 
 
 def test_names_are_escaped() -> None:

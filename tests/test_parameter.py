@@ -28,15 +28,25 @@ class Pair(mg.Layer):
         return grad.copy()
 
 
-# -- Parameter --------------------------------------------------------------------------------------------------------
+# -- Parameter -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("given", "kept"),
-    [("f4", "f4"), ("f8", "f8"), ("f2", "f4"), ("i8", "f4"), ("u1", "f4"), ("bool", "f4"), (">f8", "f8")],
+    [
+        ("f4", "f4"),
+        ("f8", "f8"),
+        ("f2", "f4"),
+        ("i8", "f4"),
+        ("u1", "f4"),
+        ("bool", "f4"),
+        (">f8", "f8"),
+    ],
 )
 def test_the_value_is_copied_as_float32_or_float64(given: str, kept: str) -> None:
-    """Float32 and float64 are kept, other numbers become float32, and the array it was made of is left alone."""
+    """Float32 and float64 are kept, other numbers become float32, and the array it was made of is
+    left alone.
+    """
     array = np.array([[0, 1], [1, 0]], given)
     parameter = mg.Parameter(array)
     assert np.dtype(kept) == parameter.dtype == parameter.value.dtype == parameter.grad.dtype
@@ -51,7 +61,9 @@ def test_a_value_of_any_layout_becomes_row_major() -> None:
     parameter = mg.Parameter(np.arange(6.0).reshape(2, 3).T)
     assert [[0, 3], [1, 4], [2, 5]] == parameter.value.tolist()
     assert parameter.value.flags.c_contiguous
-    assert [0, 3, 1, 4, 2, 5] == mg.ParameterVector.of(Pair(parameter.value, 1.0)).values[:6].tolist()
+    assert [0, 3, 1, 4, 2, 5] == mg.ParameterVector.of(Pair(parameter.value, 1.0)).values[
+        :6
+    ].tolist()
 
 
 def test_the_gradient_starts_at_0() -> None:
@@ -62,7 +74,10 @@ def test_the_gradient_starts_at_0() -> None:
 
 
 def test_assignment_writes_into_the_same_memory() -> None:
-    """Whoever holds the live array sees the assigned numbers; the assigned array stays the caller's."""
+    """Whoever holds the live array sees the assigned numbers.
+
+    The assigned array stays the caller's.
+    """
     parameter = mg.Parameter(np.zeros(3))
     value, grad, mine = parameter.value, parameter.grad, np.array([1.0, 2, 3])
     parameter.value = mine
@@ -106,8 +121,13 @@ def test_assignment_of_itself_turned_around() -> None:
         "arithmetic of none",
     ],
 )
-def test_a_gradient_arrives_when_it_is_written(write: Callable[[mg.Parameter], object], arrives: bool) -> None:
-    """Each way to write one is known; a look at it, or zeros and arithmetic where none has arrived, make none."""
+def test_a_gradient_arrives_when_it_is_written(
+    write: Callable[[mg.Parameter], object], arrives: bool
+) -> None:
+    """Each way to write one is known.
+
+    A look at it, or zeros and arithmetic where none has arrived, make none.
+    """
     parameter = mg.Parameter(np.zeros(2))
     write(parameter)
     assert arrives == (parameter.arrival is not None)
@@ -145,12 +165,14 @@ def test_a_copy_has_memory_of_its_own(copied: Callable[[Any], Any]) -> None:
         assert not (parameter.grad == 9).any()
 
 
-# -- ParameterVector --------------------------------------------------------------------------------------------------
+# -- ParameterVector -----------------------------------------------------------------------------
 
 
 def test_slots_follow_the_definition_order() -> None:
     """Names, slices and shapes lie one after the other, as defined and not sorted."""
-    model = mg.Sequential(mg.Dense(2, 3, rng=0), mg.Sequential(mg.Dense(3, 1, bias=False, rng=0)), Pair([1], [[2]]))
+    model = mg.Sequential(
+        mg.Dense(2, 3, rng=0), mg.Sequential(mg.Dense(3, 1, bias=False, rng=0)), Pair([1], [[2]])
+    )
     vector = mg.ParameterVector.of(model)
     expected = [
         ("0.weight", 0, 6, (2, 3)),
@@ -159,7 +181,9 @@ def test_slots_follow_the_definition_order() -> None:
         ("2.first", 12, 13, (1,)),
         ("2.second", 13, 14, (1, 1)),
     ]
-    assert expected == [(name, part.start, part.stop, shape) for name, (part, shape) in vector.slots.items()]
+    assert expected == [
+        (name, part.start, part.stop, shape) for name, (part, shape) in vector.slots.items()
+    ]
     assert ((14,), (14,)) == (vector.values.shape, vector.grads.shape)
     assert [name for name, *_ in expected] == [parameter.name for parameter in vector.parameters]
     with pytest.raises(TypeError):
@@ -184,7 +208,9 @@ def test_building_a_model_keeps_values_and_gradients() -> None:
 
 
 def test_the_vector_of_a_part_is_a_view_of_the_whole() -> None:
-    """A nested model, a slice and a single layer share the whole's memory, under names of their own."""
+    """A nested model, a slice and a single layer share the whole's memory, under names of their
+    own.
+    """
     inner = mg.Sequential(mg.Dense(3, 3, rng=0), mg.Dense(3, 2, rng=0))
     model = mg.Sequential(mg.Dense(2, 3, rng=0), inner)
     whole = mg.ParameterVector.of(model)
@@ -203,7 +229,9 @@ def test_the_vector_of_a_part_is_a_view_of_the_whole() -> None:
         assert list(range(start, stop)) == vector.values.tolist()
         vector.values[...] = -1
         assert stop - start == np.count_nonzero(whole.values == -1)
-    assert ["0.weight", "0.bias", "1.0.weight", "1.0.bias", "1.1.weight", "1.1.bias"] == list(whole.slots)
+    assert ["0.weight", "0.bias", "1.0.weight", "1.0.bias", "1.1.weight", "1.1.bias"] == list(
+        whole.slots
+    )
 
 
 def test_the_same_vector_is_given_again() -> None:
@@ -235,11 +263,15 @@ def test_assigning_all_gradients_counts_for_each() -> None:
 
 
 def test_a_parameter_reached_twice_is_named() -> None:
-    """Tied parameters are an error that says where both are, and whose advice is about parameters."""
+    """Tied parameters are an error that says where both are, and whose advice is about
+    parameters.
+    """
     parameter = mg.Parameter(1.0)
     pair = Pair(1.0, 2.0)
     pair.second = pair.first = parameter
-    with pytest.raises(ModelError, match=r"same parameter is used twice: as 'first' and as 'second'") as told:
+    with pytest.raises(
+        ModelError, match=r"same parameter is used twice: as 'first' and as 'second'"
+    ) as told:
         mg.ParameterVector.of(pair)
     assert "backward needs" not in str(told.value)  # that is about layers
 

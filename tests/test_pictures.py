@@ -27,7 +27,9 @@ def decode(data: bytes) -> npt.NDArray[np.uint8]:
         at += 12 + length
     assert at == len(data)
     assert (b"IHDR", (b"IEND", b"")) == (chunks[0][0], chunks[-1])
-    width, height, depth, color, compression, filters, interlace = struct.unpack(">IIBBBBB", chunks[0][1])
+    width, height, depth, color, compression, filters, interlace = struct.unpack(
+        ">IIBBBBB", chunks[0][1]
+    )
     assert (8, 2, 0, 0, 0) == (depth, color, compression, filters, interlace)
     raw = zlib.decompress(b"".join(body for kind, body in chunks if kind == b"IDAT"))
     assert height * (1 + 3 * width) == len(raw)
@@ -97,15 +99,27 @@ def test_amounts_as_characters() -> None:
         ([[9.0, 1.0, 0.1]], [[True, False, False]], "·█░"),
         ([[9.0]], [[True]], "·"),
     ],
-    ids=["all zero", "NaN", "infinite", "NaN that is hidden", "the hidden set no scale", "all hidden"],
+    ids=[
+        "all zero",
+        "NaN",
+        "infinite",
+        "NaN that is hidden",
+        "the hidden set no scale",
+        "all hidden",
+    ],
 )
-def test_strange_amounts_as_characters(amounts: list[list[float]], hidden: list[list[bool]], expected: str) -> None:
+def test_strange_amounts_as_characters(
+    amounts: list[list[float]], hidden: list[list[bool]], expected: str
+) -> None:
     """Zeros, NaN and infinity are drawn without a warning."""
     assert expected == pictures.as_text(np.array(amounts), np.array(hidden))
 
 
 def test_signed_amounts_as_colors() -> None:
-    """White is 0, blue negative, red positive, full at the top; the hidden have a color of their own."""
+    """White is 0, blue negative, red positive, full at the top.
+
+    The hidden have a color of their own.
+    """
     amounts = np.array([[0.0, -2, 2, 4, 1, 0]])
     hidden = np.array([[False] * 5 + [True]])
     colors = pictures.diverging(amounts, hidden, top=2.0)
@@ -117,9 +131,15 @@ def test_signed_amounts_as_colors() -> None:
     assert red == more
     assert all(min(red[c], 255) <= pale[c] <= 255 for c in range(3))
     assert list(pictures.HIDDEN) == none
-    everything = pictures.diverging(np.linspace(-1, 1, 2001)[np.newaxis], np.zeros((1, 2001), bool), top=1.0)
-    assert not (everything == pictures.HIDDEN).all(axis=2).any()  # no amount looks like one that never moved
-    assert [[255, 255, 255]] == pictures.diverging(np.zeros((1, 1)), np.array([[False]]), top=0.0)[0].tolist()
+    everything = pictures.diverging(
+        np.linspace(-1, 1, 2001)[np.newaxis], np.zeros((1, 2001), bool), top=1.0
+    )
+    assert (
+        not (everything == pictures.HIDDEN).all(axis=2).any()
+    )  # no amount looks like one that never moved
+    assert [[255, 255, 255]] == pictures.diverging(np.zeros((1, 1)), np.array([[False]]), top=0.0)[
+        0
+    ].tolist()
     strange = pictures.diverging(
         np.array([[np.nan, np.inf, -np.inf, np.nan]]), np.array([[False] * 3 + [True]]), top=1.0
     )
@@ -141,7 +161,9 @@ def test_pictures_side_by_side() -> None:
 
 
 def test_shades_that_the_output_cannot_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the standard output has an encoding without blocks, as on Windows in a file, they are plain characters."""
+    """Where the standard output has an encoding without blocks, as on Windows in a file, they are
+    plain characters.
+    """
     amounts, hidden = np.array([[0.1, 0.4], [0.6, 1.0]]), np.zeros((2, 2), bool)
     for encoding, shades in (("utf-8", "░▒\n▓█"), ("cp1252", ".:\n+#")):
         monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))

@@ -1,4 +1,7 @@
-"""The promises of minigrad, one section each: 1 to 8, 10 and 11. The ninth, on reasons, is tested with the recorder."""
+"""The promises of minigrad, one section each: 1 to 8, 10 and 11.
+
+The ninth, on reasons, is tested with the recorder.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +24,19 @@ MakeOptimizer = Callable[[mg.Layer], mg.Optimizer]
 State = dict[str, npt.NDArray[Any]]
 
 
-# -- what the tests train ---------------------------------------------------------------------------------------------
+# -- what the tests train ------------------------------------------------------------------------
 
 
 class Residual(mg.Layer):
-    """A composite with an inner chain and a parameter of its own, whose gradient it writes in place."""
+    """A composite with an inner chain and a parameter of its own, whose gradient it writes in
+    place.
+    """
 
     def __init__(self, features: int, dtype: FloatType) -> None:
         self.gain = mg.Parameter(np.ones(features, dtype))
-        self.inner = mg.Sequential(mg.Dense(features, features, dtype=dtype, rng=3), mg.Activation("tanh"))
+        self.inner = mg.Sequential(
+            mg.Dense(features, features, dtype=dtype, rng=3), mg.Activation("tanh")
+        )
 
     def forward(self, x: Array) -> Array:
         self.x = x
@@ -96,7 +103,9 @@ def data_of(dtype: FloatType, n: int = 40) -> tuple[Array, npt.NDArray[np.int64]
     return x, rng.integers(0, 3, size=n)
 
 
-def steps(model: mg.Sequential, loss: mg.Loss, optimizer: mg.Optimizer, data: mg.Batches) -> Iterator[int]:
+def steps(
+    model: mg.Sequential, loss: mg.Loss, optimizer: mg.Optimizer, data: mg.Batches
+) -> Iterator[int]:
     """Train without an end; yields after each step."""
     while True:
         for x, y in data:
@@ -106,10 +115,14 @@ def steps(model: mg.Sequential, loss: mg.Loss, optimizer: mg.Optimizer, data: mg
             yield optimizer.step_count
 
 
-def train(model: mg.Sequential, optimizer: mg.Optimizer, count: int, data: mg.Batches | None = None) -> None:
+def train(
+    model: mg.Sequential, optimizer: mg.Optimizer, count: int, data: mg.Batches | None = None
+) -> None:
     x, y = data_of(mg.ParameterVector.of(model).values.dtype.type)
     data = mg.Batches(x, y, batch_size=16, rng=1) if data is None else data
-    for _, _ in zip(range(count), steps(model, mg.SoftmaxCrossEntropy(), optimizer, data), strict=False):
+    for _, _ in zip(
+        range(count), steps(model, mg.SoftmaxCrossEntropy(), optimizer, data), strict=False
+    ):
         pass
 
 
@@ -126,11 +139,18 @@ OPTIMIZERS: dict[str, MakeOptimizer] = {
     "momentum": lambda model: mg.SGD(model, lr=0.1, momentum=0.9),
     "nesterov": lambda model: mg.SGD(model, lr=0.1, momentum=0.9, nesterov=True),
     "decay": lambda model: mg.SGD(model, lr=0.3, weight_decay=0.1),
-    "decay by pattern": lambda model: mg.SGD(model, lr=0.3, momentum=0.5, weight_decay={"*weight": 0.1, "4.*": 0.01}),
+    "decay by pattern": lambda model: mg.SGD(
+        model, lr=0.3, momentum=0.5, weight_decay={"*weight": 0.1, "4.*": 0.01}
+    ),
     "clipping": lambda model: mg.SGD(model, lr=0.3, max_grad_norm=0.05),
     "schedule": lambda model: mg.SGD(model, lr=halving),
     "all": lambda model: mg.SGD(
-        model, lr=halving, momentum=0.9, nesterov=True, weight_decay={"*.weight": 0.1}, max_grad_norm=0.1
+        model,
+        lr=halving,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay={"*.weight": 0.1},
+        max_grad_norm=0.1,
     ),
     "tiny rate": lambda model: mg.SGD(model, lr=1e-9),
     "custom": lambda model: Drift(model, lr=0.01, max_grad_norm=1.0),
@@ -139,7 +159,7 @@ optimizers = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
-# -- 1: replay --------------------------------------------------------------------------------------------------------
+# -- 1: replay -----------------------------------------------------------------------------------
 
 
 @optimizers
@@ -159,11 +179,20 @@ def test_1_updates_replay_to_the_final_bits(make: MakeOptimizer, dtype: FloatTyp
 @optimizers
 @dtypes
 def test_1_freezing_on_the_way_replays(make: MakeOptimizer, dtype: FloatType) -> None:
-    """Freezing, thawing and freezing again between steps leaves no update of an earlier step behind."""
+    """Freezing, thawing and freezing again between steps leaves no update of an earlier step
+    behind.
+    """
     model, tape = build(dtype), Tape()
     optimizer, initial = make(model), model.state_dict()
     optimizer.attach(tape)
-    for act in (model[3].unfreeze, model[3].freeze, model[0].freeze, model.unfreeze, model[0].freeze, model.freeze):
+    for act in (
+        model[3].unfreeze,
+        model[3].freeze,
+        model[0].freeze,
+        model.unfreeze,
+        model[0].freeze,
+        model.freeze,
+    ):
         before = bits(model)
         act()
         train(model, optimizer, 2)
@@ -223,13 +252,15 @@ def test_1_two_optimizers_over_two_slices_replay(make: MakeOptimizer, dtype: Flo
     assert list(bits(model).values()) == [*bits(body).values(), *bits(head).values()]
 
 
-# -- 2: watching changes nothing --------------------------------------------------------------------------------------
+# -- 2: watching changes nothing -----------------------------------------------------------------
 
 
 @optimizers
 @dtypes
 def test_2_hooks_change_no_bit(make: MakeOptimizer, dtype: FloatType) -> None:
-    """Training with hooks attached gives the same bits as without, whatever they do to what they are given."""
+    """Training with hooks attached gives the same bits as without, whatever they do to what they
+    are given.
+    """
     plain, watched, vandal = build(dtype), build(dtype), Vandal()
     train(plain, make(plain), 12)
     optimizer = make(watched)
@@ -241,7 +272,9 @@ def test_2_hooks_change_no_bit(make: MakeOptimizer, dtype: FloatType) -> None:
 
 @dtypes
 def test_2_looking_at_gradients_is_not_writing_them(dtype: FloatType) -> None:
-    """A hook that reads `.grad` of a part that backward did not reach does not bring its old gradient back."""
+    """A hook that reads `.grad` of a part that backward did not reach does not bring its old
+    gradient back.
+    """
 
     class Reader(mg.Hook):
         def on_backward(self, event: mg.Backward) -> None:
@@ -264,7 +297,9 @@ def test_2_looking_at_gradients_is_not_writing_them(dtype: FloatType) -> None:
 
 @pytest.mark.parametrize("what", ["indices", "skipped"])
 def test_2_what_a_hook_writes_reaches_nobody_else(what: str) -> None:
-    """Also the small things of an event are safe from a hook that writes into them: other hooks see the truth."""
+    """Also the small things of an event are safe from a hook that writes into them: other hooks see
+    the truth.
+    """
 
     class Careless(mg.Hook):
         def on_step(self, event: mg.Step) -> None:
@@ -297,11 +332,13 @@ def test_2_what_a_hook_writes_reaches_nobody_else(what: str) -> None:
     assert [0, 1, 2, 3, 4] == rows.tolist()
 
 
-# -- 3: no stale views ------------------------------------------------------------------------------------------------
+# -- 3: no stale views ---------------------------------------------------------------------------
 
 
 def put_into_a_larger_one(model: mg.Sequential) -> mg.Sequential:
-    return mg.Sequential(model, mg.Dense(3, 2, dtype=mg.ParameterVector.of(model).values.dtype, rng=0))
+    return mg.Sequential(
+        model, mg.Dense(3, 2, dtype=mg.ParameterVector.of(model).values.dtype, rng=0)
+    )
 
 
 def assign(model: mg.Sequential) -> mg.Sequential:
@@ -373,7 +410,9 @@ OPERATIONS: dict[str, Callable[[mg.Sequential], mg.Sequential]] = {
 def test_3_named_arrays_are_views_of_the_flat_ones(
     operation: Callable[[mg.Sequential], mg.Sequential], dtype: FloatType
 ) -> None:
-    """Whatever was done before, a write into the vector is seen by name, and one by name in the vector."""
+    """Whatever was done before, a write into the vector is seen by name, and one by name in the
+    vector.
+    """
     original = build(dtype)
     model = operation(original)
     vector = mg.ParameterVector.of(model)
@@ -383,21 +422,29 @@ def test_3_named_arrays_are_views_of_the_flat_ones(
     vector.values[...] = np.arange(vector.values.size)
     vector.grads[...] = -np.arange(vector.values.size)
     for name, parameter in model.parameters():
-        expected = np.arange(vector.slots[name].slice.start, vector.slots[name].slice.stop).reshape(parameter.shape)
+        expected = np.arange(vector.slots[name].slice.start, vector.slots[name].slice.stop).reshape(
+            parameter.shape
+        )
         assert np.array_equal(expected, parameter.value)
         assert np.array_equal(-expected, parameter.grad)
         parameter.value = np.full(parameter.shape, 7)
         parameter.grad = np.full(parameter.shape, -7)
     assert (vector.values == 7).all()
     assert (vector.grads == -7).all()
-    if model is not original and not isinstance(model[0], mg.Sequential):  # a copy: the original is not concerned
+    if model is not original and not isinstance(
+        model[0], mg.Sequential
+    ):  # a copy: the original is not concerned
         assert not (mg.ParameterVector.of(original).values == 7).any()
 
 
 @dtypes
 def test_3_an_optimizer_moves_what_forward_reads(dtype: FloatType) -> None:
     """After a step, the output is that of the new values, computed here from the named arrays."""
-    model = mg.Sequential(mg.Dense(6, 4, dtype=dtype, rng=0), mg.Activation("tanh"), mg.Dense(4, 3, dtype=dtype, rng=1))
+    model = mg.Sequential(
+        mg.Dense(6, 4, dtype=dtype, rng=0),
+        mg.Activation("tanh"),
+        mg.Dense(4, 3, dtype=dtype, rng=1),
+    )
     optimizer = mg.SGD(model, lr=0.5)
     x, _ = data_of(dtype)
     before = model(x)
@@ -440,7 +487,9 @@ def test_3_an_optimizer_whose_parameters_moved_raises(make: MakeOptimizer) -> No
 
 
 def test_3_a_part_that_was_taken_away_makes_the_whole_stale() -> None:
-    """An optimizer of a model raises as well when one of its layers alone went into another model."""
+    """An optimizer of a model raises as well when one of its layers alone went into another
+    model.
+    """
     model = build(np.float32)
     optimizer = mg.SGD(model, lr=0.1)
     part = mg.SGD(model[2:], lr=0.1)
@@ -471,7 +520,10 @@ def test_3_assigning_to_the_vector_of_a_model_that_moved_raises() -> None:
 
 @pytest.mark.parametrize("moment", ["before backward", "between backward and step"])
 def test_3_a_parameter_object_replaced_on_a_layer_raises(moment: str) -> None:
-    """`layer.weight = Parameter(...)` takes the parameter out of the model's memory; the next step says so."""
+    """`layer.weight = Parameter(...)` takes the parameter out of the model's memory.
+
+    The next step says so.
+    """
     layer = mg.Dense(6, 3, rng=0)
     model = mg.Sequential(layer)
     optimizer = mg.SGD(model, lr=0.1)
@@ -490,7 +542,9 @@ def test_3_a_parameter_object_replaced_on_a_layer_raises(moment: str) -> None:
 
 
 class Holder(mg.Layer):
-    """x times the sum of parameters that stand in an attribute, a list, a dict, a tuple, and a tuple in a list."""
+    """x times the sum of parameters that stand in an attribute, a list, a dict, a tuple, and a
+    tuple in a list.
+    """
 
     def __init__(self) -> None:
         self.plain = self.made(0.1)
@@ -526,7 +580,9 @@ REPLACE: dict[str, Callable[[Holder, mg.Parameter], object]] = {
 
 @pytest.mark.parametrize("name", REPLACE)
 def test_3_a_new_optimizer_trains_the_parameter_that_was_put_in(name: str) -> None:
-    """Wherever a parameter is replaced: the old optimizer raises, a new one and the model's vector have the new one."""
+    """Wherever a parameter is replaced: the old optimizer raises, a new one and the model's vector
+    have the new one.
+    """
     layer = Holder()
     model = mg.Sequential(layer)
     x = np.ones((3, 2), np.float32)
@@ -562,7 +618,9 @@ def test_3_a_new_optimizer_trains_the_parameter_that_was_put_in(name: str) -> No
 
 @pytest.mark.filterwarnings("ignore::minigrad.errors.GradientOverwritten")
 def test_3_a_dense_weight_that_was_put_in_is_trained() -> None:
-    """`model[0].weight = Parameter(...)` and a new optimizer: the model computes with it, and it learns."""
+    """`model[0].weight = Parameter(...)` and a new optimizer: the model computes with it, and it
+    learns.
+    """
     model = build(np.float32)
     old = mg.SGD(model, lr=0.1)
     train(model, old, 2)
@@ -597,7 +655,10 @@ def test_3_a_parameter_that_was_taken_out_raises(kind: str) -> None:
 
 
 def test_3_optimizers_over_slices_share_the_models_vector() -> None:
-    """Two optimizers over parts write into the memory of the one model; each leaves the other's part alone."""
+    """Two optimizers over parts write into the memory of the one model.
+
+    Each leaves the other's part alone.
+    """
     model = build(np.float64)
     vector = mg.ParameterVector.of(model)
     body, head = mg.ParameterVector.of(model[:3]), mg.ParameterVector.of(model[4])
@@ -607,10 +668,12 @@ def test_3_optimizers_over_slices_share_the_models_vector() -> None:
     before = bits(model)
     model.backward(model(data_of(np.float64)[0]))
     mg.SGD(model[4], lr=0.1).step()
-    assert ["4.weight", "4.bias"] == [name for name, value in bits(model).items() if value != before[name]]
+    assert ["4.weight", "4.bias"] == [
+        name for name, value in bits(model).items() if value != before[name]
+    ]
 
 
-# -- 4: an array you hold never changes -------------------------------------------------------------------------------
+# -- 4: an array you hold never changes ----------------------------------------------------------
 
 
 class Collector(mg.Hook):
@@ -623,7 +686,9 @@ class Collector(mg.Hook):
         self.arrays += [event.input, event.output]
 
     def on_backward(self, event: mg.Backward) -> None:
-        self.arrays += [array for array in (event.output_grad, event.input_grad) if array is not None]
+        self.arrays += [
+            array for array in (event.output_grad, event.input_grad) if array is not None
+        ]
 
     def on_step(self, event: mg.Step) -> None:
         self.arrays += [*event.updates.values(), *event.grads.values(), *event.values.values()]
@@ -631,7 +696,9 @@ class Collector(mg.Hook):
 
 @dtypes
 def test_4_no_array_that_was_handed_out_ever_changes(dtype: FloatType) -> None:
-    """Outputs, gradients, predictions, batches, events and states stay as they were while training goes on."""
+    """Outputs, gradients, predictions, batches, events and states stay as they were while training
+    goes on.
+    """
     model, collector, loss = build(dtype), Collector(), mg.SoftmaxCrossEntropy()
     optimizer = mg.SGD(model, lr=0.1, momentum=0.9, weight_decay=0.01, max_grad_norm=1)
     x, y = data_of(dtype)
@@ -649,8 +716,20 @@ def test_4_no_array_that_was_handed_out_ever_changes(dtype: FloatType) -> None:
             below = model.backward(grad, input_grad=True)
             assert below is not None
             optimizer.step()
-            held += [batch, labels, output, samples, grad, below, model.predict(batch, batch_size=5), data.indices]
-            held += [*model.state_dict().values(), *optimizer.state_dict()["state"]["velocity"].values()]
+            held += [
+                batch,
+                labels,
+                output,
+                samples,
+                grad,
+                below,
+                model.predict(batch, batch_size=5),
+                data.indices,
+            ]
+            held += [
+                *model.state_dict().values(),
+                *optimizer.state_dict()["state"]["velocity"].values(),
+            ]
             held += [data.state_dict()["order"], *collector.arrays]
             collector.arrays.clear()
             kept += [array.tobytes() for array in held[len(kept) :]]
@@ -670,7 +749,10 @@ def test_4_live_arrays_are_the_documented_ones() -> None:
 
 @dtypes
 def test_4_writing_into_what_was_handed_out_spoils_nothing(dtype: FloatType) -> None:
-    """The caller may write into outputs, predictions, states, batches and gradients; training goes on alike."""
+    """The caller may write into outputs, predictions, states, batches and gradients.
+
+    Training goes on alike.
+    """
     ends = []
     for write in (False, True):
         model, loss = build(dtype), mg.SoftmaxCrossEntropy()
@@ -685,7 +767,14 @@ def test_4_writing_into_what_was_handed_out_spoils_nothing(dtype: FloatType) -> 
                 below = model.backward(grad, input_grad=True)
                 optimizer.step()
                 if write:
-                    mine: list[npt.NDArray[Any]] = [batch, labels, output, grad, data.indices, model.predict(batch)]
+                    mine: list[npt.NDArray[Any]] = [
+                        batch,
+                        labels,
+                        output,
+                        grad,
+                        data.indices,
+                        model.predict(batch),
+                    ]
                     mine += [data.state_dict()["order"], *model.state_dict().values()]
                     mine += optimizer.state_dict()["state"]["velocity"].values()
                     for array in [*mine, *([] if below is None else [below])]:
@@ -694,12 +783,17 @@ def test_4_writing_into_what_was_handed_out_spoils_nothing(dtype: FloatType) -> 
     assert ends[0] == ends[1]
 
 
-# -- 5: value and gradient belong together ----------------------------------------------------------------------------
+# -- 5: value and gradient belong together -------------------------------------------------------
 
 
 def test_5_the_whole_model_is_differentiated_right() -> None:
-    """Loss and nested model together: every parameter and the input, against central differences in float64."""
-    model, loss = build(np.float64), mg.SoftmaxCrossEntropy(label_smoothing=0.1, class_weight=[1, 2, 3])
+    """Loss and nested model together: every parameter and the input, against central differences in
+    float64.
+    """
+    model, loss = (
+        build(np.float64),
+        mg.SoftmaxCrossEntropy(label_smoothing=0.1, class_weight=[1, 2, 3]),
+    )
     x, y = data_of(np.float64, n=5)
     vector = mg.ParameterVector.of(model)
     loss.forward(model(x), y)
@@ -718,7 +812,9 @@ def test_5_the_whole_model_is_differentiated_right() -> None:
 
 
 def test_5_the_gradient_is_that_of_the_value_returned_last() -> None:
-    """Looking at the losses of other samples between forward and backward does not change the gradient."""
+    """Looking at the losses of other samples between forward and backward does not change the
+    gradient.
+    """
     loss = mg.SoftmaxCrossEntropy()
     logits, labels = np.array([[1.0, 2.0], [0.5, 0.0]]), np.array([0, 1])
     value = loss.forward(logits, labels)
@@ -730,7 +826,10 @@ def test_5_the_gradient_is_that_of_the_value_returned_last() -> None:
 
 
 def test_5_the_first_layers_input_gradient_is_left_out_but_nothing_else() -> None:
-    """`backward(grad)` and `backward(grad, input_grad=True)` write the same gradients; only one returns something."""
+    """`backward(grad)` and `backward(grad, input_grad=True)` write the same gradients.
+
+    Only one returns something.
+    """
     model, x = build(np.float64), data_of(np.float64)[0]
     output = model(x)
     assert model.backward(output) is None
@@ -741,22 +840,34 @@ def test_5_the_first_layers_input_gradient_is_left_out_but_nothing_else() -> Non
     assert without == mg.ParameterVector.of(model).grads.tobytes()
 
 
-# -- 6: nothing broadcasts by accident --------------------------------------------------------------------------------
+# -- 6: nothing broadcasts by accident -----------------------------------------------------------
 
 
 BROADCASTS: dict[str, Callable[[], object]] = {
-    "labels (n, 1)": lambda: mg.SoftmaxCrossEntropy().forward(np.ones((3, 2)), np.ones((3, 1), int)),
-    "one row of probabilities": lambda: mg.SoftmaxCrossEntropy().forward(np.ones((3, 2)), np.ones((1, 2)) / 2),
+    "labels (n, 1)": lambda: mg.SoftmaxCrossEntropy().forward(
+        np.ones((3, 2)), np.ones((3, 1), int)
+    ),
+    "one row of probabilities": lambda: mg.SoftmaxCrossEntropy().forward(
+        np.ones((3, 2)), np.ones((1, 2)) / 2
+    ),
     "one label": lambda: mg.SoftmaxCrossEntropy().forward(np.ones((3, 2)), np.ones(1, int)),
     "a label without axis": lambda: mg.SoftmaxCrossEntropy().forward(np.ones((3, 2)), np.array(1)),
-    "logits (n, c, 1)": lambda: mg.SoftmaxCrossEntropy().forward(np.ones((3, 2, 1)), np.ones(3, int)),
-    "one class weight": lambda: mg.SoftmaxCrossEntropy(class_weight=[1.0]).forward(np.ones((3, 2)), np.ones(3, int)),
+    "logits (n, c, 1)": lambda: mg.SoftmaxCrossEntropy().forward(
+        np.ones((3, 2, 1)), np.ones(3, int)
+    ),
+    "one class weight": lambda: mg.SoftmaxCrossEntropy(class_weight=[1.0]).forward(
+        np.ones((3, 2)), np.ones(3, int)
+    ),
     "one feature": lambda: mg.Dense(2, 2, rng=0)(np.ones((3, 1))),
     "three axes": lambda: mg.Dense(2, 2, rng=0)(np.ones((3, 1, 2))),
     "a row as value": lambda: setattr(mg.Parameter(np.ones((3, 2))), "value", np.ones(2)),
     "a number as value": lambda: setattr(mg.Parameter(np.ones((3, 2))), "value", 1.0),
-    "(n,) as gradient of (n, 1)": lambda: setattr(mg.Parameter(np.ones((3, 1))), "grad", np.ones(3)),
-    "a number as all gradients": lambda: setattr(mg.ParameterVector.of(mg.Dense(2, 2, rng=0)), "grads", 1.0),
+    "(n,) as gradient of (n, 1)": lambda: setattr(
+        mg.Parameter(np.ones((3, 1))), "grad", np.ones(3)
+    ),
+    "a number as all gradients": lambda: setattr(
+        mg.ParameterVector.of(mg.Dense(2, 2, rng=0)), "grads", 1.0
+    ),
     "a row to compare": lambda: mg.compare(np.ones((3, 2)), np.ones(2)),
 }
 
@@ -770,8 +881,14 @@ def test_6_shapes_that_would_broadcast_are_errors(act: Callable[[], object]) -> 
 
 @pytest.mark.parametrize("shape", [(1, 2), (2,), (3, 1), ()])
 def test_6_gradients_that_would_broadcast_are_errors(shape: tuple[int, ...]) -> None:
-    """Neither `Dense`, nor `Activation`, nor `Sequential` stretches the gradient that it is given."""
-    for layer in (mg.Dense(2, 2, rng=0), mg.Activation("tanh"), mg.Sequential(mg.Dense(2, 2, rng=0))):
+    """Neither `Dense`, nor `Activation`, nor `Sequential` stretches the gradient that it is
+    given.
+    """
+    for layer in (
+        mg.Dense(2, 2, rng=0),
+        mg.Activation("tanh"),
+        mg.Sequential(mg.Dense(2, 2, rng=0)),
+    ):
         layer(np.ones((3, 2)))
         with pytest.raises(ShapeError, match=r"expected \(3, 2\)"):
             layer.backward(np.ones(shape))
@@ -784,7 +901,7 @@ def test_6_float_labels_are_no_labels() -> None:
         mg.SoftmaxCrossEntropy().forward(np.ones((3, 2)), np.ones(3))
 
 
-# -- 7: no global randomness ------------------------------------------------------------------------------------------
+# -- 7: no global randomness ---------------------------------------------------------------------
 
 
 def test_7_the_global_random_state_is_neither_used_nor_changed() -> None:
@@ -813,20 +930,31 @@ def test_7_rng_is_a_seed_or_a_generator() -> None:
 def test_7_one_generator_passed_on_goes_on() -> None:
     """Two layers that share a generator get different weights."""
     rng = np.random.default_rng(3)
-    assert mg.Dense(5, 4, rng=rng).weight.value.tobytes() != mg.Dense(5, 4, rng=rng).weight.value.tobytes()
+    assert (
+        mg.Dense(5, 4, rng=rng).weight.value.tobytes()
+        != mg.Dense(5, 4, rng=rng).weight.value.tobytes()
+    )
 
 
-# -- 8: resume is exact -----------------------------------------------------------------------------------------------
+# -- 8: resume is exact --------------------------------------------------------------------------
 
 
 @optimizers
 @dtypes
 @pytest.mark.parametrize("stop", [1, 3, 4, 8])
-def test_8_resuming_from_states_gives_the_same_bits(make: MakeOptimizer, dtype: FloatType, stop: int) -> None:
-    """Stopping at any step, also in mid-epoch, and going on in new objects is the same as not stopping."""
+def test_8_resuming_from_states_gives_the_same_bits(
+    make: MakeOptimizer, dtype: FloatType, stop: int
+) -> None:
+    """Stopping at any step, also in mid-epoch, and going on in new objects is the same as not
+    stopping.
+    """
     x, y = data_of(dtype)
     model = build(dtype)
-    optimizer, data, loss = make(model), mg.Batches(x, y, batch_size=16, rng=5), mg.SoftmaxCrossEntropy()
+    optimizer, data, loss = (
+        make(model),
+        mg.Batches(x, y, batch_size=16, rng=5),
+        mg.SoftmaxCrossEntropy(),
+    )
     saved: Any = None
     for step in steps(model, loss, optimizer, data):
         if step == stop:
@@ -845,17 +973,25 @@ def test_8_resuming_from_states_gives_the_same_bits(make: MakeOptimizer, dtype: 
     assert data.indices.tolist() == other_data.indices.tolist()
 
 
-# -- 10: no corner stands for the whole -------------------------------------------------------------------------------
+# -- 10: no corner stands for the whole ----------------------------------------------------------
 
 
 def test_10_nothing_printed_is_a_corner_of_an_array() -> None:
-    """Of large arrays minigrad prints counts and ranges; NumPy's dots, and the corner values, appear nowhere."""
+    """Of large arrays minigrad prints counts and ranges.
+
+    NumPy's dots, and the corner values, appear nowhere.
+    """
     corner = 0.123456
-    model = mg.Sequential(mg.Dense(100, 100, rng=0), mg.Activation("relu"), mg.Dense(100, 100, rng=1))
+    model = mg.Sequential(
+        mg.Dense(100, 100, rng=0), mg.Activation("relu"), mg.Dense(100, 100, rng=1)
+    )
     for _, parameter in model.parameters():
         parameter.value.ravel()[:3] = parameter.value.ravel()[-3:] = corner
     optimizer = mg.SGD(model, lr=0.1, weight_decay={"*weight": 0.1})
-    vector, data = mg.ParameterVector.of(model), mg.Batches(np.full((2000, 3), corner), np.zeros(2000, int), 10)
+    vector, data = (
+        mg.ParameterVector.of(model),
+        mg.Batches(np.full((2000, 3), corner), np.zeros(2000, int), 10),
+    )
     weight = dict(model.parameters())["0.weight"]
     things: list[object] = [
         model,
@@ -876,7 +1012,7 @@ def test_10_nothing_printed_is_a_corner_of_an_array() -> None:
     assert " to " in repr(weight)
 
 
-# -- 11: a gradient is used once --------------------------------------------------------------------------------------
+# -- 11: a gradient is used once -----------------------------------------------------------------
 
 
 @optimizers
@@ -934,7 +1070,9 @@ def test_11_assigning_a_gradient_counts_as_a_new_one() -> None:
     assert np.array_equal(before["0.bias"], dict(model.parameters())["0.bias"].value)
     mg.ParameterVector.of(model).grads = np.ones(6)
     optimizer.step()
-    assert np.array_equal(before["0.bias"] - np.float32(0.5), dict(model.parameters())["0.bias"].value)
+    assert np.array_equal(
+        before["0.bias"] - np.float32(0.5), dict(model.parameters())["0.bias"].value
+    )
 
 
 def test_11_micro_batches_accumulate_in_one_visible_line() -> None:
@@ -963,7 +1101,9 @@ def test_11_two_backwards_before_a_step_keep_the_last() -> None:
 
 
 def test_11_after_a_backward_that_failed_no_half_gradient_is_used() -> None:
-    """When a layer of one's own fails in backward, the layers above it do not make a step by themselves."""
+    """When a layer of one's own fails in backward, the layers above it do not make a step by
+    themselves.
+    """
 
     class Failing(mg.Layer):
         def forward(self, x: Array) -> Array:

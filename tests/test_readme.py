@@ -12,15 +12,23 @@ README = (ROOT / "README.md").read_text("utf-8")
 LINES = README.splitlines()
 
 COMMANDS = (
-    'python3 -m venv .venv && .venv/bin/python -m pip install -e ".[examples]" && .venv/bin/python examples/frozen_layer.py',
-    'python3 -m venv .venv && .venv/bin/python -m pip install -e ".[test]" && .venv/bin/python -m pytest',
+    'python3 -m venv .venv && .venv/bin/python -m pip install -e ".[examples]" && .venv/bin/python '
+    "examples/frozen_layer.py",
+    (
+        'python3 -m venv .venv && .venv/bin/python -m pip install -e ".[test]" && .venv/bin/python '
+        "-m "
+        "pytest"
+    ),
 )
 
 
 def lines_of_blocks(language: str) -> list[tuple[int, int, str]]:
     """The code blocks of a language: the first and last line, counted from 1, and the code."""
     blocks = re.finditer(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-    return [(README.count("\n", 0, b.start()) + 1, README.count("\n", 0, b.end()) + 1, b[1]) for b in blocks]
+    return [
+        (README.count("\n", 0, b.start()) + 1, README.count("\n", 0, b.end()) + 1, b[1])
+        for b in blocks
+    ]
 
 
 def test_it_is_short() -> None:
@@ -40,15 +48,26 @@ def test_the_first_sentence_says_that_there_is_no_autograd() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_commands(command: str) -> None:
-    """Each of both commands is one line of a code block, once and unchanged: the gate takes them from there."""
-    found = [line for _, _, code in lines_of_blocks("sh") for line in code.splitlines() if line == command]
+    """Each of both commands is one line of a code block, once and unchanged: the gate takes them
+    from there.
+    """
+    found = [
+        line
+        for _, _, code in lines_of_blocks("sh")
+        for line in code.splitlines()
+        if line == command
+    ]
     assert [command] == found
     assert 1 == README.count(command)
 
 
 def test_a_complete_program_and_its_output_stand_by_line_40() -> None:
-    """Within the first 40 lines a program imports minigrad, trains and prints, and its output follows."""
-    programs = [(end, code) for _, end, code in lines_of_blocks("python") if "import minigrad" in code]
+    """Within the first 40 lines a program imports minigrad, trains and prints, and its output
+    follows.
+    """
+    programs = [
+        (end, code) for _, end, code in lines_of_blocks("python") if "import minigrad" in code
+    ]
     end, code = programs[0]
     outputs = {start: last for start, last, _ in lines_of_blocks("text")}
     assert "optimizer.step()" in code
@@ -74,5 +93,7 @@ def test_links_lead_somewhere() -> None:
 def test_it_never_says_to_install_from_the_index() -> None:
     """Neither the README nor a page tells anybody to install a package of somebody else's."""
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
-    forbidden = re.compile(r"(pip|uv|uv pip|pipx|conda)\s+(install|add)\s+(-\S+\s+)*[\"']?minigrad\b")
+    forbidden = re.compile(
+        r"(pip|uv|uv pip|pipx|conda)\s+(install|add)\s+(-\S+\s+)*[\"']?minigrad\b"
+    )
     assert [] == [page.name for page in pages if forbidden.search(page.read_text("utf-8"))]

@@ -15,7 +15,9 @@ from minigrad.arrays import Array
 from minigrad.errors import GradientError, KindError, OrderError, ShapeError
 from minigrad.testing import check_gradients
 
-X = np.random.default_rng(0).normal(size=(5, 3))  # as everybody writes it; the checker must not draw the same numbers
+X = np.random.default_rng(0).normal(
+    size=(5, 3)
+)  # as everybody writes it; the checker must not draw the same numbers
 
 
 class Affine(mg.Layer):
@@ -45,7 +47,9 @@ class Affine(mg.Layer):
             "the weight's gradient is transposed": lambda: (x.T @ grad).T,
             "the weight's gradient is the mean": lambda: x.T @ grad / len(x),
             "the weight's gradient is zero": lambda: np.zeros(w.shape),
-            "one entry is wrong": lambda: x.T @ grad + 1e-3 * (np.arange(w.size) == 4).reshape(w.shape),
+            "one entry is wrong": lambda: (
+                x.T @ grad + 1e-3 * (np.arange(w.size) == 4).reshape(w.shape)
+            ),
             "NaN": lambda: np.full(w.shape, np.nan),
         }
         if spoil != "the weight's gradient is not assigned":
@@ -81,7 +85,9 @@ class Scale(mg.Layer):
 
 class Residual(mg.Layer):
     def __init__(self, features: int, factor: float = 1.0) -> None:
-        self.inner = mg.Sequential(mg.Dense(features, 4, rng=1), mg.Activation("tanh"), mg.Dense(4, features, rng=2))
+        self.inner = mg.Sequential(
+            mg.Dense(features, 4, rng=1), mg.Activation("tanh"), mg.Dense(4, features, rng=2)
+        )
         self.factor = factor
 
     def forward(self, x: Array) -> Array:
@@ -93,7 +99,7 @@ class Residual(mg.Layer):
         return grad + self.factor * below
 
 
-# -- what is right ----------------------------------------------------------------------------------------------------
+# -- what is right -------------------------------------------------------------------------------
 
 RIGHT: dict[str, Callable[[], mg.Layer]] = {
     "Dense": lambda: mg.Dense(3, 4, rng=0),
@@ -117,7 +123,9 @@ RIGHT: dict[str, Callable[[], mg.Layer]] = {
     "a custom layer": lambda: Scale(3),
     "a layer like Dense": lambda: Affine(),
     "a residual block": lambda: Residual(3),
-    "a chain": lambda: mg.Sequential(mg.Activation("tanh"), Residual(3), Scale(3), mg.Dense(3, 2, rng=0)),
+    "a chain": lambda: mg.Sequential(
+        mg.Activation("tanh"), Residual(3), Scale(3), mg.Dense(3, 2, rng=0)
+    ),
     "a frozen layer": lambda: mg.Dense(3, 4, rng=0).freeze(),
 }
 
@@ -136,12 +144,20 @@ def test_right_layers_pass(make: Callable[[], mg.Layer]) -> None:
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e3])
 def test_right_layers_pass_at_any_size(scale: float) -> None:
     """Small and large inputs are no reason to fail."""
-    for layer in (mg.Dense(3, 4, rng=0), mg.Sequential(mg.Dense(3, 4, rng=0), mg.Activation("relu")), Scale(3)):
+    for layer in (
+        mg.Dense(3, 4, rng=0),
+        mg.Sequential(mg.Dense(3, 4, rng=0), mg.Activation("relu")),
+        Scale(3),
+    ):
         check_gradients(layer, scale * X)
 
 
-@pytest.mark.parametrize("targets", [[0, 1, 2, 2, 0], np.full((5, 3), 1 / 3)], ids=["labels", "rows"])
-@pytest.mark.parametrize("settings", [{}, {"label_smoothing": 0.1, "class_weight": [1, 2, 3]}, {"reduction": "sum"}])
+@pytest.mark.parametrize(
+    "targets", [[0, 1, 2, 2, 0], np.full((5, 3), 1 / 3)], ids=["labels", "rows"]
+)
+@pytest.mark.parametrize(
+    "settings", [{}, {"label_smoothing": 0.1, "class_weight": [1, 2, 3]}, {"reduction": "sum"}]
+)
 def test_right_losses_pass(targets: npt.ArrayLike, settings: dict[str, Any]) -> None:
     """For losses the logits are checked; the loss stays as it is."""
     loss = mg.SoftmaxCrossEntropy(**settings)
@@ -154,13 +170,17 @@ def test_a_wrong_gradient_beside_kinks_is_found() -> None:
     x = X.copy()
     x[0, 0] = x[3, 1] = 0
     check_gradients(mg.Activation("relu"), x)
-    bad = mg.Activation(mg.ActivationFunction("bad", lambda x: np.maximum(x, 0), lambda grad, x, y: grad * (x > 0.5)))
+    bad = mg.Activation(
+        mg.ActivationFunction(
+            "bad", lambda x: np.maximum(x, 0), lambda grad, x, y: grad * (x > 0.5)
+        )
+    )
     with pytest.raises(GradientError):
         check_gradients(bad, x)
     check_gradients(mg.Activation("relu"), np.zeros((2, 2)))
 
 
-# -- layers that draw random numbers ----------------------------------------------------------------------------------
+# -- layers that draw random numbers -------------------------------------------------------------
 
 
 class Noise(mg.Layer):
@@ -194,7 +214,9 @@ class Around(mg.Layer):
 
 def shared_generator() -> mg.Sequential:
     rng = np.random.default_rng(3)
-    return mg.Sequential(mg.Dropout(0.5, rng=rng), mg.Dense(3, 4, rng=rng), mg.Sequential(mg.Dropout(0.2, rng=rng)))
+    return mg.Sequential(
+        mg.Dropout(0.5, rng=rng), mg.Dense(3, 4, rng=rng), mg.Sequential(mg.Dropout(0.2, rng=rng))
+    )
 
 
 RANDOM: dict[str, Callable[[], mg.Layer]] = {
@@ -203,7 +225,9 @@ RANDOM: dict[str, Callable[[], mg.Layer]] = {
     "in eval mode": lambda: mg.Dropout(0.5, rng=0).eval(),
     "one generator for several": shared_generator,
     "one's own": lambda: Noise(),
-    "inside of others": lambda: mg.Sequential(mg.Dense(3, 3, rng=0), Around(Noise()), mg.BatchNorm(3)),
+    "inside of others": lambda: mg.Sequential(
+        mg.Dense(3, 3, rng=0), Around(Noise()), mg.BatchNorm(3)
+    ),
 }
 
 
@@ -211,13 +235,19 @@ def generators(layer: mg.Layer) -> list[Any]:
     """Where the generators of the layers inside stand."""
     inside = [vars(inner).values() for _, inner in layer.layers()]
     return [
-        thing.bit_generator.state for things in inside for thing in things if isinstance(thing, np.random.Generator)
+        thing.bit_generator.state
+        for things in inside
+        for thing in things
+        if isinstance(thing, np.random.Generator)
     ]
 
 
 @pytest.mark.parametrize("make", RANDOM.values(), ids=RANDOM.keys())
 def test_layers_that_draw_random_numbers(make: Callable[[], mg.Layer]) -> None:
-    """Each evaluation draws the same ones, so that the differences are derivatives; the layer's own are not used up."""
+    """Each evaluation draws the same ones, so that the differences are derivatives.
+
+    The layer's own are not used up.
+    """
     layer = make()
     before = generators(layer)
     assert before
@@ -270,7 +300,7 @@ def test_a_normalization_that_takes_its_statistics_for_constants_fails(forget: s
         check_gradients(Constant(), X)
 
 
-# -- what is wrong ----------------------------------------------------------------------------------------------------
+# -- what is wrong -------------------------------------------------------------------------------
 
 WRONG: dict[str, tuple[str, str]] = {  # where it is found, and what is said about it
     "the weight's sign is wrong": ("'weight'", "the sign is wrong everywhere"),
@@ -293,7 +323,9 @@ WRONG: dict[str, tuple[str, str]] = {  # where it is found, and what is said abo
 }
 
 
-@pytest.mark.parametrize(("spoil", "where", "told"), [(key, *value) for key, value in WRONG.items()], ids=WRONG.keys())
+@pytest.mark.parametrize(
+    ("spoil", "where", "told"), [(key, *value) for key, value in WRONG.items()], ids=WRONG.keys()
+)
 def test_wrong_layers_fail(spoil: str, where: str, told: str) -> None:
     """The message names the tensor, both numbers, and what they have in common."""
     with pytest.raises(GradientError, match=re.escape(where)) as caught:
@@ -302,7 +334,9 @@ def test_wrong_layers_fail(spoil: str, where: str, told: str) -> None:
     assert isinstance(caught.value, AssertionError)
 
 
-@pytest.mark.parametrize("spoil", [key for key in WRONG if "shape" not in key and key != "one entry is wrong"])
+@pytest.mark.parametrize(
+    "spoil", [key for key in WRONG if "shape" not in key and key != "one entry is wrong"]
+)
 def test_wrong_layers_fail_inside_of_a_model(spoil: str) -> None:
     """A wrong layer in a chain is found as well, by its name there."""
     model = mg.Sequential(mg.Dense(3, 3, rng=0), Affine(spoil=spoil), mg.Activation("tanh"))
@@ -313,7 +347,8 @@ def test_wrong_layers_fail_inside_of_a_model(spoil: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "spoil", ["the weight's sign is wrong", "the weight's gradient is the mean", "the bias is doubled"]
+    "spoil",
+    ["the weight's sign is wrong", "the weight's gradient is the mean", "the bias is doubled"],
 )
 def test_wrong_gradients_of_large_tensors_fail(spoil: str) -> None:
     """Tensors too large for each entry are checked along random directions."""
@@ -339,13 +374,29 @@ def test_a_single_wrong_entry_of_a_large_tensor_fails() -> None:
 @pytest.mark.parametrize(
     ("name", "function"),
     [
-        ("sigmoid", mg.ActivationFunction("s", lambda x: 1 / (1 + np.exp(-x)), lambda grad, x, y: grad * y)),
-        ("tanh", mg.ActivationFunction("t", lambda x: np.asarray(np.tanh(x)), lambda grad, x, y: grad * (1 - y))),
-        ("no slope", mg.ActivationFunction("n", lambda x: np.asarray(np.tanh(x)), lambda grad, x, y: grad)),
-        ("other row", mg.ActivationFunction("r", lambda x: x * x, lambda grad, x, y: grad * 2 * x[::-1])),
+        (
+            "sigmoid",
+            mg.ActivationFunction("s", lambda x: 1 / (1 + np.exp(-x)), lambda grad, x, y: grad * y),
+        ),
+        (
+            "tanh",
+            mg.ActivationFunction(
+                "t", lambda x: np.asarray(np.tanh(x)), lambda grad, x, y: grad * (1 - y)
+            ),
+        ),
+        (
+            "no slope",
+            mg.ActivationFunction("n", lambda x: np.asarray(np.tanh(x)), lambda grad, x, y: grad),
+        ),
+        (
+            "other row",
+            mg.ActivationFunction("r", lambda x: x * x, lambda grad, x, y: grad * 2 * x[::-1]),
+        ),
         (
             "leak",
-            mg.ActivationFunction("l", lambda x: np.maximum(x, 0), lambda grad, x, y: grad * np.where(x > 0, 1, 0.01)),
+            mg.ActivationFunction(
+                "l", lambda x: np.maximum(x, 0), lambda grad, x, y: grad * np.where(x > 0, 1, 0.01)
+            ),
         ),
     ],
 )
@@ -387,14 +438,18 @@ class Weighted(mg.Loss):
     ids=["not the mean", "sign", "in place"],
 )
 def test_wrong_losses_fail(loss: mg.Loss, told: str) -> None:
-    """A gradient of the sum where the value is a mean, a wrong sign, a loss that writes into the logits."""
+    """A gradient of the sum where the value is a mean, a wrong sign, a loss that writes into the
+    logits.
+    """
     check_gradients(Weighted(), X, np.zeros_like(X))
     with pytest.raises(GradientError, match=told):
         check_gradients(loss, X, np.zeros_like(X))
 
 
 def test_a_class_weighted_loss_with_the_wrong_mean_fails() -> None:
-    """The trap of published code: the value is a weighted mean, the gradient that of a plain one."""
+    """The trap of published code: the value is a weighted mean, the gradient that of a plain
+    one.
+    """
 
     class Trap(mg.Loss):
         def __init__(self) -> None:
@@ -414,20 +469,27 @@ def test_a_class_weighted_loss_with_the_wrong_mean_fails() -> None:
 
 @pytest.mark.parametrize("eps", [1.0, 0.5])
 def test_a_coarse_distance_fails(eps: float) -> None:
-    """The checker itself is able to fail: with too large a distance the differences are no derivatives."""
-    for right, targets in ((mg.Activation("tanh"), None), (mg.SoftmaxCrossEntropy(), [0, 1, 2, 2, 0])):
+    """The checker itself is able to fail: with too large a distance the differences are no
+    derivatives.
+    """
+    for right, targets in (
+        (mg.Activation("tanh"), None),
+        (mg.SoftmaxCrossEntropy(), [0, 1, 2, 2, 0]),
+    ):
         check_gradients(right, X, targets)
         with pytest.raises(GradientError):
             check_gradients(right, X, targets, eps=eps)
 
 
 def test_a_fine_distance_that_drowns_in_rounding_fails() -> None:
-    """With too small a distance there is nothing left but rounding, and the check does not pass by itself."""
+    """With too small a distance there is nothing left but rounding, and the check does not pass by
+    itself.
+    """
     with pytest.raises((GradientError, OrderError)):
         check_gradients(mg.Activation("tanh"), X, eps=1e-15)
 
 
-# -- what cannot be checked -------------------------------------------------------------------------------------------
+# -- what cannot be checked ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

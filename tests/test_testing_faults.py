@@ -1,4 +1,6 @@
-"""`check_gradients` finds what one look at one point does not show, says what it is, and accuses nobody who is right."""
+"""`check_gradients` finds what one look at one point does not show, says what it is, and accuses
+nobody who is right.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ class Affine(mg.Layer):
 class Plain(mg.Layer):
     """A layer made of two functions, without parameters."""
 
-    def __init__(self, forward: Callable[[Array], Array], backward: Callable[[Array, Array], Any]) -> None:
+    def __init__(
+        self, forward: Callable[[Array], Array], backward: Callable[[Array, Array], Any]
+    ) -> None:
         self.functions = (forward, backward)
 
     def forward(self, x: Array) -> Array:
@@ -62,7 +66,7 @@ class Squares(mg.Loss):
         return np.asarray(2 * self.error / self.error.size)
 
 
-# -- backward_parameters ----------------------------------------------------------------------------------------------
+# -- backward_parameters -------------------------------------------------------------------------
 
 
 class Shortcut(Affine):
@@ -102,7 +106,13 @@ AROUND: dict[str, Callable[[mg.Layer], mg.Layer]] = {
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        ("sign", "backward_parameters leaves another gradient of 'weight' than backward.*the sign is wrong everywhere"),
+        (
+            "sign",
+            (
+                "backward_parameters leaves another gradient of 'weight' than backward.*the sign "
+                "is wrong everywhere"
+            ),
+        ),
         ("transposed", "backward_parameters leaves another gradient of 'weight' than backward: at"),
         ("mean", "backward_parameters leaves another gradient of 'weight'"),
         ("piles up", "backward_parameters: the gradient of 'weight' piles up"),
@@ -112,15 +122,23 @@ AROUND: dict[str, Callable[[mg.Layer], mg.Layer]] = {
         ("changes the gradient", "backward_parameters changes the gradient that it is given"),
     ],
 )
-def test_a_wrong_backward_parameters(spoil: str, told: str, around: Callable[[mg.Layer], mg.Layer]) -> None:
-    """It is found wherever the layer stands, though `backward` is right; the message names the method and the parameter."""
+def test_a_wrong_backward_parameters(
+    spoil: str, told: str, around: Callable[[mg.Layer], mg.Layer]
+) -> None:
+    """It is found wherever the layer stands, though `backward` is right.
+
+    The message names the method and the parameter.
+    """
     check_gradients(around(Shortcut()), X)
     with pytest.raises(GradientError, match=told):
         check_gradients(around(Shortcut(spoil)), X)
 
 
 def test_backward_parameters_and_backward_may_call_each_other() -> None:
-    """Sharing the work between them is as right as writing it twice; so is a layer that a composite never calls."""
+    """Sharing the work between them is as right as writing it twice.
+
+    So is a layer that a composite never calls.
+    """
 
     class Shared(Affine):
         def backward_parameters(self, grad: Array) -> None:
@@ -144,7 +162,7 @@ def test_backward_parameters_and_backward_may_call_each_other() -> None:
     check_gradients(Idle(), X)
 
 
-# -- passes that must not depend on each other ------------------------------------------------------------------------
+# -- passes that must not depend on each other ---------------------------------------------------
 
 
 class Repeated(Affine):
@@ -196,7 +214,10 @@ class Adding(Affine):
     ("layer", "told"),
     [
         (Adding(), "the gradient of 'weight' piles up"),
-        (mg.Sequential(mg.Dense(3, 3, dtype=np.float64, rng=0), Adding()), "the gradient of '1.weight' piles up"),
+        (
+            mg.Sequential(mg.Dense(3, 3, dtype=np.float64, rng=0), Adding()),
+            "the gradient of '1.weight' piles up",
+        ),
         (Repeated("a sum of its own"), "the gradient of 'weight' piles up"),
         (Repeated("a list of its own"), "the gradient of 'weight' piles up"),
         (Repeated("a list of inputs"), "the gradient of 'weight' piles up"),
@@ -263,7 +284,9 @@ class Unsteady(mg.Layer):
 def test_a_forward_that_is_not_repeatable(how: str) -> None:
     """It is told so, and how to change that; its backward is not accused."""
     for layer in (Unsteady(how), mg.Sequential(Unsteady(how), mg.Activation("tanh"))):
-        with pytest.raises(GradientError, match=r"forward is not repeatable: .*self\.rng") as caught:
+        with pytest.raises(
+            GradientError, match=r"forward is not repeatable: .*self\.rng"
+        ) as caught:
             check_gradients(layer, X)
         assert "is wrong" not in str(caught.value)
 
@@ -276,7 +299,9 @@ def test_generators_of_a_layer_are_rewound_wherever_they_are() -> None:
             self.generators = {"one": [np.random.default_rng(0)]}
 
         def forward(self, x: Array) -> Array:
-            self.factor = self.generators["one"][0].normal(size=x.shape) + np.random.default_rng(3).normal(size=x.shape)
+            self.factor = self.generators["one"][0].normal(size=x.shape) + np.random.default_rng(
+                3
+            ).normal(size=x.shape)
             return np.asarray(x * self.factor)
 
         def backward(self, grad: Array) -> Array:
@@ -294,7 +319,9 @@ def test_generators_of_a_layer_are_rewound_wherever_they_are() -> None:
 
 
 class Centred(mg.Layer):
-    """Takes away a running mean, of which half is the batch's: a buffer that forward changes, in place."""
+    """Takes away a running mean, of which half is the batch's: a buffer that forward changes, in
+    place.
+    """
 
     buffers = ("mean",)
 
@@ -310,7 +337,10 @@ class Centred(mg.Layer):
 
 
 def test_buffers_are_put_back() -> None:
-    """What a layer names as its state is the same for each forward, in float64 too; so its derivative can be found."""
+    """What a layer names as its state is the same for each forward, in float64 too.
+
+    So its derivative can be found.
+    """
     layer = Centred(right=True)
     check_gradients(layer, X)
     check_gradients(mg.Sequential(mg.Dense(3, 3, rng=0), Centred(right=True)), X)
@@ -319,7 +349,7 @@ def test_buffers_are_put_back() -> None:
         check_gradients(Centred(right=False), X)
 
 
-# -- special values ---------------------------------------------------------------------------------------------------
+# -- special values ------------------------------------------------------------------------------
 
 
 class Untransposed(Affine):
@@ -341,21 +371,32 @@ class Forgetful(Affine):
         return grad.copy()
 
 
-@pytest.mark.parametrize("weight", [np.zeros((3, 3)), np.eye(3), np.ones((3, 3)), np.diag([1.0, -2, 3]), X.T @ X])
+@pytest.mark.parametrize(
+    "weight", [np.zeros((3, 3)), np.eye(3), np.ones((3, 3)), np.diag([1.0, -2, 3]), X.T @ X]
+)
 def test_a_missing_transpose_at_a_symmetric_weight(weight: Array) -> None:
-    """At the given values the gradient is right; moved a little, it is not, and the message says so."""
+    """At the given values the gradient is right.
+
+    Moved a little, it is not, and the message says so.
+    """
     check_gradients(Affine(weight), X)
-    with pytest.raises(GradientError, match=r"the gradient of the input is wrong .*moved at random by up to 10%"):
+    with pytest.raises(
+        GradientError, match=r"the gradient of the input is wrong .*moved at random by up to 10%"
+    ):
         check_gradients(Untransposed(weight), X)
     check_gradients(Untransposed(weight), X, perturbation=0)
 
 
 def test_a_missing_factor_of_one() -> None:
     """A scale that starts at 1, and a power at x = 1."""
-    with pytest.raises(GradientError, match=r"the gradient of the input is wrong .*moved at random"):
+    with pytest.raises(
+        GradientError, match=r"the gradient of the input is wrong .*moved at random"
+    ):
         check_gradients(Forgetful(np.ones((3, 3))), X)
     cube = Plain(lambda x: np.asarray(x**3), lambda grad, x: 3 * grad * x)
-    with pytest.raises(GradientError, match=r"the gradient of the input is wrong .*moved at random"):
+    with pytest.raises(
+        GradientError, match=r"the gradient of the input is wrong .*moved at random"
+    ):
         check_gradients(cube, np.ones((2, 3)))
 
 
@@ -422,7 +463,9 @@ class Likelihood(mg.Loss):
 
 @pytest.mark.filterwarnings("error")
 def test_values_do_not_leave_their_domain() -> None:
-    """Positive parameters, whole numbers, ids and probabilities are checked as far as the layer takes other values."""
+    """Positive parameters, whole numbers, ids and probabilities are checked as far as the layer
+    takes other values.
+    """
     check_gradients(Logarithm(), X)
     check_gradients(Power(), X)
     ids = np.random.default_rng(0).integers(0, 6, size=(5, 3))
@@ -430,10 +473,12 @@ def test_values_do_not_leave_their_domain() -> None:
     with pytest.raises(GradientError, match="'table' is wrong"):
         check_gradients(Rows(factor=2.0), ids)
     check_gradients(Likelihood(), np.array([[0.5, 0.5, 1.0], [0.1, 0.9, 1.0]]), np.eye(3)[:2])
-    check_gradients(Plain(np.sqrt, lambda grad, x: grad / (2 * np.sqrt(x))), np.array([[1e-4, 0.5, 3.0]]))
+    check_gradients(
+        Plain(np.sqrt, lambda grad, x: grad / (2 * np.sqrt(x))), np.array([[1e-4, 0.5, 3.0]])
+    )
 
 
-# -- rounding ---------------------------------------------------------------------------------------------------------
+# -- rounding ------------------------------------------------------------------------------------
 
 
 class Rounding(mg.Layer):
@@ -441,7 +486,10 @@ class Rounding(mg.Layer):
 
     def __init__(self, where: str, dtype: Any, sign: float = 1.0) -> None:
         rng = np.random.default_rng(0)
-        self.w, self.v = mg.Parameter(rng.normal(size=(3, 4))), mg.Parameter(rng.normal(size=(4, 3)))
+        self.w, self.v = (
+            mg.Parameter(rng.normal(size=(3, 4))),
+            mg.Parameter(rng.normal(size=(4, 3))),
+        )
         self.where, self.dtype, self.sign = where, dtype, sign
 
     def _rounded(self, what: str, array: Array) -> Array:
@@ -478,11 +526,19 @@ def told_of(layer: mg.Layer, x: Array) -> str:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
-@pytest.mark.parametrize("where", ["input", "weight", "inside", "buffer", "output", "dtype of the output", "branch"])
+@pytest.mark.parametrize(
+    "where", ["input", "weight", "inside", "buffer", "output", "dtype of the output", "branch"]
+)
 def test_a_forward_that_rounds(where: str, dtype: Any) -> None:
-    """It is told that it rounds, to what precision and what to do, or it passes; its backward is never called wrong."""
+    """It is told that it rounds, to what precision and what to do, or it passes.
+
+    Its backward is never called wrong.
+    """
     check_gradients(Rounding("nowhere", dtype), X)
-    for layer in (Rounding(where, dtype), mg.Sequential(Rounding(where, dtype), mg.Activation("tanh"))):
+    for layer in (
+        Rounding(where, dtype),
+        mg.Sequential(Rounding(where, dtype), mg.Activation("tanh")),
+    ):
         assert told_of(layer, X) == "" or "forward rounds" in told_of(layer, X)
         told = told_of(layer, 10 * X)
         assert "forward rounds" in told
@@ -498,15 +554,26 @@ def test_a_large_input_that_rounding_makes_a_plateau() -> None:
     layer = Plain(lambda x: x.astype(np.float32), lambda grad, x: 0 * grad)
     with pytest.raises(GradientError, match=r"forward rounds: .* the precision of float32"):
         check_gradients(layer, 1e4 * np.abs(X) + 1e4)
-    check_gradients(Plain(lambda x: np.floor(x), lambda grad, x: 0 * grad), 1e4 * X)  # a plateau in truth
+    check_gradients(
+        Plain(lambda x: np.floor(x), lambda grad, x: 0 * grad), 1e4 * X
+    )  # a plateau in truth
 
 
 @pytest.mark.parametrize(("seed", "width", "rows"), [(0, 50, 10), (14, 50, 1), (39, 16, 1)])
 def test_many_kinks_are_no_rounding(seed: int, width: int, rows: int) -> None:
-    """In a deep network there is a kink wherever one moves; a wrong sign in it is called wrong all the same."""
+    """In a deep network there is a kink wherever one moves.
+
+    A wrong sign in it is called wrong all the same.
+    """
     rng = np.random.default_rng(seed)
-    layers = [layer for _ in range(3) for layer in (mg.Dense(width, width, rng=rng), mg.Activation("relu"))]
-    negative = mg.Activation(mg.ActivationFunction("negative", lambda x: -x, lambda grad, x, y: grad.copy()))
+    layers = [
+        layer
+        for _ in range(3)
+        for layer in (mg.Dense(width, width, rng=rng), mg.Activation("relu"))
+    ]
+    negative = mg.Activation(
+        mg.ActivationFunction("negative", lambda x: -x, lambda grad, x, y: grad.copy())
+    )
     wrong = mg.Sequential(*layers, negative, mg.Dense(width, 3, rng=rng))
     x = rng.normal(size=(rows, width))
     check_gradients(mg.Sequential(*layers), x)
@@ -516,9 +583,15 @@ def test_many_kinks_are_no_rounding(seed: int, width: int, rows: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_rounding_of_float64_is_nobodys_fault(seed: int) -> None:
-    """Columns that are all the same but for rounding, and a small difference of large numbers, are no reason to fail."""
+    """Columns that are all the same but for rounding, and a small difference of large numbers, are
+    no reason to fail.
+    """
     x = np.random.default_rng(seed).normal(size=(2, 4))
-    layers = [mg.Dense(4, 4, dtype=np.float64, rng=1), mg.BatchNorm(4, dtype=np.float64), mg.Activation("gelu")]
+    layers = [
+        mg.Dense(4, 4, dtype=np.float64, rng=1),
+        mg.BatchNorm(4, dtype=np.float64),
+        mg.Activation("gelu"),
+    ]
     for values in (1e4 + x, np.ones((30, 4)), np.full((3, 4), 0.1)):
         check_gradients(mg.Sequential(*layers, mg.LayerNorm(4, dtype=np.float64)), values, rng=seed)
 
@@ -532,15 +605,23 @@ def test_a_loss_that_rounds(dtype: Any) -> None:
             super().forward(logits, targets)
             return float((self.error.astype(dtype) ** 2).mean())
 
-    with pytest.raises(GradientError, match="the gradient of the logits cannot be checked, as forward rounds"):
+    with pytest.raises(
+        GradientError, match="the gradient of the logits cannot be checked, as forward rounds"
+    ):
         check_gradients(Narrow(), X, np.zeros_like(X))
 
 
 def test_a_backward_that_rounds() -> None:
     """To float32 is as exact as need be; to float16 is not, and is told so."""
-    check_gradients(Plain(np.tanh, lambda grad, x: (grad * (1 - np.tanh(x) ** 2)).astype(np.float32)), X)
-    with pytest.raises(GradientError, match="it is right but for rounding: backward rounds to float16"):
-        check_gradients(Plain(np.tanh, lambda grad, x: (grad * (1 - np.tanh(x) ** 2)).astype(np.float16)), X)
+    check_gradients(
+        Plain(np.tanh, lambda grad, x: (grad * (1 - np.tanh(x) ** 2)).astype(np.float32)), X
+    )
+    with pytest.raises(
+        GradientError, match="it is right but for rounding: backward rounds to float16"
+    ):
+        check_gradients(
+            Plain(np.tanh, lambda grad, x: (grad * (1 - np.tanh(x) ** 2)).astype(np.float16)), X
+        )
 
 
 def test_constants_in_float32_are_no_rounding() -> None:
@@ -551,11 +632,13 @@ def test_constants_in_float32_are_no_rounding() -> None:
     check_gradients(Plain(lambda x: (x > 0).astype(np.float32), lambda grad, x: 0 * grad), X)
 
 
-# -- kinks ------------------------------------------------------------------------------------------------------------
+# -- kinks ---------------------------------------------------------------------------------------
 
 
 def relu(at_zero: float) -> mg.Layer:
-    return Plain(lambda x: np.maximum(x, 0), lambda grad, x: grad * np.where(x == 0, at_zero, x > 0))
+    return Plain(
+        lambda x: np.maximum(x, 0), lambda grad, x: grad * np.where(x == 0, at_zero, x > 0)
+    )
 
 
 WITH_ZEROS = X.copy()
@@ -564,28 +647,40 @@ LARGE = np.random.default_rng(0).normal(size=(20, 40))
 LARGE[::3, ::2] = 0
 
 
-@pytest.mark.parametrize("x", [WITH_ZEROS, np.zeros((2, 2)), LARGE], ids=["some", "all", "a large one"])
+@pytest.mark.parametrize(
+    "x", [WITH_ZEROS, np.zeros((2, 2)), LARGE], ids=["some", "all", "a large one"]
+)
 def test_relu_at_zero(x: Array) -> None:
-    """Either one-sided slope is right and what lies between; what lies outside is found, and both slopes are told."""
+    """Either one-sided slope is right and what lies between.
+
+    What lies outside is found, and both slopes are told.
+    """
     for right in (0.0, 0.5, 1.0):
         check_gradients(relu(right), x)
     for wrong in (5.0, 1.5, -1.0):
         with pytest.raises(
-            GradientError, match=r"backward says .*, the slope there is .* from the left and .* from the"
+            GradientError,
+            match=r"backward says .*, the slope there is .* from the left and .* from the",
         ):
             check_gradients(relu(wrong), x)
 
 
 def test_the_message_at_a_kink() -> None:
     """It tells the entry, and counts only the wrong ones."""
-    with pytest.raises(GradientError, match=r"wrong at \((0, 0|3, 1)\): .* \(2 of 15 compared differ\)"):
+    with pytest.raises(
+        GradientError, match=r"wrong at \((0, 0|3, 1)\): .* \(2 of 15 compared differ\)"
+    ):
         check_gradients(relu(5.0), WITH_ZEROS)
-    with pytest.raises(GradientError, match=r"backward says (\S+), the slope there is -?0 from the left"):
+    with pytest.raises(
+        GradientError, match=r"backward says (\S+), the slope there is -?0 from the left"
+    ):
         check_gradients(relu(5.0), WITH_ZEROS)
 
 
 def test_other_kinks() -> None:
-    """An absolute value, a clipped one at its upper end, hinge and absolute losses exactly at the kink."""
+    """An absolute value, a clipped one at its upper end, hinge and absolute losses exactly at the
+    kink.
+    """
 
     def absolute(at_zero: float) -> mg.Layer:
         return Plain(np.abs, lambda grad, x: grad * np.where(x == 0, at_zero, np.sign(x)))
@@ -598,7 +693,10 @@ def test_other_kinks() -> None:
     assert (clipped == 1).any()
     check_gradients(Plain(lambda x: np.minimum(x, 1), lambda grad, x: grad * (x < 1)), clipped)
     with pytest.raises(GradientError, match="from the left"):
-        check_gradients(Plain(lambda x: np.minimum(x, 1), lambda grad, x: grad * np.where(x == 1, -1, x < 1)), clipped)
+        check_gradients(
+            Plain(lambda x: np.minimum(x, 1), lambda grad, x: grad * np.where(x == 1, -1, x < 1)),
+            clipped,
+        )
 
     class Absolute(Squares):
         def __init__(self, at_zero: float) -> None:
@@ -641,7 +739,10 @@ class Largest(mg.Layer):
 
 
 def test_ties() -> None:
-    """Each right share of a tie passes; shares that are more than all together are found where all move together."""
+    """Each right share of a tie passes.
+
+    Shares that are more than all together are found where all move together.
+    """
     x = np.array([[1.0, 1, 0], [2, -1, 2], [3, 3, 3], [1, 2, 3]])
     check_gradients(Largest("the first"), x)
     check_gradients(Largest("equal parts"), x)
@@ -653,7 +754,9 @@ def test_ties() -> None:
 
 
 def test_several_kinks_in_one_place() -> None:
-    """A row of zeros before dense, relu, dense: each unit is at its kink, and what comes of all is no slope of one side."""
+    """A row of zeros before dense, relu, dense: each unit is at its kink, and what comes of all is
+    no slope of one side.
+    """
     for seed in range(5):
         rng = np.random.default_rng(seed)
         layers = [mg.Dense(4, 5, rng=rng), mg.Activation("relu"), mg.Dense(5, 3, rng=rng)]
@@ -675,7 +778,7 @@ def test_jumps_have_no_derivative() -> None:
         check_gradients(Plain(lambda x: np.sign(x), lambda grad, x: grad.copy()), X)
 
 
-# -- what else may be wrong -------------------------------------------------------------------------------------------
+# -- what else may be wrong ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -683,7 +786,10 @@ def test_jumps_have_no_derivative() -> None:
     [
         (lambda grad, x: None, "backward returned NoneType, expected the input's gradient, shape"),
         (lambda grad, x: grad.tolist(), "backward returned list"),
-        (lambda grad, x: grad[:, :1], r"a gradient of shape \(5, 1\) for an input of shape \(5, 3\)"),
+        (
+            lambda grad, x: grad[:, :1],
+            r"a gradient of shape \(5, 1\) for an input of shape \(5, 3\)",
+        ),
         (lambda grad, x: np.rint(grad).astype(int), "backward returned an array of int64"),
         (lambda grad, x: grad.astype(complex), "backward returned .*complex128"),
         (lambda grad, x: grad * np.nan, "holds NaN or infinity"),
@@ -735,7 +841,9 @@ def test_a_gradient_that_is_assigned_in_part() -> None:
             self.bias.grad = grad.sum(axis=0)
             return np.asarray(grad @ self.weight.value.T)
 
-    with pytest.raises(GradientError, match="backward leaves 3 of the 9 entries of the gradient of 'weight'"):
+    with pytest.raises(
+        GradientError, match="backward leaves 3 of the 9 entries of the gradient of 'weight'"
+    ):
         check_gradients(Some(), X)
 
 
@@ -743,7 +851,9 @@ def test_a_gradient_that_is_assigned_in_part() -> None:
 def test_what_is_not_finite() -> None:
     """NaN and infinity are named, with counts, and nobody's backward is judged by them."""
     log = Plain(np.log, lambda grad, x: grad / x)
-    with pytest.raises(GradientError, match=r"forward gives NaN or infinity .*\d+ of 15 are NaN or infinite") as caught:
+    with pytest.raises(
+        GradientError, match=r"forward gives NaN or infinity .*\d+ of 15 are NaN or infinite"
+    ) as caught:
         check_gradients(log, X)
     assert "is wrong" not in str(caught.value)
     with pytest.raises(GradientError, match="forward gives NaN or infinity"):

@@ -1,4 +1,6 @@
-"""What is measured: minigrad and its peers, each in a module that is imported only where it runs."""
+"""What is measured: minigrad and its peers, each in a module that is imported only where it
+runs.
+"""
 
 from __future__ import annotations
 
@@ -52,14 +54,18 @@ class Peer:
 
     def make(self, workload: Workload, x: Any, y: Any) -> Program:
         """Set the training up, for these samples."""
-        program: Program = import_module(f"peers.{self.module}").make(workload, x, y, **self.settings)
+        program: Program = import_module(f"peers.{self.module}").make(
+            workload, x, y, **self.settings
+        )
         return program
 
 
 def _recorded(label: str, **settings: Any) -> Peer:
     # A thread of the recorder's own asks the system for memory, or writes to the disk.
     made = {"recorded": settings}
-    return Peer(f"minigrad, {label}", "minigrad_loops", "minigrad", made, ("S", "M", "L", "A"), helpers=1)
+    return Peer(
+        f"minigrad, {label}", "minigrad_loops", "minigrad", made, ("S", "M", "L", "A"), helpers=1
+    )
 
 
 PEERS = {

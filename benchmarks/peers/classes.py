@@ -33,7 +33,9 @@ class Linear:
 
 
 class Activation:
-    """A function and its derivative of the input, which computes the function again, as joelnet's tanh_prime does."""
+    """A function and its derivative of the input, which computes the function again, as joelnet's
+    tanh_prime does.
+    """
 
     params: dict[str, Floats] = {}  # noqa: RUF012 - as teaching frameworks write it
 
@@ -106,7 +108,9 @@ class Optimizer:
 class Adam:
     """The textbook's formulas, parameter by parameter."""
 
-    def __init__(self, lr: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> None:
+    def __init__(
+        self, lr: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8
+    ) -> None:
         self.lr, self.beta1, self.beta2, self.eps = lr, beta1, beta2, eps
         self.moments: dict[tuple[int, str], tuple[Floats, Floats]] = {}
         self.count = 0

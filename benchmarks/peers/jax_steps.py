@@ -1,4 +1,7 @@
-"""JAX: one jitted step, called from Python, whose loss is read each time; or a whole epoch as one `lax.scan`."""
+"""JAX: one jitted step, called from Python, whose loss is read each time.
+
+Or a whole epoch as one `lax.scan`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from peers import Program
 
 
 def make(workload: Workload, x: Any, y: Any, scanned: bool = False) -> Program:
-    """The step is a function of (state, images, labels, rows); the state's memory is given back by donation."""
+    """The step is a function of (state, images, labels, rows).
+
+    The state's memory is given back by donation.
+    """
     jax: Any = import_module("jax")
     jnp: Any = import_module("jax.numpy")
     each = jax.tree_util.tree_map
@@ -33,7 +39,9 @@ def make(workload: Workload, x: Any, y: Any, scanned: bool = False) -> Program:
             first = each(lambda m, g: 0.9 * m + 0.1 * g, first, grads)
             second = each(lambda v, g: 0.999 * v + 0.001 * g * g, second, grads)
             rate, root = workload.lr / (1 - 0.9**count), jnp.sqrt(1 - 0.999**count)
-            params = each(lambda p, m, v: p - rate * m / (jnp.sqrt(v) / root + 1e-8), params, first, second)
+            params = each(
+                lambda p, m, v: p - rate * m / (jnp.sqrt(v) / root + 1e-8), params, first, second
+            )
         elif workload.momentum:
             first = each(lambda v, g: workload.momentum * v + g, first, grads)
             params = each(lambda p, v: p - workload.lr * v, params, first)
@@ -44,9 +52,13 @@ def make(workload: Workload, x: Any, y: Any, scanned: bool = False) -> Program:
     def epoch(state: Any, images: Any, labels: Any, order: Any) -> Any:
         return jax.lax.scan(lambda state, rows: step(state, images, labels, rows), state, order)
 
-    params = [(jnp.array(weight), jnp.zeros(weight.shape[1], jnp.float32)) for weight in make_weights(workload)]
+    params = [
+        (jnp.array(weight), jnp.zeros(weight.shape[1], jnp.float32))
+        for weight in make_weights(workload)
+    ]
     moments = [
-        each(jnp.zeros_like, params) if used else () for used in (workload.adam or workload.momentum, workload.adam)
+        each(jnp.zeros_like, params) if used else ()
+        for used in (workload.adam or workload.momentum, workload.adam)
     ]
     state = (params, *moments, jnp.float32(0))
     images, labels = jnp.array(x), jnp.array(y.astype(np.int32))

@@ -1,4 +1,6 @@
-"""A learner's program: the formulas as the book has them, in float64, as NumPy computes when nobody says otherwise."""
+"""A learner's program: the formulas as the book has them, in float64, as NumPy computes when nobody
+says otherwise.
+"""
 
 from __future__ import annotations
 

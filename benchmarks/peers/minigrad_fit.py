@@ -1,4 +1,6 @@
-"""minigrad: `fit` with its defaults, which measure the accuracy too and look for losses that are not finite."""
+"""minigrad: `fit` with its defaults, which measure the accuracy too and look for losses that are
+not finite.
+"""
 
 from __future__ import annotations
 

@@ -16,11 +16,13 @@ import minigrad as mg
 from peers import Program
 
 RECORD_BYTES = 500_000_000
-"""A record as large as this is ended, and a new one begun, between two slices: so none is ever thinned, and all pay for
-the memory that a growing record takes."""
+"""A record as large as this is ended, and a new one begun, between two slices: so none is ever
+thinned, and all pay for the memory that a growing record takes."""
 
 
-def parts(workload: Workload, x: Any, y: Any) -> tuple[mg.Sequential, mg.SoftmaxCrossEntropy, mg.Optimizer, mg.Batches]:
+def parts(
+    workload: Workload, x: Any, y: Any
+) -> tuple[mg.Sequential, mg.SoftmaxCrossEntropy, mg.Optimizer, mg.Batches]:
     """The model with the weights that all begin with, loss, optimizer and data."""
     layers: list[mg.Layer] = []
     for weight in make_weights(workload):
@@ -29,7 +31,12 @@ def parts(workload: Workload, x: Any, y: Any) -> tuple[mg.Sequential, mg.Softmax
     optimizer: mg.Optimizer = mg.SGD(model, lr=workload.lr, momentum=workload.momentum)
     if workload.adam:
         optimizer = mg.Adam(model, lr=workload.lr)
-    return model, mg.SoftmaxCrossEntropy(), optimizer, mg.Batches(x, y, workload.batch_size, rng=ORDER_SEED)
+    return (
+        model,
+        mg.SoftmaxCrossEntropy(),
+        optimizer,
+        mg.Batches(x, y, workload.batch_size, rng=ORDER_SEED),
+    )
 
 
 def _given(weight: npt.NDArray[np.float32]) -> mg.init.Initializer:
@@ -37,7 +44,10 @@ def _given(weight: npt.NDArray[np.float32]) -> mg.init.Initializer:
 
 
 def make(workload: Workload, x: Any, y: Any, recorded: Mapping[str, Any] | None = None) -> Program:
-    """The loop as the README has it; with `recorded`, which holds a `Recorder`'s settings, under a recorder."""
+    """The loop as the README has it.
+
+    With `recorded`, which holds a `Recorder`'s settings, under a recorder.
+    """
     model, loss, optimizer, data = parts(workload, x, y)
 
     def batches() -> Iterator[tuple[Any, Any]]:
@@ -64,16 +74,22 @@ def make(workload: Workload, x: Any, y: Any, recorded: Mapping[str, Any] | None 
 class Records:
     """One record after the other, each of them small enough."""
 
-    def __init__(self, optimizer: mg.Optimizer, loss: mg.Loss, data: mg.Batches, settings: dict[str, Any]) -> None:
+    def __init__(
+        self, optimizer: mg.Optimizer, loss: mg.Loss, data: mg.Batches, settings: dict[str, Any]
+    ) -> None:
         self.optimizer, self.loss, self.data = optimizer, loss, data
-        self.directory = Path(tempfile.mkdtemp(prefix="minigrad-")) if settings.pop("on_disk", False) else None
+        self.directory = (
+            Path(tempfile.mkdtemp(prefix="minigrad-")) if settings.pop("on_disk", False) else None
+        )
         self.settings = settings
         self.recorder: mg.Recorder | None = None
         self.steps = 0  # of the present record
         self.count = 0  # of records
 
     def prepare(self, count: int) -> None:
-        """Begin the first record, or a new one if the present one becomes large in so many steps."""
+        """Begin the first record, or a new one if the present one becomes large in so many
+        steps.
+        """
         self.steps += count
         if self.recorder is not None and self.recorder.estimate(self.steps).bytes < RECORD_BYTES:
             return

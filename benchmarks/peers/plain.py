@@ -1,7 +1,8 @@
-"""What a good NumPy programmer writes by hand for exactly this network: float32, no classes, arrays that are used again.
+"""What a good NumPy programmer writes by hand for exactly this network: float32, no classes, arrays
+that are used again.
 
-Everything is written into arrays that exist (`out=`), batches are taken with mode="clip", which spares a buffer, and the
-first layer's input gradient, which nobody needs, is left out.
+Everything is written into arrays that exist (`out=`), batches are taken with mode="clip", which
+spares a buffer, and the first layer's input gradient, which nobody needs, is left out.
 """
 
 from __future__ import annotations
@@ -27,9 +28,13 @@ def make(workload: Workload, x: Any, y: Any) -> Program:
     grads = [np.empty_like(param) for param in params]
     scratch = [np.empty_like(param) for param in params]
     first, second = ([np.zeros_like(param) for param in params] for _ in range(2))
-    outputs = [np.empty((n, size), np.float32) for size in workload.sizes]  # outputs[0] is the batch
+    outputs = [
+        np.empty((n, size), np.float32) for size in workload.sizes
+    ]  # outputs[0] is the batch
     errors = [np.empty_like(output) for output in outputs]
-    slopes: list[Any] = [np.empty_like(output, dtype=np.float32 if sigmoid else np.bool_) for output in outputs]
+    slopes: list[Any] = [
+        np.empty_like(output, dtype=np.float32 if sigmoid else np.bool_) for output in outputs
+    ]
     labels, samples = np.empty(n, y.dtype), np.arange(n)
     ones, row = np.ones(n, np.float32), np.empty((n, 1), np.float32)
     rows_of = batches(workload)

@@ -12,7 +12,10 @@ from peers import Program
 
 
 def make(workload: Workload, x: Any, y: Any, compiled: bool = False) -> Program:
-    """`torch.nn` layers and an optimizer of `torch.optim` with its own defaults; each step reads its loss."""
+    """`torch.nn` layers and an optimizer of `torch.optim` with its own defaults.
+
+    Each step reads its loss.
+    """
     torch: Any = import_module("torch")
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     layers: list[Any] = []
@@ -21,7 +24,10 @@ def make(workload: Workload, x: Any, y: Any, compiled: bool = False) -> Program:
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(weight.T))
             linear.bias.zero_()
-        layers += [linear, torch.nn.Sigmoid() if workload.activation == "sigmoid" else torch.nn.ReLU()]
+        layers += [
+            linear,
+            torch.nn.Sigmoid() if workload.activation == "sigmoid" else torch.nn.ReLU(),
+        ]
     model = torch.nn.Sequential(*layers[:-1])
     if workload.adam:
         optimizer = torch.optim.Adam(model.parameters(), lr=workload.lr)

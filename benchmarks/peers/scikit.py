@@ -1,4 +1,6 @@
-"""scikit-learn's `MLPClassifier` in float32: `fit` for some epochs, without penalty and without validation."""
+"""scikit-learn's `MLPClassifier` in float32: `fit` for some epochs, without penalty and without
+validation.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +28,18 @@ class Orders(np.random.RandomState):
 
 
 def make(workload: Workload, x: Any, y: Any) -> Program:
-    """An epoch at least, because `fit` checks and encodes the data at each call; a slice should have several."""
+    """An epoch at least, because `fit` checks and encodes the data at each call.
+
+    A slice should have several.
+    """
     classifier = import_module("sklearn.neural_network").MLPClassifier
     adam = {"solver": "adam"}
-    sgd = {"solver": "sgd", "momentum": workload.momentum, "nesterovs_momentum": False, "learning_rate": "constant"}
+    sgd = {
+        "solver": "sgd",
+        "momentum": workload.momentum,
+        "nesterovs_momentum": False,
+        "learning_rate": "constant",
+    }
     model = classifier(
         hidden_layer_sizes=workload.sizes[1:-1],
         activation="logistic" if workload.activation == "sigmoid" else "relu",
@@ -40,10 +50,14 @@ def make(workload: Workload, x: Any, y: Any) -> Program:
         **(adam if workload.adam else sgd),
     )
     few = slice(0, workload.batch_size)
-    model.partial_fit(x[few], y[few], classes=np.arange(workload.sizes[-1]))  # makes the arrays that are replaced here
+    model.partial_fit(
+        x[few], y[few], classes=np.arange(workload.sizes[-1])
+    )  # makes the arrays that are replaced here
     model.coefs_ = make_weights(workload)
     model.intercepts_ = [np.zeros(size, np.float32) for size in workload.sizes[1:]]
-    model.set_params(warm_start=True, random_state=Orders(orders(workload)))  # go on with what is there
+    model.set_params(
+        warm_start=True, random_state=Orders(orders(workload))
+    )  # go on with what is there
 
     def steps(count: int) -> float:
         epochs = count // workload.steps_per_epoch

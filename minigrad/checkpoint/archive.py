@@ -1,7 +1,9 @@
-"""The file that a checkpoint lies in: a tree of settings and arrays in one `.npz` file, with a checksum, without pickle.
+"""The file that a checkpoint lies in: a tree of settings and arrays in one `.npz` file, with a
+checksum, without pickle.
 
-`numpy.load(path)` opens it. Each array is a member of its own, named by its way in the tree: "model/0.weight". All that
-is no array lies in the member "meta", as JSON in UTF-8. The comment of the ZIP file, its last 93 bytes, is
+`numpy.load(path)` opens it. Each array is a member of its own, named by its way in the tree:
+"model/0.weight". All that is no array lies in the member "meta", as JSON in UTF-8. The comment of
+the ZIP file, its last 93 bytes, is
 
     minigrad checkpoint 1 sha256 <64 hexadecimal digits>
 
@@ -74,7 +76,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The tree that `write` was given, arrays and all.
 
     Raises:
-        DataFileError: There is no such file, it is no checkpoint, of a later version, truncated or damaged.
+        DataFileError: There is no such file, it is no checkpoint, of a later version, truncated or
+            damaged.
     """
     where = f"the checkpoint '{os.fspath(path)}'"
     try:
@@ -82,7 +85,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
             _check(file, where)
             with ZipFile(file) as members:
                 arrays = {
-                    info.filename.removesuffix(".npy"): _array(members, info, where) for info in members.infolist()
+                    info.filename.removesuffix(".npy"): _array(members, info, where)
+                    for info in members.infolist()
                 }
             tree: dict[str, Any] = _with_arrays(json.loads(arrays["meta"].tobytes()), arrays)
             return tree
@@ -90,9 +94,15 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise
     except OSError as error:
         raise DataFileError(f"{where} cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # whatever ZIP, NumPy and JSON make of a content that somebody else has sealed
-        told = f"{type(error).__name__}: {error}"[:200]  # NumPy's are as long as the header that it finds
-        raise DataFileError(f"{where} is no checkpoint that minigrad has written: {told}") from error
+    except (
+        Exception
+    ) as error:  # whatever ZIP, NumPy and JSON make of a content that somebody else has sealed
+        told = f"{type(error).__name__}: {error}"[
+            :200
+        ]  # NumPy's are as long as the header that it finds
+        raise DataFileError(
+            f"{where} is no checkpoint that minigrad has written: {told}"
+        ) from error
 
 
 def _check(file: io.BufferedReader, where: str) -> None:
@@ -103,13 +113,18 @@ def _check(file: io.BufferedReader, where: str) -> None:
     found = _COMMENT.search(end)
     if found is None:
         told = "is empty" if size == 0 else "is truncated, or no checkpoint of minigrad"
-        raise DataFileError(f"{where} {told}; expected a file that minigrad.save has written ({size:,} bytes found)")
+        raise DataFileError(
+            f"{where} {told}; expected a file that minigrad.save has written ({size:,} bytes found)"
+        )
     if int(found[1]) != VERSION:
         raise DataFileError(
-            f"{where} has version {int(found[1])} of the format, and this minigrad reads version {VERSION}; update minigrad"
+            f"{where} has version {int(found[1])} of the format, and this minigrad reads version "
+            f"{VERSION}; update minigrad"
         )
     if found.end() != len(end) or _digest(file, size - _DIGITS) != found[2]:
-        raise DataFileError(f"{where} is damaged: its content does not have the checksum that it names")
+        raise DataFileError(
+            f"{where} is damaged: its content does not have the checksum that it names"
+        )
 
 
 def _digest(file: io.BufferedRandom | io.BufferedReader, size: int) -> bytes:
@@ -128,7 +143,8 @@ def _digest(file: io.BufferedRandom | io.BufferedReader, size: int) -> bytes:
 def _array(members: ZipFile, info: ZipInfo, where: str) -> npt.NDArray[Any]:
     if info.compress_type != ZIP_STORED:
         raise DataFileError(
-            f"{where} is no checkpoint that minigrad has written: its member {info.filename} is compressed"
+            f"{where} is no checkpoint that minigrad has written: its member {info.filename} is "
+            f"compressed"
         )
     with members.open(info) as member:
         array: npt.NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
@@ -136,11 +152,15 @@ def _array(members: ZipFile, info: ZipInfo, where: str) -> npt.NDArray[Any]:
 
 
 def _without_arrays(thing: Any, name: str, arrays: dict[str, npt.NDArray[Any]]) -> Any:
-    """`thing` as JSON takes it; its arrays go into `arrays`, under the names by which it then refers to them."""
+    """`thing` as JSON takes it.
+
+    Its arrays go into `arrays`, under the names by which it then refers to them.
+    """
     if isinstance(thing, np.ndarray):
         if thing.dtype.kind not in "biufSU":
             raise KindError(
-                f"a checkpoint cannot hold '{name}', an array of dtype {thing.dtype}; expected numbers or text"
+                f"a checkpoint cannot hold '{name}', an array of dtype {thing.dtype}; expected "
+                f"numbers or text"
             )
         member = name
         while member in arrays or member == "meta":
@@ -151,16 +171,25 @@ def _without_arrays(thing: Any, name: str, arrays: dict[str, npt.NDArray[Any]]) 
         wrong = [key for key in thing if not isinstance(key, str) or key == _ARRAY]
         if wrong:
             raise KindError(
-                f"a checkpoint cannot hold '{name}' with the key {described(wrong[0])}; expected text as keys"
+                f"a checkpoint cannot hold '{name}' with the key {described(wrong[0])}; expected "
+                f"text as keys"
             )
-        return {key: _without_arrays(inner, f"{name}/{key}" if name else key, arrays) for key, inner in thing.items()}
+        return {
+            key: _without_arrays(inner, f"{name}/{key}" if name else key, arrays)
+            for key, inner in thing.items()
+        }
     if isinstance(thing, list | tuple):
-        return [_without_arrays(inner, f"{name}/{index}", arrays) for index, inner in enumerate(thing)]
+        return [
+            _without_arrays(inner, f"{name}/{index}", arrays) for index, inner in enumerate(thing)
+        ]
     if isinstance(thing, np.generic):
         thing = thing.item()
     if thing is None or isinstance(thing, bool | int | float | str):
         return thing
-    raise KindError(f"a checkpoint cannot hold '{name}', a {type(thing).__name__}; expected numbers, text or arrays")
+    raise KindError(
+        f"a checkpoint cannot hold '{name}', a {type(thing).__name__}; expected numbers, text or "
+        f"arrays"
+    )
 
 
 def _with_arrays(thing: Any, arrays: Mapping[str, npt.NDArray[Any]]) -> Any:

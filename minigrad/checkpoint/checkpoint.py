@@ -1,8 +1,9 @@
 """`save` and `load`.
 
-A checkpoint is taken between steps, and keeps: the values and buffers of the model, which parameters are frozen, the
-optimizer's state, the position in the data, the history, the state of hooks, and the state of every random generator that
-the model, the optimizer, the data or `rng` hold.
+A checkpoint is taken between steps, and keeps: the values and buffers of the model, which
+parameters are frozen, the optimizer's state, the position in the data, the history, the state of
+hooks, and the state of every random generator that the model, the optimizer, the data or `rng`
+hold.
 """
 
 from __future__ import annotations
@@ -36,19 +37,22 @@ def save(
     history: Figures | None = None,
     hooks: Iterable[Hook] = (),
 ) -> None:
-    """Write a checkpoint: all of it and on the disk, or after an error not at all. No pickle is used.
+    """Write a checkpoint: all of it and on the disk, or after an error not at all. No pickle is
+    used.
 
         minigrad.save("digits.npz", model=model, optimizer=optimizer, data=data)
 
-    Call it between steps. Where a file exists, it stays whole until the new one is complete and takes its name. A recorder
-    that writes to a directory has everything on the disk first, so that its record reaches as far.
+    Call it between steps. Where a file exists, it stays whole until the new one is complete and
+    takes its name. A recorder that writes to a directory has everything on the disk first, so that
+    its record reaches as far.
 
     Args:
         path: The file, which `numpy.load` opens too; by custom it ends in ".npz".
         model: The model.
         optimizer: Its optimizer: the step count, the rate where it is a number, moments.
         data: Where the epoch stands, and the order of its rest.
-        rng: A generator of your own, if neither the model, nor the optimizer, nor the data holds it.
+        rng: A generator of your own, if neither the model, nor the optimizer, nor the data holds
+            it.
         history: A `History`, or a dict of lists.
         hooks: Hooks whose state belongs to the training, such as `ReduceOnPlateau`.
 
@@ -61,16 +65,24 @@ def save(
     """
     given = Given(model, optimizer, data, rng, history, hooks).checked(path, "save")
     if not isinstance(model, Layer):
-        raise KindError(f"save got {described(model)} as its model, expected a layer, such as a Sequential")
+        raise KindError(
+            f"save got {described(model)} as its model, expected a layer, such as a Sequential"
+        )
     generators = given.generators()
     tree: dict[str, Any] = {
         "numpy": np.__version__,
-        "model": dict(model._live_state()),  # no copies: the file is written before anybody can change them
+        "model": dict(
+            model._live_state()
+        ),  # no copies: the file is written before anybody can change them
         "layers": layers_of(model),
         **frozen_in(model),
-        "generators": {label: generator.bit_generator.state for label, generator in generators.items()},
+        "generators": {
+            label: generator.bit_generator.state for label, generator in generators.items()
+        },
         "shared": shared(generators),
-        "hooks": [{"hook": type(hook).__name__, "state": hook.state_dict()} for hook in given.hooks],
+        "hooks": [
+            {"hook": type(hook).__name__, "state": hook.state_dict()} for hook in given.hooks
+        ],
     }
     if optimizer is not None:
         tree["optimizer"] = optimizer._live_state_dict()
@@ -96,24 +108,28 @@ def load(
     hooks: Iterable[Hook] = (),
     strict: bool = True,
 ) -> None:
-    """Read a checkpoint into what is given, and leave the rest of it: `load(path, model=model)` reads the model alone.
+    """Read a checkpoint into what is given, and leave the rest of it: `load(path, model=model)`
+    reads the model alone.
 
-    Build everything as it was built before saving, and load into it: all of it, or after an error nothing. With the
-    model, the optimizer and the data the training goes on bit for bit as if it had not stopped; the next
-    `for x, y in data` gives the rest of the epoch. With the optimizer, the parameters that were frozen are frozen again;
-    with the optimizer or the data, the random generators of the model are where they were.
+    Build everything as it was built before saving, and load into it: all of it, or after an error
+    nothing. With the model, the optimizer and the data the training goes on bit for bit as if it
+    had not stopped; the next `for x, y in data` gives the rest of the epoch. With the optimizer,
+    the parameters that were frozen are frozen again; with the optimizer or the data, the random
+    generators of the model are where they were.
 
     Args:
         path: The file.
         model: The model.
-        optimizer: Its optimizer. Its rate becomes the saved one, where both are numbers; its other settings stay.
+        optimizer: Its optimizer. Its rate becomes the saved one, where both are numbers; its other
+            settings stay.
         data: The data, of the same number of samples.
         rng: The generator that was given to `save`.
         history: A `History` or a dict, which is filled anew.
-        hooks: Hooks; each takes the state of the next saved hook of its class that monitors the same figure, if it
-            monitors one. A hook for which there is none keeps its own.
-        strict: Whether everything in the model must fit: names, shapes, dtypes, the kinds of the layers, and which of them
-            share a generator. Otherwise what has the same name and shape is loaded, and the rest passed over.
+        hooks: Hooks; each takes the state of the next saved hook of its class that monitors the
+            same figure, if it monitors one. A hook for which there is none keeps its own.
+        strict: Whether everything in the model must fit: names, shapes, dtypes, the kinds of the
+            layers, and which of them share a generator. Otherwise what has the same name and shape
+            is loaded, and the rest passed over.
 
     Raises:
         KindError: An argument is of the wrong kind, or nothing is given to load into.
@@ -124,13 +140,16 @@ def load(
     given = Given(model, optimizer, data, rng, history, hooks).checked(path, "load")
     if all(thing is None for thing in (model, optimizer, data, rng, history)) and not given.hooks:
         raise KindError(
-            f"load('{os.fspath(path)}') has nothing to load into: it returns nothing, but fills what it is given; build the "
-            f"model as before saving and pass it, load(path, model=model), for training also optimizer= and data="
+            f"load('{os.fspath(path)}') has nothing to load into: it returns nothing, but fills "
+            f"what it is given; build the model as before saving and pass it, load(path, "
+            f"model=model), for training also optimizer= and data="
         )
     tree = archive.read(path)
     where = f"the checkpoint '{os.fspath(path)}'"
     if not _is_sound(tree):
-        raise DataFileError(f"{where} is no checkpoint that minigrad has written: its content has another form")
+        raise DataFileError(
+            f"{where} is no checkpoint that minigrad has written: its content has another form"
+        )
     parts = parts_of(tree, given, strict)
     problems = [] if model is None or not strict else [*differences(tree, model)]
     if strict and (optimizer is not None or data is not None):
@@ -145,9 +164,16 @@ def load(
 
 
 def _is_sound(tree: Any) -> bool:
-    """Whether a tree has the form that `save` gives it. What its parts hold is looked at by those who load it."""
+    """Whether a tree has the form that `save` gives it.
+
+    What its parts hold is looked at by those who load it.
+    """
     try:
-        text = [*tree["layers"].values(), *tree["frozen"], *(label for group in tree["shared"] for label in group)]
+        text = [
+            *tree["layers"].values(),
+            *tree["frozen"],
+            *(label for group in tree["shared"] for label in group),
+        ]
         text += [one["hook"] for one in tree["hooks"]]
         states = [*tree["generators"].values(), *(one["state"] for one in tree["hooks"])]
         states += [tree[name] for name in ("optimizer", "data", "history") if name in tree]

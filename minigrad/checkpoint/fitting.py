@@ -16,7 +16,9 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # of a function, say; another one 
 def layers_of(model: Layer) -> dict[str, str]:
     """What each layer is. Where parameters and inner layers tell the rest, the class is enough."""
     return {
-        place: type(layer).__name__ if any(True for _ in layer.parts()) else _ADDRESS.sub("", repr(layer))
+        place: type(layer).__name__
+        if any(True for _ in layer.parts())
+        else _ADDRESS.sub("", repr(layer))
         for place, layer in model.layers()
     }
 
@@ -49,10 +51,14 @@ def shared(generators: Mapping[str, np.random.Generator]) -> list[list[str]]:
     return list(groups.values())
 
 
-def other_sharing(tree: Mapping[str, Any], generators: Mapping[str, np.random.Generator]) -> Iterable[str]:
+def other_sharing(
+    tree: Mapping[str, Any], generators: Mapping[str, np.random.Generator]
+) -> Iterable[str]:
     """Generators that were one and are now two, or the other way round: the numbers drawn would be others."""
     saved = [[label for label in group if label in generators] for group in tree["shared"]]
-    own = [[label for label in group if label in tree["generators"]] for group in shared(generators)]
+    own = [
+        [label for label in group if label in tree["generators"]] for group in shared(generators)
+    ]
     for group in saved:
         if len(_groups_of(group, own)) > 1:
             yield f"{' and '.join(group)} shared one generator: give them the same one again"

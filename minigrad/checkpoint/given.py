@@ -36,7 +36,11 @@ Figures: TypeAlias = HasState | MutableMapping[str, Any]
 
 def state_of(history: Figures) -> Mapping[str, Any]:
     """The state of a history; a dict has that of the `History` with the same figures."""
-    return history.state_dict() if isinstance(history, HasState) else {"figures": dict(history), "under_way": {}}
+    return (
+        history.state_dict()
+        if isinstance(history, HasState)
+        else {"figures": dict(history), "under_way": {}}
+    )
 
 
 def hooks_of(hooks: Iterable[Hook], who: str) -> list[Hook]:
@@ -51,7 +55,8 @@ def hooks_of(hooks: Iterable[Hook], who: str) -> list[Hook]:
     for hook in found:
         if not isinstance(hook, Hook):
             raise KindError(
-                f"{who} got {described(hook)} among its hooks, expected an instance of a subclass of minigrad.Hook"
+                f"{who} got {described(hook)} among its hooks, expected an instance of a subclass "
+                f"of minigrad.Hook"
             )
     return found
 
@@ -65,7 +70,9 @@ def check_optimizer(optimizer: Optimizer, model: Layer, who: str) -> None:
     """
     own = {id(parameter) for _, parameter in model.parameters()}
     if any(id(parameter) not in own for _, parameter in optimizer.model.parameters()):
-        raise ModelError(f"{who} got an optimizer, {optimizer!r}, of another model; make one of this model")
+        raise ModelError(
+            f"{who} got an optimizer, {optimizer!r}, of another model; make one of this model"
+        )
     optimizer.check_not_stale()
 
 
@@ -92,7 +99,11 @@ class Given(NamedTuple):
             "model": (self.model, Layer, "a layer, such as a Sequential"),
             "optimizer": (self.optimizer, Optimizer, "an optimizer"),
             "data": (self.data, Batches, "minigrad.Batches"),
-            "rng": (self.rng, np.random.Generator, "the generator itself, np.random.default_rng(seed)"),
+            "rng": (
+                self.rng,
+                np.random.Generator,
+                "the generator itself, np.random.default_rng(seed)",
+            ),
             "history": (self.history, HasState | MutableMapping, "a History, or a dict of lists"),
         }
         for name, (thing, kind, told) in expected.items():
@@ -106,9 +117,13 @@ class Given(NamedTuple):
         """All generators by what holds them: "model 2.rng", "data", "rng"."""
         found: dict[str, np.random.Generator] = {}
         if self.model is not None:
-            found |= {f"model {name}": generator for name, generator in self.model.named_generators()}
+            found |= {
+                f"model {name}": generator for name, generator in self.model.named_generators()
+            }
         if self.optimizer is not None:
-            found |= {f"optimizer {name}": generator for name, generator in generators_of(self.optimizer)}
+            found |= {
+                f"optimizer {name}": generator for name, generator in generators_of(self.optimizer)
+            }
         if self.data is not None:
             found["data"] = self.data.rng
         if self.rng is not None:

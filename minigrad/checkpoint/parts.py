@@ -43,7 +43,9 @@ def load_all(parts: list[Part], given: Given, where: str) -> None:
                 part.load(part.state)
             except Exception as error:  # a hook may be anybody's
                 told = error if isinstance(error, MinigradError) else repr(error)
-                raise ModelError(f"{where} does not fit, and nothing was changed: its {part.name}: {told}") from error
+                raise ModelError(
+                    f"{where} does not fit, and nothing was changed: its {part.name}: {told}"
+                ) from error
         undo.pop_all()
 
 
@@ -53,12 +55,20 @@ def parts_of(tree: Mapping[str, Any], given: Given, strict: bool) -> list[Part]:
     Raises:
         ModelError: The checkpoint does not have it.
     """
-    asked = {"model": given.model, "optimizer": given.optimizer, "data": given.data, "history": given.history}
+    asked = {
+        "model": given.model,
+        "optimizer": given.optimizer,
+        "data": given.data,
+        "history": given.history,
+    }
     lacks = [name for name, thing in asked.items() if thing is not None and name not in tree]
     lacks += ["rng"] if given.rng is not None and "rng" not in tree["generators"] else []
     if lacks:
         has = ", ".join(name for name in asked if name in tree)
-        raise ModelError(f"the checkpoint holds no {' and no '.join(lacks)}, only {has}; give the same things to save")
+        raise ModelError(
+            f"the checkpoint holds no {' and no '.join(lacks)}, only {has}; give the same things "
+            f"to save"
+        )
     return [
         *_model(tree, given, strict),
         *_optimizer_and_data(tree, given),
@@ -73,7 +83,11 @@ def _model(tree: Mapping[str, Any], given: Given, strict: bool) -> Iterator[Part
         return
     state, now = tree["model"], model.state_dict()
     if not strict:
-        state = {name: array for name, array in state.items() if name in now and now[name].shape == array.shape}
+        state = {
+            name: array
+            for name, array in state.items()
+            if name in now and now[name].shape == array.shape
+        }
 
     def fill(state: Mapping[str, Any]) -> None:
         model.load_state_dict(state, strict=False)
@@ -81,7 +95,9 @@ def _model(tree: Mapping[str, Any], given: Given, strict: bool) -> Iterator[Part
     yield Part("model", fill, state, lambda: fill(now))
     if given.optimizer is not None:
         freeze, before = partial(_freeze, model), frozen_in(model)
-        after = {name: tree[name] for name in before if name in tree}  # there were no entries in files of before
+        after = {
+            name: tree[name] for name in before if name in tree
+        }  # there were no entries in files of before
         yield Part("frozen parameters", freeze, after, lambda: freeze(before))
 
 
@@ -89,7 +105,10 @@ def frozen_in(model: Layer) -> dict[str, Any]:
     """What may not move: the names of parameters, and of parameters of which only some entries may, which these are."""
     parameters = list(model.parameters())
     entries = {name: own.trainable for name, own in parameters if own.frozen_entries is not None}
-    return {"frozen": [name for name, own in parameters if own.trainable is False], "moving_entries": entries}
+    return {
+        "frozen": [name for name, own in parameters if own.trainable is False],
+        "moving_entries": entries,
+    }
 
 
 def _freeze(model: Layer, frozen: Mapping[str, Any]) -> None:
@@ -100,7 +119,12 @@ def _freeze(model: Layer, frozen: Mapping[str, Any]) -> None:
 
 def _optimizer_and_data(tree: Mapping[str, Any], given: Given) -> Iterator[Part]:
     if given.optimizer is not None:
-        yield Part("optimizer", given.optimizer.load_state_dict, tree["optimizer"], _way_back(given.optimizer))
+        yield Part(
+            "optimizer",
+            given.optimizer.load_state_dict,
+            tree["optimizer"],
+            _way_back(given.optimizer),
+        )
     if given.data is not None:
         state = {**given.data.state_dict(), **tree["data"]}  # its generator is one of all
         yield Part("data", given.data.load_state_dict, state, _way_back(given.data))
@@ -112,7 +136,9 @@ def _figures_and_hooks(tree: Mapping[str, Any], given: Given) -> Iterator[Part]:
         yield Part("history", history.load_state_dict, tree["history"], _way_back(history))
     elif history is not None:
         fill, now = partial(_fill, history), dict(history)
-        yield Part("history", lambda state: fill(state["figures"]), tree["history"], lambda: fill(now))
+        yield Part(
+            "history", lambda state: fill(state["figures"]), tree["history"], lambda: fill(now)
+        )
     saved = list(tree["hooks"])
     for hook in given.hooks:
         kept = next((one for one in saved if _is_of(one, hook)), None)
@@ -128,7 +154,10 @@ def _figures_and_hooks(tree: Mapping[str, Any], given: Given) -> Iterator[Part]:
 
 
 def _is_of(kept: Mapping[str, Any], hook: Hook) -> bool:
-    """Whether a state is that of such a hook. Two of a class are told apart by what they monitor, and then by their order."""
+    """Whether a state is that of such a hook.
+
+    Two of a class are told apart by what they monitor, and then by their order.
+    """
     monitor = kept["state"].get("monitor")
     of = monitor if isinstance(monitor, str) else None
     return bool(kept["hook"] == type(hook).__name__ and of == getattr(hook, "monitor", None))
@@ -147,7 +176,10 @@ def _fill(history: MutableMapping[str, Any], figures: Mapping[str, Any]) -> None
 
 
 def _way_back(thing: object) -> Callable[[], object]:
-    """Puts the attributes of a thing back as they are now. What lies in them must not be changed in place."""
+    """Puts the attributes of a thing back as they are now.
+
+    What lies in them must not be changed in place.
+    """
     before = dict(vars(thing))
     return lambda: vars(thing).update(before)
 
@@ -158,4 +190,9 @@ def _rngs(tree: Mapping[str, Any], given: Given) -> Iterator[Part]:
         # Of a model alone, for prediction, the generators are somebody else's as well, perhaps.
         if label in tree["generators"] and (resumes or label == "rng"):
             setting = partial(set_generator, generator, what=f"the generator '{label}'")
-            yield Part(label, setting, tree["generators"][label], partial(setting, generator.bit_generator.state))
+            yield Part(
+                label,
+                setting,
+                tree["generators"][label],
+                partial(setting, generator.bit_generator.state),
+            )

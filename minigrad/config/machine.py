@@ -22,8 +22,10 @@ class Cores(NamedTuple):
 
     Attributes:
         usable: On how many logical cores it may run.
-        physical: How many cores these are, where one may be two logical ones; None where that is not known.
-        quota: How many cores' time its container may use; None where there is no limit, or none to be found.
+        physical: How many cores these are, where one may be two logical ones; None where that is
+            not known.
+        quota: How many cores' time its container may use; None where there is no limit, or none to
+            be found.
     """
 
     usable: int
@@ -38,7 +40,9 @@ class Cores(NamedTuple):
 
     def __str__(self) -> str:
         physical = f", {self.physical} physical" if self.physical is not None else ""
-        quota = f", time for {self.quota:g} (the container's limit)" if self.quota is not None else ""
+        quota = (
+            f", time for {self.quota:g} (the container's limit)" if self.quota is not None else ""
+        )
         return f"{self.usable} usable{physical}{quota}"
 
 
@@ -52,7 +56,9 @@ def cores() -> Cores:
 
 def processor() -> str:
     """The processor's name, as it would be written into an issue."""
-    named = [line.partition(":")[2].strip() for line in _lines(CPUINFO) if line.startswith("model name")]
+    named = [
+        line.partition(":")[2].strip() for line in _lines(CPUINFO) if line.startswith("model name")
+    ]
     return next(iter(named), "") or platform.processor() or "not known"
 
 
@@ -66,14 +72,20 @@ def numpy_says() -> dict[str, Any]:
 
 
 def extensions() -> list[str]:
-    """The vector extensions of this processor that NumPy's own loops use; its names for them differ between versions."""
+    """The vector extensions of this processor that NumPy's own loops use.
+
+    Its names for them differ between versions.
+    """
     known = numpy_says().get("SIMD Extensions", {})
     return [*known.get("baseline", []), *known.get("found", [])]
 
 
 def _physical(numbers: set[int]) -> int | None:
     """How many cores these logical ones are: those that share one name each other as siblings."""
-    siblings = [_lines(TOPOLOGY / f"cpu{number}" / "topology" / "thread_siblings_list") for number in numbers]
+    siblings = [
+        _lines(TOPOLOGY / f"cpu{number}" / "topology" / "thread_siblings_list")
+        for number in numbers
+    ]
     return len({tuple(lines) for lines in siblings}) if all(siblings) else None
 
 
@@ -84,9 +96,14 @@ def _quota() -> float | None:
 
 
 def _groups() -> Iterator[Path]:
-    """The folders of this process's control groups; inside a container its own group is the root."""
+    """The folders of this process's control groups.
+
+    Inside a container its own group is the root.
+    """
     for line in _lines(OWN_CGROUPS):
-        controllers, _, path = line.partition(":")[2].partition(":")  # "0::/path", of version 1 "4:cpu,cpuacct:/path"
+        controllers, _, path = line.partition(":")[2].partition(
+            ":"
+        )  # "0::/path", of version 1 "4:cpu,cpuacct:/path"
         if controllers == "" or "cpu" in controllers.split(","):
             root = CGROUPS / "cpu" if controllers else CGROUPS
             own = root / path.strip("/")
@@ -95,7 +112,9 @@ def _groups() -> Iterator[Path]:
 
 def _limit(folder: Path) -> float | None:
     """The limit of one control group: microseconds of computing in each period of so many microseconds."""
-    said = _lines(folder / "cpu.max") or _lines(folder / "cpu.cfs_quota_us") + _lines(folder / "cpu.cfs_period_us")
+    said = _lines(folder / "cpu.max") or _lines(folder / "cpu.cfs_quota_us") + _lines(
+        folder / "cpu.cfs_period_us"
+    )
     try:
         quota, period = map(int, " ".join(said).split())
     except ValueError:  # no such files, or "max": no limit

@@ -10,14 +10,20 @@ from typing import NamedTuple
 import numpy as np
 
 MAPS = Path("/proc/self/maps")  # Linux lists there what a process has loaded
-NAMES = ("scipy_openblas_{}64_", "scipy_openblas_{}", "openblas_{}64_", "openblas_{}")  # builds differ in them
+NAMES = (
+    "scipy_openblas_{}64_",
+    "scipy_openblas_{}",
+    "openblas_{}64_",
+    "openblas_{}",
+)  # builds differ in them
 
 
 class OpenBLAS(NamedTuple):
     """What OpenBLAS says of itself.
 
     Attributes:
-        kernels: The set of kernels that it has chosen, named after a processor: "Haswell", "SkylakeX".
+        kernels: The set of kernels that it has chosen, named after a processor: "Haswell",
+            "SkylakeX".
         threads: On how many threads it runs large products.
         version: Its version.
     """

@@ -1,7 +1,7 @@
 """How long a matrix product takes with other settings of BLAS.
 
-BLAS reads its settings once, when NumPy is loaded; so each is measured in a process of its own. These take turns, a few
-products each, so that a busy machine is unjust to none of them.
+BLAS reads its settings once, when NumPy is loaded; so each is measured in a process of its own.
+These take turns, a few products each, so that a busy machine is unjust to none of them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def in_turn(*environments: Mapping[str, str]) -> list[Product | None]:
     Returns:
         The fastest one of each; None where no process could be run, or it ended badly.
     """
-    if not sys.executable or getattr(sys, "frozen", False):  # Python inside another program, which would be started
+    if not sys.executable or getattr(
+        sys, "frozen", False
+    ):  # Python inside another program, which would be started
         return [None for _ in environments]
     try:
         with ExitStack() as stack:
@@ -55,7 +57,10 @@ def in_turn(*environments: Mapping[str, str]) -> list[Product | None]:
     except OSError:
         return [None for _ in environments]
     fastest = [min(times) for times in zip(*turns, strict=True)]
-    return [Product(*pair) if math.isfinite(pair[1]) else None for pair in zip(kernels, fastest, strict=True)]
+    return [
+        Product(*pair) if math.isfinite(pair[1]) else None
+        for pair in zip(kernels, fastest, strict=True)
+    ]
 
 
 @contextmanager

@@ -14,10 +14,12 @@ from minigrad.config.openblas import OpenBLAS, loaded
 
 
 def show_config() -> None:
-    """Print versions, processor, BLAS, the kernels and threads in use, and what would make this machine faster.
+    """Print versions, processor, BLAS, the kernels and threads in use, and what would make this
+    machine faster.
 
-    It is what to paste into an issue. Nothing is changed. Only where the kernels are narrower than the processor allows does
-    it take about a second: then it measures what other ones are worth, in processes of their own.
+    It is what to paste into an issue. Nothing is changed. Only where the kernels are narrower than
+    the processor allows does it take about a second: then it measures what other ones are worth, in
+    processes of their own.
     """
     print(config())
 
@@ -36,7 +38,11 @@ def config() -> str:
         ("cores", str(cores)),
         ("BLAS", _blas(openblas)),
         ("kernels", _kernels(openblas, settings.get(CORETYPE))),
-        ("set", ", ".join(f"{name}={value}" for name, value in settings.items()) or "nothing that concerns BLAS"),
+        (
+            "set",
+            ", ".join(f"{name}={value}" for name, value in settings.items())
+            or "nothing that concerns BLAS",
+        ),
         *about_kernels(openblas, extensions, settings.get(CORETYPE)),
         *about_threads(openblas, cores, settings),
         *about_tracing(),
@@ -46,7 +52,10 @@ def config() -> str:
 
 def _version() -> str:
     """The version that is installed."""
-    from importlib.metadata import PackageNotFoundError, version  # not at the top: it takes longer than minigrad itself
+    from importlib.metadata import (
+        PackageNotFoundError,
+        version,
+    )  # not at the top: it takes longer than minigrad itself
 
     try:
         return version("minigrad")
@@ -67,5 +76,7 @@ def _kernels(openblas: OpenBLAS | None, forced: str | None) -> str:
     """The kernels and threads in use; OpenBLAS need not heed what it is asked for."""
     if openblas is None:
         return "not known: only OpenBLAS says which it uses, and none was found"
-    asked = f" (asked for: {forced})" if forced and forced.lower() != openblas.kernels.lower() else ""
+    asked = (
+        f" (asked for: {forced})" if forced and forced.lower() != openblas.kernels.lower() else ""
+    )
     return f"{openblas.kernels}{asked}, {openblas.threads} thread{'' if openblas.threads == 1 else 's'}"

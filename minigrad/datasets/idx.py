@@ -17,9 +17,10 @@ from minigrad.errors import DataFileError
 def read_idx(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     """Read an IDX file of unsigned bytes.
 
-    The file may be compressed with gzip or not; its content decides, not its name. It holds, in this order: two zero
-    bytes, the type code (0x08 for unsigned bytes), the number of dimensions, each dimension as a big-endian 32-bit
-    integer, and the values, the last dimension running fastest.
+    The file may be compressed with gzip or not; its content decides, not its name. It holds, in
+    this order: two zero bytes, the type code (0x08 for unsigned bytes), the number of dimensions,
+    each dimension as a big-endian 32-bit integer, and the values, the last dimension running
+    fastest.
 
     Args:
         path: The file.
@@ -28,12 +29,17 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
         A new array of the shape that the file states.
 
     Raises:
-        DataFileError: The file cannot be read, is not an IDX file of unsigned bytes, or is too short or too long.
+        DataFileError: The file cannot be read, is not an IDX file of unsigned bytes, or is too
+            short or too long.
     """
     path = Path(path)
     content = _unpack(path, read_bytes(path))
     if len(content) < 4 or content[:2] != b"\0\0":
-        raise _wrong(path, f"content that starts with {content[:4]!r}", "two zero bytes (IDX) or 1f 8b (gzip)")
+        raise _wrong(
+            path,
+            f"content that starts with {content[:4]!r}",
+            "two zero bytes (IDX) or 1f 8b (gzip)",
+        )
     type_code, rank = content[2], content[3]
     if type_code != 0x08:
         raise _wrong(path, f"an IDX file with type code 0x{type_code:02x}", "0x08, unsigned bytes")
@@ -41,14 +47,18 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
         raise _wrong(path, f"an IDX file with {rank} dimensions", "1 to 64")
     start = 4 + 4 * rank
     if len(content) < start:
-        raise _wrong(path, f"{len(content)} bytes in all", f"a header of {start} bytes for {rank} dimensions")
+        raise _wrong(
+            path, f"{len(content)} bytes in all", f"a header of {start} bytes for {rank} dimensions"
+        )
     shape = tuple(int(n) for n in np.frombuffer(content, ">u4", count=rank, offset=4))
     size = math.prod(shape)  # of Python's integers, which do not overflow
     if size == 0:
         raise _wrong(path, f"the dimensions {shape}", "none of them to be 0")
     if len(content) - start != size:
         raise _wrong(path, f"{len(content) - start} values", f"{size} for the dimensions {shape}")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()  # a copy, because bytes are read-only
+    return (
+        np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
+    )  # a copy, because bytes are read-only
 
 
 def read_bytes(path: Path) -> bytes:
@@ -60,11 +70,13 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise DataFileError(f"{path}: found no such file, expected a data file; check the path") from error
+        raise DataFileError(
+            f"{path}: found no such file, expected a data file; check the path"
+        ) from error
     except OSError as error:
         raise DataFileError(
-            f"{path}: found something that cannot be read ({error.strerror}), expected a data file; "
-            "check the path and its permissions"
+            f"{path}: found something that cannot be read ({error.strerror}), expected a data "
+            f"file; check the path and its permissions"
         ) from error
 
 
@@ -75,8 +87,12 @@ def _unpack(path: Path, content: bytes) -> bytes:
     try:
         return gzip.decompress(content)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise _wrong(path, f"gzip data that is truncated or corrupt ({error})", "one complete gzip file") from error
+        raise _wrong(
+            path, f"gzip data that is truncated or corrupt ({error})", "one complete gzip file"
+        ) from error
 
 
 def _wrong(path: Path, found: str, expected: str) -> DataFileError:
-    return DataFileError(f"{path}: found {found}, expected {expected}; replace the file by a fresh copy")
+    return DataFileError(
+        f"{path}: found {found}, expected {expected}; replace the file by a fresh copy"
+    )

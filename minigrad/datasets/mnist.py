@@ -19,7 +19,8 @@ Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
-# The four original files, in the order in which their contents are returned, and their published MD5 sums.
+# The four original files, in the order in which their contents are returned, and their published
+# MD5 sums.
 FILES: Final = {
     "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
     "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
@@ -44,21 +45,24 @@ def load_mnist(
 def load_mnist(
     root: str | os.PathLike[str] | None = None, *, raw: bool = False
 ) -> tuple[Floats | Bytes, Labels, Floats | Bytes, Labels]:
-    """Load MNIST from its four original files, downloading those that are not there yet (11 MB in all).
+    """Load MNIST from its four original files, downloading those that are not there yet (11 MB in
+    all).
 
     Each file is checked against its published MD5 sum, every time it is read.
 
     Args:
-        root: The directory of the four files. If None or empty, it is the one that the environment variable
-            `MINIGRAD_DATA` names, or else a cache directory of the user's.
+        root: The directory of the four files. If None or empty, it is the one that the environment
+            variable `MINIGRAD_DATA` names, or else a cache directory of the user's.
         raw: Leave the pixels as bytes from 0 to 255; to scale them, multiply by 1/255.
 
     Returns:
-        `x_train, y_train, x_test, y_test`. Images are float32 from 0 (paper) to 1 (ink), or uint8 if `raw`, of shape
-        (60000, 784) and (10000, 784); labels are int64 from 0 to 9, of shape (60000,) and (10000,).
+        `x_train, y_train, x_test, y_test`. Images are float32 from 0 (paper) to 1 (ink), or uint8
+        if `raw`, of shape (60000, 784) and (10000, 784); labels are int64 from 0 to 9, of shape
+        (60000,) and (10000,).
 
     Raises:
-        DataFileError: The directory does not exist, a file cannot be downloaded, or a file is not the original.
+        DataFileError: The directory does not exist, a file cannot be downloaded, or a file is not
+            the original.
         MissingExtra: A file has to be downloaded, and pooch is not installed.
     """
     directory = find_directory(root)
@@ -69,11 +73,17 @@ def load_mnist(
     x_train, y_train, x_test, y_test = (read_idx(directory / name) for name in FILES)
     check_pair(x_train, y_train, COUNTS[0], f"{directory} (train)")
     check_pair(x_test, y_test, COUNTS[1], f"{directory} (t10k)")
-    return _pixels(x_train, raw), y_train.astype(np.int64), _pixels(x_test, raw), y_test.astype(np.int64)
+    return (
+        _pixels(x_train, raw),
+        y_train.astype(np.int64),
+        _pixels(x_test, raw),
+        y_test.astype(np.int64),
+    )
 
 
 def find_directory(root: str | os.PathLike[str] | None) -> Path:
-    """Find the directory of the files: `root`, or `$MINIGRAD_DATA`, or else the cache, which need not exist yet.
+    """Find the directory of the files: `root`, or `$MINIGRAD_DATA`, or else the cache, which need
+    not exist yet.
 
     Raises:
         DataFileError: The directory was named by the user, but does not exist.
@@ -102,41 +112,55 @@ def download(name: str, md5: str, directory: Path) -> None:
     """
     if directory.exists() and not os.access(directory, os.W_OK):
         raise DataFileError(
-            f"{name} is not in {directory}, expected it there, or a directory that it can be downloaded into, "
-            "but this one is read-only; put the file there by hand or name another directory"
+            f"{name} is not in {directory}, expected it there, or a directory that it can be "
+            f"downloaded into, but this one is read-only; put the file there by hand or name "
+            f"another directory"
         )
     pooch = _import_pooch(str(directory))
     failures = []
     for mirror in MIRRORS:
         try:
-            # Pooch writes to a temporary file and renames it only when the hash is right: nothing is left half-written.
+            # Pooch writes to a temporary file and renames it only when the hash is right: nothing
+            # is left half-written.
             pooch.retrieve(mirror + name, known_hash=f"md5:{md5}", fname=name, path=directory)
             return
-        except (OSError, ValueError) as error:  # no connection, no permission, disk full; or a wrong hash
+        except (
+            OSError,
+            ValueError,
+        ) as error:  # no connection, no permission, disk full; or a wrong hash
             failures.append(f"  {mirror}{name}: {error}")
     raise DataFileError(
         f"{name} is not in {directory}, and no mirror could deliver it with the MD5 sum {md5}; "
-        f"put the file into {directory} by hand, or try again later. What happened:\n" + "\n".join(failures)
+        f"put the file into {directory} by hand, or try again later. What happened:\n"
+        + "\n".join(failures)
     )
 
 
 def check_md5(path: Path, md5: str) -> None:
-    """Check that a file is the published one; raises a DataFileError if it is not, or if it cannot be read."""
+    """Check that a file is the published one.
+
+    Raises a DataFileError if it is not, or if it cannot be read.
+    """
     content = read_bytes(path)
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if found != md5:
         raise DataFileError(
-            f"{path}: found {len(content)} bytes with the MD5 sum {found}, expected {md5}, the original file of MNIST: "
-            "this one is truncated, corrupt or a different one; delete it, and it will be downloaded again"
+            f"{path}: found {len(content)} bytes with the MD5 sum {found}, expected {md5}, the "
+            f"original file of MNIST: this one is truncated, corrupt or a different one; delete "
+            f"it, and it will be downloaded again"
         )
 
 
 def check_pair(images: Bytes, labels: Bytes, count: int, where: str) -> None:
-    """Check for `count` images of 28 x 28 pixels and as many labels from 0 to 9; raises a DataFileError otherwise."""
+    """Check for `count` images of 28 x 28 pixels and as many labels from 0 to 9.
+
+    Raises a DataFileError otherwise.
+    """
     if images.shape != (count, 28, 28) or labels.shape != (count,) or labels.max() > 9:
         raise DataFileError(
-            f"{where}: found images of shape {images.shape} and labels of shape {labels.shape} up to {labels.max()}, "
-            f"expected ({count}, 28, 28) and ({count},) up to 9; replace the files by the originals of MNIST"
+            f"{where}: found images of shape {images.shape} and labels of shape {labels.shape} up "
+            f"to {labels.max()}, expected ({count}, 28, 28) and ({count},) up to 9; replace the "
+            f"files by the originals of MNIST"
         )
 
 
@@ -146,11 +170,16 @@ def _pixels(images: Bytes, raw: bool) -> Floats | Bytes:
 
 
 def _import_pooch(place: str) -> ModuleType:
-    """Import pooch only where it is needed: it is optional. `place` says where the files can be put without it."""
+    """Import pooch only where it is needed: it is optional.
+
+    `place` says where the files can be put without it.
+    """
     try:
         return importlib.import_module("pooch")
     except ImportError as error:
         raise MissingExtra(
-            "MNIST has to be downloaded, which needs the library pooch, and pooch is not installed; either run "
-            f'`pip install -e ".[data]"` in the checkout of minigrad, or put {", ".join(FILES)} into {place}'
+            "MNIST has to be downloaded, which needs the library pooch, and pooch is not "
+            "installed; either run "
+            f'`pip install -e ".[data]"` in the checkout of minigrad, or put {", ".join(FILES)} '
+            f"into {place}"
         ) from error

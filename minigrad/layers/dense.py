@@ -24,7 +24,8 @@ class Dense(Layer):
         n_in: The number of features of a sample.
         n_out: The number of units.
         bias: Whether there is a bias; it starts at 0.
-        init: The initial weight: a name (see `minigrad.init`) or a callable `(shape, rng) -> array`.
+        init: The initial weight: a name (see `minigrad.init`) or a callable `(shape, rng) ->
+            array`.
         dtype: float32 or float64.
         rng: A seed or a generator for the initial weight.
 
@@ -32,8 +33,8 @@ class Dense(Layer):
         weight: Shape (n_in, n_out).
         bias: Shape (n_out,), or None.
         x: The last input, (batch, n_in).
-        factors: The input and the output gradient of the last backward, or None. The gradient of the weight is
-            `factors[0].T @ factors[1]`.
+        factors: The input and the output gradient of the last backward, or None. The gradient of
+            the weight is `factors[0].T @ factors[1]`.
 
     Raises:
         KindError: A size is not a whole number, or the dtype is another one.
@@ -56,7 +57,9 @@ class Dense(Layer):
         self.n_in: int = whole(n_in, "n_in")
         self.n_out: int = whole(n_out, "n_out")
         kind = float_dtype(dtype)
-        self.weight: Parameter = Parameter(draw(init, (self.n_in, self.n_out), generator(rng), kind))
+        self.weight: Parameter = Parameter(
+            draw(init, (self.n_in, self.n_out), generator(rng), kind)
+        )
         self.bias: Parameter | None = Parameter(np.zeros(self.n_out, kind)) if bias else None
         self.x: Array
 

@@ -18,10 +18,12 @@ from minigrad.parameter import Parameter
 class BatchNorm(Layer):
     """Normalizes each feature over the batch, `(x - mean) / sqrt(variance + eps) * weight + bias`.
 
-    In training, mean and variance are those of the batch, and the running statistics move towards them; in eval mode
-    they are the running statistics. Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167; as in PyTorch
-    (https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm1d.html) a batch is normalized by its variance
-    with the divisor n, and the running variance takes the one with the divisor n - 1:
+    In training, mean and variance are those of the batch, and the running statistics move towards
+    them; in eval mode they are the running statistics. Ioffe and Szegedy 2015,
+    https://arxiv.org/abs/1502.03167; as in PyTorch
+    (https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm1d.html) a batch is normalized
+    by its variance with the divisor n, and the running variance takes the one with the divisor n -
+    1:
 
         running <- (1 - momentum) running + momentum (that of the batch)
 
@@ -47,7 +49,12 @@ class BatchNorm(Layer):
     buffers: ClassVar[tuple[str, ...]] = ("running_mean", "running_var")
 
     def __init__(
-        self, features: int, *, momentum: float = 0.1, eps: float = 1e-5, dtype: npt.DTypeLike = np.float32
+        self,
+        features: int,
+        *,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+        dtype: npt.DTypeLike = np.float32,
     ) -> None:
         self.features: int = whole(features, "features")
         self.momentum: float = number(momentum, "momentum", least=0, most=1)
@@ -67,15 +74,16 @@ class BatchNorm(Layer):
 
         Raises:
             KindError: The input holds no real numbers.
-            ShapeError: Another width or rank, no rows; or a single row in training, which has no variance.
+            ShapeError: Another width or rank, no rows; or a single row in training, which has no
+                variance.
         """
         x = rows(x, self.features, self.weight.dtype, self)
         self._of_batch = self.training
         if self.training:
             if len(x) == 1:
                 raise ShapeError(
-                    f"{self.called} got a batch of 1 in training: one sample has no variance; use larger batches "
-                    f"(Batches(..., drop_last=True)), or call eval()"
+                    f"{self.called} got a batch of 1 in training: one sample has no variance; use "
+                    f"larger batches (Batches(..., drop_last=True)), or call eval()"
                 )
             mean, variance = x.mean(axis=0), x.var(axis=0)
             unbiased = variance * (len(x) / (len(x) - 1))
@@ -114,10 +122,12 @@ class BatchNorm(Layer):
 
 @final
 class LayerNorm(Layer):
-    """Normalizes each sample over its features, `(x - mean) / sqrt(variance + eps) * weight + bias`.
+    """Normalizes each sample over its features, `(x - mean) / sqrt(variance + eps) * weight +
+    bias`.
 
-    It does the same in training and in eval mode. Ba et al. 2016, https://arxiv.org/abs/1607.06450; the variance has the
-    divisor n, as in PyTorch (https://docs.pytorch.org/docs/stable/generated/torch.nn.LayerNorm.html).
+    It does the same in training and in eval mode. Ba et al. 2016, https://arxiv.org/abs/1607.06450;
+    the variance has the divisor n, as in PyTorch
+    (https://docs.pytorch.org/docs/stable/generated/torch.nn.LayerNorm.html).
 
     Args:
         features: The size of the last axis.
@@ -127,7 +137,8 @@ class LayerNorm(Layer):
     Attributes:
         weight: The scale, shape (features,); starts at 1.
         bias: The shift, shape (features,); starts at 0.
-        normalized: The last input with mean 0 and variance 1 over the last axis, shape (batch, ..., features).
+        normalized: The last input with mean 0 and variance 1 over the last axis, shape (batch, ...,
+            features).
         std: The standard deviation that it was divided by, shape (batch, ..., 1).
 
     Raises:
@@ -135,7 +146,9 @@ class LayerNorm(Layer):
         RangeError: A setting is out of range.
     """
 
-    def __init__(self, features: int, *, eps: float = 1e-5, dtype: npt.DTypeLike = np.float32) -> None:
+    def __init__(
+        self, features: int, *, eps: float = 1e-5, dtype: npt.DTypeLike = np.float32
+    ) -> None:
         self.features: int = whole(features, "features")
         self.eps: float = number(eps, "eps", above=0)
         kind = float_dtype(dtype)
@@ -156,8 +169,12 @@ class LayerNorm(Layer):
         if x.ndim < 2 or x.shape[-1] != self.features:
             got = f"{self.called} got an input of shape {x.shape}, expected (batch, ..., {self.features})"
             if x.shape == (self.features,):
-                raise ShapeError(f"{got}: this is one sample without its batch axis; pass x[np.newaxis]")
-            raise ShapeError(f"{got}: the last axis has {x.shape[-1]} features and must have {self.features}")
+                raise ShapeError(
+                    f"{got}: this is one sample without its batch axis; pass x[np.newaxis]"
+                )
+            raise ShapeError(
+                f"{got}: the last axis has {x.shape[-1]} features and must have {self.features}"
+            )
         self.std = np.sqrt(x.var(axis=-1, keepdims=True) + self.eps)
         self.normalized = (x - x.mean(axis=-1, keepdims=True)) / self.std
         return self.normalized * self.weight.value + self.bias.value

@@ -24,8 +24,8 @@ from minigrad.vector import ParameterVector
 class Sequential(Layer, checks_calls=True):
     """Layers in a chain: each gets what the one before it gives.
 
-    It is a layer itself, so it nests. It allocates the memory of all parameters inside, in one vector, and tells
-    hooks about each layer's forward and backward.
+    It is a layer itself, so it nests. It allocates the memory of all parameters inside, in one
+    vector, and tells hooks about each layer's forward and backward.
 
     Args:
         *layers: The layers in order, named "0", "1", ...
@@ -37,13 +37,21 @@ class Sequential(Layer, checks_calls=True):
     """
 
     _owns_memory: bool = True
-    _not_copied = (*Layer._not_copied, "_listeners", "_parameters", "_lowest", "_owns_memory", "_outputs")
+    _not_copied = (
+        *Layer._not_copied,
+        "_listeners",
+        "_parameters",
+        "_lowest",
+        "_owns_memory",
+        "_outputs",
+    )
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse a subclass: what it holds besides the layers would be no part of the model."""
         raise KindError(
-            f"{cls.__name__} is a subclass of Sequential, which is final, because what it holds besides its layers would "
-            f"never be trained: write a Layer that holds a Sequential in an attribute"
+            f"{cls.__name__} is a subclass of Sequential, which is final, because what it holds "
+            f"besides its layers would never be trained: write a Layer that holds a Sequential in "
+            f"an attribute"
         )
 
     def __init__(self, *layers: Layer, **named: Layer) -> None:
@@ -59,7 +67,9 @@ class Sequential(Layer, checks_calls=True):
                 elif isinstance(layer, type):
                     advice = "make an instance of it"
                 raise KindError(f"layer '{name}' of a Sequential is {described(layer)}: {advice}")
-        self._names: tuple[str, ...] = tuple(named) or tuple(str(index) for index in range(len(layers)))
+        self._names: tuple[str, ...] = tuple(named) or tuple(
+            str(index) for index in range(len(layers))
+        )
         self._layers: tuple[Layer, ...] = layers or tuple(named.values())
         parameters = list(self.parameters())
         self._assemble(parameters)
@@ -72,7 +82,9 @@ class Sequential(Layer, checks_calls=True):
         """What is derived from the layers, so that a pass need not look for it."""
         self._listeners: list[Listener] = []
         self._parameters: tuple[Parameter, ...] = tuple(parameter for _, parameter in named)
-        with_parameters = (n for n, layer in enumerate(self._layers) if any(True for _ in layer.parameters()))
+        with_parameters = (
+            n for n, layer in enumerate(self._layers) if any(True for _ in layer.parameters())
+        )
         self._lowest: int = next(with_parameters, len(self._layers))
 
     @override
@@ -80,15 +92,17 @@ class Sequential(Layer, checks_calls=True):
         """The layers with their names."""
         yield from zip(self._names, self._layers, strict=True)
 
-    # -- forward and backward -----------------------------------------------------------------------------------
+    # -- forward and backward ---------------------------------------------------------------------
 
     @override
     def forward(self, x: Array) -> Array:
         """(batch, ...) through all layers.
 
         Raises:
-            KindError: The input holds no real numbers, or a layer returns something that is no array.
-            ShapeError: The input has no rows, or does not fit a layer; a layer returns another number of rows.
+            KindError: The input holds no real numbers, or a layer returns something that is no
+                array.
+            ShapeError: The input has no rows, or does not fit a layer; a layer returns another
+                number of rows.
             HookError: A hook failed.
         """
         if not self._listeners:
@@ -101,8 +115,14 @@ class Sequential(Layer, checks_calls=True):
         n = len(x)
         outputs = [x]
         for layer in self._layers:
-            direct = layer._unchecked if layer._awaited is TAKEN and "forward" not in layer.__dict__ else None
-            if direct is not None:  # the order of the calls is the right one: it need not be checked
+            direct = (
+                layer._unchecked
+                if layer._awaited is TAKEN and "forward" not in layer.__dict__
+                else None
+            )
+            if (
+                direct is not None
+            ):  # the order of the calls is the right one: it need not be checked
                 try:
                     output = layer._awaited = direct.forward(layer, x)
                 except AttributeError as error:
@@ -111,7 +131,9 @@ class Sequential(Layer, checks_calls=True):
             else:
                 output = layer.forward(x)
             if type(output) is not np.ndarray or output.ndim == 0 or len(output) != n:
-                raise _wrong("forward", layer, output, f"an array of {n} rows, as many as its input")
+                raise _wrong(
+                    "forward", layer, output, f"an array of {n} rows, as many as its input"
+                )
             if self._listeners:
                 name = self._names[len(outputs) - 1]
                 tell(self._listeners, "on_forward", partial(_forward, name, layer, x, output))
@@ -127,25 +149,34 @@ class Sequential(Layer, checks_calls=True):
 
     @override
     def backward(
-        self, grad: Array, *, accumulate: bool = False, parameters: bool = True, input_grad: bool | None = None
+        self,
+        grad: Array,
+        *,
+        accumulate: bool = False,
+        parameters: bool = True,
+        input_grad: bool | None = None,
     ) -> Array | None:
-        """The chain rule: from the last layer to the first, each gets the gradient that the one above returns.
+        """The chain rule: from the last layer to the first, each gets the gradient that the one
+        above returns.
 
         Args:
             grad: The gradient of the last output, same shape.
-            accumulate: Add to the gradients that have arrived since the last step, in place of overwriting them.
-            parameters: Whether the gradients of the parameters are wanted. If not, they and a step that is pending stay as
-                they are, and what is returned is the gradient of the input: a saliency map, say.
-            input_grad: Whether to return the gradient of the input. None: where another layer holds this one, or that of
-                the parameters is not wanted. The model as a whole has no use for it, and leaving it out saves the first
-                layer half its work.
+            accumulate: Add to the gradients that have arrived since the last step, in place of
+                overwriting them.
+            parameters: Whether the gradients of the parameters are wanted. If not, they and a step
+                that is pending stay as they are, and what is returned is the gradient of the input:
+                a saliency map, say.
+            input_grad: Whether to return the gradient of the input. None: where another layer holds
+                this one, or that of the parameters is not wanted. The model as a whole has no use
+                for it, and leaving it out saves the first layer half its work.
 
         Returns:
             The gradient of the last input, or None.
 
         Raises:
-            OrderError: No forward came before, or backward was already called for it; the gradient belongs to the output of
-                an earlier forward; or `accumulate` inside of another layer's backward.
+            OrderError: No forward came before, or backward was already called for it; the gradient
+                belongs to the output of an earlier forward; or `accumulate` inside of another
+                layer's backward.
             KindError: A layer returns something that is no array.
             ShapeError: The gradient does not have the output's shape, or a layer's not its input's.
             HookError: A hook failed.
@@ -156,17 +187,28 @@ class Sequential(Layer, checks_calls=True):
         with telling():
             return self._run_backward(grad, accumulate, parameters, wanted)
 
-    def _run_backward(self, grad: Array, accumulate: bool, parameters: bool, wanted: bool) -> Array | None:
+    def _run_backward(
+        self, grad: Array, accumulate: bool, parameters: bool, wanted: bool
+    ) -> Array | None:
         grad, self._awaited = take(self, grad), TAKEN
         gradients, lowest, layer = ParameterVector.known(self).gradients, self._lowest, None
         with gradients.backward(accumulate, parameters):
             try:
-                # From the last layer to the first; or to the lowest with parameters, whose input's gradient nobody needs.
+                # From the last layer to the first; or to the lowest with parameters, whose input's
+                # gradient nobody needs.
                 for index in range(len(self._layers) - 1, -1 if wanted else lowest - 1, -1):
-                    layer, x, output = self._layers[index], self._outputs[index], self._outputs[index + 1]
+                    layer, x, output = (
+                        self._layers[index],
+                        self._outputs[index],
+                        self._outputs[index + 1],
+                    )
                     method = "backward" if wanted or index > lowest else "backward_parameters"
-                    in_order = layer._noted and layer._awaited is output and grad.dtype is output.dtype
-                    if in_order and method not in layer.__dict__:  # the order of the calls need not be checked
+                    in_order = (
+                        layer._noted and layer._awaited is output and grad.dtype is output.dtype
+                    )
+                    if (
+                        in_order and method not in layer.__dict__
+                    ):  # the order of the calls need not be checked
                         layer._awaited = RUNNING
                         below = getattr(layer._unchecked, method)(layer, grad)
                         layer._awaited = TAKEN
@@ -175,7 +217,12 @@ class Sequential(Layer, checks_calls=True):
                     if method == "backward_parameters":
                         below = None
                     elif type(below) is not np.ndarray or below.shape != x.shape:
-                        raise _wrong("backward", layer, below, f"the gradient of its input, of shape {x.shape}")
+                        raise _wrong(
+                            "backward",
+                            layer,
+                            below,
+                            f"the gradient of its input, of shape {x.shape}",
+                        )
                     if self._listeners:
                         self._tell_backward(gradients, index, grad, below)
                     grad = below
@@ -186,10 +233,14 @@ class Sequential(Layer, checks_calls=True):
                 raise
         return grad.copy() if wanted else None
 
-    def _tell_backward(self, gradients: Gradients, index: int, grad: Array, below: Array | None) -> None:
+    def _tell_backward(
+        self, gradients: Gradients, index: int, grad: Array, below: Array | None
+    ) -> None:
         with gradients.paused():  # a gradient that a hook assigns is none of backward's
             tell(
-                self._listeners, "on_backward", partial(_backward, self._names[index], self._layers[index], grad, below)
+                self._listeners,
+                "on_backward",
+                partial(_backward, self._names[index], self._layers[index], grad, below),
             )
 
     @override
@@ -201,7 +252,7 @@ class Sequential(Layer, checks_calls=True):
         with telling():
             self._run_backward(grad, False, True, False)
 
-    # -- a sequence of layers -----------------------------------------------------------------------------------
+    # -- a sequence of layers ---------------------------------------------------------------------
 
     def __len__(self) -> int:
         return len(self._layers)
@@ -210,11 +261,14 @@ class Sequential(Layer, checks_calls=True):
         return iter(self._layers)
 
     @overload
-    def __getitem__(self, index: SupportsIndex | str) -> Any: ...  # not Layer, so that model[0].weight type-checks
+    def __getitem__(
+        self, index: SupportsIndex | str
+    ) -> Any: ...  # not Layer, so that model[0].weight type-checks
     @overload
     def __getitem__(self, index: slice) -> Sequential: ...
     def __getitem__(self, index: SupportsIndex | str | slice) -> Any:
-        """A layer by position or name; a slice gives a `Sequential` over the same layers and parameters.
+        """A layer by position or name; a slice gives a `Sequential` over the same layers and
+        parameters.
 
         Raises:
             ModelError: There is no such layer, or the slice is empty.
@@ -240,7 +294,9 @@ class Sequential(Layer, checks_calls=True):
         named = self._names[0] != "0"
         inside = []
         for name, layer in self.parts():
-            shown = layer.__repr__()  # not repr(layer): the frames of deeply nested models are few enough
+            shown = (
+                layer.__repr__()
+            )  # not repr(layer): the frames of deeply nested models are few enough
             inside.append(f"{name}={shown}" if named else shown)
         return f"Sequential({', '.join(inside)})"
 
@@ -248,7 +304,11 @@ class Sequential(Layer, checks_calls=True):
     @override
     def called(self) -> str:
         """Which part of the model it is, as errors name it."""
-        return f"layer '{self._place}', a Sequential of {len(self)} layers" if self._place else "the model"
+        return (
+            f"layer '{self._place}', a Sequential of {len(self)} layers"
+            if self._place
+            else "the model"
+        )
 
     @override
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -266,5 +326,9 @@ def _backward(name: str, layer: Layer, grad: Array, below: Array | None, prefix:
 
 def _wrong(method: str, layer: Layer, result: object, expected: str) -> KindError | ShapeError:
     if not isinstance(result, np.ndarray):
-        return KindError(f"{layer.called}: {method} returned {type(result).__name__}, expected {expected}")
-    return ShapeError(f"{layer.called}: {method} returned an array of shape {result.shape}, expected {expected}")
+        return KindError(
+            f"{layer.called}: {method} returned {type(result).__name__}, expected {expected}"
+        )
+    return ShapeError(
+        f"{layer.called}: {method} returned an array of shape {result.shape}, expected {expected}"
+    )

@@ -31,11 +31,14 @@ class ElementwiseLoss(Loss):
 
     def __init__(self, *, reduction: Reduction = "mean") -> None:
         self.reduction: Reduction = checked_reduction(reduction)
-        self._last: tuple[Array, int] | None = None  # the slopes of the last forward, and what its sum was divided by
+        self._last: tuple[Array, int] | None = (
+            None  # the slopes of the last forward, and what its sum was divided by
+        )
 
     @abstractmethod
     def entries(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
-        """The loss of each entry, and its derivative with respect to the output; new arrays of the same shape.
+        """The loss of each entry, and its derivative with respect to the output; new arrays of the
+        same shape.
 
         Args:
             outputs: What the model gave, shape (batch, ...).
@@ -62,7 +65,9 @@ class ElementwiseLoss(Loss):
         losses, slopes = self.entries(outputs, matching)
         divisor = losses.size if self.reduction == "mean" else 1
         value = float(losses.sum(dtype=np.float64)) / divisor
-        if not math.isfinite(value):  # else no target was NaN or infinite, or `entries` knows what to do with it
+        if not math.isfinite(
+            value
+        ):  # else no target was NaN or infinite, or `entries` knows what to do with it
             wrong = self.wrong_targets(matching)
             if wrong is not None:
                 raise wrong.error()
@@ -71,7 +76,9 @@ class ElementwiseLoss(Loss):
 
     def wrong_targets(self, targets: npt.NDArray[Any]) -> Wrong | None:
         """Those of some targets, shape (n, ...), that the loss cannot use: NaN and infinity."""
-        return unfit(type(self).__name__, "finite numbers", "NaN or infinite", targets, ~np.isfinite(targets))
+        return unfit(
+            type(self).__name__, "finite numbers", "NaN or infinite", targets, ~np.isfinite(targets)
+        )
 
     @final
     @override
@@ -82,7 +89,9 @@ class ElementwiseLoss(Loss):
             OrderError: No forward came before.
         """
         if self._last is None:
-            raise OrderError(f"{type(self).__name__}: backward was called before forward(outputs, targets)")
+            raise OrderError(
+                f"{type(self).__name__}: backward was called before forward(outputs, targets)"
+            )
         slopes, divisor = self._last
         grad: Array = slopes / divisor
         return grad
@@ -100,11 +109,19 @@ class ElementwiseLoss(Loss):
             raise ShapeError(f"{told}: nothing is broadcast, pass targets[..., 0]")
         if (*found.shape, 1) == outputs.shape:
             raise ShapeError(f"{told}: nothing is broadcast, pass targets[..., np.newaxis]")
-        if found.ndim == 1 and found.dtype.kind in "iu" and len(found) == len(outputs) and outputs.ndim == 2:
+        if (
+            found.ndim == 1
+            and found.dtype.kind in "iu"
+            and len(found) == len(outputs)
+            and outputs.ndim == 2
+        ):
             raise ShapeError(
-                f"{told}: these are labels; use SoftmaxCrossEntropy, or pass rows, np.eye({outputs.shape[1]})[targets]"
+                f"{told}: these are labels; use SoftmaxCrossEntropy, or pass rows, "
+                f"np.eye({outputs.shape[1]})[targets]"
             )
-        raise ShapeError(f"{told}: targets must have exactly the outputs' shape, nothing is broadcast")
+        raise ShapeError(
+            f"{told}: targets must have exactly the outputs' shape, nothing is broadcast"
+        )
 
     @override
     def __repr__(self) -> str:

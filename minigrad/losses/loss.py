@@ -22,13 +22,14 @@ Reduction = Literal["mean", "sum"]
 class Loss(ABC):
     """What training makes small: one number for a batch, and its gradient.
 
-    A subclass writes `forward` and `backward`. `forward` keeps what `backward` needs, and returns one number; anything else
-    is a `KindError` that names the loss.
+    A subclass writes `forward` and `backward`. `forward` keeps what `backward` needs, and returns
+    one number; anything else is a `KindError` that names the loss.
 
     Attributes:
         value: What `forward` returned last; NaN before the first.
         differentiated: The value whose gradient `backward` returned last; None before the first.
-        weight: How much this counts in a mean over several batches; None: as much as the batch had samples.
+        weight: How much this counts in a mean over several batches; None: as much as the batch had
+            samples.
     """
 
     value: float = float("nan")
@@ -67,7 +68,9 @@ def _noting(forward: Callable[..., float]) -> Callable[..., float]:
     def noted(self: Loss, *args: Any, **kwargs: Any) -> float:
         value = forward(self, *args, **kwargs)
         if type(value) is not float:
-            if type(self).forward is not noted:  # called by the forward of a subclass, which makes something of it
+            if (
+                type(self).forward is not noted
+            ):  # called by the forward of a subclass, which makes something of it
                 return value
             value = one_number(value, type(self).__name__)
         self.value = value

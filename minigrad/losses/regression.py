@@ -1,4 +1,7 @@
-"""`MeanSquaredError`, `MeanAbsoluteError` and `Huber`, for numbers as targets; with d = output - target."""
+"""`MeanSquaredError`, `MeanAbsoluteError` and `Huber`, for numbers as targets.
+
+With d = output - target.
+"""
 
 from __future__ import annotations
 
@@ -62,8 +65,9 @@ class MeanAbsoluteError(ElementwiseLoss):
 class Huber(ElementwiseLoss):
     """Squared near the target and absolute far from it, so that outliers do not dominate.
 
-    The loss of an entry is d^2 / 2 up to |d| = delta, and delta (|d| - delta / 2) from there on; its slope is d, kept
-    within -delta and delta. Huber 1964, https://doi.org/10.1214/aoms/1177703732; as PyTorch's
+    The loss of an entry is d^2 / 2 up to |d| = delta, and delta (|d| - delta / 2) from there on;
+    its slope is d, kept within -delta and delta. Huber 1964,
+    https://doi.org/10.1214/aoms/1177703732; as PyTorch's
     [HuberLoss](https://docs.pytorch.org/docs/stable/generated/torch.nn.HuberLoss.html).
 
     Args:

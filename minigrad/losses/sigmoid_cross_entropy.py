@@ -20,7 +20,8 @@ from minigrad.targets import Wrong, unfit
 
 @final
 class SigmoidCrossEntropy(ElementwiseLoss):
-    """The cross-entropy of yes or no, given as logits: sigmoid and -log in one, so that nothing overflows.
+    """The cross-entropy of yes or no, given as logits: sigmoid and -log in one, so that nothing
+    overflows.
 
     With logit z, target t, s = sigmoid(z) and the weight w of a yes, an entry's loss and slope are
 
@@ -42,7 +43,10 @@ class SigmoidCrossEntropy(ElementwiseLoss):
     """
 
     def __init__(
-        self, *, pos_weight: float | Sequence[float] | Array | None = None, reduction: Reduction = "mean"
+        self,
+        *,
+        pos_weight: float | Sequence[float] | Array | None = None,
+        reduction: Reduction = "mean",
     ) -> None:
         super().__init__(reduction=reduction)
         self.pos_weight: Array | None = None
@@ -50,7 +54,8 @@ class SigmoidCrossEntropy(ElementwiseLoss):
             weights = np.array(float_array(pos_weight, np.dtype(np.float64), "pos_weight"))
             if weights.ndim > 1 or not np.all(np.isfinite(weights)) or np.any(weights < 0):
                 raise RangeError(
-                    f"pos_weight is {in_words(weights)}, expected a finite number of 0 or more, or one for each column"
+                    f"pos_weight is {in_words(weights)}, expected a finite number of 0 or more, or "
+                    f"one for each column"
                 )
             self.pos_weight = weights
 
@@ -75,14 +80,18 @@ class SigmoidCrossEntropy(ElementwiseLoss):
         if self.pos_weight is not None:
             if self.pos_weight.ndim and self.pos_weight.shape != outputs.shape[1:][-1:]:
                 columns = (
-                    f"each of the {outputs.shape[-1]} columns" if outputs.ndim > 1 else "all, as there are no columns"
+                    f"each of the {outputs.shape[-1]} columns"
+                    if outputs.ndim > 1
+                    else "all, as there are no columns"
                 )
                 raise ShapeError(
-                    f"pos_weight has {len(self.pos_weight)} weights for outputs of shape {outputs.shape}, expected one "
-                    f"for {columns}"
+                    f"pos_weight has {len(self.pos_weight)} weights for outputs of shape "
+                    f"{outputs.shape}, expected one for {columns}"
                 )
             yes = targets * self.pos_weight.astype(outputs.dtype)
-        return yes * softplus(-outputs) + no * softplus(outputs), no * sigmoid(outputs) - yes * sigmoid(-outputs)
+        return yes * softplus(-outputs) + no * softplus(outputs), no * sigmoid(
+            outputs
+        ) - yes * sigmoid(-outputs)
 
     @override
     def _settings(self) -> str:

@@ -9,7 +9,16 @@ from typing import Any, Literal, NamedTuple, SupportsIndex, final
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import Array, Integers, described, float_array, number, ones, real_array, row_starts
+from minigrad.arrays import (
+    Array,
+    Integers,
+    described,
+    float_array,
+    number,
+    ones,
+    real_array,
+    row_starts,
+)
 from minigrad.errors import KindError, OrderError, RangeError, ShapeError
 from minigrad.losses.loss import Loss, Reduction, checked_reduction
 from minigrad.overriding import override
@@ -19,27 +28,32 @@ from minigrad.targets import Wrong, check_integers, class_targets, wrong_labels,
 
 @final
 class SoftmaxCrossEntropy(Loss):
-    """The cross-entropy of class probabilities, given as logits: softmax and -log in one, so that nothing overflows.
+    """The cross-entropy of class probabilities, given as logits: softmax and -log in one, so that
+    nothing overflows.
 
-    With p = softmax(z) and target probabilities t (a label is 1 for its class), a sample's loss and gradient are
+    With p = softmax(z) and target probabilities t (a label is 1 for its class), a sample's loss and
+    gradient are
 
         L = - sum_c w_c t_c log p_c           dL/dz_c = p_c (sum_k w_k t_k) - w_c t_c
 
-    where w are the class weights and t is smoothed, t (1 - s) + s / classes. The mean is over the weights of the labels:
-    sum of L / sum of w_label; with probabilities as targets, and with the sum, weights only scale. These are PyTorch's
-    definitions (https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html).
+    where w are the class weights and t is smoothed, t (1 - s) + s / classes. The mean is over the
+    weights of the labels: sum of L / sum of w_label; with probabilities as targets, and with the
+    sum, weights only scale. These are PyTorch's definitions
+    (https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html).
 
     Args:
         label_smoothing: How much of each target is spread evenly over the classes, 0 to 1.
-        class_weight: One weight, 0 or more, for each class; or `{class: weight}`, where the other classes have the weight 1;
-            or "balanced", for weights that make rare classes count as much as frequent ones, see `balance`.
+        class_weight: One weight, 0 or more, for each class; or `{class: weight}`, where the other
+            classes have the weight 1; or "balanced", for weights that make rare classes count as
+            much as frequent ones, see `balance`.
         ignore_index: A label whose samples count for nothing.
         reduction: "mean" or "sum".
 
     Attributes:
         value: The last value; NaN before the first.
         weight: The sum of the weights of the labels in the last mean.
-        class_weight: The weights, as an array or a dict; None where there are none, or where `balance` is still to set them.
+        class_weight: The weights, as an array or a dict; None where there are none, or where
+            `balance` is still to set them.
         balanced: Whether `balance` sets them.
 
     Raises:
@@ -51,15 +65,26 @@ class SoftmaxCrossEntropy(Loss):
         self,
         *,
         label_smoothing: float = 0.0,
-        class_weight: Sequence[float] | Array | Mapping[int, float] | Literal["balanced"] | None = None,
+        class_weight: Sequence[float]
+        | Array
+        | Mapping[int, float]
+        | Literal["balanced"]
+        | None = None,
         ignore_index: int | None = None,
         reduction: Reduction = "mean",
     ) -> None:
-        if ignore_index is not None and (isinstance(ignore_index, bool) or not isinstance(ignore_index, SupportsIndex)):
-            raise KindError(f"ignore_index is {described(ignore_index)}, expected a label, which is a whole number")
+        if ignore_index is not None and (
+            isinstance(ignore_index, bool) or not isinstance(ignore_index, SupportsIndex)
+        ):
+            raise KindError(
+                f"ignore_index is {described(ignore_index)}, expected a label, which is a whole "
+                f"number"
+            )
         self.label_smoothing: float = number(label_smoothing, "label_smoothing", least=0, most=1)
         self.balanced: bool = isinstance(class_weight, str) and class_weight == "balanced"
-        self.class_weight: Array | dict[int, float] | None = None if self.balanced else _checked_weights(class_weight)
+        self.class_weight: Array | dict[int, float] | None = (
+            None if self.balanced else _checked_weights(class_weight)
+        )
         self.ignore_index: int | None = ignore_index
         self.reduction: Reduction = checked_reduction(reduction)
         self.weight: float | None = None
@@ -71,32 +96,39 @@ class SoftmaxCrossEntropy(Loss):
 
         Args:
             logits: Shape (batch, classes), before any softmax.
-            targets: Labels 0 ... classes - 1, integers of shape (batch,); or probabilities, shape (batch, classes).
+            targets: Labels 0 ... classes - 1, integers of shape (batch,); or probabilities, shape
+                (batch, classes).
 
         Raises:
             KindError: Logits or targets hold no real numbers.
-            ShapeError: Logits have another rank or a single column, or targets another length or width.
-            LabelError: Labels out of range or not integers; probabilities negative or rows that do not sum to 1, or together
-                with `ignore_index`.
+            ShapeError: Logits have another rank or a single column, or targets another length or
+                width.
+            LabelError: Labels out of range or not integers; probabilities negative or rows that do
+                not sum to 1, or together with `ignore_index`.
             OrderError: The weights are to be balanced, and nobody has called `balance`.
         """
         last = self._last = self._run(logits, targets)
         self.weight = last.divisor if self.reduction == "mean" else None
         losses = last.losses
-        if len(losses) > 256:  # a sum of very many in float32 loses digits; of few it takes half the time
+        if (
+            len(losses) > 256
+        ):  # a sum of very many in float32 loses digits; of few it takes half the time
             return float(losses.sum(dtype=np.float64)) / last.divisor
         return float(losses.dot(ones(len(losses), losses.dtype.char))) / last.divisor
 
     @override
     def backward(self) -> Array:
-        """Shape (batch, classes): the softmax less the target, p - t, for a plain sum over the batch.
+        """Shape (batch, classes): the softmax less the target, p - t, for a plain sum over the
+        batch.
 
         Raises:
             OrderError: No forward came before.
         """
         last = self._last
         if last is None:
-            raise OrderError("SoftmaxCrossEntropy: backward was called before forward(logits, targets)")
+            raise OrderError(
+                "SoftmaxCrossEntropy: backward was called before forward(logits, targets)"
+            )
         grad: Array
         if last.weighted is None:
             share = 1 / last.divisor
@@ -115,27 +147,30 @@ class SoftmaxCrossEntropy(Loss):
         return None if self._last is None else self._last.probabilities.copy()
 
     def per_sample(self, logits: Array, targets: npt.ArrayLike) -> Array:
-        """The loss of each sample before the reduction, shape (batch,); those of ignored samples are 0.
+        """The loss of each sample before the reduction, shape (batch,); those of ignored samples
+        are 0.
 
         Raises:
             KindError: Logits or targets hold no real numbers.
             ShapeError: Logits have another rank, or targets another length or width.
-            LabelError: Labels out of range or not integers; probabilities negative or rows that do not sum to 1.
+            LabelError: Labels out of range or not integers; probabilities negative or rows that do
+                not sum to 1.
             OrderError: The weights are to be balanced, and nobody has called `balance`.
         """
         return self._run(logits, targets).losses
 
     def balance(self, labels: npt.ArrayLike) -> None:
-        """Set the weights of `class_weight="balanced"`: n / (classes * count) for a class that occurs `count` times.
+        """Set the weights of `class_weight="balanced"`: n / (classes * count) for a class that
+        occurs `count` times.
 
-        `fit` does it with all labels that it trains on, before the first step. In a loop of your own call it once, with all
-        labels, for in a batch a class may be missing:
+        `fit` does it with all labels that it trains on, before the first step. In a loop of your
+        own call it once, with all labels, for in a batch a class may be missing:
 
             loss = minigrad.SoftmaxCrossEntropy(class_weight="balanced")
             loss.balance(y_train)
 
-        These are scikit-learn's weights (https://scikit-learn.org/stable/modules/generated/sklearn.utils.class_weight.compute_class_weight.html):
-        n is the number of labels, without those of `ignore_index`, and classes that of the classes that occur. A class
+        These are scikit-learn's weights
+        (https://scikit-learn.org/stable/modules/generated/sklearn.utils.class_weight.compute_class_weight.html): n is the number of labels, without those of `ignore_index`, and classes that of the classes that occur. A class
         that does not occur has the weight 1.
 
         Args:
@@ -148,11 +183,14 @@ class SoftmaxCrossEntropy(Loss):
             LabelError: They are not integers.
         """
         if not self.balanced:
-            raise OrderError(f'{self!r}: balance(labels) is for a loss made with class_weight="balanced"')
+            raise OrderError(
+                f'{self!r}: balance(labels) is for a loss made with class_weight="balanced"'
+            )
         found = real_array(labels, "the labels")
         if found.ndim != 1:
             raise ShapeError(
-                f'class_weight="balanced" got labels of shape {found.shape}, expected labels (n,) to count'
+                f'class_weight="balanced" got labels of shape {found.shape}, expected labels (n,) '
+                f"to count"
             )
         check_integers(found)
         if self.ignore_index is not None:
@@ -172,18 +210,24 @@ class SoftmaxCrossEntropy(Loss):
         if given is None:
             if self.balanced:
                 raise OrderError(
-                    'class_weight="balanced" has no weights yet: fit counts the labels that it trains on; in a loop of your '
+                    'class_weight="balanced" has no weights yet: fit counts the labels that it '
+                    "trains on; in a loop of your "
                     "own call loss.balance(y_train) before the first step"
                 )
             return None
         if not isinstance(given, dict):
             if len(given) != classes:
-                raise ShapeError(f"class_weight has {len(given)} weights for logits of {classes} classes")
+                raise ShapeError(
+                    f"class_weight has {len(given)} weights for logits of {classes} classes"
+                )
             return given
         beyond = [label for label in given if label >= classes]
-        if beyond and not self.balanced:  # what `balance` was given is looked at together with the logits
+        if (
+            beyond and not self.balanced
+        ):  # what `balance` was given is looked at together with the logits
             raise ShapeError(
-                f"class_weight has a weight for class {beyond[0]}, but the logits are of {classes} classes, 0 to {classes - 1}"
+                f"class_weight has a weight for class {beyond[0]}, but the logits are of {classes} "
+                f"classes, 0 to {classes - 1}"
             )
         weights = np.ones(classes)
         for label, weight in given.items():
@@ -210,14 +254,19 @@ class SoftmaxCrossEntropy(Loss):
         """Everything that a pass computes; changes nothing."""
         logits = float_array(logits, None, "the logits of SoftmaxCrossEntropy")
         if logits.ndim != 2 or logits.size == 0:
-            raise ShapeError(f"SoftmaxCrossEntropy got logits of shape {logits.shape}, expected (batch, classes)")
+            raise ShapeError(
+                f"SoftmaxCrossEntropy got logits of shape {logits.shape}, expected (batch, classes)"
+            )
         n, classes = logits.shape
         if classes == 1:
             raise ShapeError(
-                f"SoftmaxCrossEntropy got logits of shape {logits.shape}: the softmax of a single column is always 1, and there "
-                f"is nothing to learn; use SigmoidCrossEntropy for yes or no, or give the last layer a unit for each class"
+                f"SoftmaxCrossEntropy got logits of shape {logits.shape}: the softmax of a single "
+                f"column is always 1, and there is nothing to learn; use SigmoidCrossEntropy for "
+                f"yes or no, or give the last layer a unit for each class"
             )
-        weights = None if self.class_weight is None and not self.balanced else self.weights_for(classes)
+        weights = (
+            None if self.class_weight is None and not self.balanced else self.weights_for(classes)
+        )
         found = class_targets(targets, logits.shape, self.ignore_index)
         starts = row_starts(n, classes)
         largest = logits.take(starts + logits.argmax(axis=1))
@@ -229,28 +278,48 @@ class SoftmaxCrossEntropy(Loss):
         if plain and found.ndim == 1:
             places = starts + found
             losses = np.log(sums) - shifted.take(places)
-            return _Pass(losses, probabilities, float(n) if self.reduction == "mean" else 1.0, places, None)
+            return _Pass(
+                losses, probabilities, float(n) if self.reduction == "mean" else 1.0, places, None
+            )
         weighted, divisor = self._weigh(found, logits, weights)
         log_probabilities = shifted - np.log(sums)[:, np.newaxis]
         # A target of exactly 0 contributes nothing, also where the logarithm is -infinity.
-        terms = np.multiply(weighted, log_probabilities, out=np.zeros_like(logits), where=weighted != 0)
+        terms = np.multiply(
+            weighted, log_probabilities, out=np.zeros_like(logits), where=weighted != 0
+        )
         return _Pass(-terms.sum(axis=1), probabilities, divisor, None, weighted)
 
-    def _weigh(self, targets: Array | Integers, like: Array, class_weights: Array | None) -> tuple[Array, float]:
-        """w_c t_c for every sample and class, smoothed, and 0 where ignored; and what the sum is divided by."""
+    def _weigh(
+        self, targets: Array | Integers, like: Array, class_weights: Array | None
+    ) -> tuple[Array, float]:
+        """w_c t_c for every sample and class, smoothed, and 0 where ignored.
+
+        And what the sum is divided by.
+        """
         classes = like.shape[1]
-        weights = np.ones(classes, like.dtype) if class_weights is None else class_weights.astype(like.dtype)
+        weights = (
+            np.ones(classes, like.dtype)
+            if class_weights is None
+            else class_weights.astype(like.dtype)
+        )
         counted = targets != self.ignore_index if targets.ndim == 1 else np.ones(len(targets), bool)
         labels = np.where(counted, targets, 0).astype(np.intp) if targets.ndim == 1 else None
         rows = targets
         if labels is not None:
             rows = np.zeros(like.shape, like.dtype)
             rows.reshape(-1)[row_starts(*like.shape) + labels] = 1
-        smooth = rows.astype(like.dtype) * (1 - self.label_smoothing) + self.label_smoothing / classes
+        smooth = (
+            rows.astype(like.dtype) * (1 - self.label_smoothing) + self.label_smoothing / classes
+        )
         divisor = 1.0
         if self.reduction == "mean":
-            # With labels the mean is over their weights; the mean over nothing is NaN, as PyTorch says.
-            divisor = float(len(targets)) if labels is None else float(weights[labels][counted].sum()) or float("nan")
+            # With labels the mean is over their weights; the mean over nothing is NaN, as PyTorch
+            # says.
+            divisor = (
+                float(len(targets))
+                if labels is None
+                else float(weights[labels][counted].sum()) or float("nan")
+            )
         return np.asarray(smooth * weights * counted[:, np.newaxis]), divisor
 
     @override
@@ -274,7 +343,9 @@ class _Pass(NamedTuple):
     losses: Array
     probabilities: Array
     divisor: float
-    places: npt.NDArray[Any] | None  # plain labels: where each sample's entry lies in the flat form of the logits
+    places: (
+        npt.NDArray[Any] | None
+    )  # plain labels: where each sample's entry lies in the flat form of the logits
     weighted: Array | None  # other targets: w_c t_c for every sample and class
 
 
@@ -283,19 +354,29 @@ def _checked_weights(class_weight: object) -> Array | dict[int, float] | None:
         return None
     if isinstance(class_weight, str):
         raise RangeError(
-            f"class_weight is {described(class_weight)}, expected a weight for each class, {{class: weight}} or 'balanced'"
+            f"class_weight is {described(class_weight)}, expected a weight for each class, "
+            f"{{class: weight}} or 'balanced'"
         )
     if isinstance(class_weight, Mapping):
-        return {_label(key): number(weight, f"class_weight[{key}]", least=0) for key, weight in class_weight.items()}
+        return {
+            _label(key): number(weight, f"class_weight[{key}]", least=0)
+            for key, weight in class_weight.items()
+        }
     weights = np.array(float_array(class_weight, np.dtype(np.float64), "class_weight"))
     if weights.ndim != 1 or not np.all(np.isfinite(weights)) or np.any(weights < 0):
-        raise RangeError(f"class_weight is {in_words(weights)}, expected one finite weight of 0 or more for each class")
+        raise RangeError(
+            f"class_weight is {in_words(weights)}, expected one finite weight of 0 or more for "
+            f"each class"
+        )
     return weights
 
 
 def _label(key: object) -> int:
     if isinstance(key, bool) or not isinstance(key, SupportsIndex):
-        raise KindError(f"class_weight has a weight for {described(key)}, expected labels as keys, {{0: 1.0, 1: 2.5}}")
+        raise KindError(
+            f"class_weight has a weight for {described(key)}, expected labels as keys, {{0: 1.0, "
+            f"1: 2.5}}"
+        )
     if operator.index(key) < 0:
         raise RangeError(f"class_weight has a weight for class {key}, expected labels of 0 or more")
     return operator.index(key)

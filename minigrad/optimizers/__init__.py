@@ -1,6 +1,7 @@
 """The optimizers that come with minigrad, and their abstract base.
 
-What changes the learning rate of one, `schedules` and `reduce_on_plateau`, is loaded when it is first used.
+What changes the learning rate of one, `schedules` and `reduce_on_plateau`, is loaded when it is
+first used.
 """
 
 from minigrad.optimizers.adam import Adam, AdamW

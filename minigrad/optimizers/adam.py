@@ -34,7 +34,9 @@ class _Moments(Optimizer):
     ) -> None:
         super().__init__(model, lr, **stages)
         if not isinstance(betas, tuple | list) or len(betas) != 2:
-            raise KindError(f"betas is {described(betas)}, expected two numbers, such as (0.9, 0.999)")
+            raise KindError(
+                f"betas is {described(betas)}, expected two numbers, such as (0.9, 0.999)"
+            )
         self.betas: tuple[float, float] = (
             number(betas[0], "betas[0]", least=0, below=1),
             number(betas[1], "betas[1]", least=0, below=1),
@@ -42,15 +44,22 @@ class _Moments(Optimizer):
         self.eps: float = number(eps, "eps", above=0)
         self.weight_decay: float | Array = self.per_entry(weight_decay, "weight_decay")
         self.amsgrad: bool = bool(amsgrad)
-        for name in ("first_moment", "second_moment", *(["largest_second_moment"] if amsgrad else [])):
-            self.state(name)  # there from the start, so that a state that lacks one is noticed when it is loaded
+        for name in (
+            "first_moment",
+            "second_moment",
+            *(["largest_second_moment"] if amsgrad else []),
+        ):
+            self.state(
+                name
+            )  # there from the start, so that a state that lacks one is noticed when it is loaded
 
     def _adapt(self, grads: Array, update: Array) -> None:
         """Update = -lr m_ / (sqrt(v_) + eps), with the means m_ and v_ corrected for their start at 0."""
         beta1, beta2 = self.betas
         count = self.update_count + 1
         root = math.sqrt(1 - beta2**count)
-        # The roots of the corrections are taken out of the fraction, which saves a division of each entry.
+        # The roots of the corrections are taken out of the fraction, which saves a division of each
+        # entry.
         size, eps = self.current_lr * root / (1 - beta1**count), self.eps * root
         first, second = self.state("first_moment"), self.state("second_moment")
         largest = self.state("largest_second_moment") if self.amsgrad else second
@@ -71,11 +80,12 @@ class _Moments(Optimizer):
 
 @final
 class Adam(_Moments):
-    """Adam: the step of each entry is about lr at first, and small where its gradients do not agree.
+    """Adam: the step of each entry is about lr at first, and small where its gradients do not
+    agree.
 
-    With gradient g, value w, weight decay d and the number t of the update, counted from 1, PyTorch's definition
-    (https://docs.pytorch.org/docs/stable/generated/torch.optim.Adam.html; Kingma and Ba 2015,
-    https://arxiv.org/abs/1412.6980):
+    With gradient g, value w, weight decay d and the number t of the update, counted from 1,
+    PyTorch's definition (https://docs.pytorch.org/docs/stable/generated/torch.optim.Adam.html;
+    Kingma and Ba 2015, https://arxiv.org/abs/1412.6980):
 
         g <- g + d w
         m <- beta1 m + (1 - beta1) g            v <- beta2 v + (1 - beta2) g^2
@@ -88,13 +98,18 @@ class Adam(_Moments):
         lr: The learning rate, above 0; or a schedule `step -> rate`; or rates by pattern.
         betas: How much of m and of v stays from one step to the next, each 0 to below 1.
         eps: Added to the root, above 0.
-        weight_decay: Added to the gradient, times the value; a number, or numbers by pattern, `{"*.weight": 1e-4}`.
-        amsgrad: Use the largest v so far instead of v (Reddi et al. 2018, https://arxiv.org/abs/1904.09237).
+        weight_decay: Added to the gradient, times the value; a number, or numbers by pattern,
+            `{"*.weight": 1e-4}`.
+        amsgrad: Use the largest v so far instead of v (Reddi et al. 2018,
+            https://arxiv.org/abs/1904.09237).
         lr_factors: What the update of some parameters is multiplied by, by pattern: `{"0.*": 0.1}`.
-        grad_transforms: What changes the gradients before they are used, in order: `[GradientNoise(0.1, rng=0)]`.
+        grad_transforms: What changes the gradients before they are used, in order:
+            `[GradientNoise(0.1, rng=0)]`.
         update_transforms: What changes the update, in order: `[MaxNorm(3.0)]`.
-        max_grad_norm: Scale the gradients down so that their norm over all parameters is at most this.
-        max_grad_value: Before that, limit each entry of the gradients to between minus this and this.
+        max_grad_norm: Scale the gradients down so that their norm over all parameters is at most
+            this.
+        max_grad_value: Before that, limit each entry of the gradients to between minus this and
+            this.
 
     Raises:
         KindError: `model` is not a layer, or a setting is no number.
@@ -136,10 +151,11 @@ class Adam(_Moments):
 
 @final
 class AdamW(_Moments):
-    """Adam with a weight decay of its own: it pulls the values towards 0 and does not go through m and v.
+    """Adam with a weight decay of its own: it pulls the values towards 0 and does not go through m
+    and v.
 
-    PyTorch's definition (https://docs.pytorch.org/docs/stable/generated/torch.optim.AdamW.html; Loshchilov and Hutter
-    2019, https://arxiv.org/abs/1711.05101), with the letters of `Adam`:
+    PyTorch's definition (https://docs.pytorch.org/docs/stable/generated/torch.optim.AdamW.html;
+    Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101), with the letters of `Adam`:
 
         update = -lr d w - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
 
@@ -148,13 +164,18 @@ class AdamW(_Moments):
         lr: The learning rate, above 0; or a schedule `step -> rate`; or rates by pattern.
         betas: How much of m and of v stays from one step to the next, each 0 to below 1.
         eps: Added to the root, above 0.
-        weight_decay: How fast the values shrink, relative to lr; a number, or numbers by pattern, `{"*.weight": 0.01}`.
-        amsgrad: Use the largest v so far instead of v (Reddi et al. 2018, https://arxiv.org/abs/1904.09237).
+        weight_decay: How fast the values shrink, relative to lr; a number, or numbers by pattern,
+            `{"*.weight": 0.01}`.
+        amsgrad: Use the largest v so far instead of v (Reddi et al. 2018,
+            https://arxiv.org/abs/1904.09237).
         lr_factors: What the update of some parameters is multiplied by, by pattern: `{"0.*": 0.1}`.
-        grad_transforms: What changes the gradients before they are used, in order: `[GradientNoise(0.1, rng=0)]`.
+        grad_transforms: What changes the gradients before they are used, in order:
+            `[GradientNoise(0.1, rng=0)]`.
         update_transforms: What changes the update, in order: `[MaxNorm(3.0)]`.
-        max_grad_norm: Scale the gradients down so that their norm over all parameters is at most this.
-        max_grad_value: Before that, limit each entry of the gradients to between minus this and this.
+        max_grad_norm: Scale the gradients down so that their norm over all parameters is at most
+            this.
+        max_grad_value: Before that, limit each entry of the gradients to between minus this and
+            this.
 
     Raises:
         KindError: `model` is not a layer, or a setting is no number.

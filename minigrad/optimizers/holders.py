@@ -1,4 +1,7 @@
-"""`Holders`, which notices that a layer or a parameter of a model was replaced; and parameters that are no part of it."""
+"""`Holders`, which notices that a layer or a parameter of a model was replaced.
+
+And parameters that are no part of it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,9 @@ class Holders:
 
     def __init__(self, model: Layer) -> None:
         held = (holder for _, layer in model.layers() for holder in _holders(vars(layer)))
-        self._holders = [holder for holder in held if not isinstance(holder[0], tuple)]  # which cannot change
+        self._holders = [
+            holder for holder in held if not isinstance(holder[0], tuple)
+        ]  # which cannot change
 
     def replaced(self) -> str | None:
         """Where something else is now, if anywhere."""
@@ -38,7 +43,9 @@ class Holders:
 
 def _holders(container: Any) -> Iterator[tuple[Any, Any, object]]:
     """(container, place, thing) for the layers and parameters in a layer's attributes, and in containers there."""
-    for place, thing in list(container.items() if isinstance(container, dict) else enumerate(container)):
+    for place, thing in list(
+        container.items() if isinstance(container, dict) else enumerate(container)
+    ):
         if isinstance(thing, Layer | Parameter):
             yield container, place, thing
         elif isinstance(thing, list | tuple | dict) and (inside := list(_holders(thing))):
@@ -47,7 +54,8 @@ def _holders(container: Any) -> Iterator[tuple[Any, Any, object]]:
 
 
 def look_at_orphans(gradients: Gradients, model: Layer, who: str) -> None:
-    """Say so, if parameters got gradients in the model's backward that no optimizer of it will ever change.
+    """Say so, if parameters got gradients in the model's backward that no optimizer of it will ever
+    change.
 
     Args:
         gradients: What knows of them; it forgets them.
@@ -63,10 +71,13 @@ def look_at_orphans(gradients: Gradients, model: Layer, who: str) -> None:
     for place, orphan in orphans.items():
         assert isinstance(orphan, Parameter)
         if place in inside:
-            raise StaleParameters(f"{orphan.called} was put into the model after this {who} was made; make a new one")
+            raise StaleParameters(
+                f"{orphan.called} was put into the model after this {who} was made; make a new one"
+            )
         warnings.warn(
-            f"{orphan.called} gets gradients, but is no part of the model, so no optimizer trains it: assign it to an attribute "
-            f"of a layer (lists, tuples and dicts are looked into), or make the object that holds it a Layer",
+            f"{orphan.called} gets gradients, but is no part of the model, so no optimizer trains "
+            f"it: assign it to an attribute of a layer (lists, tuples and dicts are looked into), "
+            f"or make the object that holds it a Layer",
             UntrainedParameter,
             stacklevel=3,
         )

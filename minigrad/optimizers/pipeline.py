@@ -23,14 +23,16 @@ def checked_transforms(transforms: Iterable[Transform], what: str) -> list[Trans
     for one in found:
         if not callable(one) or isinstance(one, type):
             raise KindError(
-                f"{what} has {described(one)} in it, expected something to call with (names, values, array)"
+                f"{what} has {described(one)} in it, expected something to call with (names, "
+                f"values, array)"
             )
     return found
 
 
 @final
 class Pipeline:
-    """Applies transforms, one after the other, to what is updated in a step; what is left out stays 0.
+    """Applies transforms, one after the other, to what is updated in a step; what is left out stays
+    0.
 
     Args:
         names: Where each parameter lies in the flat arrays.
@@ -62,11 +64,14 @@ class Pipeline:
             KindError: A transform returned something.
         """
         for transform in (None, *transforms):
-            result: object = None if transform is None else transform(self._names, self._values, array)
+            result: object = (
+                None if transform is None else transform(self._names, self._values, array)
+            )
             if result is not None:
                 raise KindError(
-                    f"the transform {name_of(transform)} returned {described(result)}; it changes its array in place, "
-                    f"array[...] = ..., and returns nothing. Nothing was written"
+                    f"the transform {name_of(transform)} returned {described(result)}; it changes "
+                    f"its array in place, array[...] = ..., and returns nothing. Nothing was "
+                    f"written"
                 )
             for name in skipped:
                 array[self._names[name].slice] = nothing

@@ -18,8 +18,9 @@ from minigrad.overriding import override
 class ReduceOnPlateau(Hook):
     """Lowers the rate of an optimizer when a figure has not improved for some epochs.
 
-    It looks at the end of each epoch: `minigrad.fit(..., hooks=[minigrad.ReduceOnPlateau(optimizer)])`; a checkpoint keeps
-    what it has seen. In a loop by hand:
+    It looks at the end of each epoch: `minigrad.fit(...,
+    hooks=[minigrad.ReduceOnPlateau(optimizer)])`; a checkpoint keeps what it has seen. In a loop by
+    hand:
 
         plateau = minigrad.ReduceOnPlateau(optimizer, monitor="val_loss")
         ...
@@ -27,8 +28,9 @@ class ReduceOnPlateau(Hook):
 
     The rules are those of PyTorch
     (https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.ReduceLROnPlateau.html): an epoch is better
-    if its figure is less than best (1 - threshold), or with mode "max" more than best (1 + threshold); after more
-    than `patience` epochs in a row that are not, the rate is multiplied by `factor`.
+    if its figure is less than best (1 - threshold), or with mode "max" more than best (1 +
+    threshold); after more than `patience` epochs in a row that are not, the rate is multiplied by
+    `factor`.
 
     Args:
         optimizer: Whose rate is lowered; it must be a number, not a schedule.
@@ -66,7 +68,8 @@ class ReduceOnPlateau(Hook):
             raise KindError(f"ReduceOnPlateau got {described(optimizer)}, expected an optimizer")
         if callable(optimizer.lr):
             raise KindError(
-                f"ReduceOnPlateau cannot lower the rate of {described(optimizer)}, which is a schedule; give the optimizer a number"
+                f"ReduceOnPlateau cannot lower the rate of {described(optimizer)}, which is a "
+                f"schedule; give the optimizer a number"
             )
         if not isinstance(mode, str) or mode not in ("min", "max"):
             raise RangeError(f"mode is {described(mode)}, expected 'min' or 'max'")
@@ -103,7 +106,9 @@ class ReduceOnPlateau(Hook):
         """
         if self.monitor not in event.metrics:
             known = ", ".join(event.metrics) or "none"
-            raise UnknownName(f"ReduceOnPlateau monitors '{self.monitor}', but this epoch has only: {known}")
+            raise UnknownName(
+                f"ReduceOnPlateau monitors '{self.monitor}', but this epoch has only: {known}"
+            )
         figure = float(event.metrics[self.monitor])
         if self._is_better(figure):
             self.best, self.bad_epochs = figure, 0
@@ -118,14 +123,22 @@ class ReduceOnPlateau(Hook):
     @override
     def state_dict(self) -> dict[str, Any]:
         """What it has seen so far; the rate itself is part of the optimizer's state."""
-        return {"monitor": self.monitor, "best": self.best, "bad_epochs": self.bad_epochs, "resting": self.resting}
+        return {
+            "monitor": self.monitor,
+            "best": self.best,
+            "bad_epochs": self.bad_epochs,
+            "resting": self.resting,
+        }
 
     @override
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
         best, bad_epochs, resting = state["best"], state["bad_epochs"], state["resting"]
         self.best = None if best is None else float(best)
-        self.bad_epochs, self.resting = whole(bad_epochs, "bad_epochs", least=0), whole(resting, "resting", least=0)
+        self.bad_epochs, self.resting = (
+            whole(bad_epochs, "bad_epochs", least=0),
+            whole(resting, "resting", least=0),
+        )
 
     def _is_better(self, figure: float) -> bool:
         if self.best is None:
@@ -137,7 +150,10 @@ class ReduceOnPlateau(Hook):
     def _reduce(self) -> None:
         lr = self.optimizer.lr
         if callable(lr):
-            raise KindError(f"the rate of {self.optimizer!r} has become a schedule, which ReduceOnPlateau cannot lower")
+            raise KindError(
+                f"the rate of {self.optimizer!r} has become a schedule, which ReduceOnPlateau "
+                f"cannot lower"
+            )
         lower = max(lr * self.factor, self.minimum)
         if lr - lower > 1e-8:
             self.optimizer.lr = lower

@@ -24,8 +24,8 @@ class RMSprop(Optimizer):
     https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf):
 
         g <- g + d w
-        v <- alpha v + (1 - alpha) g^2          a <- alpha a + (1 - alpha) g, if centered; otherwise a = 0
-        b <- p b + g / (sqrt(v - a^2) + eps)    update = -lr b
+        v <- alpha v + (1 - alpha) g^2          a <- alpha a + (1 - alpha) g, if centered; otherwise
+        a = 0 b <- p b + g / (sqrt(v - a^2) + eps)    update = -lr b
 
     Args:
         model: Any layer, a part of a model too.
@@ -34,12 +34,16 @@ class RMSprop(Optimizer):
         eps: Added to the root, above 0.
         momentum: How much of the velocity b stays from one step to the next, 0 to below 1.
         centered: Divide by the standard deviation of the gradient, not by its root mean square.
-        weight_decay: Added to the gradient, times the value; a number, or numbers by pattern, `{"*.weight": 1e-4}`.
+        weight_decay: Added to the gradient, times the value; a number, or numbers by pattern,
+            `{"*.weight": 1e-4}`.
         lr_factors: What the update of some parameters is multiplied by, by pattern: `{"0.*": 0.1}`.
-        grad_transforms: What changes the gradients before they are used, in order: `[GradientNoise(0.1, rng=0)]`.
+        grad_transforms: What changes the gradients before they are used, in order:
+            `[GradientNoise(0.1, rng=0)]`.
         update_transforms: What changes the update, in order: `[MaxNorm(3.0)]`.
-        max_grad_norm: Scale the gradients down so that their norm over all parameters is at most this.
-        max_grad_value: Before that, limit each entry of the gradients to between minus this and this.
+        max_grad_norm: Scale the gradients down so that their norm over all parameters is at most
+            this.
+        max_grad_value: Before that, limit each entry of the gradients to between minus this and
+            this.
 
     Raises:
         KindError: `model` is not a layer, or a setting is no number.
@@ -79,9 +83,15 @@ class RMSprop(Optimizer):
         self.momentum: float = number(momentum, "momentum", least=0, below=1)
         self.centered: bool = bool(centered)
         self.weight_decay: float | Array = self.per_entry(weight_decay, "weight_decay")
-        for name, used in (("mean_square", True), ("mean", self.centered), ("velocity", self.momentum > 0)):
+        for name, used in (
+            ("mean_square", True),
+            ("mean", self.centered),
+            ("velocity", self.momentum > 0),
+        ):
             if used:
-                self.state(name)  # there from the start, so that a state that lacks one is noticed when it is loaded
+                self.state(
+                    name
+                )  # there from the start, so that a state that lacks one is noticed when it is loaded
 
     @override
     def compute(self, values: Array, grads: Array, update: Array) -> None:
@@ -96,7 +106,9 @@ class RMSprop(Optimizer):
             mean = self.state("mean")
             mean *= self.alpha
             mean += (1 - self.alpha) * grads
-            variance = np.maximum(square - mean * mean, 0)  # rounding may leave a little less than 0
+            variance = np.maximum(
+                square - mean * mean, 0
+            )  # rounding may leave a little less than 0
         np.sqrt(variance, out=update)
         update += self.eps
         np.divide(grads, update, out=update)

@@ -1,7 +1,8 @@
 """Schedules: learning rates that change from step to step.
 
-A schedule is any callable `step -> rate`, where steps are the optimizer's and count from 0. These four take a rate or
-another schedule, so they compose: `LinearWarmup(CosineDecay(0.1, steps=5000), steps=200)`.
+A schedule is any callable `step -> rate`, where steps are the optimizer's and count from 0. These
+four take a rate or another schedule, so they compose: `LinearWarmup(CosineDecay(0.1, steps=5000),
+steps=200)`.
 """
 
 from __future__ import annotations
@@ -88,9 +89,11 @@ class ExponentialDecay:
 @final
 @dataclass(frozen=True)
 class CosineDecay:
-    """The rate falls to `minimum` along half a cosine, and stays there (Loshchilov and Hutter 2017, without restarts).
+    """The rate falls to `minimum` along half a cosine, and stays there (Loshchilov and Hutter 2017,
+    without restarts).
 
-    minimum + (lr - minimum) (1 + cos(pi min(step / steps, 1))) / 2; https://arxiv.org/abs/1608.03983.
+    minimum + (lr - minimum) (1 + cos(pi min(step / steps, 1))) / 2;
+    https://arxiv.org/abs/1608.03983.
 
     Attributes:
         lr: The rate at the beginning, or a schedule.

@@ -1,4 +1,7 @@
-"""Settings of an optimizer that are one number, or differ by parameter; and what was set elsewhere is other than here."""
+"""Settings of an optimizer that are one number, or differ by parameter.
+
+And what was set elsewhere is other than here.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +39,8 @@ def per_entry(
     """A setting as a float, or as an array of one number for each entry.
 
     Args:
-        setting: A number, or numbers by pattern. Of several patterns that fit a parameter the last counts; but "*" is for the
-            rest, wherever it stands.
+        setting: A number, or numbers by pattern. Of several patterns that fit a parameter the last
+            counts; but "*" is for the rest, wherever it stands.
         name: Its name, for errors.
         slots: The parameters.
         like: An array of all entries.
@@ -46,7 +49,8 @@ def per_entry(
     Raises:
         KindError: It is neither a number nor a mapping of numbers.
         RangeError: A number is negative.
-        ModelError: A pattern matches no parameter, or a parameter no pattern, where there is no default.
+        ModelError: A pattern matches no parameter, or a parameter no pattern, where there is no
+            default.
     """
     if not isinstance(setting, Mapping):
         return number(setting, name, least=0)
@@ -57,7 +61,9 @@ def per_entry(
             left.pop(own, None)
             entries[slot.slice] = rate
     if left and default is None:
-        raise ModelError(f"{name} has nothing for {', '.join(left)}; add a pattern for the rest, '*'")
+        raise ModelError(
+            f"{name} has nothing for {', '.join(left)}; add a pattern for the rest, '*'"
+        )
     for slot in left.values():
         entries[slot.slice] = default or 0.0
     return entries
@@ -70,7 +76,9 @@ def set_up(init: Callable[..., None]) -> Callable[..., None]:
     def checked(self: Any, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
         if "_vector" not in vars(self):
-            raise OrderError(f"the __init__ of {type(self).__name__} must call super().__init__(model, lr)")
+            raise OrderError(
+                f"the __init__ of {type(self).__name__} must call super().__init__(model, lr)"
+            )
 
     return checked
 
@@ -79,8 +87,16 @@ def settings_of(optimizer: Any) -> dict[str, Any]:
     """The numbers, booleans and arrays that an optimizer was made with: what it holds in public attributes."""
     found: dict[str, Any] = {}
     for name, value in vars(optimizer).items():
-        inside = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else (value,)
-        plain = isinstance(value, str | np.ndarray) or all(isinstance(item, bool | int | float) for item in inside)
+        inside = (
+            value.values()
+            if isinstance(value, dict)
+            else value
+            if isinstance(value, tuple)
+            else (value,)
+        )
+        plain = isinstance(value, str | np.ndarray) or all(
+            isinstance(item, bool | int | float) for item in inside
+        )
         if plain and not name.startswith("_") and name not in (*_RUNNING, "name"):
             found[name] = list(value) if isinstance(value, tuple) else copy(value)
     for name in ("grad_transforms", "update_transforms"):
@@ -109,8 +125,8 @@ def warn_of_settings(optimizer: Any, before: Mapping[str, Any] | None) -> None:
     ]
     if other:
         warnings.warn(
-            f"the state comes from {type(optimizer).__name__} of other settings, and this one keeps its own: "
-            f"{'; '.join(other)}",
+            f"the state comes from {type(optimizer).__name__} of other settings, and this one "
+            f"keeps its own: {'; '.join(other)}",
             SettingsChanged,
             stacklevel=3,
         )

@@ -21,21 +21,27 @@ class SGD(Optimizer):
     """Stochastic gradient descent, with momentum as a velocity.
 
     With gradient g, value w, learning rate lr, momentum m and weight decay d, PyTorch's definition
-    (https://docs.pytorch.org/docs/stable/generated/torch.optim.SGD.html; momentum after Sutskever et al. 2013):
+    (https://docs.pytorch.org/docs/stable/generated/torch.optim.SGD.html; momentum after Sutskever
+    et al. 2013):
 
-        g <- g + d w            v <- m v + g            update = -lr v, or with Nesterov -lr (g + m v)
+        g <- g + d w            v <- m v + g            update = -lr v, or with Nesterov -lr (g + m
+        v)
 
     Args:
         model: Any layer, a part of a model too.
         lr: The learning rate, above 0; or a schedule `step -> rate`; or rates by pattern.
         momentum: How much of the velocity stays from one step to the next, 0 to below 1.
         nesterov: Look one step ahead; needs momentum.
-        weight_decay: Pulls the values towards 0; a number, or numbers by pattern, `{"*.weight": 1e-4}`.
+        weight_decay: Pulls the values towards 0; a number, or numbers by pattern, `{"*.weight":
+            1e-4}`.
         lr_factors: What the update of some parameters is multiplied by, by pattern: `{"0.*": 0.1}`.
-        grad_transforms: What changes the gradients before they are used, in order: `[GradientNoise(0.1, rng=0)]`.
+        grad_transforms: What changes the gradients before they are used, in order:
+            `[GradientNoise(0.1, rng=0)]`.
         update_transforms: What changes the update, in order: `[MaxNorm(3.0)]`.
-        max_grad_norm: Scale the gradients down so that their norm over all parameters is at most this.
-        max_grad_value: Before that, limit each entry of the gradients to between minus this and this.
+        max_grad_norm: Scale the gradients down so that their norm over all parameters is at most
+            this.
+        max_grad_value: Before that, limit each entry of the gradients to between minus this and
+            this.
 
     Raises:
         KindError: `model` is not a layer, or a setting is no number.
@@ -74,7 +80,9 @@ class SGD(Optimizer):
             raise RangeError("nesterov=True needs momentum above 0, got momentum=0.0")
         self.weight_decay: float | Array = self.per_entry(weight_decay, "weight_decay")
         if self.momentum:
-            self.state("velocity")  # there from the start, so that a state that lacks it is noticed when it is loaded
+            self.state(
+                "velocity"
+            )  # there from the start, so that a state that lacks it is noticed when it is loaded
 
     @override
     def compute(self, values: Array, grads: Array, update: Array) -> None:

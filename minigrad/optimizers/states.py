@@ -29,7 +29,9 @@ class Loaded(NamedTuple):
     arrays: dict[str, Array]
 
 
-def checked(state: Mapping[str, Any], optimizer: Any, slots: Mapping[str, Slot], own: Mapping[str, Array]) -> Loaded:
+def checked(
+    state: Mapping[str, Any], optimizer: Any, slots: Mapping[str, Slot], own: Mapping[str, Array]
+) -> Loaded:
     """What a state holds.
 
     Args:
@@ -45,34 +47,47 @@ def checked(state: Mapping[str, Any], optimizer: Any, slots: Mapping[str, Slot],
     expected = {"optimizer", "lr", "step_count", "skipped_steps", "state"}
     if not isinstance(state, Mapping) or not expected <= set(state):
         has = sorted(map(str, state)) if isinstance(state, Mapping) else described(state)
-        raise ModelError(f"this is no state of an optimizer: it has {has}, expected {sorted(expected)}")
+        raise ModelError(
+            f"this is no state of an optimizer: it has {has}, expected {sorted(expected)}"
+        )
     kind, names = type(optimizer).__name__, sorted(state["state"])
     if state["optimizer"] != kind or (own and names != sorted(own)):
         raise ModelError(
-            f"this is the state of {state['optimizer']} with {', '.join(names) or 'no arrays'}, expected that of "
-            f"{kind} with {', '.join(sorted(own)) or 'any'}"
+            f"this is the state of {state['optimizer']} with {', '.join(names) or 'no arrays'}, "
+            f"expected that of {kind} with {', '.join(sorted(own)) or 'any'}"
         )
     lr = None if state["lr"] is None else number(state["lr"], "lr", above=0)
     count = whole(state["step_count"], "step_count", least=0)
-    skips = {name: whole(n, f"skipped_steps['{name}']", least=0) for name, n in state["skipped_steps"].items()}
+    skips = {
+        name: whole(n, f"skipped_steps['{name}']", least=0)
+        for name, n in state["skipped_steps"].items()
+    }
     wrong = [name for name, n in skips.items() if n > count or name not in slots]
     if wrong:
-        raise ModelError(f"skipped_steps tells of other parameters or of more than {count} steps: {', '.join(wrong)}")
+        raise ModelError(
+            f"skipped_steps tells of other parameters or of more than {count} steps: "
+            f"{', '.join(wrong)}"
+        )
     size = sum(slot.slice.stop - slot.slice.start for slot in slots.values())
     dtype = next(parameter.dtype for _, parameter in optimizer.model.parameters())
     new: dict[str, Array] = {}
     for name, arrays in state["state"].items():
         if set(arrays) != set(slots):
             different = sorted(set(arrays) ^ set(slots))
-            raise ModelError(f"the state '{name}' is of other parameters; the difference is {', '.join(different)}")
+            raise ModelError(
+                f"the state '{name}' is of other parameters; the difference is "
+                f"{', '.join(different)}"
+            )
         new[name] = np.zeros(size, dtype)
         for parameter, slot in slots.items():
-            array = shaped(arrays[parameter], slot.shape, dtype, f"the state '{name}' of '{parameter}'")
+            array = shaped(
+                arrays[parameter], slot.shape, dtype, f"the state '{name}' of '{parameter}'"
+            )
             new[name][slot.slice] = array.ravel()
     return Loaded(lr, count, skips, new)
 
 
-# -- transforms -------------------------------------------------------------------------------------------------------------
+# -- transforms ----------------------------------------------------------------------------------
 
 
 def of_transforms(transforms: Sequence[Transform]) -> list[dict[str, Any]]:
@@ -83,7 +98,9 @@ def of_transforms(transforms: Sequence[Transform]) -> list[dict[str, Any]]:
     ]
 
 
-def load_transforms(transforms: Sequence[Transform], saved: Sequence[Mapping[str, Any]] | None) -> None:
+def load_transforms(
+    transforms: Sequence[Transform], saved: Sequence[Mapping[str, Any]] | None
+) -> None:
     """Have transforms go on from their states: all of them, or after an error none.
 
     Raises:
@@ -94,7 +111,8 @@ def load_transforms(transforms: Sequence[Transform], saved: Sequence[Mapping[str
     names, now = [one["transform"] for one in saved], [name_of(one) for one in transforms]
     if names != now and any(one["state"] for one in saved):
         raise ModelError(
-            f"the state is of an optimizer with the transforms {', '.join(names)}, and this one has {', '.join(now) or 'none'}"
+            f"the state is of an optimizer with the transforms {', '.join(names)}, and this one "
+            f"has {', '.join(now) or 'none'}"
         )
     if names != now:
         return

@@ -36,17 +36,22 @@ class Stretch(NamedTuple):
     frozen: Any = None
 
     @classmethod
-    def of(cls, vector: ParameterVector, update: Array, part: slice, skips: int = 0, frozen: Any = None) -> Self:
+    def of(
+        cls, vector: ParameterVector, update: Array, part: slice, skips: int = 0, frozen: Any = None
+    ) -> Self:
         """The entries in a part of a vector."""
         live = vector.values[part]
-        return cls(part, read_only(live), vector.computed_grads[part], update[part], live, skips, frozen)
+        return cls(
+            part, read_only(live), vector.computed_grads[part], update[part], live, skips, frozen
+        )
 
     def kept(self, states: Mapping[str, Array]) -> dict[str, Array]:
         """What the optimizer's arrays hold where nothing may move."""
         return {name: state[self.frozen] for name, state in states.items()}
 
     def hold(self, update: Array, states: Mapping[str, Array], kept: Mapping[str, Array]) -> None:
-        """Entries that may not move get no update, and the optimizer's arrays stay there as they were.
+        """Entries that may not move get no update, and the optimizer's arrays stay there as they
+        were.
 
         Args:
             update: The update of all entries.
@@ -63,26 +68,29 @@ def to_update(
 ) -> tuple[list[Stretch], dict[str, str]]:
     """Which neighbouring parameters are updated together, and why others are left out.
 
-    Together are those that are trainable, have a new gradient and are equally old. A parameter of which only some entries
-    may move is alone.
+    Together are those that are trainable, have a new gradient and are equally old. A parameter of
+    which only some entries may move is alone.
 
     Args:
         vector: The parameters.
         update: The update of all entries.
         skips: How many steps have left a parameter out, where any has.
-        copied: Whether the optimizer is a copy, which is easily given the gradients of the original.
+        copied: Whether the optimizer is a copy, which is easily given the gradients of the
+            original.
 
     Raises:
         NoGradient: No gradient has arrived.
     """
     if all(parameter.arrival is None for parameter in vector.parameters):
         hint = (
-            "; this optimizer is a copy, and changes a copy of the model of its own (optimizer.model): copy both at once, "
-            "model, optimizer = copy.deepcopy((model, optimizer))"
+            "; this optimizer is a copy, and changes a copy of the model of its own "
+            "(optimizer.model): copy both at once, model, optimizer = copy.deepcopy((model, "
+            "optimizer))"
         )
         raise NoGradient(
-            "step() needs a new gradient, and none has arrived since the last step: call model.backward(grad) "
-            f"first (a layer of one's own assigns its gradients, weight.grad = ...){hint if copied else ''}"
+            "step() needs a new gradient, and none has arrived since the last step: call "
+            f"model.backward(grad) first (a layer of one's own assigns its gradients, weight.grad "
+            f"= ...){hint if copied else ''}"
         )
     runs: list[tuple[slice, int, Parameter | None]] = []
     skipped: dict[str, str] = {}
@@ -93,12 +101,18 @@ def to_update(
             skipped[name] = "frozen"
         elif parameter.arrival is None:
             skipped[name] = "no gradient"
-        elif runs and partly is None and runs[-1] == (slice(runs[-1][0].start, part.start), own, None):
+        elif (
+            runs
+            and partly is None
+            and runs[-1] == (slice(runs[-1][0].start, part.start), own, None)
+        ):
             runs[-1] = slice(runs[-1][0].start, part.stop), own, None
         else:
             runs.append((part, own, partly))
     return [
-        Stretch.of(vector, update, part, own, None if partly is None else _places(partly, part.start))
+        Stretch.of(
+            vector, update, part, own, None if partly is None else _places(partly, part.start)
+        )
         for part, own, partly in runs
     ], skipped
 

@@ -1,4 +1,5 @@
-"""Transforms of gradients and of updates: each changes a flat array in place, one after the other, in a step.
+"""Transforms of gradients and of updates: each changes a flat array in place, one after the other,
+in a step.
 
     gradient arrives -> gradient transforms -> compute -> update transforms -> write
 
@@ -10,9 +11,10 @@ A transform is anything that can be called with `(names, values, array)`, a func
 
     optimizer = minigrad.SGD(model, lr=0.1, grad_transforms=[mean_over_processes])
 
-`names` maps each parameter's name to its `Slot(slice, shape)`, `values` are all values before the step, flat and read-only,
-and `array` holds the gradients or the update, flat. Parameters that get no update in this step are 0 in it, and stay as they
-are. A transform with a state has `state_dict` and `load_state_dict`, which checkpoints use.
+`names` maps each parameter's name to its `Slot(slice, shape)`, `values` are all values before the
+step, flat and read-only, and `array` holds the gradients or the update, flat. Parameters that get
+no update in this step are 0 in it, and stay as they are. A transform with a state has `state_dict`
+and `load_state_dict`, which checkpoints use.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ Transform: TypeAlias = Callable[[Names, Array, Array], None]
 
 @final
 class ClipValue:
-    """Limits each entry of the gradients to between `-limit` and `limit`, as PyTorch's `clip_grad_value_` does.
+    """Limits each entry of the gradients to between `-limit` and `limit`, as PyTorch's
+    `clip_grad_value_` does.
 
     Args:
         limit: The largest magnitude, above 0.
@@ -64,7 +67,8 @@ class ClipValue:
 
 @final
 class ClipNorm:
-    """Scales the gradients down so that their norm over all parameters is at most `limit`, as `clip_grad_norm_` does.
+    """Scales the gradients down so that their norm over all parameters is at most `limit`, as
+    `clip_grad_norm_` does.
 
     Args:
         limit: The largest Euclidean norm, above 0.
@@ -99,7 +103,8 @@ class ClipNorm:
 
 @final
 class GradientNoise:
-    """Adds normal noise to the gradients, less from step to step: its variance is std^2 / (1 + t)^decay in step t.
+    """Adds normal noise to the gradients, less from step to step: its variance is std^2 / (1 +
+    t)^decay in step t.
 
     Neelakantan et al. 2015, https://arxiv.org/abs/1511.06807, with decay 0.55.
 
@@ -149,11 +154,12 @@ class Mask:
 
     As an update transform, it is applied after momentum and decay. Pruned weights stay 0 with it:
 
-        minigrad.SGD(model, lr=0.1, update_transforms=[minigrad.Mask({"0.weight": model[0].weight.value != 0})])
+        minigrad.SGD(model, lr=0.1, update_transforms=[minigrad.Mask({"0.weight":
+        model[0].weight.value != 0})])
 
     Args:
-        moving: For each parameter's name, or a pattern such as "*.weight", the entries that may move: booleans of the
-            parameter's shape, copied.
+        moving: For each parameter's name, or a pattern such as "*.weight", the entries that may
+            move: booleans of the parameter's shape, copied.
 
     Raises:
         KindError: It is no mapping of names to arrays of booleans.
@@ -163,10 +169,16 @@ class Mask:
 
     def __init__(self, moving: Mapping[str, Booleans]) -> None:
         if not isinstance(moving, Mapping) or not moving:
-            raise KindError(f"Mask got {described(moving)}, expected booleans by name, such as {{'0.weight': array}}")
+            raise KindError(
+                f"Mask got {described(moving)}, expected booleans by name, such as {{'0.weight': "
+                f"array}}"
+            )
         for name, mask in moving.items():
             if not isinstance(mask, np.ndarray) or mask.dtype != bool:
-                raise KindError(f"Mask['{name}'] is {described(mask)}, expected an array of booleans: True may move")
+                raise KindError(
+                    f"Mask['{name}'] is {described(mask)}, expected an array of booleans: True may "
+                    f"move"
+                )
         self.moving: dict[str, Booleans] = {name: mask.copy() for name, mask in moving.items()}
 
     def __call__(self, names: Names, values: Array, array: Array) -> None:
@@ -179,7 +191,9 @@ class Mask:
         for pattern, mask in self.moving.items():
             for name, (part, shape) in matching(names, pattern, "Mask"):
                 if mask.shape != shape:
-                    raise ShapeError(f"Mask['{pattern}'] has shape {mask.shape}, and '{name}' has {shape}")
+                    raise ShapeError(
+                        f"Mask['{pattern}'] has shape {mask.shape}, and '{name}' has {shape}"
+                    )
                 array[part][
                     ~mask.ravel()
                 ] = -0.0  # adding -0.0 changes no bit of any number; +0.0 would turn -0.0 into 0.0
@@ -191,15 +205,18 @@ class Mask:
 
 @final
 class MaxNorm:
-    """Keeps the weights of each unit within a norm: an update that would leave it ends on its border.
+    """Keeps the weights of each unit within a norm: an update that would leave it ends on its
+    border.
 
-    With the new value w' = w + update of a unit's weights, it becomes w' limit / |w'| where |w'| is larger than the limit
-    (Srivastava et al. 2014, section 5.1, https://jmlr.org/papers/v15/srivastava14a.html).
+    With the new value w' = w + update of a unit's weights, it becomes w' limit / |w'| where |w'| is
+    larger than the limit (Srivastava et al. 2014, section 5.1,
+    https://jmlr.org/papers/v15/srivastava14a.html).
 
     Args:
         limit: The largest Euclidean norm, above 0.
         params: Which parameters, a pattern.
-        axis: The axis over which the norm of a unit goes: 0 for the weights of `Dense`, which are (n_in, n_out).
+        axis: The axis over which the norm of a unit goes: 0 for the weights of `Dense`, which are
+            (n_in, n_out).
 
     Raises:
         KindError: A setting is of the wrong kind.
@@ -209,7 +226,9 @@ class MaxNorm:
     def __init__(self, limit: float, params: str = "*weight", *, axis: int = 0) -> None:
         self.limit: float = number(limit, "limit", above=0)
         if not isinstance(params, str):
-            raise KindError(f"params of MaxNorm is {described(params)}, expected a pattern, such as '*.weight'")
+            raise KindError(
+                f"params of MaxNorm is {described(params)}, expected a pattern, such as '*.weight'"
+            )
         self.params: str = params
         self.axis: int = whole(axis, "axis", least=0)
 
@@ -223,7 +242,8 @@ class MaxNorm:
         for name, (part, shape) in matching(names, self.params, "MaxNorm"):
             if self.axis >= len(shape):
                 raise ShapeError(
-                    f"MaxNorm goes over axis {self.axis}, and '{name}' of shape {shape} has none; give params"
+                    f"MaxNorm goes over axis {self.axis}, and '{name}' of shape {shape} has none; "
+                    f"give params"
                 )
             before, update = values[part].reshape(shape), array[part].reshape(shape)
             after = before + update

@@ -27,11 +27,14 @@ class Activity:
     """How often the inputs and units of one parameter were not 0, over the samples of all batches.
 
     Attributes:
-        inputs: For each input, in how many samples it was not 0; None for a bias, whose input is always 1.
+        inputs: For each input, in how many samples it was not 0; None for a bias, whose input is
+            always 1.
         units: For each unit, in how many samples its gradient was not 0.
-        together: For each (input, unit), whether both were ever not 0 in the same sample; None where not collected.
+        together: For each (input, unit), whether both were ever not 0 in the same sample; None
+            where not collected.
         samples: The number of samples.
-        layout: How the parameter lies: its units along its last axis, "in_out", or along its first one, "out_in".
+        layout: How the parameter lies: its units along its last axis, "in_out", or along its first
+            one, "out_in".
     """
 
     inputs: Counts | None
@@ -57,10 +60,11 @@ class Activity:
 
 @final
 class ExplainedLayer:
-    """Counts how active the inputs and units of one layer's parameters are, as the layer explains their gradients.
+    """Counts how active the inputs and units of one layer's parameters are, as the layer explains
+    their gradients.
 
-    What a backward leaves is looked at when it arrives, because inputs may change before the step; it counts once a step
-    has used it.
+    What a backward leaves is looked at when it arrives, because inputs may change before the step;
+    it counts once a step has used it.
 
     Args:
         layer: The layer.
@@ -82,14 +86,18 @@ class ExplainedLayer:
         coactivation: bool,
     ) -> None:
         self._layer = layer
-        self._own = [(attribute, name, slots[name].slice, parameters[name]) for attribute, name in names.items()]
+        self._own = [
+            (attribute, name, slots[name].slice, parameters[name])
+            for attribute, name in names.items()
+        ]
         self._coactivation = coactivation
         self._found: dict[str, _Active] = {}
         self._arrivals: dict[str, tuple[Arrival | None, str]] = {}
         self.unexplained: dict[str, str] = {}
 
     def arrived(self, latest: Arrival, adds: bool) -> None:
-        """A backward is done: look at what the gradients are made of, before anything of it changes.
+        """A backward is done: look at what the gradients are made of, before anything of it
+        changes.
 
         Args:
             latest: The arrival of the parameters that it has reached.
@@ -119,7 +127,10 @@ class ExplainedLayer:
             transforms: The names of what may have changed after backward which gradients are 0.
         """
         self._arrivals = {
-            name: (parameter.arrival, _problem(parameter.arrival, self._found.get(name), transforms))
+            name: (
+                parameter.arrival,
+                _problem(parameter.arrival, self._found.get(name), transforms),
+            )
             for _, name, _, parameter in self._own
         }
 
@@ -166,7 +177,11 @@ def _problem(arrival: Arrival | None, active: _Active | None, transforms: str) -
     if arrival is None or not (arrival.passes or arrival.by_hand):
         return "its gradient arrived before anybody could look at it"
     if arrival.by_hand:
-        return "its gradient was changed after backward" if arrival.passes else "its gradient was assigned by hand"
+        return (
+            "its gradient was changed after backward"
+            if arrival.passes
+            else "its gradient was assigned by hand"
+        )
     if active is None or not active.has_seen(arrival.passes):
         return "its gradient arrived before it was recorded"
     return f"its gradient may have been changed by the transform {transforms}" if transforms else ""
@@ -182,14 +197,20 @@ class _Active:
         self._together = None if activity.together is None else activity.together.copy()
         self._samples = activity.samples
         self._layout = activity.layout
-        self._passes: dict[int, int] = {}  # what was looked at and is not counted yet: the rows of each backward
+        self._passes: dict[
+            int, int
+        ] = {}  # what was looked at and is not counted yet: the rows of each backward
 
     @classmethod
     def of(cls, factors: Factors, coactivation: bool, layout: Layout) -> _Active:
         """Nothing counted yet."""
         inputs = None if factors.inputs is None else np.zeros(factors.inputs.shape[1], np.int64)
         units = np.zeros(factors.units.shape[1], np.int64)
-        together = np.zeros((len(inputs), len(units)), bool) if coactivation and inputs is not None else None
+        together = (
+            np.zeros((len(inputs), len(units)), bool)
+            if coactivation and inputs is not None
+            else None
+        )
         return cls(Activity(inputs, units, together, layout=layout))
 
     def look(self, factors: Factors, number: int) -> None:
@@ -208,13 +229,17 @@ class _Active:
         """Count what was looked at in these backwards, and forget the rest."""
         units, inputs = self._units, self._inputs
         if passes != tuple(self._passes):  # some of them were of no use for this step
-            used = np.concatenate([np.full(rows, number in passes) for number, rows in self._passes.items()])
+            used = np.concatenate(
+                [np.full(rows, number in passes) for number, rows in self._passes.items()]
+            )
             units.keep(used)
             if inputs is not None:
                 inputs.keep(used)
         self._samples += units.pending
         if self._together is not None and inputs is not None:
-            mask = grad_mask.reshape(self._together.shape if self._layout == "in_out" else self._together.T.shape)
+            mask = grad_mask.reshape(
+                self._together.shape if self._layout == "in_out" else self._together.T.shape
+            )
             self._together |= mask if self._layout == "in_out" else mask.T
             _meet(self._together, inputs.looked_at(), units.looked_at())
         units.count()
@@ -242,8 +267,8 @@ class _Active:
 class _Columns:
     """Counts in how many rows each column is not 0.
 
-    Rows are gathered, and added up in bytes when one could overflow, which takes a sixteenth of the time. Behind those that
-    count lie the ones that were only looked at.
+    Rows are gathered, and added up in bytes when one could overflow, which takes a sixteenth of the
+    time. Behind those that count lie the ones that were only looked at.
     """
 
     def __init__(self, counts: Counts) -> None:
@@ -296,8 +321,8 @@ class _Columns:
 def _meet(together: Mask, inputs: Mask, units: Mask) -> None:
     """Note which inputs and units were active in the same sample.
 
-    A gradient that is not 0 has proved it for most. The product that looks at every sample is left to the few that
-    have not met so far, and whose input and unit were both active in this batch.
+    A gradient that is not 0 has proved it for most. The product that looks at every sample is left
+    to the few that have not met so far, and whose input and unit were both active in this batch.
     """
     columns = np.flatnonzero(units.any(axis=0))
     rows = np.flatnonzero(~together[:, columns].all(axis=1) & inputs.any(axis=0))

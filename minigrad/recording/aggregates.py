@@ -25,8 +25,8 @@ _WINDOW = 255  # steps that are counted in single bytes, before these are added 
 class Aggregates:
     """Counts what became of each entry at every step.
 
-    What happened is gathered for some steps, and then counted for all of them at once: in a small network a call of
-    NumPy takes longer than what it does.
+    What happened is gathered for some steps, and then counted for all of them at once: in a small
+    network a call of NumPy takes longer than what it does.
 
     Args:
         slots: Where each recorded parameter lies in the flat arrays.
@@ -34,7 +34,9 @@ class Aggregates:
         layers: The layers that explain gradients.
     """
 
-    def __init__(self, slots: Mapping[str, Slot], dtype: np.dtype[Any], layers: list[ExplainedLayer]) -> None:
+    def __init__(
+        self, slots: Mapping[str, Slot], dtype: np.dtype[Any], layers: list[ExplainedLayer]
+    ) -> None:
         size = sum(slot.slice.stop - slot.slice.start for slot in slots.values())
         self._slots = slots
         self._layers = layers
@@ -52,7 +54,9 @@ class Aggregates:
         # What is gathered, a row for each step.
         rows = max(1, min(_ROWS, _ENTRIES // size))
         self._gathered = 0
-        self._grad_masks, self._update_masks, self._moved = (np.empty((rows, size), bool) for _ in range(3))
+        self._grad_masks, self._update_masks, self._moved = (
+            np.empty((rows, size), bool) for _ in range(3)
+        )
         self._changes = np.empty((rows, size), dtype)
         # What is counted in bytes, which are added up 16 times faster than 64-bit counts.
         self._window: list[int] = []  # the steps
@@ -61,10 +65,12 @@ class Aggregates:
         self._movement = np.zeros(size, dtype)
 
     def look(self, grads: tuple[Array, ...], transforms: str) -> None:
-        """Look at the gradients of a step that is about to be written: afterwards hooks may assign others.
+        """Look at the gradients of a step that is about to be written: afterwards hooks may assign
+        others.
 
         Args:
-            grads: The gradients as backward left them; and those after the transforms, where these may have changed zeros.
+            grads: The gradients as backward left them; and those after the transforms, where these
+                may have changed zeros.
             transforms: The names of such transforms.
         """
         grad_mask = self._grad_masks[self._gathered]
@@ -195,12 +201,17 @@ class Aggregates:
 
 def _sum(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The rows added up, in their own dtype."""
-    total: npt.NDArray[Any] = rows[0] if len(rows) == 1 else np.add.reduce(rows, axis=0, dtype=rows.dtype)
+    total: npt.NDArray[Any] = (
+        rows[0] if len(rows) == 1 else np.add.reduce(rows, axis=0, dtype=rows.dtype)
+    )
     return total
 
 
 def _tame(change: Array, moved: Mask, before: Array, after: Array) -> None:
-    """NaN equals NaN: it did not move. The way to or from NaN or infinity has no length that could be added."""
+    """NaN equals NaN: it did not move.
+
+    The way to or from NaN or infinity has no length that could be added.
+    """
     np.not_equal(before, after, out=moved)
     moved &= ~(np.isnan(before) & np.isnan(after))
     change[~np.isfinite(change)] = 0

@@ -58,11 +58,19 @@ def animated(
     if what not in ("change", "value", "update"):
         raise RangeError(f"what is {described(what)}, expected 'change', 'value' or 'update'")
     frames, scale = whole(frames, "frames", least=2), whole(scale, "scale")
-    seconds = number(seconds, "seconds", above=0)  # here already: the pass over the record may take long
+    seconds = number(
+        seconds, "seconds", above=0
+    )  # here already: the pass over the record may take long
     chosen = _chosen(_wanted(record, steps), _known(record, what), frames, what)
 
-    read = _updates(record, chosen, slot.slice) if what == "update" else _values(record, chosen, slot.slice)
-    shown = {step: [np.array(tile) for tile in lay(flat.reshape(slot.shape))] for step, flat in read}
+    read = (
+        _updates(record, chosen, slot.slice)
+        if what == "update"
+        else _values(record, chosen, slot.slice)
+    )
+    shown = {
+        step: [np.array(tile) for tile in lay(flat.reshape(slot.shape))] for step, flat in read
+    }
     start = lay(record.initial[slot.slice].reshape(slot.shape))
     unseen = lay(hidden)
 
@@ -73,7 +81,8 @@ def animated(
                 for tile, first in zip(tiles, start, strict=True)
             ]
 
-    # One scale for all frames; it takes a round of its own, so that no more is held than what was recorded.
+    # One scale for all frames; it takes a round of its own, so that no more is held than what was
+    # recorded.
     top = max(_largest(amount) for tiles in shown.values() for amount in amounts(tiles))
 
     def drawn() -> Iterator[npt.NDArray[np.uint8]]:
@@ -91,7 +100,9 @@ def _wanted(record: Record, steps: Iterable[int] | None) -> set[int] | None:
     if steps is None:
         return None
     if isinstance(steps, str) or not isinstance(steps, Iterable):
-        raise KindError(f"steps is {described(steps)}, expected the numbers of steps, such as range(100)")
+        raise KindError(
+            f"steps is {described(steps)}, expected the numbers of steps, such as range(100)"
+        )
     wanted = list(steps)
     recorded = set(record.meta.steps.tolist())
     for step in wanted:
@@ -118,14 +129,16 @@ def _chosen(wanted: set[int] | None, known: list[int], frames: int, what: What) 
         has = f"only step {found[0]}" if found else "no step"
         raise NotExact(
             f"an animation needs two steps or more whose {which}, and there is {has}"
-            f"{'' if wanted is None else ' among the given ones'}; record with keep=('update',), or give other steps"
+            f"{'' if wanted is None else ' among the given ones'}; record with keep=('update',), "
+            f"or give other steps"
         )
     places = np.unique(np.rint(np.linspace(0, len(found) - 1, min(frames, len(found)))).astype(int))
     return [found[place] for place in places]
 
 
 def _values(record: Record, steps: list[int], part: slice) -> Iterator[tuple[int, Array]]:
-    """(step, the exact values after it), in any order; each block is replayed once, and no further than needed.
+    """(step, the exact values after it), in any order; each block is replayed once, and no further
+    than needed.
 
     The array is used again for the next step. A step may come twice, with the same values.
     """
@@ -133,7 +146,9 @@ def _values(record: Record, steps: list[int], part: slice) -> Iterator[tuple[int
     for block in record.blocks:
         if "value" in block.rows:
             rows = block.rows["value"]
-            yield from ((step, rows[row, part]) for row, step in enumerate(block.steps) if step in wanted)
+            yield from (
+                (step, rows[row, part]) for row, step in enumerate(block.steps) if step in wanted
+            )
         if not block.has_keyframe:
             continue
         places = [row for row, step in enumerate(block.steps[: block.replayable]) if step in wanted]
@@ -156,7 +171,9 @@ def _updates(record: Record, steps: list[int], part: slice) -> Iterator[tuple[in
     """(step, the update of it)."""
     wanted = set(steps)
     for block, rows in record.rows("update"):
-        yield from ((step, rows[row, part]) for row, step in enumerate(block.steps) if step in wanted)
+        yield from (
+            (step, rows[row, part]) for row, step in enumerate(block.steps) if step in wanted
+        )
 
 
 def _largest(amounts: npt.NDArray[np.float64]) -> float:
@@ -164,6 +181,9 @@ def _largest(amounts: npt.NDArray[np.float64]) -> float:
 
 
 def _shades(amounts: npt.NDArray[np.float64], top: float) -> npt.NDArray[np.float64]:
-    """The amounts as parts of the top, from -1 to 1, in equal steps; NaN for what is NaN or infinite."""
+    """The amounts as parts of the top, from -1 to 1, in equal steps.
+
+    NaN for what is NaN or infinite.
+    """
     shades = np.rint(np.clip(amounts / (top or 1.0), -1, 1) * _SHADES) / _SHADES
     return np.where(np.isfinite(amounts), shades, np.nan)

@@ -78,13 +78,14 @@ class Block:
 
     Args:
         first: The step that comes first after the keyframe.
-        keyframe: All values before that step, or what reads them from a file; None where each row comes with its value.
+        keyframe: All values before that step, or what reads them from a file; None where each row
+            comes with its value.
         steps: The steps whose rows are here.
         rows: For each kind of tensor, "update", "grad" or "value", one row a step.
         count: How many rows are filled.
         replayable: How many of them, from the first, lead from one value to the next.
-        foreign: Whether somebody else wrote into the values before it, so that its keyframe is not what the step before
-            it left.
+        foreign: Whether somebody else wrote into the values before it, so that its keyframe is not
+            what the step before it left.
         capacity: How many rows there is room for.
         sums: The CRC-32 of each row as it was written, where known.
 
@@ -132,7 +133,11 @@ class Block:
 
     def counted(self, step: int) -> None:
         """Note that the row of this step is filled."""
-        if self.replayable == self.count and step == self.first + self.count and "update" in self.rows:
+        if (
+            self.replayable == self.count
+            and step == self.first + self.count
+            and "update" in self.rows
+        ):
             self.replayable += 1
         self.steps.append(step)
         self.count += 1
@@ -152,7 +157,15 @@ class Block:
         rows = {kind: rows[: self.count] for kind, rows in self.rows.items()}
         for view in rows.values():
             view.flags.writeable = False
-        return Block(self.first, self._keyframe, self.steps[:], rows, self.count, self.replayable, self.foreign)
+        return Block(
+            self.first,
+            self._keyframe,
+            self.steps[:],
+            rows,
+            self.count,
+            self.replayable,
+            self.foreign,
+        )
 
 
 class PerStep(Sequence[T_co]):
@@ -170,12 +183,15 @@ class PerStep(Sequence[T_co]):
     @override
     def __getitem__(self, index: int | slice) -> T_co | Sequence[T_co]:
         places = range(len(self))[index]
-        return self._at(places) if isinstance(places, int) else [self._at(place) for place in places]
+        return (
+            self._at(places) if isinstance(places, int) else [self._at(place) for place in places]
+        )
 
 
 @final
 class BatchRows(PerStep["Integers | None"]):
-    """The rows of the data in each step's batch, kept as one flat array; None where they are not known.
+    """The rows of the data in each step's batch, kept as one flat array; None where they are not
+    known.
 
     Args:
         flat: The rows of all batches, one after the other.
@@ -236,7 +252,9 @@ class Buffers(PerStep[Mapping[str, npt.NDArray[Any]]]):
 
     @override
     def _at(self, place: int) -> Mapping[str, npt.NDArray[Any]]:
-        layout = self._layouts[bisect_right(self._layouts, place, key=lambda layout: layout.first) - 1]
+        layout = self._layouts[
+            bisect_right(self._layouts, place, key=lambda layout: layout.first) - 1
+        ]
         sizes = [math.prod(shape) * dtype.itemsize for _, dtype, shape in layout.kinds]
         start, found = layout.start + (place - layout.first) * sum(sizes), {}
         for (name, dtype, shape), size in zip(layout.kinds, sizes, strict=True):

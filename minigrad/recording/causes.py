@@ -9,7 +9,10 @@ from typing import NamedTuple
 from minigrad import optimizers
 
 _OURS = frozenset(name for name in optimizers.__all__ if name not in ("Optimizer", "Schedule"))
-_CLIPS = ("ClipNorm", "ClipValue")  # which are named as clipping, and cannot make an update where there was none
+_CLIPS = (
+    "ClipNorm",
+    "ClipValue",
+)  # which are named as clipping, and cannot make an update where there was none
 _MASKS = ("Mask",)
 
 
@@ -37,7 +40,11 @@ class Causes(NamedTuple):
     def movers(self) -> str:
         """What may have moved an entry whose gradient was always 0: "decay, momentum or the transform MaxNorm"."""
         # What an optimizer of somebody's own adds is not known, so only its name is said.
-        made = ["decay", "momentum"] if self.optimizer in _OURS else [self.optimizer or "the optimizer"]
+        made = (
+            ["decay", "momentum"]
+            if self.optimizer in _OURS
+            else [self.optimizer or "the optimizer"]
+        )
         made += self._transforms(_CLIPS + _MASKS)
         if self.written:
             made.append("a write by others")
@@ -47,12 +54,16 @@ class Causes(NamedTuple):
     def stoppers(self) -> str:
         """What may have made an update 0 whose gradient was not: "a learning rate of 0, clipping, or underflow"."""
         own = [] if self.optimizer in _OURS else [self.optimizer or "the optimizer"]
-        return ", ".join(["a learning rate of 0", "clipping", *self._transforms(_CLIPS), *own, "or underflow"])
+        return ", ".join(
+            ["a learning rate of 0", "clipping", *self._transforms(_CLIPS), *own, "or underflow"]
+        )
 
     def _transforms(self, but: Sequence[str]) -> list[str]:
         if self.transforms is None:
             return ["a transform"]
-        return [f"the transform {name}" for name in dict.fromkeys(self.transforms) if name not in but]
+        return [
+            f"the transform {name}" for name in dict.fromkeys(self.transforms) if name not in but
+        ]
 
 
 def _listed(things: Sequence[str]) -> str:

@@ -39,7 +39,12 @@ class _Rows(Mapping[str, Array]):
     """The rows of a block, by kind."""
 
     def __init__(
-        self, files: MappedFiles, number: int, kinds: tuple[str, ...], dtype: np.dtype[Any], size: int
+        self,
+        files: MappedFiles,
+        number: int,
+        kinds: tuple[str, ...],
+        dtype: np.dtype[Any],
+        size: int,
     ) -> None:
         self._files = files
         self._number = number
@@ -52,7 +57,9 @@ class _Rows(Mapping[str, Array]):
     def __getitem__(self, kind: str) -> Array:
         if kind not in self._kinds:
             raise UnknownName(f"this block has no {kind} rows")
-        return self._files.rows(file_of(FOLDERS[kind], self._number), self._dtype, (self.count, self._size))
+        return self._files.rows(
+            file_of(FOLDERS[kind], self._number), self._dtype, (self.count, self._size)
+        )
 
     @override
     def __contains__(self, kind: object) -> bool:
@@ -81,7 +88,13 @@ class FileBlock(Block):
     """
 
     def __init__(
-        self, files: MappedFiles, number: int, row: Any, kinds: tuple[str, ...], dtype: np.dtype[Any], size: int
+        self,
+        files: MappedFiles,
+        number: int,
+        row: Any,
+        kinds: tuple[str, ...],
+        dtype: np.dtype[Any],
+        size: int,
     ) -> None:
         self.number: int = number
         self.told: Any = row
@@ -112,7 +125,14 @@ class FileBlock(Block):
 def described(blocks: Sequence[Block]) -> npt.NDArray[Any]:
     """Blocks as rows of blocks.npy."""
     rows = [
-        (block.number, block.first, block.has_keyframe, bool(block.rows), block.foreign, block.crc32)
+        (
+            block.number,
+            block.first,
+            block.has_keyframe,
+            bool(block.rows),
+            block.foreign,
+            block.crc32,
+        )
         for block in blocks
         if isinstance(block, FileBlock)
     ]
@@ -152,7 +172,9 @@ def read_record(directory: Path) -> Record:
         try:
             record = _read(directory, told)
         except (KeyError, TypeError, ValueError, OverflowError, IndexError) as error:
-            raise RunError(f"'{directory / 'run.json'}' is damaged: {type(error).__name__}: {error}") from error
+            raise RunError(
+                f"'{directory / 'run.json'}' is damaged: {type(error).__name__}: {error}"
+            ) from error
         except RunError:
             if attempt + 1 == _TRIES or _tables(directory) == before:
                 raise
@@ -178,8 +200,8 @@ def _read(directory: Path, told: dict[str, Any]) -> Record:
     table = files.table("blocks.npy", BLOCK)
     if dtype.name not in ("float32", "float64"):
         raise RunError(
-            f"'{directory / 'run.json'}' gives the dtype {dtype.name}, expected float32 or float64: it is not as minigrad "
-            f"wrote it; put a copy of the original there"
+            f"'{directory / 'run.json'}' gives the dtype {dtype.name}, expected float32 or "
+            f"float64: it is not as minigrad wrote it; put a copy of the original there"
         )
     if (np.diff(steps["step"]) <= 0).any() or (np.diff(steps["indices_end"]) < 0).any():
         raise RunError(f"'{directory / 'steps.npy'}' is damaged: its rows are not in order")
@@ -190,7 +212,9 @@ def _read(directory: Path, told: dict[str, Any]) -> Record:
     initial_step = int(table["first"][0]) if len(table) else 0
     last = int(steps["step"][-1]) if len(steps) else initial_step - 1
     blocks: list[FileBlock] = []
-    for row in table[table["first"] <= last + 1]:  # a block may be there before the steps that lead to it are told of
+    for row in table[
+        table["first"] <= last + 1
+    ]:  # a block may be there before the steps that lead to it are told of
         block = FileBlock(files, int(row["number"]), row, tuple(told["kinds"]), dtype, size)
         blocks.append(block)
         rows = steps[steps["segment"] == block.number] if row["has_rows"] else steps[:0]
@@ -199,7 +223,10 @@ def _read(directory: Path, told: dict[str, Any]) -> Record:
         block.sums = rows["crc32"].copy()
     blocks = _whole(files, blocks, gaps, notes, dtype, size)
     if not blocks:
-        raise RunError(f"'{directory}' holds no keyframe that can be read{': ' if notes else ''}{'; '.join(notes)}")
+        raise RunError(
+            f"'{directory}' holds no keyframe that can be "
+            f"read{': ' if notes else ''}{'; '.join(notes)}"
+        )
     initial = files.rows(file_of("keyframes", int(table["number"][0])), dtype, (1, size))[0]
     meta = Meta(
         steps=steps["step"].copy(),
@@ -213,13 +240,16 @@ def _read(directory: Path, told: dict[str, Any]) -> Record:
     if told["full"] and held < last:
         gaps.append(Gap(held + 1, last, "the budget was reached"))
     final_step, final_ = _final(blocks, last, initial_step - 1, initial)
-    closed = max((b.value_after for b in blocks if b.value_after is not None), default=initial_step - 1)
+    closed = max(
+        (b.value_after for b in blocks if b.value_after is not None), default=initial_step - 1
+    )
     if tally is not None and values is not None and final_step < counted_to <= last:
         final_step, final_ = counted_to, values
     gaps = [Gap(gap.first, min(gap.last, last), gap.why) for gap in gaps if gap.first <= last]
     if tally is not None and counted_to < last and not told["complete"]:
         notes.append(
-            f"entries are counted up to step {counted_to} of {last}: the writer was cut off, or is still writing"
+            f"entries are counted up to step {counted_to} of {last}: the writer was cut off, or is "
+            f"still writing"
         )
     return Record(
         slots=slots,
@@ -241,15 +271,28 @@ def _read(directory: Path, told: dict[str, Any]) -> Record:
 
 
 def _whole(
-    files: MappedFiles, blocks: list[FileBlock], gaps: list[Gap], notes: list[str], dtype: np.dtype[Any], size: int
+    files: MappedFiles,
+    blocks: list[FileBlock],
+    gaps: list[Gap],
+    notes: list[str],
+    dtype: np.dtype[Any],
+    size: int,
 ) -> list[FileBlock]:
     """The blocks whose files are there and whole; what is not becomes a gap."""
     found: list[FileBlock] = []
     for block in blocks:
-        wanted = [(file_of(FOLDERS[kind], block.number), (block.count, size)) for kind in block.rows if block.count]
+        wanted = [
+            (file_of(FOLDERS[kind], block.number), (block.count, size))
+            for kind in block.rows
+            if block.count
+        ]
         if block.has_keyframe:
             wanted.append((file_of("keyframes", block.number), (1, size)))
-        problems = [f"{file} {problem}" for file, shape in wanted if (problem := files.problem(file, dtype, shape))]
+        problems = [
+            f"{file} {problem}"
+            for file, shape in wanted
+            if (problem := files.problem(file, dtype, shape))
+        ]
         if not problems and checksum_of_block(block.told, block.keyframe) != block.crc32:
             named = f"{file_of('keyframes', block.number)} and " if block.has_keyframe else ""
             problems = [f"{named}its row of blocks.npy are damaged: their checksum differs"]
@@ -281,12 +324,16 @@ def _batches(files: MappedFiles, steps: npt.NDArray[Any], notes: list[str]) -> B
     return BatchRows(flat, steps["indices_end"], known)
 
 
-def _buffers(files: MappedFiles, described: list[dict[str, Any]], count: int, notes: list[str]) -> _Buffers:
+def _buffers(
+    files: MappedFiles, described: list[dict[str, Any]], count: int, notes: list[str]
+) -> _Buffers:
     arrays: dict[str, npt.NDArray[Any]] = {}
     for number, buffer in enumerate(described):
         try:
             shape = (count, *buffer["shape"])
-            arrays[buffer["name"]] = files.rows(file_of("buffers", number), np.dtype(buffer["dtype"]), shape)
+            arrays[buffer["name"]] = files.rows(
+                file_of("buffers", number), np.dtype(buffer["dtype"]), shape
+            )
         except RunError as error:
             notes.append(f"{buffer['name']} is not known: {error}")
     return _Buffers(arrays, count)
@@ -299,7 +346,10 @@ def _final(blocks: list[FileBlock], last: int, before: int, initial: Array) -> t
         if "value" in block.rows and block.count and block.steps[-1] > best:
             best, values = block.steps[-1], block.rows["value"][block.count - 1].copy()
         if block.replayable and block.has_keyframe and block.first + block.replayable - 1 > best:
-            best, values = block.first + block.replayable - 1, replay(block, block.replayable, slice(None))
+            best, values = (
+                block.first + block.replayable - 1,
+                replay(block, block.replayable, slice(None)),
+            )
         if block.value_after is not None and block.value_after > best:
             best, values = block.value_after, replay(block, 0, slice(None))
         if best == last:
@@ -315,11 +365,14 @@ def _counts(
         return None, None, -1
     try:
         tally, values, counted_to = unpacked(path)
-        if any(len(array) != size for array in (values, tally.moves)) or set(tally.frozen) != set(slots):
+        if any(len(array) != size for array in (values, tally.moves)) or set(tally.frozen) != set(
+            slots
+        ):
             raise RunError("it is of other parameters")
         return tally, values, counted_to
     except Exception as error:  # noqa: BLE001 - a damaged zip file fails in many ways, and each of them says the same
         notes.append(
-            f"aggregates.npz is damaged ({type(error).__name__}: {error}), so nothing is known of the entries' counts"
+            f"aggregates.npz is damaged ({type(error).__name__}: {error}), so nothing is known of "
+            f"the entries' counts"
         )
         return None, None, -1

@@ -41,7 +41,9 @@ from minigrad.vector import Slot
 _SEGMENT_BYTES = 64 * 10**6  # about how large a file of rows becomes
 _FLUSH_STEPS = 256  # after so many steps, or so many seconds, everything written counts for readers
 _FLUSH_SECONDS = 1.0
-_COUNTS_SHARE = 20  # the counts are written anew when this many times as long has gone by as writing them takes
+_COUNTS_SHARE = (
+    20  # the counts are written anew when this many times as long has gone by as writing them takes
+)
 
 
 @final
@@ -63,7 +65,8 @@ class DiskStore(Store):
 
     Raises:
         BudgetError: The budget is too small for a single step.
-        RunError: There is something at that path already; or with `resume`, no run, or one of other parameters.
+        RunError: There is something at that path already; or with `resume`, no run, or one of other
+            parameters.
     """
 
     def __init__(
@@ -84,7 +87,10 @@ class DiskStore(Store):
         super().__init__(size, dtype, kinds, keyframe_every, budget, on_full, _SEGMENT_BYTES)
         self.directory: Path = directory
         self._buffer_kinds = [(name, live.dtype, live.shape) for name, live in buffers]
-        self._told: dict[str, Any] = about(dtype, kinds, slots, self._buffer_kinds) | {**told, "sessions": []}
+        self._told: dict[str, Any] = about(dtype, kinds, slots, self._buffer_kinds) | {
+            **told,
+            "sessions": [],
+        }
         self._count = 0
         self._number = 0  # of the next block
         self._table: GrowingArray | None = None
@@ -93,14 +99,19 @@ class DiskStore(Store):
         self._steps: StepFiles | None = None
         self._indices_end = 0
         self._damaged: set[int] = set()
-        self._written: tuple[int, int, bool] | None = None  # the gaps and notes that run.json tells of, and the end
+        self._written: tuple[int, int, bool] | None = (
+            None  # the gaps and notes that run.json tells of, and the end
+        )
         self._flushed = self._counts_due = 0.0
         self.broken: str = ""  # what the system refused; nothing more is written then
         if resume:
             self._load()
-        elif os.path.lexists(directory) and not (directory.is_dir() and not any(directory.iterdir())):
+        elif os.path.lexists(directory) and not (
+            directory.is_dir() and not any(directory.iterdir())
+        ):
             raise RunError(
-                f"'{directory}' exists already; record into a new directory, or go on with the run there by resume=True"
+                f"'{directory}' exists already; record into a new directory, or go on with the run "
+                f"there by resume=True"
             )
 
     def _load(self) -> None:
@@ -110,23 +121,27 @@ class DiskStore(Store):
         for what in ("dtype", "kinds", "parameters", "buffers", "aggregates"):
             if told[what] != self._told[what]:
                 raise RunError(
-                    f"the run in '{self.directory}' cannot go on: its {what} are {told[what]}, and now they are "
-                    f"{self._told[what]}; record into a new directory"
+                    f"the run in '{self.directory}' cannot go on: its {what} are {told[what]}, and "
+                    f"now they are {self._told[what]}; record into a new directory"
                 )
         self._told["sessions"] = told["sessions"]
         self.take_up(record)
         files, self._count = MappedFiles(self.directory), len(record.meta.steps)
-        self._indices_end = int(files.rows("steps.npy", STEP, (self._count,))["indices_end"][-1:].sum())
+        self._indices_end = int(
+            files.rows("steps.npy", STEP, (self._count,))["indices_end"][-1:].sum()
+        )
         # A writer that was killed may have left a file of which the table does not tell yet.
         self._number = 1 + max(
-            int(path.stem) for path in self.directory.glob("*/*.npy") if path.parent.name != "buffers"
+            int(path.stem)
+            for path in self.directory.glob("*/*.npy")
+            if path.parent.name != "buffers"
         )
-        # The files of a block that cannot be read stay there for the user to look at, until the run is resumed once
-        # more: the table that this session writes does not tell of them.
+        # The files of a block that cannot be read stay there for the user to look at, until the run
+        # is resumed once more: the table that this session writes does not tell of them.
         table = files.table("blocks.npy", BLOCK)
         self._damaged = set(table["number"][table["first"] < record.final_step].tolist())
 
-    # -- opening and closing ------------------------------------------------------------------------------------
+    # -- opening and closing ----------------------------------------------------------------------
 
     @override
     def open(self, first_step: int) -> None:
@@ -137,8 +152,8 @@ class DiskStore(Store):
         """
         if self.broken:
             raise RunError(
-                f"the run in '{self.directory}' could not be written ({self.broken}); go on with it in a new recorder, by "
-                f"resume=True"
+                f"the run in '{self.directory}' could not be written ({self.broken}); go on with "
+                f"it in a new recorder, by resume=True"
             )
         with self._writing():
             if self._told["sessions"]:
@@ -158,7 +173,9 @@ class DiskStore(Store):
 
     def _sweep(self) -> None:
         """Remove what a writer that was killed had begun, and the table does not tell of."""
-        known = {block.number for block in self.blocks if isinstance(block, FileBlock)} | self._damaged
+        known = {
+            block.number for block in self.blocks if isinstance(block, FileBlock)
+        } | self._damaged
         for folder in ("keyframes", *FOLDERS.values()):
             for path in (self.directory / folder).glob("*.npy"):
                 if int(path.stem) not in known:
@@ -166,7 +183,8 @@ class DiskStore(Store):
 
     @override
     def close(self, step: int, values: Array) -> None:
-        """End the session before this step: the values become a last keyframe, and the run is complete.
+        """End the session before this step: the values become a last keyframe, and the run is
+        complete.
 
         Raises:
             RunError: The disk does not take them.
@@ -190,10 +208,12 @@ class DiskStore(Store):
         self._steps, self._writer, self._table = None, None, None
         for file in files:
             if file is not None:
-                with suppress(OSError):  # what the headers tell of is whole, with or without what came last
+                with suppress(
+                    OSError
+                ):  # what the headers tell of is whole, with or without what came last
                     file.close()
 
-    # -- steps --------------------------------------------------------------------------------------------------
+    # -- steps ------------------------------------------------------------------------------------
 
     @override
     def keep(self, meta: StepMeta) -> None:
@@ -201,7 +221,9 @@ class DiskStore(Store):
         self._count += 1
         if self._steps is None:
             return
-        due = self._steps.pending >= _FLUSH_STEPS or time.monotonic() - self._flushed > _FLUSH_SECONDS
+        due = (
+            self._steps.pending >= _FLUSH_STEPS or time.monotonic() - self._flushed > _FLUSH_SECONDS
+        )
         if due and self._steps.pending:
             self.flush()
         self._check_buffers(meta.buffers)
@@ -215,11 +237,14 @@ class DiskStore(Store):
             RunError: One is.
         """
         for (name, dtype, shape), now in zip(self._buffer_kinds, buffers.values(), strict=True):
-            if now.shape != shape or not np.can_cast(now.dtype, dtype):  # a file has rows of one kind
+            if now.shape != shape or not np.can_cast(
+                now.dtype, dtype
+            ):  # a file has rows of one kind
                 self.flush()
                 raise self._given_up(
-                    f"'{name}' is now {now.dtype} of shape {now.shape}, and was {dtype} of shape {shape} when the recorder "
-                    f"was made: let its layer give it dtype and shape in `__init__`"
+                    f"'{name}' is now {now.dtype} of shape {now.shape}, and was {dtype} of shape "
+                    f"{shape} when the recorder was made: let its layer give it dtype and shape in "
+                    f"`__init__`"
                 )
 
     @override
@@ -236,7 +261,8 @@ class DiskStore(Store):
             if self._steps.pending:
                 self._steps.place(block.number, block.count)
             else:  # the last step's, which only now turns out to be kept
-                self._publish_rows()  # first, so that the step never tells of a row that readers do not see
+                # first, so that the step never tells of a row that readers do not see
+                self._publish_rows()
                 self._steps.place_last(block.number, block.count, self._sums.pop())
 
     def _publish_rows(self) -> None:
@@ -256,7 +282,8 @@ class DiskStore(Store):
         with self._writing():
             self._publish_rows()
             if self._written != (len(self.gaps), len(self.notes), self.full):
-                self._write_json()  # before the steps, so that none of them is neither here nor in a gap
+                # before the steps, so that none of them is neither here nor in a gap
+                self._write_json()
             sums, self._sums = self._sums, []
             self._steps.publish(sums)
         self._flushed = time.monotonic()
@@ -296,7 +323,7 @@ class DiskStore(Store):
         end = time.monotonic()
         self._counts_due = end + max(_FLUSH_SECONDS, _COUNTS_SHARE * (end - start))
 
-    # -- blocks -------------------------------------------------------------------------------------------------
+    # -- blocks -----------------------------------------------------------------------------------
 
     @property
     @override
@@ -318,7 +345,10 @@ class DiskStore(Store):
             if self.kinds:
                 free = self.budget - self._taken - (0 if values is None else self.row_bytes)
                 block.capacity = max(1, min(self.capacity, free // self.step_bytes))
-                paths = {kind: self.directory / file_of(FOLDERS[kind], block.number) for kind in self.kinds}
+                paths = {
+                    kind: self.directory / file_of(FOLDERS[kind], block.number)
+                    for kind in self.kinds
+                }
                 assert self._writer is not None
                 self._writer.begin(paths)
             assert self._table is not None
@@ -329,12 +359,16 @@ class DiskStore(Store):
     def _new_block(self, step: int, values: Array | None, rows: bool, foreign: bool) -> FileBlock:
         number, self._number = self._number, self._number + 1
         if values is not None:
-            keyframe = GrowingArray(self.directory / file_of("keyframes", number), self.dtype, (self.size,))
+            keyframe = GrowingArray(
+                self.directory / file_of("keyframes", number), self.dtype, (self.size,)
+            )
             keyframe.append(values)
             keyframe.close()
         row = np.array((number, step, values is not None, rows, foreign, 0), BLOCK)
         row["crc32"] = checksum_of_block(row, values)
-        files = MappedFiles(self.directory)  # each block's own: a file that is given up must not stay open for others
+        files = MappedFiles(
+            self.directory
+        )  # each block's own: a file that is given up must not stay open for others
         return FileBlock(files, number, row, self.kinds, self.dtype, self.size)
 
     @override
@@ -345,7 +379,8 @@ class DiskStore(Store):
     @override
     def _drop(self, blocks: list[Block]) -> None:
         with self._writing():
-            self._write_json()  # first: whoever does not find a block in the table finds it in a gap
+            # first: whoever does not find a block in the table finds it in a gap
+            self._write_json()
             self._write_table()
             left = {block.number for block in self.blocks if isinstance(block, FileBlock)}
             for block in blocks:
@@ -382,7 +417,10 @@ class DiskStore(Store):
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """What the system refuses becomes an error of ours; nothing more is written then, and training can go on."""
+        """What the system refuses becomes an error of ours.
+
+        Nothing more is written then, and training can go on.
+        """
         try:
             yield
         except RunError:
@@ -395,6 +433,6 @@ class DiskStore(Store):
         self.full = True
         self._close_files()
         return RunError(
-            f"the run in '{self.directory}' cannot be written ({why}); what is there can be read, and nothing more is "
-            f"recorded"
+            f"the run in '{self.directory}' cannot be written ({why}); what is there can be read, "
+            f"and nothing more is recorded"
         )

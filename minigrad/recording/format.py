@@ -1,17 +1,20 @@
-"""What the files of a run on disk look like: plain `.npy` arrays, one `.npz`, one JSON file. NumPy alone reads them.
+"""What the files of a run on disk look like: plain `.npy` arrays, one `.npz`, one JSON file. NumPy
+alone reads them.
 
-    run.json            what the run is: version, parameters, settings, sessions, gaps and notes; replaced as a whole
-    steps.npy           one row of `STEP` for each step
+    run.json            what the run is: version, parameters, settings, sessions, gaps and notes;
+    replaced as a whole steps.npy           one row of `STEP` for each step
     blocks.npy          one row of `BLOCK` for each block
-    updates/000000.npy  the updates of block 0, one row a step: all recorded parameters, flat, in order
-    grads/, values/     the same for gradients and values, where they are kept
+    updates/000000.npy  the updates of block 0, one row a step: all recorded parameters, flat, in
+    order grads/, values/     the same for gradients and values, where they are kept
     keyframes/000000.npy  all values before the first step of block 0; row 0 is the initial values
     indices.npy         the rows of the data in each batch, one after the other
     buffers/000000.npy  the first buffer of the layers after each step, one row a step
-    aggregates.npz      the counts of each entry, with the values that they belong to; replaced as a whole
+    aggregates.npz      the counts of each entry, with the values that they belong to; replaced as a
+    whole
 
-All numbers are little-endian. A growing file is appended first, and then its header tells of the new rows: so at any time, also
-after the writer was killed, the header describes rows that are whole.
+All numbers are little-endian. A growing file is appended first, and then its header tells of the
+new rows: so at any time, also after the writer was killed, the header describes rows that are
+whole.
 """
 
 from __future__ import annotations
@@ -43,7 +46,10 @@ STEP: np.dtype[Any] = np.dtype(
         ("lr", "<f8"),
         ("loss", "<f8"),  # NaN where it is not known
         ("clip_factor", "<f8"),
-        ("segment", "<i8"),  # the number of the block that holds the step's rows; -1 where none was written
+        (
+            "segment",
+            "<i8",
+        ),  # the number of the block that holds the step's rows; -1 where none was written
         ("row", "<i8"),  # which row of it
         ("crc32", "<u4"),  # of the step's rows, one kind after the other
         ("has_indices", "?"),
@@ -60,7 +66,10 @@ BLOCK: np.dtype[Any] = np.dtype(
         ("has_keyframe", "?"),
         ("has_rows", "?"),
         ("foreign", "?"),  # whether somebody else wrote into the values before it
-        ("crc32", "<u4"),  # of the keyframe, if there is one, then of first, has_keyframe and foreign as int64
+        (
+            "crc32",
+            "<u4",
+        ),  # of the keyframe, if there is one, then of first, has_keyframe and foreign as int64
     ]
 )
 """A row of blocks.npy."""
@@ -108,7 +117,9 @@ class GrowingArray:
         rows: How many rows of an existing file to go on after; None makes a new file.
     """
 
-    def __init__(self, path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], rows: int | None = None) -> None:
+    def __init__(
+        self, path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], rows: int | None = None
+    ) -> None:
         self._dtype = dtype.newbyteorder("<")
         self._shape = shape
         self._row_bytes = self._dtype.itemsize * int(np.prod(shape))
@@ -177,7 +188,8 @@ def read_json(directory: Path) -> dict[str, Any]:
     if not path.is_file():
         there = "is no directory" if not directory.is_dir() else "holds no run.json"
         raise RunError(
-            f"'{directory}' {there}, so it is no recorded run; give the path that Recorder(path=...) wrote to"
+            f"'{directory}' {there}, so it is no recorded run; give the path that "
+            f"Recorder(path=...) wrote to"
         )
     try:
         found = json.loads(path.read_text("utf-8"))
@@ -189,12 +201,13 @@ def read_json(directory: Path) -> dict[str, Any]:
         raise RunError(f"'{path}' does not describe a run of minigrad")
     if found.get("version") != VERSION:
         raise RunError(
-            f"'{directory}' has version {found.get('version')} of the format, and this minigrad reads version {VERSION}: "
-            f"use the minigrad that wrote it, or a later one"
+            f"'{directory}' has version {found.get('version')} of the format, and this minigrad "
+            f"reads version {VERSION}: use the minigrad that wrote it, or a later one"
         )
     if checksum_of_json(found) != found.get("crc32"):
         raise RunError(
-            f"'{path}' is damaged: its checksum differs; the arrays beside it can still be read by numpy.load"
+            f"'{path}' is damaged: its checksum differs; the arrays beside it can still be read by "
+            f"numpy.load"
         )
     return found
 
@@ -213,10 +226,18 @@ def about(
         "dtype": dtype.name,
         "kinds": list(kinds),
         "parameters": [
-            {"name": name, "shape": list(slot.shape), "dtype": dtype.name, "offset": slot.slice.start}
+            {
+                "name": name,
+                "shape": list(slot.shape),
+                "dtype": dtype.name,
+                "offset": slot.slice.start,
+            }
             for name, slot in slots.items()
         ],
-        "buffers": [{"name": name, "dtype": kind.name, "shape": list(shape)} for name, kind, shape in buffers],
+        "buffers": [
+            {"name": name, "dtype": kind.name, "shape": list(shape)}
+            for name, kind, shape in buffers
+        ],
         "complete": False,
     }
 
@@ -231,7 +252,7 @@ def slots_of(described: dict[str, Any]) -> dict[str, Slot]:
     return slots
 
 
-# -- counts -----------------------------------------------------------------------------------------------------------
+# -- counts --------------------------------------------------------------------------------------
 
 _COUNTS = ("grads", "updates", "moves", "first_move", "last_move", "movement")
 
@@ -289,7 +310,10 @@ def unpacked(path: Path) -> tuple[Tally, npt.NDArray[Any], int]:
             unreached=dict(facts["unreached"]),
             steps=facts["steps"],
             uncounted=facts.get("uncounted", 0),
-            frozen_entries={name: arrays[f"frozen/{n}"] for n, name in enumerate(facts.get("frozen_entries", ()))},
+            frozen_entries={
+                name: arrays[f"frozen/{n}"]
+                for n, name in enumerate(facts.get("frozen_entries", ()))
+            },
             activity=activity,
             unexplained=dict(facts["unexplained"]),
         )

@@ -39,22 +39,29 @@ from minigrad.vector import Slot
 
 @final
 class Tensors(Sequence[Array]):
-    """One parameter's tensors over the steps that the record holds; `numpy.asarray` gives (steps, *shape).
+    """One parameter's tensors over the steps that the record holds; `numpy.asarray` gives (steps,
+    *shape).
 
     Attributes:
         steps: The number of each step, in order.
         shape: (number of steps, *shape of the parameter).
     """
 
-    def __init__(self, record: Record, kind: str, slot: Slot, places: list[tuple[int, int]] | None = None) -> None:
+    def __init__(
+        self, record: Record, kind: str, slot: Slot, places: list[tuple[int, int]] | None = None
+    ) -> None:
         self._record = record
         self._kind = kind
         self._slot = slot
         if places is None:
             blocks = enumerate(record.blocks)
-            places = [(n, row) for n, block in blocks if kind in block.rows for row in range(block.count)]
+            places = [
+                (n, row) for n, block in blocks if kind in block.rows for row in range(block.count)
+            ]
         self._places = places
-        self.steps: Integers = np.array([record.blocks[n].steps[row] for n, row in places], np.int64)
+        self.steps: Integers = np.array(
+            [record.blocks[n].steps[row] for n, row in places], np.int64
+        )
         self.shape: tuple[int, ...] = (len(places), *slot.shape)
 
     @override
@@ -71,16 +78,26 @@ class Tensors(Sequence[Array]):
         if isinstance(index, slice):
             return Tensors(self._record, self._kind, self._slot, self._places[index])
         block, row = self._places[index]
-        return self._record.blocks[block].rows[self._kind][row, self._slot.slice].reshape(self._slot.shape).copy()
+        return (
+            self._record.blocks[block]
+            .rows[self._kind][row, self._slot.slice]
+            .reshape(self._slot.shape)
+            .copy()
+        )
 
-    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> npt.NDArray[Any]:
         """All tensors in one array: a read-only view where one block holds consecutive rows, otherwise a copy."""
         blocks = {block for block, _ in self._places}
         rows = [row for _, row in self._places]
         one_view = len(blocks) == 1 and rows == list(range(rows[0], rows[0] + len(rows)))
-        if copy is False and (not one_view or (dtype is not None and np.dtype(dtype) != self._record.final.dtype)):
+        if copy is False and (
+            not one_view or (dtype is not None and np.dtype(dtype) != self._record.final.dtype)
+        ):
             raise ValueError(
-                "these tensors cannot be given without a copy: they lie in several blocks, or have another dtype"
+                "these tensors cannot be given without a copy: they lie in several blocks, or have "
+                "another dtype"
             )
         if one_view:
             held = self._record.blocks[blocks.pop()].rows[self._kind]
@@ -98,7 +115,8 @@ class Tensors(Sequence[Array]):
 
 @final
 class ParameterHistory:
-    """What one parameter went through in a run. Entries are counted at every step, whatever tensors were kept.
+    """What one parameter went through in a run. Entries are counted at every step, whatever tensors
+    were kept.
 
     Attributes:
         name: The parameter's name.
@@ -113,7 +131,7 @@ class ParameterHistory:
         self.shape: tuple[int, ...] = self._slot.shape
         self.size: int = self._slot.slice.stop - self._slot.slice.start
 
-    # -- values -------------------------------------------------------------------------------------------------
+    # -- values -----------------------------------------------------------------------------------
 
     @property
     def initial(self) -> Array:
@@ -122,7 +140,10 @@ class ParameterHistory:
 
     @property
     def final(self) -> Array:
-        """The value after the last step; of a run that was cut off, after the last step that is known exactly."""
+        """The value after the last step.
+
+        Of a run that was cut off, after the last step that is known exactly.
+        """
         return self._shaped(self._record.final[self._slot.slice])
 
     def value(self, step: int) -> Array:
@@ -131,7 +152,8 @@ class ParameterHistory:
         Raises:
             KindError: `step` is not a whole number.
             RangeError: The run has no such step.
-            NotExact: The record does not hold what is needed; the message names the nearest exact steps.
+            NotExact: The record does not hold what is needed; the message names the nearest exact
+                steps.
         """
         return self._shaped(self._record.values(self._record.check(step), self._slot.slice))
 
@@ -153,15 +175,21 @@ class ParameterHistory:
 
     @property
     def grads(self) -> Tensors:
-        """The gradients that the record holds, over the steps. Empty if it keeps none (`keep=("update", "grad")`)."""
+        """The gradients that the record holds, over the steps.
+
+        Empty if it keeps none (`keep=("update", "grad")`).
+        """
         return Tensors(self._record, "grad", self._slot)
 
     @property
     def ratio(self) -> npt.NDArray[np.float64]:
-        """|update| / |value after it|, Euclidean norms, for each step in `updates.steps`; NaN where the value is unknown."""
+        """|update| / |value after it|, Euclidean norms, for each step in `updates.steps`.
+
+        NaN where the value is unknown.
+        """
         return norms_of(self._record, {self.name: self._slot})[self.name].ratios
 
-    # -- entries ------------------------------------------------------------------------------------------------
+    # -- entries ----------------------------------------------------------------------------------
 
     @property
     def moves(self) -> Counts:
@@ -195,7 +223,10 @@ class ParameterHistory:
 
     @cached_property
     def why(self) -> Why:
-        """Why each entry moved or did not. UNKNOWN where nothing was counted (`aggregates=False`)."""
+        """Why each entry moved or did not.
+
+        UNKNOWN where nothing was counted (`aggregates=False`).
+        """
         record, name = self._record, self.name
         if record.tally is None:
             unknown = np.full(self.shape, code(Reason.UNKNOWN), np.uint8)
@@ -208,7 +239,8 @@ class ParameterHistory:
         remarks = []
         if count := int(np.count_nonzero(alone)):
             remarks.append(
-                f"Of those that moved, {count:,} did by {causes.movers} alone: their gradient was 0 in every step."
+                f"Of those that moved, {count:,} did by {causes.movers} alone: their gradient was "
+                f"0 in every step."
             )
         if strange := strange_in_words(*not_finite(final_)):
             remarks.append(f"At the end {strange}.")
@@ -223,10 +255,11 @@ class ParameterHistory:
     def _shaped(self, flat: Array) -> Array:
         return flat.reshape(self.shape).copy()
 
-    # -- pictures -----------------------------------------------------------------------------------------------
+    # -- pictures ---------------------------------------------------------------------------------
 
     def picture(self, unit: int | None = None, shape: tuple[int, int] | None = None) -> str:
-        """Where it moved, as text: the darker, the more; `·` where nothing ever moved, `×` where it is NaN or infinite at the end.
+        """Where it moved, as text: the darker, the more; `·` where nothing ever moved, `×` where it
+        is NaN or infinite at the end.
 
         Args:
             unit: Which unit's weights, a column of (n_in, n_out). None: the whole parameter.
@@ -243,12 +276,17 @@ class ParameterHistory:
         )
         told = f"{self.name}{'' if unit is None else f', unit {unit}'}: {np.count_nonzero(moved):,} of {moved.size:,} entries moved"
         drawn = np.where(np.isfinite(final_), np.nan_to_num(movement), np.nan)
-        told = f"{as_text(drawn, ~moved)}\n{told}; the darkest by {movement.max(initial=0):.3g} in all"
+        told = (
+            f"{as_text(drawn, ~moved)}\n{told}; the darkest by {movement.max(initial=0):.3g} in all"
+        )
         strange = strange_in_words(*not_finite(final_))
         return f"{told}; at the end {strange}, drawn as {CROSS}" if strange else told
 
-    def png(self, unit: int | None = None, shape: tuple[int, int] | None = None, scale: int = 4) -> bytes:
-        """The change from the first to the last value, as a PNG: blue down, red up, white none, green never moved.
+    def png(
+        self, unit: int | None = None, shape: tuple[int, int] | None = None, scale: int = 4
+    ) -> bytes:
+        """The change from the first to the last value, as a PNG: blue down, red up, white none,
+        green never moved.
 
         Where either value is NaN or infinite it is black.
 
@@ -266,7 +304,10 @@ class ParameterHistory:
         change = self._change()
         top = float(np.abs(change[np.isfinite(change)]).max(initial=0.0))
         tiles = [
-            diverging(self._of_unit(change, one, shape), ~self._of_unit(self.moved, one, shape), top) for one in units
+            diverging(
+                self._of_unit(change, one, shape), ~self._of_unit(self.moved, one, shape), top
+            )
+            for one in units
         ]
         return png(tiled(tiles, columns=min(5, len(tiles)), scale=whole(scale, "scale")))
 
@@ -282,26 +323,30 @@ class ParameterHistory:
         scale: int = 4,
         what: What = "change",
     ) -> bytes:
-        """Units that learn, as an animated PNG: blue below 0, red above, white 0. All frames have one scale.
+        """Units that learn, as an animated PNG: blue below 0, red above, white 0. All frames have
+        one scale.
 
-        The frames lie evenly among the steps that are known exactly, the first and the last of them included. In the
-        picture of the change, entries that never moved are green; a record without counts does not know them. NaN and
-        infinity are black.
+        The frames lie evenly among the steps that are known exactly, the first and the last of them
+        included. In the picture of the change, entries that never moved are green; a record without
+        counts does not know them. NaN and infinity are black.
 
         Args:
             path: Where to write the file as well; what is there is replaced.
             units: Which units' weights; None with a `shape`: all units, side by side.
             shape: How they lie, (28, 28) for an image.
-            steps: Among which steps to choose, `range(100)`; those that are not known exactly are passed over.
+            steps: Among which steps to choose, `range(100)`; those that are not known exactly are
+                passed over.
             frames: How many frames, 2 or more. There are fewer if fewer steps are known.
             seconds: How long one round takes.
             scale: How many pixels wide an entry is.
-            what: "change" is the value less the one before the first step, "value" the value, "update" the update.
+            what: "change" is the value less the one before the first step, "value" the value,
+                "update" the update.
 
         Raises:
             DataFileError: The file cannot be written.
             KindError: An argument is of the wrong kind.
-            NotExact: The record knows fewer than two of the steps exactly, or holds fewer than two updates.
+            NotExact: The record knows fewer than two of the steps exactly, or holds fewer than two
+                updates.
             RangeError: There is no such unit or step, or a number is out of range.
             ShapeError: The entries do not fill that shape.
         """
@@ -322,21 +367,33 @@ class ParameterHistory:
             save(path, content, "the animation")
         return content
 
-    def _units(self, units: int | Iterable[int] | None, shape: tuple[int, int] | None) -> list[int] | list[None]:
+    def _units(
+        self, units: int | Iterable[int] | None, shape: tuple[int, int] | None
+    ) -> list[int] | list[None]:
         """The units to draw; None stands for the whole parameter."""
         if units is None:
-            return list(range(self.shape[1])) if shape is not None and len(self.shape) == 2 else [None]
+            return (
+                list(range(self.shape[1])) if shape is not None and len(self.shape) == 2 else [None]
+            )
         chosen = [units] if isinstance(units, int | np.integer) else units
         if isinstance(chosen, str) or not isinstance(chosen, Iterable):
-            raise KindError(f"units is {described(units)}, expected the number of a unit, or several")
+            raise KindError(
+                f"units is {described(units)}, expected the number of a unit, or several"
+            )
         found = list(chosen)
         if not found:
             raise RangeError("units is empty: give at least one")
-        if strange := [unit for unit in found if isinstance(unit, bool) or not isinstance(unit, int | np.integer)]:
+        if strange := [
+            unit
+            for unit in found
+            if isinstance(unit, bool) or not isinstance(unit, int | np.integer)
+        ]:
             raise KindError(f"{described(strange[0])} is no number of a unit")
         return found
 
-    def _of_unit(self, array: npt.NDArray[Any], unit: int | None, shape: tuple[int, int] | None) -> npt.NDArray[Any]:
+    def _of_unit(
+        self, array: npt.NDArray[Any], unit: int | None, shape: tuple[int, int] | None
+    ) -> npt.NDArray[Any]:
         if unit is not None:
             if array.ndim != 2 or not -array.shape[1] <= unit < array.shape[1]:
                 raise RangeError(f"'{self.name}' of shape {self.shape} has no unit {unit}")
@@ -345,10 +402,13 @@ class ParameterHistory:
             shape = array.shape if array.ndim == 2 else (1, array.size)
         if not isinstance(shape, tuple | list):
             raise KindError(
-                f"shape is {described(shape)}, expected the height and width of a picture, such as (28, 28)"
+                f"shape is {described(shape)}, expected the height and width of a picture, such as "
+                f"(28, 28)"
             )
         if len(shape) != 2 or min(shape) < 0 or array.size != shape[0] * shape[1]:
-            raise ShapeError(f"{array.size} entries of '{self.name}' do not fill a picture of shape {shape}")
+            raise ShapeError(
+                f"{array.size} entries of '{self.name}' do not fill a picture of shape {shape}"
+            )
         return array.reshape(shape)
 
     def __repr__(self) -> str:
@@ -368,9 +428,13 @@ class ParameterHistory:
         if self._record.tally is not None:
             counts, never = self._moved(), ~self.moved if steps else None
         return notebook.block(
-            notebook.title(f"{self.name} {self.shape} {self._record.final.dtype}, {counted(steps, 'step')}"),
+            notebook.title(
+                f"{self.name} {self.shape} {self._record.final.dtype}, {counted(steps, 'step')}"
+            ),
             notebook.line(f"{counts}; at the end {in_words(self.final)}"),
-            notebook.amounts(self._change(), never, "the change from before the first step to after the last"),
+            notebook.amounts(
+                self._change(), never, "the change from before the first step to after the last"
+            ),
         )
 
     def _change(self) -> npt.NDArray[np.float64]:

@@ -55,8 +55,11 @@ class MappedFiles:
         problem, start = self._look(file, dtype, shape)
         try:
             if not problem:
-                # Not np.load: the header of a file that grows may tell of more rows than those that are asked for.
-                array: npt.NDArray[Any] = np.asarray(np.memmap(self.directory / file, dtype, "r", start, shape))
+                # Not np.load: the header of a file that grows may tell of more rows than those that
+                # are asked for.
+                array: npt.NDArray[Any] = np.asarray(
+                    np.memmap(self.directory / file, dtype, "r", start, shape)
+                )
                 return array
         except FileNotFoundError:  # the writer has given it up since that look
             problem = _MISSING
@@ -96,9 +99,15 @@ class MappedFiles:
         if start % 64:
             return "is damaged: its header has another length", 0
         if fortran or kind != dtype.newbyteorder("<") or not has or has[1:] != shape[1:]:
-            return f"is damaged: it holds {kind} of shape {has}, expected {dtype} of shape {shape}", 0
+            return (
+                f"is damaged: it holds {kind} of shape {has}, expected {dtype} of shape {shape}",
+                0,
+            )
         if has[0] < shape[0] or size < start + shape[0] * int(np.prod(shape[1:])) * dtype.itemsize:
-            return f"is damaged: it holds less than the {counted(shape[0], 'row')} that the run says", 0
+            return (
+                f"is damaged: it holds less than the {counted(shape[0], 'row')} that the run says",
+                0,
+            )
         return "", start
 
 

@@ -40,10 +40,17 @@ class MemoryStore(Store):
         super().__init__(size, dtype, kinds, keyframe_every, budget, on_full)
         self._kept = 0
         self._rest: dict[str, Array] = {}  # the rows that the last block has not used
-        self._spare: list[dict[str, Array]] = []  # memory of blocks that were given up, to be used again
+        self._spare: list[
+            dict[str, Array]
+        ] = []  # memory of blocks that were given up, to be used again
         self._ahead: Future[dict[str, Array]] | None = None
         self._ahead_bytes = 0
-        self._steps, self._lr, self._loss, self._clip = array("q"), array("d"), array("d"), array("d")
+        self._steps, self._lr, self._loss, self._clip = (
+            array("q"),
+            array("d"),
+            array("d"),
+            array("d"),
+        )
         self._indices, self._indices_end, self._known = array("i"), array("q"), bytearray()
         self._buffers, self._layouts = bytearray(), list[Layout]()
 
@@ -65,7 +72,9 @@ class MemoryStore(Store):
     @property
     @override
     def _taken(self) -> int:
-        idle = sum(array.nbytes for arrays in (*self._spare, self._rest) for array in arrays.values())
+        idle = sum(
+            array.nbytes for arrays in (*self._spare, self._rest) for array in arrays.values()
+        )
         return super()._taken + idle + self._ahead_bytes
 
     @override
@@ -123,7 +132,10 @@ class MemoryStore(Store):
         complete: bool,
         optimizer: str,
     ) -> Record:
-        """All that is kept, as it is now, with the last step where it lies in no block; otherwise as `Record` says."""
+        """All that is kept, as it is now, with the last step where it lies in no block.
+
+        Otherwise as `Record` says.
+        """
         return Record(
             slots=slots,
             initial=initial,
@@ -170,7 +182,11 @@ class MemoryStore(Store):
     @override
     def _drop(self, blocks: list[Block]) -> None:
         for block in blocks:
-            if block.rows and not block.lent and all(_whole(rows, self.capacity) for rows in block.rows.values()):
+            if (
+                block.rows
+                and not block.lent
+                and all(_whole(rows, self.capacity) for rows in block.rows.values())
+            ):
                 self._spare.append(dict(block.rows))
 
     @override
@@ -184,13 +200,13 @@ class MemoryStore(Store):
         self._ahead, self._ahead_bytes = None, 0
         return True
 
-    # -- memory -------------------------------------------------------------------------------------------------
+    # -- memory -----------------------------------------------------------------------------------
 
     def _new_rows(self, keyframe: int) -> dict[str, Array]:
         """Memory for a block's rows, and an order for those of the block after it, if it fits.
 
-        The system gives memory out page by page at its first touch, which takes longer than the copy that follows; so
-        it is touched in another thread, one block ahead.
+        The system gives memory out page by page at its first touch, which takes longer than the
+        copy that follows; so it is touched in another thread, one block ahead.
         """
         if self._spare:
             return self._spare.pop()
@@ -199,11 +215,16 @@ class MemoryStore(Store):
             rows = self._ahead.result()
         else:
             free = (self.budget - taken) // self.step_bytes
-            rows = _touched(self.kinds, (min(self.room_after(self._kept), free), self.size), self.dtype)
+            rows = _touched(
+                self.kinds, (min(self.room_after(self._kept), free), self.size), self.dtype
+            )
         self._ahead, self._ahead_bytes = None, 0
         capacity = self.room_after(self._kept + len(rows[self.kinds[0]]))
         ordered = capacity * self.step_bytes
-        if taken + sum(array.nbytes for array in rows.values()) + self.row_bytes + ordered <= self.budget:
+        if (
+            taken + sum(array.nbytes for array in rows.values()) + self.row_bytes + ordered
+            <= self.budget
+        ):
             executor = ThreadPoolExecutor(1, "minigrad-store")
             self._ahead = executor.submit(_touched, self.kinds, (capacity, self.size), self.dtype)
             self._ahead_bytes = ordered
@@ -221,7 +242,9 @@ def _whole(rows: Array, capacity: int) -> bool:
     return rows.base is None and len(rows) == capacity
 
 
-def _touched(kinds: tuple[str, ...], shape: tuple[int, int], dtype: np.dtype[Any]) -> dict[str, Array]:
+def _touched(
+    kinds: tuple[str, ...], shape: tuple[int, int], dtype: np.dtype[Any]
+) -> dict[str, Array]:
     """Memory that the system has already given out."""
     rows = {kind: np.empty(shape, dtype) for kind in kinds}
     for kind in kinds:

@@ -23,10 +23,12 @@ class NonFinite(NamedTuple):
 
     Attributes:
         step: The step; -1 means before the first one.
-        what: "loss", "value" (after that step), or "write": somebody else wrote it into the values before that step.
+        what: "loss", "value" (after that step), or "write": somebody else wrote it into the values
+            before that step.
         entries: How many values are NaN or infinite there; 0 for a loss.
         names: The parameters that they belong to; none for a loss.
-        exact: Whether the record shows that there was none before; False: it may have been in a step that it does not hold.
+        exact: Whether the record shows that there was none before; False: it may have been in a
+            step that it does not hold.
     """
 
     step: int
@@ -41,7 +43,8 @@ def first_non_finite(record: Record) -> NonFinite | None:
     loss, values = first_loss(record), first_values(record)
     if loss is None or values is None:
         return loss or values
-    # In a step the loss comes before the update; what was written before a step comes before its loss.
+    # In a step the loss comes before the update; what was written before a step comes before its
+    # loss.
     return values if (values.step, values.what != "write") < (loss.step, True) else loss
 
 
@@ -58,8 +61,8 @@ def first_loss(record: Record) -> NonFinite | None:
 def first_values(record: Record) -> NonFinite | None:
     """The first values that are NaN or infinite.
 
-    What is not finite stays so under any update: so only blocks of which the values after them are not known to be finite
-    are looked at row by row.
+    What is not finite stays so under any update: so only blocks of which the values after them are
+    not known to be finite are looked at row by row.
     """
     if not np.isfinite(record.initial).all():
         return _found(record, -1, "value", ~np.isfinite(record.initial), exact=True)
@@ -78,7 +81,10 @@ def first_values(record: Record) -> NonFinite | None:
                 write = block.foreign and known == block.first - 1
                 step = block.first if write else block.first - 1
                 exact = whole and (write or known == step - 1)
-                return _earlier(record, _found(record, step, "write" if write else "value", ~np.isfinite(start), exact))
+                return _earlier(
+                    record,
+                    _found(record, step, "write" if write else "value", ~np.isfinite(start), exact),
+                )
             known = block.first - 1
         end: Array | None
         if following is None:
@@ -98,7 +104,9 @@ def first_values(record: Record) -> NonFinite | None:
     exact = (
         whole and known == record.final_step - 1
     )  # with the counts alone, say, that is not known of more than one step
-    return _earlier(record, _found(record, record.final_step, "value", ~np.isfinite(record.final), exact))
+    return _earlier(
+        record, _found(record, record.final_step, "value", ~np.isfinite(record.final), exact)
+    )
 
 
 def _keyframe(block: Block) -> Array | None:
@@ -110,7 +118,10 @@ def _keyframe(block: Block) -> Array | None:
 
 
 def _values(block: Block) -> Iterator[tuple[int, Array]]:
-    """(step, the values after it) of each row of a block that tells them; the array is used again."""
+    """(step, the values after it) of each row of a block that tells them.
+
+    The array is used again.
+    """
     kind, start = "value" if "value" in block.rows else "update", _keyframe(block)
     if kind not in block.rows:
         return
@@ -128,7 +139,9 @@ def _values(block: Block) -> Iterator[tuple[int, Array]]:
             yield step, values
 
 
-def _found(record: Record, step: int, what: Literal["value", "write"], strange: Mask, exact: bool) -> NonFinite:
+def _found(
+    record: Record, step: int, what: Literal["value", "write"], strange: Mask, exact: bool
+) -> NonFinite:
     names = tuple(name for name, slot in record.slots.items() if strange[slot.slice].any())
     return NonFinite(step, what, int(np.count_nonzero(strange)), names, exact)
 
@@ -170,7 +183,10 @@ def lines_of(record: Record) -> list[str]:
             when = f"By a write of others before step {values.step}"
         elif values.step < 0:
             when = "Before the first step"
-        lines.append(f"    {when}, {many} were NaN or infinite, {_named(values.names)}; {_at_the_end(record)}.")
+        lines.append(
+            f"    {when}, {many} were NaN or infinite, {_named(values.names)}; "
+            f"{_at_the_end(record)}."
+        )
     return lines
 
 
@@ -183,7 +199,9 @@ def _at_the_end(record: Record) -> str:
     nan, infinite = not_finite(record.final)
     if not nan and not infinite:
         return "at the end none is"
-    holders = [(name, sum(not_finite(record.final[slot.slice]))) for name, slot in record.slots.items()]
+    holders = [
+        (name, sum(not_finite(record.final[slot.slice]))) for name, slot in record.slots.items()
+    ]
     counts = [f"{name} {count:,}" for name, count in holders if count]
     more = f", and {len(counts) - _NAMES:,} more" if len(counts) > _NAMES else ""
     return f"at the end {strange_in_words(nan, infinite)}: {', '.join(counts[:_NAMES])}{more}"

@@ -30,7 +30,8 @@ class Norms(NamedTuple):
 
 
 def norms_of(record: Record, slots: Mapping[str, Slot]) -> dict[str, Norms]:
-    """The norms of some parameters, whose values are replayed once for all of them, many steps at a time.
+    """The norms of some parameters, whose values are replayed once for all of them, many steps at a
+    time.
 
     Args:
         record: The record.
@@ -48,7 +49,9 @@ def norms_of(record: Record, slots: Mapping[str, Slot]) -> dict[str, Norms]:
                 if "value" in block.rows:
                     after = block.rows["value"][start : start + many, columns]
                 elif value is not None:
-                    after = np.add.accumulate(np.concatenate([value[np.newaxis], updates]), axis=0)[1:]
+                    after = np.add.accumulate(np.concatenate([value[np.newaxis], updates]), axis=0)[
+                        1:
+                    ]
                     value = after[-1].copy()
                     after[max(0, block.replayable - start) :] = np.nan
                 else:
@@ -66,4 +69,6 @@ def _norm(rows: Array) -> Floats:
 
 def _joined(parts: list[tuple[Floats, Floats]]) -> Norms:
     updates, values = np.concatenate(parts, axis=1) if parts else np.zeros((2, 0))
-    return Norms(updates, np.divide(updates, values, out=np.full(len(updates), np.nan), where=values > 0))
+    return Norms(
+        updates, np.divide(updates, values, out=np.full(len(updates), np.nan), where=values > 0)
+    )

@@ -12,16 +12,21 @@ _SHOWN = 10
 
 
 def condensed(notes: Iterable[str]) -> list[str]:
-    """The notes, of which those that differ only in the number of their step are one, with a count and the range of steps.
+    """The notes, of which those that differ only in the number of their step are one, with a count
+    and the range of steps.
 
-    Writes into the parameters come last: there may be one a step, and they must not hide what is said once.
+    Writes into the parameters come last: there may be one a step, and they must not hide what is
+    said once.
     """
     found: dict[str, list[str]] = {}
     for note in notes:
         alike = _STEP.sub("step #", note) if len(_STEP.findall(note)) == 1 else note
         found.setdefault(alike, []).append(note)
     told = [same[0] if len(same) == 1 else _together(same) for same in found.values()]
-    return sorted(told, key=lambda note: " changed " in note and note.startswith(("before step", "after step")))
+    return sorted(
+        told,
+        key=lambda note: " changed " in note and note.startswith(("before step", "after step")),
+    )
 
 
 def shown(notes: Iterable[str]) -> list[str]:
@@ -43,4 +48,7 @@ def _together(same: Sequence[str]) -> str:
 def written_by_others(notes: Iterable[str], name: str) -> bool:
     """Whether a note says that somebody else has written into this parameter."""
     found = [match[1] for match in map(_WRITE.match, notes) if match]
-    return any(which == "the values" or name in which.removeprefix("something of ").split(", ") for which in found)
+    return any(
+        which == "the values" or name in which.removeprefix("something of ").split(", ")
+        for which in found
+    )

@@ -1,7 +1,8 @@
 """`Reason`: why an entry did not move, as a statement of fact about the run.
 
-At each step an entry's update passes gates, one after the other. The reason of an entry that never moved is the first
-gate that it never passed in any step. So each entry has exactly one reason, and the counts add up by construction.
+At each step an entry's update passes gates, one after the other. The reason of an entry that never
+moved is the first gate that it never passed in any step. So each entry has exactly one reason, and
+the counts add up by construction.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class Reason(Enum):
     UNIT_SILENT = "its unit's gradient was 0 in every sample"
     NEVER_TOGETHER = "its input and its unit were never active in the same sample"
     CANCELLED = "its gradient, summed over the batch, was 0 in every step"
-    NEVER_TOGETHER_OR_CANCELLED = "its gradient was 0: input and unit never met, or the batch cancelled out"
+    NEVER_TOGETHER_OR_CANCELLED = (
+        "its gradient was 0: input and unit never met, or the batch cancelled out"
+    )
     GRADIENT_ZERO = "its gradient was 0 in every step"
     UPDATE_ZERO = "its update was 0 in every step"
     SWALLOWED = "every update was lost to rounding"
@@ -91,19 +94,27 @@ def codes_of(name: str, slot: Slot, tally: Tally, initial: Array, final: Array) 
     if reached and activity is not None:
         reasons[...] = _gates_before_the_gradient(activity, slot.shape)
     if alone is not None:
-        # What was active while an entry was frozen says nothing of its own steps; what was never active, does.
-        active = np.isin(reasons, [code(Reason.CANCELLED), code(Reason.NEVER_TOGETHER_OR_CANCELLED)])
+        # What was active while an entry was frozen says nothing of its own steps; what was never
+        # active, does.
+        active = np.isin(
+            reasons, [code(Reason.CANCELLED), code(Reason.NEVER_TOGETHER_OR_CANCELLED)]
+        )
         reasons[active & (alone > 0)] = code(Reason.GRADIENT_ZERO)
         left = tally.steps - tally.frozen[name] - alone
         reasons[left <= tally.unreached[name]] = code(Reason.NO_GRADIENT)
         reasons[left == 0] = code(Reason.FROZEN)
     # From here on each line overrides the one before: these entries came further.
-    counts = {kind: getattr(tally, kind)[part].reshape(slot.shape) for kind in ("grads", "updates", "moves")}
+    counts = {
+        kind: getattr(tally, kind)[part].reshape(slot.shape)
+        for kind in ("grads", "updates", "moves")
+    }
     reasons[counts["grads"] > 0] = code(Reason.UPDATE_ZERO)
     reasons[counts["updates"] > 0] = code(Reason.SWALLOWED)
     bits = np.dtype(f"u{initial.dtype.itemsize}")
     back = initial.view(bits) == final.view(bits)
-    reasons[(counts["moves"] == 0) & (initial != final) & ~(np.isnan(initial) & np.isnan(final))] = code(Reason.UNKNOWN)
+    reasons[
+        (counts["moves"] == 0) & (initial != final) & ~(np.isnan(initial) & np.isnan(final))
+    ] = code(Reason.UNKNOWN)
     reasons[counts["moves"] > 0] = code(Reason.MOVED)
     reasons[(counts["moves"] > 0) & back] = code(Reason.RETURNED)
     if tally.uncounted:  # in which the others may have come further
@@ -112,7 +123,10 @@ def codes_of(name: str, slot: Slot, tally: Tally, initial: Array, final: Array) 
 
 
 def frozen_alone(name: str, slot: Slot, tally: Tally) -> Counts | None:
-    """In how many steps each entry was frozen while its parameter was not, in its shape; None where that never happened."""
+    """In how many steps each entry was frozen while its parameter was not, in its shape.
+
+    None where that never happened.
+    """
     found = tally.frozen_entries.get(name)
     return None if found is None else found.reshape(slot.shape)
 
@@ -121,12 +135,16 @@ def _gates_before_the_gradient(activity: Activity, shape: tuple[int, ...]) -> Co
     """For each (input, unit), why its gradient was 0; for a bias, for each unit."""
     active_units = activity.units > 0
     if activity.inputs is None:  # the input of a bias is always 1, so it meets every active unit
-        codes = np.where(active_units, code(Reason.CANCELLED), code(Reason.UNIT_SILENT)).astype(np.uint8)
+        codes = np.where(active_units, code(Reason.CANCELLED), code(Reason.UNIT_SILENT)).astype(
+            np.uint8
+        )
         return codes.reshape(shape)
     table = (len(activity.inputs), len(activity.units))
     reasons = np.full(table, code(Reason.NEVER_TOGETHER_OR_CANCELLED), np.uint8)
     if activity.together is not None:
-        reasons[...] = np.where(activity.together, code(Reason.CANCELLED), code(Reason.NEVER_TOGETHER))
+        reasons[...] = np.where(
+            activity.together, code(Reason.CANCELLED), code(Reason.NEVER_TOGETHER)
+        )
     reasons[:, ~active_units] = code(Reason.UNIT_SILENT)
     reasons[activity.inputs == 0] = code(Reason.INPUT_ZERO)
     return activity.laid_out(reasons, shape)
@@ -147,12 +165,17 @@ class Why:
         self._name = name
         self._codes = codes
         self._sentence = sentence
-        self._without_gradient = np.zeros(codes.shape, bool) if without_gradient is None else without_gradient
+        self._without_gradient = (
+            np.zeros(codes.shape, bool) if without_gradient is None else without_gradient
+        )
         self._remarks = remarks
 
     @property
     def counts(self) -> dict[Reason, int]:
-        """How many entries have each reason, in the order of the gates; they add up to the parameter's size."""
+        """How many entries have each reason, in the order of the gates.
+
+        They add up to the parameter's size.
+        """
         tally = np.bincount(self._codes.ravel(), minlength=len(ORDER))
         return {reason: int(count) for reason, count in zip(ORDER, tally, strict=True) if count}
 
@@ -164,9 +187,11 @@ class Why:
 
     @property
     def moved_without_gradient(self) -> int:
-        """How many entries moved although their gradient was 0 in every step: by decay or momentum, say.
+        """How many entries moved although their gradient was 0 in every step: by decay or momentum,
+        say.
 
-        Their reason is MOVED or RETURNED, like that of those which learnt; `where_moved_without_gradient` has the entries.
+        Their reason is MOVED or RETURNED, like that of those which learnt;
+        `where_moved_without_gradient` has the entries.
         """
         return int(np.count_nonzero(self._without_gradient))
 
@@ -183,7 +208,8 @@ class Why:
         """
         if not isinstance(reason, Reason):
             raise KindError(
-                f"{described(reason)} is no reason; there are {', '.join(f'Reason.{known}' for known in ORDER)}"
+                f"{described(reason)} is no reason; there are "
+                f"{', '.join(f'Reason.{known}' for known in ORDER)}"
             )
         return np.asarray(self._codes == code(reason))
 
@@ -196,14 +222,20 @@ class Why:
         """
         shape = self._codes.shape
         if not all(isinstance(i, SupportsIndex) for i in index):
-            raise KindError(f"'{self._name}' has entries like {tuple(0 for _ in shape)}, not {index}")
-        if len(index) != len(shape) or any(not -n <= i < n for i, n in zip(index, shape, strict=False)):
+            raise KindError(
+                f"'{self._name}' has entries like {tuple(0 for _ in shape)}, not {index}"
+            )
+        if len(index) != len(shape) or any(
+            not -n <= i < n for i, n in zip(index, shape, strict=False)
+        ):
             raise ShapeError(f"'{self._name}' of shape {shape} has no entry {index}")
         place = tuple(int(i) % n for i, n in zip(index, shape, strict=True))
         return self._sentence(place, ORDER[self._codes[place]])
 
     def __str__(self) -> str:
-        lines = [f"{count:>12,}  {reason.name}: {reason.value}" for reason, count in self.counts.items()]
+        lines = [
+            f"{count:>12,}  {reason.name}: {reason.value}" for reason, count in self.counts.items()
+        ]
         return "\n".join([f"{self._name}, {self._codes.size:,} entries:", *lines, *self._remarks])
 
     __repr__ = __str__
@@ -214,11 +246,17 @@ class Why:
         colors = [COLORS[reason] for reason in self.counts]
         palette = [COLORS[reason] for reason in ORDER]
         picture = notebook.categories(
-            self._codes, palette, "reasons, in the colors of the table", "the one that came least far"
+            self._codes,
+            palette,
+            "reasons, in the colors of the table",
+            "the one that came least far",
         )
         # Where all entries have one reason, a picture would say nothing.
         return notebook.block(
-            notebook.title(f"{self._name}: {self._codes.size:,} {'entry' if self._codes.size == 1 else 'entries'}"),
+            notebook.title(
+                f"{self._name}: {self._codes.size:,} "
+                f"{'entry' if self._codes.size == 1 else 'entries'}"
+            ),
             notebook.table(("reason", "entries", "what it says"), rows, colors),
             notebook.lines(self._remarks),
             picture if len(rows) > 1 else "",

@@ -22,16 +22,19 @@ class Record:
     Attributes:
         slots: Where each parameter lies in the flat arrays.
         initial: All values before the first step.
-        final: All values after the last step; of a run that was cut off, after the last step that is known exactly.
+        final: All values after the last step; of a run that was cut off, after the last step that
+            is known exactly.
         final_step: That step; the one before the first where there is none.
         blocks: Keyframes, and the rows of tensors that follow them.
         meta: What is kept of every step.
         gaps: Steps whose tensors are not held.
         notes: What else happened, in sentences.
         tally: What was counted; None if nothing was.
-        counted: The values after the last step that was counted; `final`, unless the run was cut off.
+        counted: The values after the last step that was counted; `final`, unless the run was cut
+            off.
         counted_step: That step.
-        replayed: Whether `final` is what the record's own updates lead to, so that it proves nothing about them.
+        replayed: Whether `final` is what the record's own updates lead to, so that it proves
+            nothing about them.
         complete: Whether the recorder was stopped.
         bytes: How much memory the tensors take.
         optimizer: The optimizer in words.
@@ -72,10 +75,16 @@ class Record:
             RangeError: It is another one.
         """
         if isinstance(step, bool) or not isinstance(step, int | np.integer):
-            raise KindError(f"{described(step)} is no number of a step; expected a whole number, counted from 0")
+            raise KindError(
+                f"{described(step)} is no number of a step; expected a whole number, counted from 0"
+            )
         steps = self.meta.steps
         if step not in steps:
-            has = f"the run has steps {steps[0]} to {steps[-1]}" if len(steps) else "the run has no step"
+            has = (
+                f"the run has steps {steps[0]} to {steps[-1]}"
+                if len(steps)
+                else "the run has no step"
+            )
             raise RangeError(f"there is no step {step}: {has}; steps count from 0")
         return int(step)
 
@@ -103,7 +112,8 @@ class Record:
             if block.has_keyframe and block.first <= step < block.first + block.replayable:
                 return replay(block, step - block.first + 1, part)
         raise NotExact(
-            f"the values after step {step} are not known to the bit; nearest steps that are: {self._near(step)}"
+            f"the values after step {step} are not known to the bit; nearest steps that are: "
+            f"{self._near(step)}"
         )
 
     def values_before(self, step: int, part: slice) -> Array:

@@ -44,26 +44,30 @@ class Recorder(Hook):
             ...  # train
         print(recorder.run.report())
 
-    The counts of each entry are exact at every step; only the tensors may be sampled (`every`) or bounded (`budget`).
+    The counts of each entry are exact at every step; only the tensors may be sampled (`every`) or
+    bounded (`budget`).
 
     Args:
         optimizer: Whose steps are recorded; it knows its model.
         loss: The loss, whose value goes into each step's row.
         data: The data, whose row indices go into each step's row.
-        path: A directory to record into, which must not exist yet; what it holds survives the process, and
-            `Run.open(path)` reads it, also meanwhile. None: into memory.
+        path: A directory to record into, which must not exist yet; what it holds survives the
+            process, and `Run.open(path)` reads it, also meanwhile. None: into memory.
         params: Which parameters: a glob, several globs, or a function of the name.
         keep: Which tensors: any of "update" and "grad"; () keeps the counts alone.
-        every: Keep the tensors of every k-th step; those of the first and the last step are always kept.
+        every: Keep the tensors of every k-th step; those of the first and the last step are always
+            kept.
         keyframe_every: How many steps lie between two full copies of the values, at most.
         budget: Bytes for the tensors, or text such as "512MB".
         aggregates: Whether to count. Without the counts there are no reasons.
-        resume: Go on with the run at `path`, of the same parameters; its count of the steps goes on too.
-        on_full: When the budget is reached: "thin" gives up alternate blocks of steps, "ring" keeps the start and the
-            newest, "stop" records no more tensors, "raise" raises: once, out of a step that is complete, as a `HookError`
-            whose cause is a `BudgetError`.
-        coactivation: Collect which inputs and units were active in the same sample. It tells NEVER_TOGETHER from
-            CANCELLED, for the price of looking at the entries that have not moved yet.
+        resume: Go on with the run at `path`, of the same parameters; its count of the steps goes on
+            too.
+        on_full: When the budget is reached: "thin" gives up alternate blocks of steps, "ring" keeps
+            the start and the newest, "stop" records no more tensors, "raise" raises: once, out of a
+            step that is complete, as a `HookError` whose cause is a `BudgetError`.
+        coactivation: Collect which inputs and units were active in the same sample. It tells
+            NEVER_TOGETHER from CANCELLED, for the price of looking at the entries that have not
+            moved yet.
 
     Raises:
         KindError: An argument is of the wrong kind.
@@ -95,10 +99,15 @@ class Recorder(Hook):
         self._every = whole(every, "every")
         self._vector = ParameterVector.of(optimizer.model)
         self._selected = Selected(self._vector, params)
-        self._slots, self._select, size = self._selected.slots, self._selected.of, self._selected.size
+        self._slots, self._select, size = (
+            self._selected.slots,
+            self._selected.of,
+            self._selected.size,
+        )
         kinds = kinds_of(keep)
         self._buffers = [
-            (layer.place_of(buffer), layer, buffer) for _, layer, buffer in optimizer.model.named_buffers()
+            (layer.place_of(buffer), layer, buffer)
+            for _, layer, buffer in optimizer.model.named_buffers()
         ]
         kept = (*kinds, "value") if kinds and self._every > 1 else kinds
         rows, most = whole(keyframe_every, "keyframe_every"), parse_bytes(budget)
@@ -107,22 +116,36 @@ class Recorder(Hook):
         if path is None:
             self._store = MemoryStore(*common)
         else:
-            told = {"optimizer": repr(optimizer), "every": self._every, "aggregates": bool(aggregates)}
+            told = {
+                "optimizer": repr(optimizer),
+                "every": self._every,
+                "aggregates": bool(aggregates),
+            }
             where, buffers = Path(path).absolute(), list(self._copied_buffers().items())
             self._store = DiskStore(*common, where, self._slots, buffers, told, resume=bool(resume))
         self._aggregates: Aggregates | None = None
         if aggregates:
-            own = {parameter.name: parameter for parameter in self._vector.parameters if parameter.name in self._slots}
+            own = {
+                parameter.name: parameter
+                for parameter in self._vector.parameters
+                if parameter.name in self._slots
+            }
             layers = explained_layers(optimizer.model, self._slots, own, coactivation)
             self._aggregates = Aggregates(self._slots, self._vector.values.dtype, layers)
         self._handle: Handle | None = None
-        self._complete = self._by_fit = False  # whether it is stopped, and whether `fit` has started it
+        self._complete = self._by_fit = (
+            False  # whether it is stopped, and whether `fit` has started it
+        )
         self._initial: Array | None = None
-        self._at_start: tuple[Array, int, int] | None = None  # values, counts of steps and writes, until the first step
+        self._at_start: tuple[Array, int, int] | None = (
+            None  # values, counts of steps and writes, until the first step
+        )
         self._ended: Array | None = None  # the values at the end, once it is stopped
         self._watch = Watch(self._vector, size)
         self._failure: Exception | None = None  # what went wrong before the step that is being made
-        self._grads: Array = np.empty(0)  # those of the step that is being made, where they are kept
+        self._grads: Array = np.empty(
+            0
+        )  # those of the step that is being made, where they are kept
         self._foreign = ""  # what somebody else wrote before the step that is being made
         self._last_step = -1
         self._offset = 0  # what a run that goes on adds to the optimizer's count of the steps
@@ -133,20 +156,23 @@ class Recorder(Hook):
     def _note(self, told: str) -> None:
         self._store.notes.append(f"before step {self._last_step + 1} {told}")
 
-    # -- recording ----------------------------------------------------------------------------------------------
+    # -- recording --------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to record, or go on after `stop`.
 
         Raises:
-            OrderError: It is recording already; or the optimizer has gone back to a step that is recorded.
+            OrderError: It is recording already; or the optimizer has gone back to a step that is
+                recorded.
             StaleParameters: The parameters have moved into another model.
             RunError: The directory cannot be written.
         """
         if self._handle is not None:
             raise OrderError("this recorder is recording already")
         if self._vector.is_stale:
-            raise StaleParameters("the parameters of this recorder have moved into another model; make a new one")
+            raise StaleParameters(
+                "the parameters of this recorder have moved into another model; make a new one"
+            )
         if self._initial is None and self._store.before is not None:
             self._go_on_with(self._store.before)
         elif self.optimizer.step_count + self._offset <= self._last_step:
@@ -164,27 +190,39 @@ class Recorder(Hook):
     def _go_on_with(self, before: Record) -> None:
         """Take up a run where it ended."""
         self._initial = before.initial.copy()
-        self._last_step = int(before.meta.steps[-1]) if len(before.meta.steps) else before.final_step
+        self._last_step = (
+            int(before.meta.steps[-1]) if len(before.meta.steps) else before.final_step
+        )
         if before.final_step == self._last_step:
             self._watch.remember(before.final)
         if self._aggregates is not None and before.tally is not None:
             lost = max(0, self._last_step - before.counted_step)
             if lost:
-                self._store.notes.append(f"{lost} steps up to {self._last_step} were not counted: a writer was cut off")
-            self._aggregates.go_on_with(replace(before.tally, uncounted=before.tally.uncounted + lost))
+                self._store.notes.append(
+                    f"{lost} steps up to {self._last_step} were not counted: a writer was cut off"
+                )
+            self._aggregates.go_on_with(
+                replace(before.tally, uncounted=before.tally.uncounted + lost)
+            )
         elif self._aggregates is not None and len(before.meta.steps):
             self._aggregates = None  # reasons hold for all steps, or for none
-            self._store.notes.append("entries are not counted, because those of the session before were not")
+            self._store.notes.append(
+                "entries are not counted, because those of the session before were not"
+            )
 
     def _begin(self, values: Array, writes: int | None = None) -> None:
-        """Begin to record before the optimizer's present step: the first after `start`, or after a checkpoint was loaded.
+        """Begin to record before the optimizer's present step: the first after `start`, or after a
+        checkpoint was loaded.
 
         The count of the steps goes on, also if the optimizer is new, or was taken back.
         """
         count, notes = self.optimizer.step_count, self._store.notes
         offset = max(0, self._last_step + 1 - count)
         if count and offset != self._offset:
-            notes.append(f"step {self._last_step + 1} is the optimizer's step {count}: it was taken back before")
+            notes.append(
+                f"step {self._last_step + 1} is the optimizer's step {count}: it was taken back "
+                f"before"
+            )
         self._offset, step = offset, count + offset
         if self._initial is None:
             if self._at_start is not None and self._at_start[0] is not values:
@@ -192,7 +230,9 @@ class Recorder(Hook):
             self._initial = values.copy()
         else:
             gap, known = step > self._last_step + 1, self._store.last_values()
-            foreign = gap or (self._watch.changed(values) and changed_names(known, values, self._slots) != "")
+            foreign = gap or (
+                self._watch.changed(values) and changed_names(known, values, self._slots) != ""
+            )
             if gap:
                 self._store.gaps.append(Gap(self._last_step + 1, step - 1, "not recorded"))
             if foreign:
@@ -209,7 +249,9 @@ class Recorder(Hook):
         if self._at_start is not None:
             self._begin(self._at_start[0], self._at_start[2])
         self._ended = self._final()
-        if written := self._watch.look(self._select(self._vector.values), self._slots, self.optimizer.writer):
+        if written := self._watch.look(
+            self._select(self._vector.values), self._slots, self.optimizer.writer
+        ):
             self._store.notes.append(f"after step {self._last_step} {written}")
         self._handle.remove()
         self._handle = None
@@ -269,15 +311,24 @@ class Recorder(Hook):
             self._save_counts()
         if self._foreign:
             note, self._foreign = self._foreign, ""
-            warnings.warn(f"{note}; the record goes on from the new values", OutOfBandWrite, stacklevel=5)
+            warnings.warn(
+                f"{note}; the record goes on from the new values", OutOfBandWrite, stacklevel=5
+            )
 
     @override
     def before_step(self, event: Step) -> None:
-        """Look for writes by others, and at the gradients; an error waits until the step is written whole."""
+        """Look for writes by others, and at the gradients.
+
+        An error waits until the step is written whole.
+        """
         try:
             self._look_for_writes()
             if self._aggregates is not None:
-                used = (event.flat.grads, event.flat.transformed) if event.transforms else (event.flat.grads,)
+                used = (
+                    (event.flat.grads, event.flat.transformed)
+                    if event.transforms
+                    else (event.flat.grads,)
+                )
                 self._aggregates.look(tuple(map(self._select, used)), event.transforms)
             if "grad" in self._store.kinds:
                 self._grads = self._select(event.flat.grads).copy()
@@ -285,7 +336,10 @@ class Recorder(Hook):
             self._failure = error
 
     def _look_for_writes(self) -> None:
-        """Look whether somebody else has written into the values; if so, take a keyframe, so that replay stays true."""
+        """Look whether somebody else has written into the values.
+
+        If so, take a keyframe, so that replay stays true.
+        """
         values, count = self._select(self._vector.values), self.optimizer.step_count
         if self._at_start is not None:
             started, steps, writes = self._at_start
@@ -297,7 +351,9 @@ class Recorder(Hook):
         if written:
             self._store.begin(step, values, foreign=True)
             self._note(written)
-            self._foreign = self._store.notes[-1] if written.endswith("other than by an optimizer") else ""
+            self._foreign = (
+                self._store.notes[-1] if written.endswith("other than by an optimizer") else ""
+            )
         elif self._store.needs_block:
             self._store.begin(step, values)
 
@@ -332,7 +388,7 @@ class Recorder(Hook):
         """The layers' state that is not learnt, such as running statistics."""
         return {name: np.array(getattr(layer, buffer)) for name, layer, buffer in self._buffers}
 
-    # -- reading ------------------------------------------------------------------------------------------------
+    # -- reading ----------------------------------------------------------------------------------
 
     @property
     def run(self) -> Run:
@@ -355,7 +411,9 @@ class Recorder(Hook):
             return self._record_on_disk(self._store)
         tally = None if self._aggregates is None else self._aggregates.tally()
         values, last, about = (self._initial, self._final()), self._last_step, repr(self.optimizer)
-        return self._store.record(self._slots, *values, last, self._tail_block(), tally, self._complete, about)
+        return self._store.record(
+            self._slots, *values, last, self._tail_block(), tally, self._complete, about
+        )
 
     def _record_on_disk(self, store: DiskStore) -> Record:
         """What the directory holds, and while it is being written, what only this process knows."""
@@ -364,7 +422,9 @@ class Recorder(Hook):
         if self._handle is None or store.broken:
             return record
         blocks = (*record.blocks, *self._tail_block())
-        return replace(record, final=self._final(), final_step=self._last_step, replayed=False, blocks=blocks)
+        return replace(
+            record, final=self._final(), final_step=self._last_step, replayed=False, blocks=blocks
+        )
 
     @override
     def flush(self) -> None:
@@ -385,7 +445,8 @@ class Recorder(Hook):
         return (self._watch.values if self._watch.changed(live) else live).copy()
 
     def estimate(self, steps: int) -> Estimate:
-        """What a number of steps will take: bytes a step, bytes in all, and the step at which the budget is reached.
+        """What a number of steps will take: bytes a step, bytes in all, and the step at which the
+        budget is reached.
 
         Raises:
             KindError: `steps` is not a whole number.
@@ -396,5 +457,11 @@ class Recorder(Hook):
         return self._store.estimate(whole(steps, "steps"), self._every, indices + buffers)
 
     def __repr__(self) -> str:
-        state = "recording" if self._handle is not None else "stopped" if self._complete else "not started"
+        state = (
+            "recording"
+            if self._handle is not None
+            else "stopped"
+            if self._complete
+            else "not started"
+        )
         return f"Recorder({', '.join(self._slots)}; {state})"

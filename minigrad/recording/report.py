@@ -39,9 +39,14 @@ UNMOVED = {
 def report_of(record: Record) -> str:
     """The whole report."""
     lines = [*lines_of(record), headline(record), *shown(record.notes)]
-    lines += [f"Gap: no tensors of steps {gap.first} to {gap.last}, {gap.why}." for gap in record.gaps[:_MOST]]
+    lines += [
+        f"Gap: no tensors of steps {gap.first} to {gap.last}, {gap.why}."
+        for gap in record.gaps[:_MOST]
+    ]
     if gaps := record.gaps[_MOST:]:
-        lines.append(f"And {counted(len(gaps), 'more gap')}, up to step {gaps[-1].last} (see run.gaps).")
+        lines.append(
+            f"And {counted(len(gaps), 'more gap')}, up to step {gaps[-1].last} (see run.gaps)."
+        )
     for name in record.slots:
         lines += ["", *_parameter(record, ParameterHistory(record, name))]
     return "\n".join(_wrapped(line) for line in lines)
@@ -53,7 +58,12 @@ def html_of(record: Record) -> str:
     for name in record.slots:
         history = ParameterHistory(record, name)
         strange = strange_at_the_end(history)
-        row: tuple[object, ...] = ("not counted", "", "nothing was counted (aggregates=False)", strange)
+        row: tuple[object, ...] = (
+            "not counted",
+            "",
+            "nothing was counted (aggregates=False)",
+            strange,
+        )
         if record.tally is not None:
             moved = int(np.count_nonzero(history.moved))
             unmoved = {reason: n for reason, n in history.why.counts.items() if reason in UNMOVED}
@@ -63,12 +73,17 @@ def html_of(record: Record) -> str:
         rows.append((name, str(history.shape), history.size, *row))
     told = shown(record.notes)
     if record.gaps:
-        told.append(f"Gaps: no tensors of {counted(sum(gap.last - gap.first + 1 for gap in record.gaps), 'step')}.")
+        told.append(
+            f"Gaps: no tensors of "
+            f"{counted(sum(gap.last - gap.first + 1 for gap in record.gaps), 'step')}."
+        )
     head = ["parameter", "shape", "entries", "moved", "never did", "why not", "those that moved"]
     if not any(row[-1] for row in rows):
         head, rows = head[:-1], [row[:-1] for row in rows]
     first = [notebook.title(line) for line in lines_of(record)]
-    return notebook.block(*first, notebook.title(headline(record)), notebook.lines(told), notebook.table(head, rows))
+    return notebook.block(
+        *first, notebook.title(headline(record)), notebook.lines(told), notebook.table(head, rows)
+    )
 
 
 def _wrapped(line: str) -> str:
@@ -84,9 +99,17 @@ def headline(record: Record) -> str:
         return "No step is recorded."
     losses = record.meta.loss
     known = ~np.isnan(losses) | is_nan_loss(losses)
-    loss = f", loss {_loss(losses[:1])} at the first and {_loss(losses[-1:])} at the last" if known.any() else ""
+    loss = (
+        f", loss {_loss(losses[:1])} at the first and {_loss(losses[-1:])} at the last"
+        if known.any()
+        else ""
+    )
     held = sum(block.count for block in record.blocks)
-    kept = f"the tensors of {counted(held, 'step')}, {record.bytes / 1e6:,.1f} MB" if held else "counts, and no tensors"
+    kept = (
+        f"the tensors of {counted(held, 'step')}, {record.bytes / 1e6:,.1f} MB"
+        if held
+        else "counts, and no tensors"
+    )
     return f"{counted(len(steps), 'step')} of {record.optimizer}{loss}. Kept: {kept}."
 
 
@@ -97,7 +120,10 @@ def _loss(one: Array) -> str:
 
 
 def without_gradient(record: Record, history: ParameterHistory) -> str:
-    """How many of the entries that moved never had a gradient, and by what they moved; empty, if none did."""
+    """How many of the entries that moved never had a gradient, and by what they moved.
+
+    Empty, if none did.
+    """
     count = history.why.moved_without_gradient
     if not count:
         return ""
@@ -115,7 +141,9 @@ def strange_at_the_end(history: ParameterHistory) -> str:
 def why_not(history: ParameterHistory, reason: Reason) -> str:
     """Why entries with this reason did not move, in words."""
     strange = 0
-    if reason is Reason.SWALLOWED:  # what is NaN or infinite no update changes, so it was not rounding
+    if (
+        reason is Reason.SWALLOWED
+    ):  # what is NaN or infinite no update changes, so it was not rounding
         strange = int(np.count_nonzero(history.why.where(reason) & ~np.isfinite(history.final)))
     if not strange:
         return UNMOVED[reason]
@@ -129,7 +157,9 @@ def _parameter(record: Record, history: ParameterHistory) -> list[str]:
     title = f"{history.name} {history.shape} {kind}"
     alone, strange = without_gradient(record, history), strange_at_the_end(history)
     if record.tally is None:
-        return [f"{title}: nothing was counted (aggregates=False){f'; {strange}' if strange else ''}"]
+        return [
+            f"{title}: nothing was counted (aggregates=False){f'; {strange}' if strange else ''}"
+        ]
     if not record.tally.steps:
         return [f"{title}: no step was counted"]
     moved = history.moved
@@ -140,13 +170,24 @@ def _parameter(record: Record, history: ParameterHistory) -> list[str]:
         told += f"{', ' if size == 1 else '; '}{alone}" if alone else ""
         lines = [f"{title}: {told}{f'; {strange}' if strange else ''}"]
     else:
-        never = f"{size - count - unknown:,} never did" + (f"; of {unknown:,} it is not known" if unknown else "")
+        never = f"{size - count - unknown:,} never did" + (
+            f"; of {unknown:,} it is not known" if unknown else ""
+        )
         told = f"{count:,} of {size:,} entries moved{f', {alone}' if alone else ''}{f'; {strange}' if strange else ''}"
         lines = [f"{title}: {told}; {never}:"]
-    unmoved = {reason: n for reason, n in history.why.counts.items() if reason not in (Reason.MOVED, Reason.RETURNED)}
-    lines += [f"    {n:>{len(f'{size:,}')},}  {_reason(record, history, reason)}" for reason, n in unmoved.items()]
+    unmoved = {
+        reason: n
+        for reason, n in history.why.counts.items()
+        if reason not in (Reason.MOVED, Reason.RETURNED)
+    }
+    lines += [
+        f"    {n:>{len(f'{size:,}')},}  {_reason(record, history, reason)}"
+        for reason, n in unmoved.items()
+    ]
     if returned := history.why.counts.get(Reason.RETURNED):
-        lines.append(f"    Of those that moved, {returned:,} came back to exactly where they began.")
+        lines.append(
+            f"    Of those that moved, {returned:,} came back to exactly where they began."
+        )
     problem = record.tally.unexplained.get(history.name)
     if problem and Reason.GRADIENT_ZERO in unmoved:
         lines.append(f"    Inputs and units are not told apart: {problem}.")

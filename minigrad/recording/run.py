@@ -52,12 +52,15 @@ class Difference:
 @final
 @dataclass(frozen=True)
 class Verification:
-    """What replaying a run against its keyframes found. True if something was checked, and all of it held.
+    """What replaying a run against its keyframes found. True if something was checked, and all of
+    it held.
 
     Attributes:
         checked: How many steps were replayed and led to exactly the values that they should.
-        unchecked: How many steps could not be: their updates are not held, or nothing that was stored by itself follows.
-        keyframes: How many stored values were compared: keyframes, final values, and those that the counts belong to.
+        unchecked: How many steps could not be: their updates are not held, or nothing that was
+            stored by itself follows.
+        keyframes: How many stored values were compared: keyframes, final values, and those that the
+            counts belong to.
         mismatch: The first step, parameter and entry that does not hold; None if all do.
         damaged: The steps whose rows are not what was written: their checksum differs.
     """
@@ -73,16 +76,22 @@ class Verification:
 
     def __str__(self) -> str:
         told = (
-            f"{counted(self.checked, 'step')} replayed exactly, to {counted(self.keyframes, 'keyframe')}; "
-            f"{self.unchecked:,} not checked"
+            f"{counted(self.checked, 'step')} replayed exactly, to "
+            f"{counted(self.keyframes, 'keyframe')}; {self.unchecked:,} not checked"
         )
         if self.damaged:
-            which = ", ".join(str(step) for step in self.damaged[:5]) + (", ..." if len(self.damaged) > 5 else "")
-            told += f"; the stored rows of {counted(len(self.damaged), 'step')} are damaged: {which}"
+            which = ", ".join(str(step) for step in self.damaged[:5]) + (
+                ", ..." if len(self.damaged) > 5 else ""
+            )
+            told += (
+                f"; the stored rows of {counted(len(self.damaged), 'step')} are damaged: {which}"
+            )
         if self.mismatch is None:
             return told
         step, name, index = self.mismatch
-        return f"{told}; the replay up to step {step} does not give the recorded {name}{list(index)}"
+        return (
+            f"{told}; the replay up to step {step} does not give the recorded {name}{list(index)}"
+        )
 
 
 @final
@@ -113,7 +122,8 @@ class Run:
 
     @classmethod
     def open(cls, path: str | PathLike[str]) -> Run:
-        """The run that a recorder wrote to a directory, as far as it is whole: also while it is written, or cut off.
+        """The run that a recorder wrote to a directory, as far as it is whole: also while it is
+        written, or cut off.
 
         Raises:
             KindError: `path` is no path.
@@ -132,10 +142,13 @@ class Run:
         """
         if not isinstance(name, str):
             raise KindError(
-                f"run[...] got {described(name)}, expected the name of a parameter, such as '{self.names[0]}'"
+                f"run[...] got {described(name)}, expected the name of a parameter, such as "
+                f"'{self.names[0]}'"
             )
         if name not in self._record.slots:
-            raise UnknownName(f"no parameter '{name}' in this run; there are {', '.join(self.names)}")
+            raise UnknownName(
+                f"no parameter '{name}' in this run; there are {', '.join(self.names)}"
+            )
         return ParameterHistory(self._record, name)
 
     def __iter__(self) -> Iterator[str]:
@@ -166,7 +179,10 @@ class Run:
 
     @property
     def first_non_finite(self) -> NonFinite | None:
-        """Where NaN or infinity first appears in the losses or the values; None if the record shows none."""
+        """Where NaN or infinity first appears in the losses or the values.
+
+        None if the record shows none.
+        """
         return first_non_finite(self._record)
 
     def indices(self, step: int) -> Integers | None:
@@ -185,9 +201,11 @@ class Run:
         return report_of(self._record)
 
     def save_report(self, path: str | PathLike[str]) -> None:
-        """Write one HTML file that shows the run: what moved, what did not, and why, with a slider over the updates.
+        """Write one HTML file that shows the run: what moved, what did not, and why, with a slider
+        over the updates.
 
-        It needs no network and no library, and has less than 5 MB for any number of steps, and up to some hundred
+        It needs no network and no library, and has less than 5 MB for any number of steps, and up
+        to some hundred
         parameters: pictures and charts that would take more are reduced, and say so.
 
         Args:
@@ -212,16 +230,19 @@ class Run:
         state = "complete" if self.complete else "not complete"
         return f"Run({len(self.steps):,} steps of {', '.join(self.names)}; {self.bytes:,} bytes; {state})"
 
-    # -- exactness ----------------------------------------------------------------------------------------------
+    # -- exactness --------------------------------------------------------------------------------
 
     def restore(self, model: Layer, step: int | None = None, *, strict: bool = True) -> None:
-        """Put the exact values after a step into a model, and the state of its layers that is not learnt.
+        """Put the exact values after a step into a model, and the state of its layers that is not
+        learnt.
 
         Args:
-            model: A model with the same parameters. Of a run that recorded a part of a model, `model[2:]`, it is that part; or
-                the whole, with `strict=False`.
-            step: The step, counted from 0; None for the last one, or the last that is known exactly if the run was cut off.
-            strict: Whether parameters that the run does not have are an error; otherwise they are left as they are.
+            model: A model with the same parameters. Of a run that recorded a part of a model,
+                `model[2:]`, it is that part; or the whole, with `strict=False`.
+            step: The step, counted from 0; None for the last one, or the last that is known exactly
+                if the run was cut off.
+            strict: Whether parameters that the run does not have are an error; otherwise they are
+                left as they are.
 
         Raises:
             KindError: `model` is not a layer, or `step` not a whole number.
@@ -234,14 +255,18 @@ class Run:
         restore_into(self._record, model, step, strict=strict)
 
     def verify(self) -> Verification:
-        """Replay all updates, compare with every value that was stored by itself, bit for bit, and check every checksum.
+        """Replay all updates, compare with every value that was stored by itself, bit for bit, and
+        check every checksum.
 
         With `every` above 1 updates do not follow each other, so nothing can be replayed.
         """
         record, everything = self._record, slice(None)
-        # What reads them, not the values: of a long run all keyframes together are more than there is memory.
+        # What reads them, not the values: of a long run all keyframes together are more than there
+        # is memory.
         stored: dict[int, Callable[[], Array]] = {
-            b.value_after: partial(replay, b, 0, everything) for b in record.blocks if b.value_after is not None
+            b.value_after: partial(replay, b, 0, everything)
+            for b in record.blocks
+            if b.value_after is not None
         }
         if record.tally is not None:
             stored.setdefault(record.counted_step, lambda: record.counted)
@@ -250,7 +275,11 @@ class Run:
         checked = compared = 0
         mismatch: tuple[int, str, tuple[int, ...]] | None = None
         for block in record.blocks:
-            ends = [step for step in block.steps[: block.replayable] if step in stored] if block.has_keyframe else []
+            ends = (
+                [step for step in block.steps[: block.replayable] if step in stored]
+                if block.has_keyframe
+                else []
+            )
             if not ends:
                 continue
             compared += 1
@@ -264,9 +293,11 @@ class Run:
         return Verification(checked, len(self.steps) - checked, compared, mismatch, damaged)
 
     def first_difference(self, other: Run) -> Difference | None:
-        """The first step, parameter and entry in which two runs part, bit for bit; None if they never do.
+        """The first step, parameter and entry in which two runs part, bit for bit; None if they
+        never do.
 
-        Where both hold a step's updates these are compared, otherwise the values, where both know them exactly.
+        Where both hold a step's updates these are compared, otherwise the values, where both know
+        them exactly.
 
         Raises:
             KindError: `other` is not a run.
@@ -275,19 +306,26 @@ class Run:
         if not isinstance(other, Run):
             raise KindError(f"first_difference got {described(other)}, expected a run")
         ours, theirs = self._record, other._record
-        if {n: s.shape for n, s in ours.slots.items()} != {n: s.shape for n, s in theirs.slots.items()}:
+        if {n: s.shape for n, s in ours.slots.items()} != {
+            n: s.shape for n, s in theirs.slots.items()
+        }:
             raise ModelError(
-                f"the runs are of different parameters: {', '.join(self.names)} and {', '.join(other.names)}"
+                f"the runs are of different parameters: {', '.join(self.names)} and "
+                f"{', '.join(other.names)}"
             )
         if ours.final.dtype != theirs.final.dtype:
-            raise ModelError(f"the runs have different dtypes: {ours.final.dtype} and {theirs.final.dtype}")
+            raise ModelError(
+                f"the runs have different dtypes: {ours.final.dtype} and {theirs.final.dtype}"
+            )
         found = self._difference(-1, "value", ours.initial, theirs.initial)
         if found is not None:
             return found
         our_rows, their_rows = _rows_by_step(ours), _rows_by_step(theirs)
         exact = set(ours.exact_steps.tolist()) & set(theirs.exact_steps.tolist())
         everything = slice(None)
-        foreign = {block.first for record in (ours, theirs) for block in record.blocks if block.foreign}
+        foreign = {
+            block.first for record in (ours, theirs) for block in record.blocks if block.foreign
+        }
         for step in sorted((our_rows.keys() & their_rows.keys()) | exact):
             if step in foreign and {step - 1} <= exact:
                 before = [record.values_before(step, everything) for record in (ours, theirs)]
@@ -297,7 +335,9 @@ class Run:
             if step in our_rows and step in their_rows:
                 found = self._difference(step, "update", our_rows[step], their_rows[step])
             else:
-                found = self._difference(step, "value", ours.values(step, everything), theirs.values(step, everything))
+                found = self._difference(
+                    step, "value", ours.values(step, everything), theirs.values(step, everything)
+                )
             if found is not None:
                 return found
         if self.steps and other.steps and self.steps[-1] == other.steps[-1]:
@@ -328,4 +368,8 @@ def _damaged(block: Block) -> Iterator[int]:
 
 
 def _rows_by_step(record: Record) -> dict[int, Array]:
-    return {step: row for block, rows in record.rows("update") for step, row in zip(block.steps, rows, strict=True)}
+    return {
+        step: row
+        for block, rows in record.rows("update")
+        for step, row in zip(block.steps, rows, strict=True)
+    }

@@ -30,14 +30,18 @@ def kinds_of(keep: Iterable[str]) -> tuple[str, ...]:
         RangeError: It has another word.
     """
     if not isinstance(keep, Iterable):
-        raise KindError(f"keep is {described(keep)}, expected any of 'update' and 'grad', such as ('update',)")
+        raise KindError(
+            f"keep is {described(keep)}, expected any of 'update' and 'grad', such as ('update',)"
+        )
     given = [keep] if isinstance(keep, str) else list(keep)
     if not all(isinstance(kind, str) and kind in ("update", "grad") for kind in given):
         raise RangeError(f"keep is {described(keep)}, expected any of 'update' and 'grad'")
     return tuple(kind for kind in ("update", "grad") if kind in given)
 
 
-def check_arguments(optimizer: object, loss: object, data: object, path: object, resume: bool) -> None:
+def check_arguments(
+    optimizer: object, loss: object, data: object, path: object, resume: bool
+) -> None:
     """Make sure that a recorder is given what it says.
 
     Raises:
@@ -46,18 +50,26 @@ def check_arguments(optimizer: object, loss: object, data: object, path: object,
     """
     if not isinstance(optimizer, Optimizer):
         raise KindError(f"Recorder got {described(optimizer)}, expected an optimizer")
-    for name, given, kind in (("loss", loss, Loss), ("data", data, Batches), ("path", path, str | PathLike)):
+    for name, given, kind in (
+        ("loss", loss, Loss),
+        ("data", data, Batches),
+        ("path", path, str | PathLike),
+    ):
         if given is not None and not isinstance(given, kind):
             raise KindError(
-                f"{name} of a Recorder is {described(given)}, expected a {getattr(kind, '__name__', 'path')}"
+                f"{name} of a Recorder is {described(given)}, expected a "
+                f"{getattr(kind, '__name__', 'path')}"
             )
     if resume and path is None:
-        raise RangeError("resume=True needs the path of the run to go on with: Recorder(..., path=...)")
+        raise RangeError(
+            "resume=True needs the path of the run to go on with: Recorder(..., path=...)"
+        )
 
 
 @final
 class Selected:
-    """The chosen parameters. Their names are those in the whole model, also where the optimizer is of a part of it.
+    """The chosen parameters. Their names are those in the whole model, also where the optimizer is
+    of a part of it.
 
     Args:
         vector: The optimizer's parameters.
@@ -85,23 +97,35 @@ class Selected:
 
     def named(self, told: Mapping[str, T]) -> dict[str, T]:
         """What is told of them by the optimizer's names, by those in the whole model."""
-        return {self._names[own]: thing for own, thing in told.items() if self._names[own] in self.slots}
+        return {
+            self._names[own]: thing for own, thing in told.items() if self._names[own] in self.slots
+        }
 
 
 def _selected(vector: ParameterVector, params: Selection) -> tuple[dict[str, Slot], list[slice]]:
     """Where the chosen parameters lie in the record, and in the vector."""
-    lies = {parameter.name: slot for parameter, slot in zip(vector.parameters, vector.slots.values(), strict=True)}
+    lies = {
+        parameter.name: slot
+        for parameter, slot in zip(vector.parameters, vector.slots.values(), strict=True)
+    }
     if callable(params):
         names = [name for name in lies if params(name)]
     else:
         if not isinstance(params, Iterable):
-            raise KindError(f"params is {described(params)}, expected a glob, several, or a function of the name")
+            raise KindError(
+                f"params is {described(params)}, expected a glob, several, or a function of the "
+                f"name"
+            )
         globs = [params] if isinstance(params, str) else list(params)
         if strange := [glob for glob in globs if not isinstance(glob, str)]:
-            raise KindError(f"params has {described(strange[0])} in it, expected globs, such as '*.weight'")
+            raise KindError(
+                f"params has {described(strange[0])} in it, expected globs, such as '*.weight'"
+            )
         for glob in globs:
             if not any(fnmatchcase(name, glob) for name in lies):
-                raise ModelError(f"params: '{glob}' matches no parameter; there are {', '.join(lies)}")
+                raise ModelError(
+                    f"params: '{glob}' matches no parameter; there are {', '.join(lies)}"
+                )
         names = [name for name in lies if any(fnmatchcase(name, glob) for glob in globs)]
     if not names:
         raise ModelError(f"params matches no parameter; there are {', '.join(lies)}")

@@ -32,7 +32,9 @@ class Entries:
         causes: What may have changed its updates besides its gradients.
     """
 
-    def __init__(self, name: str, slot: Slot, tally: Tally, initial: Array, final: Array, causes: Causes) -> None:
+    def __init__(
+        self, name: str, slot: Slot, tally: Tally, initial: Array, final: Array, causes: Causes
+    ) -> None:
         self._name = name
         self._causes = causes
         self._slot = slot
@@ -42,7 +44,9 @@ class Entries:
 
     def sentence(self, index: tuple[int, ...], reason: Reason) -> str:
         """What became of the entry at `index`, whose reason is known."""
-        still = reason not in (Reason.MOVED, Reason.RETURNED, Reason.SWALLOWED) and self._strange(index)
+        still = reason not in (Reason.MOVED, Reason.RETURNED, Reason.SWALLOWED) and self._strange(
+            index
+        )
         return f"{_entry(self._name, index)} {self._told(index, reason)}{f'; its value is {still}' if still else ''}."
 
     def _strange(self, index: tuple[int, ...]) -> str:
@@ -61,13 +65,21 @@ class Entries:
         tally = self._tally
         flat = self._slot.slice.start + int(np.ravel_multi_index(index, self._slot.shape))
         steps = counted(tally.steps, "step")
-        grads, updates, moves = int(tally.grads[flat]), int(tally.updates[flat]), int(tally.moves[flat])
+        grads, updates, moves = (
+            int(tally.grads[flat]),
+            int(tally.updates[flat]),
+            int(tally.moves[flat]),
+        )
         alone = "" if grads else f" by {self._causes.movers} alone, its gradient was always 0"
         if moves and not updates:
             alone = " by somebody's write into the value, its update was always 0"
         strange, often = self._strange(index), self._often_frozen(index)
         activity = tally.activity.get(self._name)
-        own, unit = (0, index[-1] if index else 0) if activity is None else activity.place(index, self._slot.shape)
+        own, unit = (
+            (0, index[-1] if index else 0)
+            if activity is None
+            else activity.place(index, self._slot.shape)
+        )
         samples = f"{activity.samples:,} samples" if activity else "samples"
         match reason:
             case Reason.MOVED if strange:
@@ -75,34 +87,37 @@ class Entries:
                 if self._causes.written:  # then its last move may not be the one that did it
                     since = f"is {strange} at the end"
                 return (
-                    f"{since}: it moved in {moves:,} of {steps}{alone}, from {self._initial[index]:.6g} to "
-                    f"{self._final[index]:.6g}; first in step {tally.first_move[flat]}, last in step {tally.last_move[flat]}"
+                    f"{since}: it moved in {moves:,} of {steps}{alone}, from "
+                    f"{self._initial[index]:.6g} to {self._final[index]:.6g}; first in step "
+                    f"{tally.first_move[flat]}, last in step {tally.last_move[flat]}"
                 )
             case Reason.MOVED:
                 return (
-                    f"moved in {moves:,} of {steps}{alone}: from {self._initial[index]:.6g} to {self._final[index]:.6g}, "
-                    f"by {tally.movement[flat]:.3g} in all; first in step {tally.first_move[flat]}, "
-                    f"last in step {tally.last_move[flat]}"
+                    f"moved in {moves:,} of {steps}{alone}: from {self._initial[index]:.6g} to "
+                    f"{self._final[index]:.6g}, by {tally.movement[flat]:.3g} in all; first in "
+                    f"step {tally.first_move[flat]}, last in step {tally.last_move[flat]}"
                 )
             case Reason.RETURNED:
                 return (
-                    f"moved in {moves:,} of {steps}{alone}, and came back to exactly where it began, "
-                    f"{self._initial[index]:.6g}"
+                    f"moved in {moves:,} of {steps}{alone}, and came back to exactly where it "
+                    f"began, {self._initial[index]:.6g}"
                 )
             case Reason.SWALLOWED if strange:
                 return (
-                    f"never moved: it was {strange} before the first step, which none of its {counted(updates, 'update')} "
-                    f"that {'was' if updates == 1 else 'were'} not 0 changed"
+                    f"never moved: it was {strange} before the first step, which none of its "
+                    f"{counted(updates, 'update')} that {'was' if updates == 1 else 'were'} not 0 "
+                    f"changed"
                 )
             case Reason.SWALLOWED:
                 return (
-                    f"never moved: {updates:,} of its {counted(tally.steps, 'update')} were not 0{alone}, and rounding "
-                    f"took each of them, because they are too small beside its value {self._initial[index]:.6g}"
+                    f"never moved: {updates:,} of its {counted(tally.steps, 'update')} were not "
+                    f"0{alone}, and rounding took each of them, because they are too small beside "
+                    f"its value {self._initial[index]:.6g}"
                 )
             case Reason.UPDATE_ZERO:
                 return (
-                    f"never moved: its gradient was not 0 in {grads:,} of {steps}, but its update was 0 each time "
-                    f"({self._causes.stoppers}){often}"
+                    f"never moved: its gradient was not 0 in {grads:,} of {steps}, but its update "
+                    f"was 0 each time ({self._causes.stoppers}){often}"
                 )
             case Reason.CANCELLED:
                 met = (
@@ -111,10 +126,12 @@ class Entries:
                     else "its unit was active"
                 )
                 return (
-                    f"never moved: {met}, but summed over the batch its gradient was 0 in all {steps} "
-                    f"(opposite samples cancelled out, or it underflowed)"
+                    f"never moved: {met}, but summed over the batch its gradient was 0 in all "
+                    f"{steps} (opposite samples cancelled out, or it underflowed)"
                 )
-            case Reason.NEVER_TOGETHER | Reason.NEVER_TOGETHER_OR_CANCELLED if activity and activity.inputs is not None:
+            case Reason.NEVER_TOGETHER | Reason.NEVER_TOGETHER_OR_CANCELLED if (
+                activity and activity.inputs is not None
+            ):
                 never = (
                     "but never both in the same one"
                     if reason is Reason.NEVER_TOGETHER
@@ -122,8 +139,9 @@ class Entries:
                     "(record with coactivation=True to tell)"
                 )
                 return (
-                    f"never moved: its input {own} was not 0 in {activity.inputs[own]:,} of {samples}, and its "
-                    f"unit {unit} had a gradient in {activity.units[unit]:,}, {never}"
+                    f"never moved: its input {own} was not 0 in {activity.inputs[own]:,} of "
+                    f"{samples}, and its unit {unit} had a gradient in {activity.units[unit]:,}, "
+                    f"{never}"
                 )
             case Reason.UNIT_SILENT:
                 return (
@@ -141,9 +159,7 @@ class Entries:
             case Reason.FROZEN:
                 return f"never moved: it was frozen in all {steps}"
             case Reason.UNKNOWN if tally.uncounted:
-                return (
-                    f"did not move in {steps}, and {counted(tally.uncounted, 'more step')} of the run were not counted"
-                )
+                return f"did not move in {steps}, and {counted(tally.uncounted, 'more step')} of the run were not counted"
             case Reason.UNKNOWN if tally.steps:
                 return f"changed, but in none of {steps} that were recorded: the record has a gap"
             case _:

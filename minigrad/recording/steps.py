@@ -69,7 +69,9 @@ class StepFiles:
         self._values: list[list[npt.NDArray[Any]]] = [[] for _ in buffers]
         self._indices_end = indices_end
 
-    def _open(self, path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], rows: int | None) -> GrowingArray:
+    def _open(
+        self, path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], rows: int | None
+    ) -> GrowingArray:
         file = GrowingArray(path, dtype, shape, rows)
         self._files.append(file)
         return file
@@ -87,7 +89,9 @@ class StepFiles:
             self._indices_end += len(indices)
         for kept, value in zip(self._values, buffers.values(), strict=True):
             kept.append(value)
-        self._rows.append(_Row(step, lr, loss, clip_factor, -1, -1, 0, indices is not None, self._indices_end))
+        self._rows.append(
+            _Row(step, lr, loss, clip_factor, -1, -1, 0, indices is not None, self._indices_end)
+        )
 
     def place(self, segment: int, row: int) -> None:
         """Note where the tensors of the last step are."""
@@ -100,7 +104,8 @@ class StepFiles:
             self._steps.replace_last(_packed([self._last]))
 
     def publish(self, sums: Iterable[int]) -> None:
-        """Have all steps count for readers. `steps.npy` comes last, after everything that it refers to.
+        """Have all steps count for readers. `steps.npy` comes last, after everything that it refers
+        to.
 
         Args:
             sums: The checksums of those steps' tensors that have a place.
@@ -112,7 +117,9 @@ class StepFiles:
                 file.append(np.stack(kept))
         if self._rows:
             left = iter(sums)
-            self._rows = [row if row.segment < 0 else row._replace(crc32=next(left)) for row in self._rows]
+            self._rows = [
+                row if row.segment < 0 else row._replace(crc32=next(left)) for row in self._rows
+            ]
             self._steps.append(_packed(self._rows))
             self._last = self._rows[-1]
         for file in reversed(self._files):

@@ -1,4 +1,7 @@
-"""`Store`, the abstract base: what is kept of a record, in blocks, within a budget. Where the bytes lie is left open."""
+"""`Store`, the abstract base: what is kept of a record, in blocks, within a budget.
+
+Where the bytes lie is left open.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ OnFull = Literal["thin", "ring", "stop", "raise"]
 class Store(ABC):
     """Keeps the tensors of steps, block by block.
 
-    A block is a keyframe and the steps after it. Blocks are given up whole, so every step that is kept stays exact.
+    A block is a keyframe and the steps after it. Blocks are given up whole, so every step that is
+    kept stays exact.
 
     Args:
         size: The number of entries in a tensor.
@@ -55,7 +59,9 @@ class Store(ABC):
         block_bytes: int | None = None,
     ) -> None:
         if not isinstance(on_full, str) or on_full not in ("thin", "ring", "stop", "raise"):
-            raise RangeError(f"on_full is {described(on_full)}, expected 'thin', 'ring', 'stop' or 'raise'")
+            raise RangeError(
+                f"on_full is {described(on_full)}, expected 'thin', 'ring', 'stop' or 'raise'"
+            )
         self.kinds: tuple[str, ...] = kinds
         self.size: int = size
         self.dtype: np.dtype[Any] = dtype
@@ -66,7 +72,8 @@ class Store(ABC):
         smallest = self.row_bytes + self.step_bytes
         if budget < smallest:
             raise BudgetError(
-                f"a budget of {budget:,} bytes is too small: one step with its keyframe takes {smallest:,}"
+                f"a budget of {budget:,} bytes is too small: one step with its keyframe takes "
+                f"{smallest:,}"
             )
         # Small enough that at least twelve blocks fit, so that giving up one is not giving up all.
         per_block = budget // 12 // self.step_bytes - 1 if kinds else 1
@@ -79,9 +86,13 @@ class Store(ABC):
         self.notes: list[str] = []
         self.before: Record | None = None
         self._to_raise = False
-        self._summed: tuple[list[Block], int, int] = self.blocks, 0, 0  # of these blocks so many take so many bytes
+        self._summed: tuple[list[Block], int, int] = (
+            self.blocks,
+            0,
+            0,
+        )  # of these blocks so many take so many bytes
 
-    # -- where the bytes lie ------------------------------------------------------------------------------------
+    # -- where the bytes lie ----------------------------------------------------------------------
 
     @property
     @abstractmethod
@@ -162,7 +173,7 @@ class Store(ABC):
         for block in self.blocks:
             block.capacity = block.count
 
-    # -- blocks -------------------------------------------------------------------------------------------------
+    # -- blocks -----------------------------------------------------------------------------------
 
     @final
     def begin(self, step: int, values: Array, foreign: bool = False) -> None:
@@ -188,7 +199,9 @@ class Store(ABC):
     @property
     def needs_block(self) -> bool:
         """Whether the next row needs a new block."""
-        return not self.full and bool(self.kinds) and self.blocks[-1].count == self.blocks[-1].capacity
+        return (
+            not self.full and bool(self.kinds) and self.blocks[-1].count == self.blocks[-1].capacity
+        )
 
     @final
     def add(self, step: int, rows: Mapping[str, Array]) -> None:
@@ -204,7 +217,10 @@ class Store(ABC):
         """
         if self._to_raise:
             self._to_raise = False
-            raise BudgetError(f"the record has reached its budget of {self.budget:,} bytes, so step {step} is not kept")
+            raise BudgetError(
+                f"the record has reached its budget of {self.budget:,} bytes, so step {step} is "
+                f"not kept"
+            )
         if self.full or not self.kinds:
             return
         block = self.blocks[-1]
@@ -220,14 +236,15 @@ class Store(ABC):
             return None  # a writer that was killed had given up the steps after it
         return replay(block, block.count, slice(None)) if block.count == block.replayable else None
 
-    # -- the budget ---------------------------------------------------------------------------------------------
+    # -- the budget -------------------------------------------------------------------------------
 
     @property
     def _taken(self) -> int:
-        """How many bytes of the budget are taken, by tensors and by the room that the last block has for more.
+        """How many bytes of the budget are taken, by tensors and by the room that the last block
+        has for more.
 
-        Only the last block changes; those before it are added up once, so that a step does not cost the more, the more
-        blocks there are.
+        Only the last block changes; those before it are added up once, so that a step does not cost
+        the more, the more blocks there are.
         """
         blocks, count, total = self._summed
         if blocks is not self.blocks or count > len(self.blocks) - 1:
@@ -249,7 +266,10 @@ class Store(ABC):
             rows: Whether rows are needed too, at least one.
         """
         while not self.full:
-            if self._taken + keyframe + (self.step_bytes if rows and not self._has_room() else 0) <= self.budget:
+            if (
+                self._taken + keyframe + (self.step_bytes if rows and not self._has_room() else 0)
+                <= self.budget
+            ):
                 return
             if self._make_way():
                 continue
@@ -272,7 +292,10 @@ class Store(ABC):
         self._give_up(with_rows[1::2], keep_keyframes=False)
 
     def _forget_oldest(self) -> None:
-        """Ring: the first block stays; of the oldest other one the keyframe, as long as there is room for keyframes."""
+        """Ring: the first block stays.
+
+        Of the oldest other one the keyframe, as long as there is room for keyframes.
+        """
         with_rows = [block for block in self.blocks if block.capacity]
         keyframes = [block for block in self.blocks if not block.capacity]
         if len(keyframes) > len(with_rows) or (keyframes and len(with_rows) < 2):
@@ -297,7 +320,9 @@ class Store(ABC):
                 left.append(block)
                 continue
             if block.steps:
-                self.gaps.append(Gap(block.steps[0], block.steps[-1], "given up to stay within the budget"))
+                self.gaps.append(
+                    Gap(block.steps[0], block.steps[-1], "given up to stay within the budget")
+                )
             if block.has_keyframe and (keep_keyframes or (left and left[-1].capacity)):
                 left.append(block.without_rows())
             dropped.append(block)

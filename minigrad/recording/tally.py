@@ -22,12 +22,14 @@ class Tally:
         moves: In how many of these the value changed.
         first_move: The first step that changed the value; -1 where none did.
         last_move: The last such step; -1 where none did.
-        movement: The sum of the magnitudes of all changes; of each 255 steps in the parameter's dtype, these in float64.
+        movement: The sum of the magnitudes of all changes; of each 255 steps in the parameter's
+            dtype, these in float64.
         frozen: For each parameter, in how many steps it was frozen.
         unreached: For each parameter, in how many other steps it had no new gradient.
         steps: The number of steps that were counted.
         uncounted: How many more there were, whose counts a writer that was cut off has lost.
-        frozen_entries: Of each parameter of which only some entries were ever frozen, for each entry in how many steps it was.
+        frozen_entries: Of each parameter of which only some entries were ever frozen, for each
+            entry in how many steps it was.
         activity: For each parameter that its layer explains, how active its inputs and units were.
         unexplained: For each parameter that its layer could not explain at some step, why.
     """

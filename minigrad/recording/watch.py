@@ -25,10 +25,14 @@ class Watch:
 
     def __init__(self, vector: ParameterVector, size: int) -> None:
         self._vector = vector
-        self._bytes, self._spare_bytes = (bytearray(size * vector.values.itemsize) for _ in range(2))
+        self._bytes, self._spare_bytes = (
+            bytearray(size * vector.values.itemsize) for _ in range(2)
+        )
         self.values: Array = np.frombuffer(self._bytes, vector.values.dtype)
         self._spare: Array = np.frombuffer(self._spare_bytes, vector.values.dtype)
-        self._before: Array | None = None  # the values before somebody else wrote, until the next step
+        self._before: Array | None = (
+            None  # the values before somebody else wrote, until the next step
+        )
         self._writes = 0
         self._known = False
 
@@ -42,7 +46,8 @@ class Watch:
         """A step adds this update to the values remembered. What hooks write then is no step's.
 
         Returns:
-            The values before, those of before others wrote if somebody did, so that what they changed did move; and after.
+            The values before, those of before others wrote if somebody did, so that what they
+            changed did move; and after.
         """
         with np.errstate(all="ignore"):
             np.add(self.values, update, out=self._spare)
@@ -57,9 +62,11 @@ class Watch:
         return not self._known or self._bytes != values.data
 
     def look(self, values: Array, slots: Mapping[str, Slot], own: Writer) -> str:
-        """What somebody else has written since then, and who, in words: "0.weight changed by ..."; empty if nobody has.
+        """What somebody else has written since then, and who, in words: "0.weight changed by ...";
+        empty if nobody has.
 
-        These values are then the ones that are remembered; what they were before counts as where the next step begins.
+        These values are then the ones that are remembered; what they were before counts as where
+        the next step begins.
 
         Args:
             values: The values now.
@@ -82,11 +89,16 @@ class Watch:
 
 
 def changed_names(before: Array | None, after: Array, slots: Mapping[str, Slot]) -> str:
-    """Which parameters are others than before, in words; empty if none. Where nothing remembers, it may be any."""
+    """Which parameters are others than before, in words; empty if none.
+
+    Where nothing remembers, it may be any.
+    """
     if before is None:
         return f"something of {', '.join(slots)}"
     return ", ".join(
-        name for name, (part, _) in slots.items() if first_different(before[part], after[part]) is not None
+        name
+        for name, (part, _) in slots.items()
+        if first_different(before[part], after[part]) is not None
     )
 
 

@@ -12,7 +12,8 @@ from minigrad.recording.aggregates import Aggregates
 
 @final
 class Witness:
-    """Has the counts look at what a gradient is made of when it arrives, and notes those that no step has used.
+    """Has the counts look at what a gradient is made of when it arrives, and notes those that no
+    step has used.
 
     Args:
         names: The recorded parameters.
@@ -29,14 +30,19 @@ class Witness:
         loss: Loss | None = None,
     ) -> None:
         self._loss = loss
-        self._differentiated: float | None = None  # the value whose gradient has arrived last, since the last step
+        self._differentiated: float | None = (
+            None  # the value whose gradient has arrived last, since the last step
+        )
         self._names = names
         self._aggregates = aggregates
         self._note = note
         self._noted = False
 
     def arrived(self, latest: Arrival, adds: bool) -> None:
-        """A backward is done; later ones that leave no gradients may differentiate the loss again."""
+        """A backward is done.
+
+        Later ones that leave no gradients may differentiate the loss again.
+        """
         if self._loss is not None:
             self._differentiated = self._loss.differentiated
         if self._aggregates is not None:
@@ -53,6 +59,6 @@ class Witness:
         if own and not self._noted:
             self._noted = True
             self._note(
-                f"a backward replaced the gradients of {', '.join(own)} that no step had used (accumulate=True adds them "
-                f"up; this is noted once)"
+                f"a backward replaced the gradients of {', '.join(own)} that no step had used "
+                f"(accumulate=True adds them up; this is noted once)"
             )

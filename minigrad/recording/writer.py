@@ -13,15 +13,19 @@ import numpy as np
 from minigrad.arrays import Array
 from minigrad.recording.format import GrowingArray, checksum
 
-_CHUNK_BYTES = 2**20  # about how much is gathered before it is written: a row of a large network, many of a small one
+_CHUNK_BYTES = (
+    2**20
+)  # about how much is gathered before it is written: a row of a large network, many of a small one
 _AHEAD = 2  # how many chunks may wait for the disk, before the training waits for it
 
 
 @final
 class RowWriter:
-    """Writes the rows of one block after the other. They are gathered into chunks, which a thread checksums and writes.
+    """Writes the rows of one block after the other. They are gathered into chunks, which a thread
+    checksums and writes.
 
-    Checksums and writing leave Python's lock to others, so a second core does them while the first one trains.
+    Checksums and writing leave Python's lock to others, so a second core does them while the first
+    one trains.
 
     Args:
         kinds: What is kept of a step.
@@ -90,7 +94,10 @@ class RowWriter:
             file.publish()
 
     def end(self) -> None:
-        """End the block: close its files. What their headers tell of is whole, with or without what came last."""
+        """End the block: close its files.
+
+        What their headers tell of is whole, with or without what came last.
+        """
         files, self._files = self._files, {}
         for file in files.values():
             with suppress(OSError):
@@ -126,4 +133,7 @@ class RowWriter:
     def _write(self, chunk: dict[str, Array], filled: int) -> list[int]:
         for kind, file in self._files.items():
             file.append(chunk[kind][:filled])
-        return [checksum(rows) for rows in zip(*(chunk[kind][:filled] for kind in self._kinds), strict=True)]
+        return [
+            checksum(rows)
+            for rows in zip(*(chunk[kind][:filled] for kind in self._kinds), strict=True)
+        ]

@@ -46,8 +46,8 @@ class Finding(NamedTuple):
     """What the differences along one direction say about backward.
 
     Attributes:
-        kind: "right", "wrong", "kink" (wrong, as neither of its slopes nor between them), or "unknown": there is no
-            derivative here, because forward jumps or its domain ends.
+        kind: "right", "wrong", "kink" (wrong, as neither of its slopes nor between them), or
+            "unknown": there is no derivative here, because forward jumps or its domain ends.
         left: The slope from the left.
         right: The slope from the right; the same as the left one, but at a kink.
         settled: Whether differences at another distance say the same.
@@ -60,7 +60,8 @@ class Finding(NamedTuple):
 
 
 class Line:
-    """The number as a function of one distance, from the present values of a tensor along a direction.
+    """The number as a function of one distance, from the present values of a tensor along a
+    direction.
 
     Attributes:
         place: Where it is, for errors: "at (0, 3)".
@@ -104,18 +105,26 @@ class Line:
             return Finding("right", slope, slope)
         up_near, down_near = self.at(near), self.at(-near)
         slope_near = (up_near - down_near) / (2 * near)
-        # Nearer where a kink is close by, farther where rounding hides a small slope. Not nearer than eps / 8 where
-        # eps is coarse: who asks for that wants to see what it does.
-        others = [distance for distance in (eps / 64, eps / 512) if distance < 1e-7] + [*tolerance.distances[1:]]
-        if tolerance.close(slope_near, have) or any(tolerance.close(self.central(other), have) for other in others):
+        # Nearer where a kink is close by, farther where rounding hides a small slope. Not nearer
+        # than eps / 8 where eps is coarse: who asks for that wants to see what it does.
+        others = [distance for distance in (eps / 64, eps / 512) if distance < 1e-7] + [
+            *tolerance.distances[1:]
+        ]
+        if tolerance.close(slope_near, have) or any(
+            tolerance.close(self.central(other), have) for other in others
+        ):
             return Finding("right", slope, slope)
         if not math.isfinite(up_near - down_near):
             return self._judge_at_the_edge(have, value, tolerance)
 
         mismatch = abs(slope - have)
         jump = max(abs(up_near - value), abs(down_near - value))
-        # A jump is as large from near by, and what it does to the difference is enough to explain the mismatch.
-        if jump > 0.5 * max(abs(up - value), abs(down - value)) and jump / (2 * eps) > 0.3 * mismatch:
+        # A jump is as large from near by, and what it does to the difference is enough to explain
+        # the mismatch.
+        if (
+            jump > 0.5 * max(abs(up - value), abs(down - value))
+            and jump / (2 * eps) > 0.3 * mismatch
+        ):
             return Finding("unknown", slope, slope)
 
         right, right_near = (up - value) / eps, (up_near - value) / near
@@ -124,14 +133,17 @@ class Line:
         unsure = max(abs(right - right_near), abs(left - left_near))
         # Curvature bends by less from near by; a kink by the same amount.
         if unsure <= 0.3 * bend and bend > max(1e-4 * mismatch, 1e-7 * max(1.0, abs(value))):
-            kind = self._judge_at_a_kink(have, output, near, 2 * unsure + tolerance.allowed(bend, have))
+            kind = self._judge_at_a_kink(
+                have, output, near, 2 * unsure + tolerance.allowed(bend, have)
+            )
             return Finding(kind, left_near, right_near)
         return Finding("wrong", slope, slope, settled=abs(slope - slope_near) <= 0.1 * mismatch)
 
     def _judge_at_a_kink(self, have: float, output: Array, distance: float, slack: float) -> Kind:
         """Whether a gradient lies between the slopes from the left and from the right, for each output its own."""
         if np.count_nonzero(self.direction) > 1:
-            return "kink"  # of several entries together; what holds for each alone need not hold for their mixture
+            # of several entries together; what holds for each alone need not hold for their mixture
+            return "kink"
         up, down = self.output(distance), self.output(-distance)
         if up is None or down is None:
             return "unknown"
@@ -140,8 +152,9 @@ class Line:
         low, high = sides.min(axis=0), sides.max(axis=0)
         if low.sum() - slack <= have <= high.sum() + slack:
             return "right"
-        # Where several kinks lie in one place, as in a row of zeros before dense, relu, dense, each of them may take a
-        # slope of its own. Near by they come apart: then an output has more slopes than two.
+        # Where several kinks lie in one place, as in a row of zeros before dense, relu, dense, each
+        # of them may take a slope of its own. Near by they come apart: then an output has more
+        # slopes than two.
         around = np.stack([*sides, *self._slopes_around(distance)])
         apart = np.abs(around[:, np.newaxis] - sides).min(axis=1)
         if not (apart > 0.05 * float((high - low).max()) + 1e-2 * np.abs(sides).max(axis=0)).any():

@@ -21,7 +21,9 @@ from minigrad.testing.perturbing import moves, perturb
 from minigrad.testing.rounding import FLOAT32, FLOAT64, roughness
 from minigrad.testing.subjects import LayerSubject, LossSubject, Subject, Tensor, in_float64
 
-_EACH_ENTRY = 64  # tensors up to this size are checked entry by entry, larger ones along random directions
+_EACH_ENTRY = (
+    64  # tensors up to this size are checked entry by entry, larger ones along random directions
+)
 _DIRECTIONS = 24
 _PARTS = 40  # how many parts of directions are looked at where there are kinks
 
@@ -37,19 +39,23 @@ def check_gradients(
     perturbation: float = 0.1,
     rng: Seed = 0,
 ) -> None:
-    """Compare every gradient with central differences in float64, (f(v + eps) - f(v - eps)) / 2 eps.
+    """Compare every gradient with central differences in float64, (f(v + eps) - f(v - eps)) / 2
+    eps.
 
-    A layer is reduced to one number by a random weighting of its outputs. It runs in its current mode, as a copy
-    that computes in float64, so it stays as it is; a layer that draws random numbers from a generator of its own, such
-    as Dropout, draws the same ones each time; its buffers, such as running statistics, are put back each time.
+    A layer is reduced to one number by a random weighting of its outputs. It runs in its current
+    mode, as a copy that computes in float64, so it stays as it is; a layer that draws random
+    numbers from a generator of its own, such as Dropout, draws the same ones each time; its
+    buffers, such as running statistics, are put back each time.
 
-    - Gradients are compared at the given values, and once more after input and parameters have been moved a little
-      at random: at zeros, ones or a symmetric weight, a missing transpose makes no difference. Where the layer does not
-      take values so moved, or gives NaN for them, fewer are moved, or none.
-    - At a kink, such as a relu at exactly 0, a gradient must be the slope from the left, that from the right, or
-      between. Where forward jumps there is no derivative, and nothing is compared.
+    - Gradients are compared at the given values, and once more after input and parameters have been
+      moved a little at random: at zeros, ones or a symmetric weight, a missing transpose makes no
+      difference. Where the layer does not take values so moved, or gives NaN for them, fewer are
+      moved, or none.
+    - At a kink, such as a relu at exactly 0, a gradient must be the slope from the left, that from
+      the right, or between. Where forward jumps there is no derivative, and nothing is compared.
     - Forward and backward run several times, and must give the same each time.
-    - A `backward_parameters` that the layer or one inside overrides must leave the gradients that `backward` does.
+    - A `backward_parameters` that the layer or one inside overrides must leave the gradients that
+      `backward` does.
 
     Args:
         layer_or_loss: What to check.
@@ -58,14 +64,17 @@ def check_gradients(
         eps: Half the distance of the differences.
         rtol: The largest difference allowed, relative to the larger of both.
         atol: The largest difference allowed in any case, relative to the tensor's largest gradient.
-        perturbation: How far values are moved, relative to their size; 0 checks at the given values only.
+        perturbation: How far values are moved, relative to their size; 0 checks at the given values
+            only.
         rng: A seed or a generator for weighting, directions and moves.
 
     Raises:
-        GradientError: A gradient is not the derivative; says which tensor and entry, both numbers, and what they
-            have in common if anything. Or that could not be found out, and the message says why: forward is not
-            repeatable, gives NaN, or rounds. Or something is changed in place, or a gradient is not assigned.
-        KindError: Something is neither a layer nor a loss, forward returns no array or number, or targets are missing.
+        GradientError: A gradient is not the derivative; says which tensor and entry, both numbers,
+            and what they have in common if anything. Or that could not be found out, and the
+            message says why: forward is not repeatable, gives NaN, or rounds. Or something is
+            changed in place, or a gradient is not assigned.
+        KindError: Something is neither a layer nor a loss, forward returns no array or number, or
+            targets are missing.
         ShapeError: A layer does not accept the input.
         OrderError: Nothing could be compared, as forward has no derivative in any entry.
     """
@@ -73,22 +82,30 @@ def check_gradients(
     number(perturbation, "perturbation", least=0, most=1)
     rtol, atol = number(rtol, "rtol", least=0), number(atol, "atol", least=0)
     x64 = np.array(float_array(x, np.dtype(np.float64), "x of check_gradients"))
-    random = generator(rng).spawn(1)[0]  # a stream of its own, also where the caller drew x with the same seed
+    random = generator(rng).spawn(1)[
+        0
+    ]  # a stream of its own, also where the caller drew x with the same seed
     if isinstance(layer_or_loss, Loss):
         if targets is None:
             raise KindError(
-                f"check_gradients needs targets for a loss: check_gradients({described(layer_or_loss)}, logits, targets)"
+                f"check_gradients needs targets for a loss: "
+                f"check_gradients({described(layer_or_loss)}, logits, targets)"
             )
-        subject: LossSubject | LayerSubject = LossSubject(copy.deepcopy(layer_or_loss), x64, targets)
+        subject: LossSubject | LayerSubject = LossSubject(
+            copy.deepcopy(layer_or_loss), x64, targets
+        )
     elif isinstance(layer_or_loss, Layer):
         subject = LayerSubject(in_float64(layer_or_loss), x64, random)
     else:
-        raise KindError(f"check_gradients got {described(layer_or_loss)}, expected a layer or a loss")
+        raise KindError(
+            f"check_gradients got {described(layer_or_loss)}, expected a layer or a loss"
+        )
     output = subject.checked("forward")
     if not np.isfinite(output).all():
         raise GradientError(
-            f"{subject.name}: forward gives NaN or infinity for this input, so it has no derivative: an output of "
-            f"{in_words(output)}, for an input of {in_words(x64)}; check it where it is finite"
+            f"{subject.name}: forward gives NaN or infinity for this input, so it has no "
+            f"derivative: an output of {in_words(output)}, for an input of {in_words(x64)}; check "
+            f"it where it is finite"
         )
     kind = type(layer_or_loss).__name__
     compared = _check_here(subject, kind, "", eps, rtol, atol, random)
@@ -97,8 +114,8 @@ def check_gradients(
         compared += _check_here(subject, kind, where, eps, rtol, atol, random)
     if compared == 0:
         raise OrderError(
-            "check_gradients could not check anything: in every entry forward jumps, or its domain ends, or rounding hides "
-            "all differences; use other inputs, or another eps"
+            "check_gradients could not check anything: in every entry forward jumps, or its domain "
+            "ends, or rounding hides all differences; use other inputs, or another eps"
         )
 
 
@@ -124,7 +141,10 @@ def _check_here(
         compared += check.along(_directions(grad.shape, rng))
         if grad.size > 1:
             # Tied maxima are a kink in each entry alone, but not where they move together.
-            check.along([("where all entries move together", np.full(grad.shape, grad.size**-0.5))], split=False)
+            check.along(
+                [("where all entries move together", np.full(grad.shape, grad.size**-0.5))],
+                split=False,
+            )
         check.expect_no_plateau(rng)
     if isinstance(subject, LayerSubject):
         check_overrides(subject)
@@ -143,13 +163,21 @@ class _Check:
     """One tensor, its gradient, and what differences along directions say about it."""
 
     def __init__(
-        self, subject: Subject, tensor: Tensor, grad: Array, tolerance: Tolerance, name: str, where: str
+        self,
+        subject: Subject,
+        tensor: Tensor,
+        grad: Array,
+        tolerance: Tolerance,
+        name: str,
+        where: str,
     ) -> None:
         self._subject, self._tensor, self._grad, self._tolerance = subject, tensor, grad, tolerance
         self._name, self._where = name, where
         self._output = subject.forward()
         self._rough: float | None = None
-        self._flat = True  # whether all derivatives are 0 so far, according to backward and to differences
+        self._flat = (
+            True  # whether all derivatives are 0 so far, according to backward and to differences
+        )
 
     def along(self, directions: list[tuple[str, Array]], split: bool = True) -> int:
         """Check along directions; returns how many could be compared.
@@ -183,13 +211,17 @@ class _Check:
         self._flat &= all(item.have == 0 == item.finding.left for item in compared)
         wrong = [item for item in compared if item.finding.kind != "right"]
         if wrong:
-            for scale in (1e-2, 1e-4):  # rounding is not seen where the output is saturated, but there it is also
+            for scale in (
+                1e-2,
+                1e-4,
+            ):  # rounding is not seen where the output is saturated, but there it is also
                 self._expect_precision(roughness(self._subject, scale))
             raise GradientError(self._told(max(wrong, key=self._badness), compared, len(wrong)))
         return len(compared)
 
     def _expect_smooth(self) -> None:
-        """Before anything is said against backward: is forward such that differences mean something?
+        """Before anything is said against backward: is forward such that differences mean
+        something?
 
         Raises:
             GradientError: Forward is not repeatable, or rounds.
@@ -204,10 +236,11 @@ class _Check:
         if rough > FLOAT64:
             kind = "float32" if rough < FLOAT32 else "float16"
             raise GradientError(
-                f"{self._name} cannot be checked, as forward rounds: its output is exact to about {rough:.0e} of its "
-                f"size, which is the precision of {kind}. That says nothing against backward. Here everything is given in "
-                f"float64: compute in the dtype of the input and of the parameters (np.zeros(shape, x.dtype), no astype, "
-                f"nothing in {kind} in between), and check again"
+                f"{self._name} cannot be checked, as forward rounds: its output is exact to about "
+                f"{rough:.0e} of its size, which is the precision of {kind}. That says nothing "
+                f"against backward. Here everything is given in float64: compute in the dtype of "
+                f"the input and of the parameters (np.zeros(shape, x.dtype), no astype, nothing in "
+                f"{kind} in between), and check again"
             )
 
     def _without_noise(self, found: list[_Compared]) -> list[_Compared]:
@@ -217,9 +250,12 @@ class _Check:
         moved = self._moved_grads()
 
         def explained(item: _Compared) -> bool:
-            of_backward = 10 * max(abs(float(((grad - self._grad) * item.line.direction).sum())) for grad in moved)
+            of_backward = 10 * max(
+                abs(float(((grad - self._grad) * item.line.direction).sum())) for grad in moved
+            )
             return any(
-                abs(slope - item.have) <= self._tolerance.allowed(slope, item.have) + noise / distance + of_backward
+                abs(slope - item.have)
+                <= self._tolerance.allowed(slope, item.have) + noise / distance + of_backward
                 for distance in self._tolerance.distances
                 for slope in [item.line.central(distance)]
             )
@@ -232,7 +268,8 @@ class _Check:
         ]
 
     def _moved_grads(self) -> list[Array]:
-        """The gradient after moves by no more than rounding: how much it changes is how exact backward can be.
+        """The gradient after moves by no more than rounding: how much it changes is how exact
+        backward can be.
 
         All move by the same factor, so that what is 0 or tied stays so.
         """
@@ -243,7 +280,11 @@ class _Check:
         for ulps in (1, 2, 3):
             for tensor, values in zip(tensors, given, strict=True):
                 tensor.write(values * (1 + ulps * np.finfo(np.float64).eps))
-            found.append(self._subject.backward()[number] if self._subject.attempt() is not None else self._grad)
+            found.append(
+                self._subject.backward()[number]
+                if self._subject.attempt() is not None
+                else self._grad
+            )
         for tensor, values in zip(tensors, given, strict=True):
             tensor.write(values)
         return found
@@ -256,7 +297,9 @@ class _Check:
         """
         if not self._flat or not self._grad.size:
             return
-        farther = Line(self._subject, self._tensor, "", moves(self._tensor.read(), 0.1, "both ways", rng)).output(1.0)
+        farther = Line(
+            self._subject, self._tensor, "", moves(self._tensor.read(), 0.1, "both ways", rng)
+        ).output(1.0)
         if farther is not None and not np.array_equal(farther, self._output):
             rough = roughness(self._subject)
             if rough < FLOAT32:  # what is coarser may be meant: a function of steps
@@ -264,7 +307,9 @@ class _Check:
 
     def _badness(self, item: _Compared) -> float:
         want = _nearest(item)
-        return item.finding.kind != "unknown" and abs(want - item.have) / self._tolerance.allowed(want, item.have)
+        return item.finding.kind != "unknown" and abs(want - item.have) / self._tolerance.allowed(
+            want, item.have
+        )
 
     def _told(self, worst: _Compared, compared: list[_Compared], wrong: int) -> str:
         line, finding, have = worst
@@ -282,12 +327,17 @@ class _Check:
 
 
 def _directions(shape: tuple[int, ...], rng: np.random.Generator) -> list[tuple[str, Array]]:
-    """Each entry of a small tensor; random directions, each a mixture of all entries, through a large one."""
+    """Each entry of a small tensor.
+
+    Random directions, each a mixture of all entries, through a large one.
+    """
     size = int(np.prod(shape))
     if size <= _EACH_ENTRY:
         return [_entry(flat, shape) for flat in range(size)]
     drawn = [rng.normal(size=shape) for _ in range(_DIRECTIONS)]
-    return [("along a random direction", direction / np.linalg.norm(direction)) for direction in drawn]
+    return [
+        ("along a random direction", direction / np.linalg.norm(direction)) for direction in drawn
+    ]
 
 
 def _entry(flat: int, shape: tuple[int, ...]) -> tuple[str, Array]:

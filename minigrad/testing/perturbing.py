@@ -44,5 +44,9 @@ def moves(values: Array, amount: float, way: Way, rng: np.random.Generator) -> A
     signs = rng.choice([-1.0, 1.0], size=values.shape)
     if way != "both ways":
         signs = np.where(known == 0, float(way == "inwards"), -np.sign(known))
-    far: Array = signs * rng.uniform(amount / 4, amount, size=values.shape) * np.where(sizes > 0, sizes, typical)
+    far: Array = (
+        signs
+        * rng.uniform(amount / 4, amount, size=values.shape)
+        * np.where(sizes > 0, sizes, typical)
+    )
     return np.where(np.isfinite(values), far, 0.0)

@@ -11,15 +11,18 @@ from minigrad.testing.subjects import Subject
 FLOAT64, FLOAT32 = 1e-9, 3e-6
 """What is rougher than the first is not float64's own rounding, what is rougher than the second not float32's."""
 
-_SIXTH = np.array([1.0, -6, 15, -20, 15, -6, 1])  # the sixth difference: 0 for whatever is smooth, but not for noise
+_SIXTH = np.array(
+    [1.0, -6, 15, -20, 15, -6, 1]
+)  # the sixth difference: 0 for whatever is smooth, but not for noise
 
 
 def roughness(subject: Subject, scale: float = 1.0) -> float:
     """By how much, relative to its size, the output differs from a smooth one.
 
-    All tensors move together in seven equal steps, and the sixth difference of each output is taken. Of a smooth
-    function it is next to nothing; of a rounded one it is as large as the rounding, however short the steps are. That tells
-    it from a kink, of which less is seen in shorter steps; and a single jump is seen in few places.
+    All tensors move together in seven equal steps, and the sixth difference of each output is
+    taken. Of a smooth function it is next to nothing; of a rounded one it is as large as the
+    rounding, however short the steps are. That tells it from a kink, of which less is seen in
+    shorter steps; and a single jump is seen in few places.
 
     Args:
         subject: What to look at.
@@ -34,7 +37,9 @@ def roughness(subject: Subject, scale: float = 1.0) -> float:
         if not near.any() or np.linalg.norm(near) < 0.3 * np.linalg.norm(far):
             continue
         typical = float(np.median(near[near > 0.1 * near.max()]))
-        if typical < FLOAT64 or (typical < 1e-2 and _jumps(_Path(subject, places, rng), 6 * short, int(near.argmax()))):
+        if typical < FLOAT64 or (
+            typical < 1e-2 and _jumps(_Path(subject, places, rng), 6 * short, int(near.argmax()))
+        ):
             found = max(found, typical)  # coarser than 1e-2 is no rounding
     for tensor, values in zip(subject.tensors, given, strict=True):
         tensor.write(values)
@@ -55,11 +60,15 @@ class _Path:
 
     def at(self, distance: float) -> Array:
         """The outputs there, flat; NaN where they are not finite."""
-        for tensor, values, direction in zip(self._subject.tensors, self._places, self._directions, strict=True):
+        for tensor, values, direction in zip(
+            self._subject.tensors, self._places, self._directions, strict=True
+        ):
             tensor.write(values + distance * direction)
         output = self._subject.attempt()
         size = self._subject.weighting.size
-        return np.full(size, np.nan) if output is None or output.size != size else output.reshape(-1)
+        return (
+            np.full(size, np.nan) if output is None or output.size != size else output.reshape(-1)
+        )
 
 
 def _differences(path: _Path, step: float) -> Array:
@@ -74,23 +83,35 @@ def _differences(path: _Path, step: float) -> Array:
             size = np.maximum(size, np.abs(outputs).max(axis=0))
     if not found:
         return np.zeros_like(size)
-    medians: Array = np.median(np.stack(found), axis=0) / np.maximum(size, 1e-3 * size.max(initial=0.0))
+    medians: Array = np.median(np.stack(found), axis=0) / np.maximum(
+        size, 1e-3 * size.max(initial=0.0)
+    )
     return medians
 
 
 def _jumps(path: _Path, width: float, number: int) -> bool:
-    """Whether an output jumps within such a width, here or there: a kink bends less the nearer one looks, a jump does not.
+    """Whether an output jumps within such a width, here or there: a kink bends less the nearer one
+    looks, a jump does not.
 
-    Halves the stretch again and again, and keeps the half whose middle lies farther from the line through its ends.
+    Halves the stretch again and again, and keeps the half whose middle lies farther from the line
+    through its ends.
     """
     for _ in range(5):
         low = path.turn()
         high = low + width
-        first, middle, last = (float(path.at(place)[number]) for place in (low, (low + high) / 2, high))
-        bends, unseen = [abs(first - 2 * middle + last)], 1e-11 * abs(middle)  # what float64 itself may leave
+        first, middle, last = (
+            float(path.at(place)[number]) for place in (low, (low + high) / 2, high)
+        )
+        bends, unseen = (
+            [abs(first - 2 * middle + last)],
+            1e-11 * abs(middle),
+        )  # what float64 itself may leave
         while high - low > 1e-11:
             between = (low + high) / 2
-            left, right = (float(path.at(place)[number]) for place in ((low + between) / 2, (between + high) / 2))
+            left, right = (
+                float(path.at(place)[number])
+                for place in ((low + between) / 2, (between + high) / 2)
+            )
             bend_left, bend_right = abs(first - 2 * left + middle), abs(middle - 2 * right + last)
             if bend_left > bend_right:
                 high, middle, last = between, left, middle

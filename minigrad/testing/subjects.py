@@ -21,7 +21,10 @@ from minigrad.overriding import override
 from minigrad.parameter import Parameter
 
 MARK = np.pi
-"""What stands in a gradient before a pass; where it still stands afterwards, nothing was assigned."""
+"""What stands in a gradient before a pass.
+
+Where it still stands afterwards, nothing was assigned.
+"""
 
 
 class Tensor(NamedTuple):
@@ -51,18 +54,24 @@ class Subject(ABC):
     tensors: list[Tensor]
     weighting: Array
     _generators: list[tuple[np.random.Generator, Any]]
-    _given: dict[str, Callable[[], npt.NDArray[Any]]]  # what neither forward nor backward may change
+    _given: dict[
+        str, Callable[[], npt.NDArray[Any]]
+    ]  # what neither forward nor backward may change
 
     @abstractmethod
     def forward(self) -> Array:
-        """The output for the arrays as they are, in float64; each time with the same random numbers and state.
+        """The output for the arrays as they are, in float64; each time with the same random numbers
+        and state.
 
         Raises:
             KindError: It is no output.
         """
 
     def attempt(self) -> Array | None:
-        """The output for the arrays as they are; None if it is not finite, or forward does not take such values."""
+        """The output for the arrays as they are.
+
+        None if it is not finite, or forward does not take such values.
+        """
         try:
             with np.errstate(all="ignore"):
                 output = self.forward()
@@ -91,7 +100,8 @@ class Subject(ABC):
         """The gradient of each tensor, from passes each of which must be as if it were the first.
 
         Raises:
-            GradientError: Forward or backward are not repeatable, or change what they are given; or gradients pile up.
+            GradientError: Forward or backward are not repeatable, or change what they are given; or
+                gradients pile up.
         """
         output = self.checked("forward")
         self.expect_same(output)
@@ -103,12 +113,14 @@ class Subject(ABC):
             three = self._pass(output, "")[number]
             if same(three - two, two - one):
                 raise GradientError(
-                    f"{self.name}: {tensor.name} piles up: each backward adds to what was there before; assign what "
-                    f"belongs to the last forward alone, self.weight.grad = ..., and keep no sums or lists"
+                    f"{self.name}: {tensor.name} piles up: each backward adds to what was there "
+                    f"before; assign what belongs to the last forward alone, self.weight.grad = "
+                    f"..., and keep no sums or lists"
                 )
             raise GradientError(
-                f"{self.name}: {tensor.name} is another one the second time, for the same input and the same "
-                f"incoming gradient: backward must depend on nothing but these and its last forward"
+                f"{self.name}: {tensor.name} is another one the second time, for the same input "
+                f"and the same incoming gradient: backward must depend on nothing but these and "
+                f"its last forward"
             )
         return first
 
@@ -122,7 +134,9 @@ class Subject(ABC):
         result = getattr(self, method)()
         for what, array in self._given.items():
             if not np.array_equal(array(), before[what], equal_nan=before[what].dtype.kind == "f"):
-                raise GradientError(f"{self.name}: {method} changes {what} in place; work on a copy")
+                raise GradientError(
+                    f"{self.name}: {method} changes {what} in place; work on a copy"
+                )
         return result
 
     def expect_same(self, output: Array, because: str = "") -> None:
@@ -138,13 +152,13 @@ class Subject(ABC):
         if again.shape == output.shape:
             differs = f"outputs that differ by up to {np.abs(again - output).max():.3g}"
         because = because or (
-            "; draw random numbers from a numpy.random.Generator that is an attribute, self.rng, and keep other state "
-            "in attributes that the class attribute 'buffers' names: these are put back before each forward; let "
-            "nothing else depend on earlier calls"
+            "; draw random numbers from a numpy.random.Generator that is an attribute, self.rng, "
+            "and keep other state in attributes that the class attribute 'buffers' names: these "
+            "are put back before each forward; let nothing else depend on earlier calls"
         )
         raise GradientError(
-            f"{self.name}: forward is not repeatable: for the same input it gave {differs}, so that its derivative "
-            f"cannot be found{because}"
+            f"{self.name}: forward is not repeatable: for the same input it gave {differs}, so "
+            f"that its derivative cannot be found{because}"
         )
 
     def _pass(self, output: Array, because: str) -> list[Array]:
@@ -163,7 +177,10 @@ class LossSubject(Subject):
             Tensor("the gradient of the logits", lambda: logits, lambda new: np.copyto(logits, new))
         ]
         self.weighting: Array = np.ones(())
-        self._given = {"the logits": lambda: logits, "the targets": lambda: np.asarray(self._targets)}
+        self._given = {
+            "the logits": lambda: logits,
+            "the targets": lambda: np.asarray(self._targets),
+        }
         self.keep_generators(generator for _, generator in generators_of(loss))
 
     @override
@@ -174,7 +191,10 @@ class LossSubject(Subject):
         if isinstance(value, np.ndarray) and value.ndim == 0:
             value = value.item()
         if not isinstance(value, Real):
-            raise KindError(f"{self.name}: forward returned {described(value)}, expected a number, such as a float")
+            raise KindError(
+                f"{self.name}: forward returned {described(value)}, expected a number, such as a "
+                f"float"
+            )
         return np.array(float(value))
 
     @override
@@ -197,12 +217,18 @@ class LayerSubject(Subject):
         self._x = x
         self.name: str = layer.called
         self._parameters = list(layer.parameters())
-        self.tensors: list[Tensor] = [Tensor("the gradient of the input", lambda: x, lambda new: np.copyto(x, new))]
+        self.tensors: list[Tensor] = [
+            Tensor("the gradient of the input", lambda: x, lambda new: np.copyto(x, new))
+        ]
         self.tensors += [_tensor(name, parameter) for name, parameter in self._parameters]
         self._given = {"its input": lambda: x, "the gradient that it is given": lambda: self._grad}
-        self._given |= {f"the value of '{name}'": _tensor(name, own).read for name, own in self._parameters}
+        self._given |= {
+            f"the value of '{name}'": _tensor(name, own).read for name, own in self._parameters
+        }
         self.keep_generators(generator for _, generator in layer.named_generators())
-        self._buffers = [(own, name, copy.copy(getattr(own, name))) for _, own, name in layer.named_buffers()]
+        self._buffers = [
+            (own, name, copy.copy(getattr(own, name))) for _, own, name in layer.named_buffers()
+        ]
         self._grad: Array = np.zeros(())
         self.weighting: Array = rng.normal(size=self.checked("forward").shape)
         self._grad = self.weighting.copy()
@@ -220,16 +246,29 @@ class LayerSubject(Subject):
         self.rewind()
         output = self.layer.forward(self._x)
         if not isinstance(output, np.ndarray) or output.dtype.kind not in "biuf":
-            kind = f"an array of {output.dtype}" if isinstance(output, np.ndarray) else type(output).__name__
-            raise KindError(f"{self.name}: forward returned {kind}, expected an array of real numbers")
+            kind = (
+                f"an array of {output.dtype}"
+                if isinstance(output, np.ndarray)
+                else type(output).__name__
+            )
+            raise KindError(
+                f"{self.name}: forward returned {kind}, expected an array of real numbers"
+            )
         return output.astype(np.float64)
 
     @override
     def backward(self) -> list[Array]:
         """The gradients of the input and of the parameters."""
         layer, grad = self.layer, self._grad
-        below = layer.backward(grad, input_grad=True) if isinstance(layer, Sequential) else layer.backward(grad)
-        return [_gradient(below, self._x, self.name), *assigned(self._parameters, f"{self.name}: backward")]
+        below = (
+            layer.backward(grad, input_grad=True)
+            if isinstance(layer, Sequential)
+            else layer.backward(grad)
+        )
+        return [
+            _gradient(below, self._x, self.name),
+            *assigned(self._parameters, f"{self.name}: backward"),
+        ]
 
     @override
     def gradients(self) -> list[Array]:
@@ -272,11 +311,13 @@ def assigned(parameters: Iterable[tuple[str, Parameter]], who: str) -> list[Arra
         grad = parameter.grad.copy()
         left = int((grad == MARK).sum())
         if left and left == grad.size:
-            raise GradientError(f"{who} assigns no gradient to '{name}'; write self.{name}.grad = ...")
+            raise GradientError(
+                f"{who} assigns no gradient to '{name}'; write self.{name}.grad = ..."
+            )
         if left:
             raise GradientError(
-                f"{who} leaves {left} of the {grad.size} entries of the gradient of '{name}' as they were before; "
-                f"assign all of them, 0 where nothing arrives"
+                f"{who} leaves {left} of the {grad.size} entries of the gradient of '{name}' as "
+                f"they were before; assign all of them, 0 where nothing arrives"
             )
         found.append(grad)
     return found
@@ -295,8 +336,11 @@ def _gradient(grad: object, like: Array, who: str) -> Array:
         raise GradientError(f"{who}: backward returned {type(grad).__name__}, {expected}")
     if grad.shape != like.shape:
         raise GradientError(
-            f"{who}: backward returned a gradient of shape {grad.shape} for an input of shape {like.shape}"
+            f"{who}: backward returned a gradient of shape {grad.shape} for an input of shape "
+            f"{like.shape}"
         )
     if grad.dtype.kind != "f":
-        raise GradientError(f"{who}: backward returned an array of {grad.dtype}, {expected}, of {like.dtype}")
+        raise GradientError(
+            f"{who}: backward returned an array of {grad.dtype}, {expected}, of {like.dtype}"
+        )
     return grad.copy()

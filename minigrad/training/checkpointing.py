@@ -24,22 +24,25 @@ from minigrad.training.early_stopping import Best, Mode
 
 @final
 class Checkpoint(Hook):
-    """Writes a checkpoint after each epoch, or every so many steps, and when the training is interrupted.
+    """Writes a checkpoint after each epoch, or every so many steps, and when the training is
+    interrupted.
 
         minigrad.fit(..., epochs=20, hooks=[minigrad.Checkpoint("digits.npz")])
         minigrad.fit(..., epochs=40, resume_from="digits.npz")
 
-    `path` is the newest; at any moment, also while the next is written, it is there and whole. With `keep=3`, the two
-    before it are "digits-1.npz" and "digits-2.npz". With `monitor="val_loss"`, "digits-best.npz" is that of the best epoch.
-    If one cannot be written while the training runs, because the disk is full, say, that is logged as a warning, the one
-    before it stays, and the training goes on.
+    `path` is the newest; at any moment, also while the next is written, it is there and whole. With
+    `keep=3`, the two before it are "digits-1.npz" and "digits-2.npz". With `monitor="val_loss"`,
+    "digits-best.npz" is that of the best epoch. If one cannot be written while the training runs,
+    because the disk is full, say, that is logged as a warning, the one before it stays, and the
+    training goes on.
 
     Args:
         path: The file.
         every: "epoch", or a number of steps.
         keep: How many are kept, the newest included.
         monitor: The figure by which the best is kept, too.
-        mode: "min" if less of it is better, "max" if more is; "auto" knows it of the loss and the metrics that have names.
+        mode: "min" if less of it is better, "max" if more is; "auto" knows it of the loss and the
+            metrics that have names.
 
     Attributes:
         path: The newest.
@@ -65,7 +68,9 @@ class Checkpoint(Hook):
         if isinstance(every, str) and every != "epoch":
             raise RangeError(f"every is {described(every)}, expected 'epoch' or a number of steps")
         self.path: Path = Path(path).absolute()
-        self.every: Literal["epoch"] | int = every if isinstance(every, str) else whole(every, "every")
+        self.every: Literal["epoch"] | int = (
+            every if isinstance(every, str) else whole(every, "every")
+        )
         self.keep: int = whole(keep, "keep")
         self._worked = False  # whether anything happened since the newest was written
         self.monitor: str | None = monitor
@@ -92,7 +97,8 @@ class Checkpoint(Hook):
         directory = self.path.parent
         if not directory.is_dir() or not os.access(directory, os.W_OK) or self.path.is_dir():
             raise DataFileError(
-                f"the checkpoint '{self.path}' cannot be written; give a file in a directory that exists and is writable"
+                f"the checkpoint '{self.path}' cannot be written; give a file in a directory that "
+                f"exists and is writable"
             )
         self._worked = False
 
@@ -131,7 +137,8 @@ class Checkpoint(Hook):
         """Give the newest another name as well, so that its own is never without a file."""
         older = [self.path, *(self._beside(str(age)) for age in range(1, self.keep))]
         if any(_are_one(newer, name) for newer, name in pairwise(older)):
-            return  # one that could not be written has left it so; doing it again would cost the oldest
+            # one that could not be written has left it so; doing it again would cost the oldest
+            return
         for newer, name in reversed(list(pairwise(older))):
             if newer.exists():
                 _copy(newer, name)
@@ -149,7 +156,10 @@ class Checkpoint(Hook):
 
 
 def _are_one(a: Path, b: Path) -> bool:
-    """Whether two names are of one file. Giving it one of its names again would change nothing, and leave a third."""
+    """Whether two names are of one file.
+
+    Giving it one of its names again would change nothing, and leave a third.
+    """
     return a.exists() and b.exists() and a.samefile(b)
 
 

@@ -35,13 +35,17 @@ class Best:
 
     def __init__(self, monitor: str, mode: Mode, min_delta: float = 0.0) -> None:
         if not isinstance(monitor, str):
-            raise KindError(f"monitor is {described(monitor)}, expected the name of a figure, such as 'val_loss'")
+            raise KindError(
+                f"monitor is {described(monitor)}, expected the name of a figure, such as "
+                f"'val_loss'"
+            )
         if not isinstance(mode, str) or mode not in ("auto", "min", "max"):
             raise RangeError(f"mode is {described(mode)}, expected 'min', 'max' or 'auto'")
         kind = monitor.removeprefix("val_")
         if mode == "auto" and kind not in (*_LESS, *_MORE):
             raise RangeError(
-                f"whether less or more of '{monitor}' is better is not known; give mode='min' or mode='max'"
+                f"whether less or more of '{monitor}' is better is not known; give mode='min' or "
+                f"mode='max'"
             )
         self.monitor: str = monitor
         self.mode: Mode = mode
@@ -52,7 +56,9 @@ class Best:
     def improved(self, event: Epoch) -> bool:
         """Take in an epoch; whether it is the best so far."""
         figure = float(event.metrics[self.monitor])
-        if math.isnan(figure) or figure == self.value:  # also where both are infinite, and have no difference
+        if (
+            math.isnan(figure) or figure == self.value
+        ):  # also where both are infinite, and have no difference
             return False
         if self.value is not None and self._sign * (self.value - figure) <= self.min_delta:
             return False
@@ -64,7 +70,8 @@ class Best:
 class EarlyStopping(Hook):
     """Ends a training after `patience` epochs in a row that have brought nothing.
 
-        minigrad.fit(..., validation_data=(x, y), hooks=[minigrad.EarlyStopping("val_loss", patience=5)])
+        minigrad.fit(..., validation_data=(x, y), hooks=[minigrad.EarlyStopping("val_loss",
+        patience=5)])
 
     A checkpoint keeps what it has seen, so a training that goes on counts on.
 
@@ -72,9 +79,11 @@ class EarlyStopping(Hook):
         monitor: The name of the figure: "val_loss", "val_accuracy", "loss", ...
         patience: After how many epochs in a row that are not better it ends.
         min_delta: By how much an epoch must be better than the best to count.
-        restore_best: Whether the model is given the values and buffers of its best epoch when `fit` ends: early, or after
-            the last epoch. They are not where it ends in the middle of an epoch, after Ctrl-C, say.
-        mode: "min" if less is better, "max" if more is; "auto" knows it of the loss and the metrics that have names.
+        restore_best: Whether the model is given the values and buffers of its best epoch when `fit`
+            ends: early, or after the last epoch. They are not where it ends in the middle of an
+                epoch, after Ctrl-C, say.
+        mode: "min" if less is better, "max" if more is; "auto" knows it of the loss and the metrics
+            that have names.
 
     Attributes:
         best: The best figure so far; None before the first epoch.
@@ -142,9 +151,14 @@ class EarlyStopping(Hook):
     def _stop_in_time(self, event: InFit) -> None:
         if self.bad_epochs >= self.patience:
             best = (
-                "never a number" if self.best is None else f"best {self.best:.4g} in epoch {(self.best_epoch or 0) + 1}"
+                "never a number"
+                if self.best is None
+                else f"best {self.best:.4g} in epoch {(self.best_epoch or 0) + 1}"
             )
-            event.stop(f"{self._best.monitor} has not become better for {counted(self.bad_epochs, 'epoch')} ({best})")
+            event.stop(
+                f"{self._best.monitor} has not become better for "
+                f"{counted(self.bad_epochs, 'epoch')} ({best})"
+            )
 
     @override
     def on_fit_end(self, event: FitEnd) -> None:

@@ -14,7 +14,14 @@ from minigrad.data import Batches
 from minigrad.errors import KindError, LabelError, RangeError, ShapeError
 from minigrad.inside import generators_of, untouched
 from minigrad.layer import Layer
-from minigrad.losses import Huber, Loss, MeanAbsoluteError, MeanSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from minigrad.losses import (
+    Huber,
+    Loss,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    SigmoidCrossEntropy,
+    SoftmaxCrossEntropy,
+)
 from minigrad.targets import Wrong
 from minigrad.training.metrics import MeanLoss, Running
 
@@ -26,7 +33,10 @@ _LOT = 1 << 22  # numbers in the outputs that the loss and the metrics see at on
 
 @contextmanager
 def without_trace(model: Layer, loss: Loss) -> Iterator[None]:
-    """Afterwards layers, loss and the model's random generators are as they were. What is not finite raises no warning."""
+    """Afterwards layers, loss and the model's random generators are as they were.
+
+    What is not finite raises no warning.
+    """
     kept = dict(vars(loss))
     every = [*model.named_generators(), *generators_of(loss)]
     generators = [(generator, generator.bit_generator.state) for _, generator in every]
@@ -40,11 +50,13 @@ def without_trace(model: Layer, loss: Loss) -> Iterator[None]:
             generator.bit_generator.state = state
 
 
-def evaluate(model: Layer, loss: Loss, data: Batches, metrics: Mapping[str, Running]) -> dict[str, float]:
+def evaluate(
+    model: Layer, loss: Loss, data: Batches, metrics: Mapping[str, Running]
+) -> dict[str, float]:
     """The loss and the metrics of all data, in eval mode; leaves no trace.
 
-    The model sees the data in parts. The loss and the metrics then see all outputs at once, up to four million numbers;
-    beyond, their figures are means over such lots, weighted by size.
+    The model sees the data in parts. The loss and the metrics then see all outputs at once, up to
+    four million numbers; beyond, their figures are means over such lots, weighted by size.
     """
     mean = MeanLoss()
     for metric in metrics.values():
@@ -83,14 +95,19 @@ def ready(loss: Loss, data: Batches) -> None:
             loss.balance(data.y)
 
 
-def check(model: Layer, loss: Loss, data: Batches, metrics: Mapping[str, Running], what: str) -> None:
-    """Find out before the first step whether model, loss, metrics and data go together; leaves no trace.
+def check(
+    model: Layer, loss: Loss, data: Batches, metrics: Mapping[str, Running], what: str
+) -> None:
+    """Find out before the first step whether model, loss, metrics and data go together; leaves no
+    trace.
 
-    As many samples as a batch holds, from all over the data, go through model, loss and metrics. The losses that come with
-    minigrad look at all targets besides, and say which row of the data has the first that is wrong.
+    As many samples as a batch holds, from all over the data, go through model, loss and metrics.
+    The losses that come with minigrad look at all targets besides, and say which row of the data
+    has the first that is wrong.
 
     Raises:
-        MinigradError: They do not, and what is said of it; of the kind that training would have met.
+        MinigradError: They do not, and what is said of it; of the kind that training would have
+            met.
     """
     with without_trace(model, loss), naming(what):
         model.eval()
@@ -108,7 +125,8 @@ def check(model: Layer, loss: Loss, data: Batches, metrics: Mapping[str, Running
 
 
 def _check_targets(loss: Loss, data: Batches, outputs: Array) -> None:
-    """Look at all targets of the data, where it is known of a loss what it can use: one of one's own may take anything.
+    """Look at all targets of the data, where it is known of a loss what it can use: one of one's
+    own may take anything.
 
     Raises:
         LabelError: Some are wrong; with the row of the first, and how many they are.
@@ -123,7 +141,9 @@ def _check_targets(loss: Loss, data: Batches, outputs: Array) -> None:
             wrong = loss.wrong_targets(targets, outputs.shape[1])
             size += len(targets)
         else:
-            with np.errstate(over="ignore"):  # a target beyond the range of the outputs' dtype is infinite for the loss
+            with np.errstate(
+                over="ignore"
+            ):  # a target beyond the range of the outputs' dtype is infinite for the loss
                 wrong = loss.wrong_targets(targets.astype(outputs.dtype, copy=False))
             size += targets.size
         if wrong is not None:

@@ -1,4 +1,7 @@
-"""What guessing would give: the loss of always the same outputs, the best ones. A model that learns is soon below it."""
+"""What guessing would give: the loss of always the same outputs, the best ones.
+
+A model that learns is soon below it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,14 @@ import numpy.typing as npt
 from minigrad.arrays import Array
 from minigrad.data import Batches
 from minigrad.layer import Layer
-from minigrad.losses import Huber, Loss, MeanAbsoluteError, MeanSquaredError, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from minigrad.losses import (
+    Huber,
+    Loss,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    SigmoidCrossEntropy,
+    SoftmaxCrossEntropy,
+)
 from minigrad.training.evaluation import lots, without_trace
 from minigrad.training.metrics import MeanLoss
 
@@ -33,7 +43,9 @@ def guess(loss: Loss, targets: npt.NDArray[Any], like: Array) -> tuple[Array, st
     match loss:
         case SoftmaxCrossEntropy():
             if targets.ndim == 1:
-                labels = targets if loss.ignore_index is None else targets[targets != loss.ignore_index]
+                labels = (
+                    targets if loss.ignore_index is None else targets[targets != loss.ignore_index]
+                )
                 shares = np.bincount(labels, minlength=like.shape[1]) / max(len(labels), 1)
             else:
                 shares = targets.mean(axis=0, dtype=np.float64)
@@ -57,7 +69,10 @@ def guess(loss: Loss, targets: npt.NDArray[Any], like: Array) -> tuple[Array, st
 
 
 def opening(model: Layer, loss: Loss, data: Batches) -> str:
-    """The loss before the first step, and that of guessing: "loss 2.41; always guessing the class shares gives 2.30"."""
+    """The loss before the first step, and that of guessing: "loss 2.41.
+
+    Always guessing the class shares gives 2.30".
+    """
     every = max(-(-len(data.x) // _MOST), -(-data.x.size // _MOST_NUMBERS))
     with without_trace(model, loss):
         outputs, targets = next(lots(model, data, every))

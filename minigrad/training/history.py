@@ -26,9 +26,11 @@ def short(figure: float) -> str:
 
 @final
 class History(Mapping[str, list[float]]):
-    """The figures of each epoch, by name: `history["val_loss"]` is a plain list with one number for each epoch.
+    """The figures of each epoch, by name: `history["val_loss"]` is a plain list with one number for
+    each epoch.
 
-    `print(history)` shows a table, in which epochs count from 1. A figure that was not measured in an epoch is NaN there.
+    `print(history)` shows a table, in which epochs count from 1. A figure that was not measured in
+    an epoch is NaN there.
 
     Args:
         figures: Figures to begin with: lists of one length by name.
@@ -43,7 +45,9 @@ class History(Mapping[str, list[float]]):
     def __init__(self, figures: Mapping[str, Sequence[float]] | None = None) -> None:
         self._figures: dict[str, list[float]] = {}
         self.stopped: str = ""
-        self.under_way: dict[str, list[float]] = {}  # the four sums of each figure, for a checkpoint in mid-epoch
+        self.under_way: dict[
+            str, list[float]
+        ] = {}  # the four sums of each figure, for a checkpoint in mid-epoch
         self._fill({} if figures is None else figures)
 
     def _fill(self, figures: Mapping[str, Sequence[float]]) -> None:
@@ -51,7 +55,8 @@ class History(Mapping[str, list[float]]):
         lengths = {name: len(column) for name, column in new.items()}
         if len(set(lengths.values())) > 1:
             raise ShapeError(
-                f"the figures of a History must be of one length, one for each epoch; these have {lengths}"
+                f"the figures of a History must be of one length, one for each epoch; these have "
+                f"{lengths}"
             )
         self._figures = new
 
@@ -93,27 +98,34 @@ class History(Mapping[str, list[float]]):
         """Whether any epoch is complete."""
         return self.epochs > 0
 
-    # -- text ---------------------------------------------------------------------------------------------------
+    # -- text -------------------------------------------------------------------------------------
 
     @override
     def __repr__(self) -> str:
         stopped = f"; stopped: {self.stopped}" if self.stopped else ""
-        return f"History({counted(self.epochs, 'epoch')} of {', '.join(self) or 'nothing'}{stopped})"
+        return (
+            f"History({counted(self.epochs, 'epoch')} of {', '.join(self) or 'nothing'}{stopped})"
+        )
 
     def __str__(self) -> str:
         """A table, one line for each epoch."""
         names = ["epoch", *self]
-        rows = [[str(epoch + 1), *(short(self[name][epoch]) for name in self)] for epoch in range(self.epochs)]
+        rows = [
+            [str(epoch + 1), *(short(self[name][epoch]) for name in self)]
+            for epoch in range(self.epochs)
+        ]
         widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
         lines = [
-            "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in [names, *rows]
+            "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
+            for row in [names, *rows]
         ]
         return "\n".join([*lines, *([f"stopped: {self.stopped}"] if self.stopped else [])])
 
-    # -- elsewhere ----------------------------------------------------------------------------------------------
+    # -- elsewhere --------------------------------------------------------------------------------
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write a table of comma-separated values: a column "epoch", counted from 1, and one for each figure.
+        """Write a table of comma-separated values: a column "epoch", counted from 1, and one for
+        each figure.
 
         Numbers have all their digits.
 
@@ -123,7 +135,9 @@ class History(Mapping[str, list[float]]):
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(["epoch", *self])
-        table.writerows([epoch + 1, *(self[name][epoch] for name in self)] for epoch in range(self.epochs))
+        table.writerows(
+            [epoch + 1, *(self[name][epoch] for name in self)] for epoch in range(self.epochs)
+        )
         save(path, text.getvalue().encode(), "the history")
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
@@ -132,11 +146,15 @@ class History(Mapping[str, list[float]]):
         Raises:
             DataFileError: The file cannot be written.
         """
-        figures = {name: [figure if math.isfinite(figure) else None for figure in self[name]] for name in self}
+        figures = {
+            name: [figure if math.isfinite(figure) else None for figure in self[name]]
+            for name in self
+        }
         save(path, f"{json.dumps(figures, indent=1, allow_nan=False)}\n".encode(), "the history")
 
     def plot(self) -> Any:
-        """Draw the figures over the epochs: the losses, and beside them each other figure, training and validation together.
+        """Draw the figures over the epochs: the losses, and beside them each other figure, training
+        and validation together.
 
         Returns:
             A `matplotlib.figure.Figure`; in a script, `history.plot().savefig("history.png")`.
@@ -148,7 +166,8 @@ class History(Mapping[str, list[float]]):
             pyplot = importlib.import_module("matplotlib.pyplot")
         except ImportError as error:
             raise MissingExtra(
-                'history.plot needs matplotlib: run `pip install -e ".[plot]"` in the checkout of minigrad'
+                'history.plot needs matplotlib: run `pip install -e ".[plot]"` in the checkout of '
+                "minigrad"
             ) from error
         kinds = list(dict.fromkeys(name.removeprefix("val_") for name in self)) or ["loss"]
         figure, axes = pyplot.subplots(
@@ -165,7 +184,7 @@ class History(Mapping[str, list[float]]):
                 axis.legend()
         return figure
 
-    # -- state --------------------------------------------------------------------------------------------------
+    # -- state ------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """All figures, and those of the epoch that is under way, for a checkpoint."""
@@ -181,11 +200,17 @@ class History(Mapping[str, list[float]]):
             ModelError: It is no state of a History.
         """
         if not {"figures", "under_way"} <= set(state):
-            raise ModelError(f"this is no state of a History: it has {sorted(state)}, expected figures and under_way")
+            raise ModelError(
+                f"this is no state of a History: it has {sorted(state)}, expected figures and "
+                f"under_way"
+            )
         if any(len(sums) != 4 for sums in state["under_way"].values()):
             raise ModelError(
-                "in this state of a History a figure of the epoch that is under way does not have four sums"
+                "in this state of a History a figure of the epoch that is under way does not have "
+                "four sums"
             )
-        under_way = {str(name): [float(one) for one in sums] for name, sums in state["under_way"].items()}
+        under_way = {
+            str(name): [float(one) for one in sums] for name, sums in state["under_way"].items()
+        }
         self._fill({name: np.asarray(column).tolist() for name, column in state["figures"].items()})
         self.stopped, self.under_way = "", under_way

@@ -39,24 +39,30 @@ def fit(
 ) -> History:
     """Train a model: the loop by hand, and around it what people expect of one.
 
-    The figures of an epoch are means over all of its samples, also where the loss of a batch is a sum; of a weighted loss,
-    over the weights. Validation runs in eval mode and leaves no trace. Ctrl-C takes effect between two steps: the training
-    ends, and the history so far is returned. A loss or an update that is NaN or infinite ends it before it gets into the
-    weights, as `StopOnNonFinite` says.
+    The figures of an epoch are means over all of its samples, also where the loss of a batch is a
+    sum; of a weighted loss, over the weights. Validation runs in eval mode and leaves no trace.
+    Ctrl-C takes effect between two steps: the training ends, and the history so far is returned. A
+    loss or an update that is NaN or infinite ends it before it gets into the weights, as
+    `StopOnNonFinite` says.
 
     Args:
         model: Any layer. It is trained in training mode; parts of it that are in eval mode stay so.
         loss: The loss.
         optimizer: An optimizer of the model, or of a part of it.
         data: The data to train on.
-        epochs: The number of epochs in all, those before `resume_from` included; 0 gives an empty history.
-        validation_data: (x, y), scaled as `data` is, or `Batches`, for the figures "val_loss", ... after each epoch.
-        metrics: "accuracy", "mean_absolute_error", "r2", or a function `(outputs, targets) -> float`; or several of
-            these; or a mapping of names to them. "auto": the accuracy, for the cross-entropies. Of a function, an epoch's
-            figure is the mean over the batches, weighted by their sizes; in validation it sees all outputs at once, or
-            where they are more than four million numbers, one lot of so many after the other.
-        hooks: Hooks, told in this order; they are attached as long as `fit` runs. A `Recorder` records meanwhile.
-        progress: Whether to show it: "auto" does on a terminal or in a notebook, and not where output is redirected.
+        epochs: The number of epochs in all, those before `resume_from` included; 0 gives an empty
+            history.
+        validation_data: (x, y), scaled as `data` is, or `Batches`, for the figures "val_loss", ...
+            after each epoch.
+        metrics: "accuracy", "mean_absolute_error", "r2", or a function `(outputs, targets) ->
+            float`; or several of these; or a mapping of names to them. "auto": the accuracy, for
+            the cross-entropies. Of a function, an epoch's figure is the mean over the batches,
+            weighted by their sizes; in validation it sees all outputs at once, or where they are
+            more than four million numbers, one lot of so many after the other.
+        hooks: Hooks, told in this order; they are attached as long as `fit` runs. A `Recorder`
+            records meanwhile.
+        progress: Whether to show it: "auto" does on a terminal or in a notebook, and not where
+            output is redirected.
         resume_from: A checkpoint to go on from, as if the training had not stopped.
 
     Returns:
@@ -67,7 +73,8 @@ def fit(
         ShapeError: Data, model, loss and metrics do not fit together.
         LabelError: Labels, of validation too, are out of range.
         RangeError: A number is out of range, or there is no metric of that name.
-        ModelError: All parameters are frozen, the optimizer or a hook is of another model, or the checkpoint does not fit.
+        ModelError: All parameters are frozen, the optimizer or a hook is of another model, or the
+            checkpoint does not fit.
         StaleParameters: The optimizer's parameters have moved into another model.
         UnknownName: A hook monitors a figure that there is not.
         DataFileError: The checkpoint cannot be read.
@@ -81,9 +88,12 @@ def fit(
     session = Session(model, loss, optimizer, data, validation_data, metrics, hooks, last)
     history = session.history
     with Interrupts(session.stop), session.running(resume_from), closing(shown):
-        if history.epochs < last and not any(part.moving for _, part in optimizer.model.parameters()):
+        if history.epochs < last and not any(
+            part.moving for _, part in optimizer.model.parameters()
+        ):
             raise ModelError(
-                f"fit has nothing to train: all parameters of {optimizer!r} are frozen; unfreeze() what is to learn"
+                f"fit has nothing to train: all parameters of {optimizer!r} are frozen; unfreeze() "
+                f"what is to learn"
             )
         if resume_from is not None:
             shown.say(f"going on after {optimizer.step_count} steps, in epoch {history.epochs + 1}")

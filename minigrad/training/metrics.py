@@ -1,7 +1,8 @@
 """Metrics: figures that are better to read than the loss, over a whole epoch.
 
-A metric is a function `(outputs, targets) -> float`. `Running` puts the figures of the batches of an epoch together to
-that of the epoch: their mean, weighted by the batches' sizes; except for r2, which is no mean of anything.
+A metric is a function `(outputs, targets) -> float`. `Running` puts the figures of the batches of
+an epoch together to that of the epoch: their mean, weighted by the batches' sizes; except for r2,
+which is no mean of anything.
 """
 
 from __future__ import annotations
@@ -96,12 +97,17 @@ class RunningMean(Running):
     @override
     def add(self, outputs: Array, targets: npt.NDArray[Any]) -> None:
         """Take in a batch."""
-        self.take(one_number(self._function(outputs, targets), f"the metric '{self._name}'"), len(outputs))
+        self.take(
+            one_number(self._function(outputs, targets), f"the metric '{self._name}'"), len(outputs)
+        )
 
 
 @final
 class RunningAccuracy(Running):
-    """The share of samples whose largest output is that of their class; those of `ignore_index` do not count."""
+    """The share of samples whose largest output is that of their class.
+
+    Those of `ignore_index` do not count.
+    """
 
     def __init__(self, ignore_index: int | None) -> None:
         super().__init__()
@@ -112,12 +118,15 @@ class RunningAccuracy(Running):
         """Take in a batch."""
         if outputs.ndim != 2 or outputs.shape[1] < 2:
             raise ShapeError(
-                f"accuracy got outputs of shape {outputs.shape}, expected (batch, classes): one column for each class"
+                f"accuracy got outputs of shape {outputs.shape}, expected (batch, classes): one "
+                f"column for each class"
             )
         if targets.shape == outputs.shape:
             targets = targets.argmax(axis=1)
         if targets.shape != (len(outputs),):
-            raise ShapeError(f"accuracy got targets of shape {targets.shape}, expected labels, ({len(outputs)},)")
+            raise ShapeError(
+                f"accuracy got targets of shape {targets.shape}, expected labels, ({len(outputs)},)"
+            )
         right = outputs.argmax(axis=1) == targets
         if self._ignored is not None:
             right = right[targets != self._ignored]
@@ -133,7 +142,8 @@ class RunningAccuracy(Running):
 
 @final
 class RunningR2(Running):
-    """The coefficient of determination, 1 - sum (y - o)^2 / sum (y - mean of y)^2, over all entries.
+    """The coefficient of determination, 1 - sum (y - o)^2 / sum (y - mean of y)^2, over all
+    entries.
 
     The second sum is put together from those of the batches, as in Chan, Golub and LeVeque 1983
     (https://doi.org/10.1080/00031305.1983.10483115), which loses no digits where the mean is large.
@@ -155,7 +165,10 @@ class RunningR2(Running):
 
     @override
     def value(self) -> float:
-        """That of all batches so far; NaN before the first, and 1 or 0 where all targets are the same."""
+        """That of all batches so far.
+
+        NaN before the first, and 1 or 0 where all targets are the same.
+        """
         residual, spread, _, count = self.sums
         if not count:
             return float("nan")
@@ -180,7 +193,8 @@ def _same_shape(outputs: Array, targets: npt.NDArray[Any], who: str) -> tuple[Ar
     """Both in float64, if they have the same shape."""
     if outputs.shape != targets.shape:
         raise ShapeError(
-            f"{who} got outputs of shape {outputs.shape} and targets of shape {targets.shape}; nothing is broadcast"
+            f"{who} got outputs of shape {outputs.shape} and targets of shape {targets.shape}; "
+            f"nothing is broadcast"
         )
     return outputs.astype(np.float64), targets.astype(np.float64)
 
@@ -197,22 +211,33 @@ def chosen(metrics: Metrics, loss: Loss) -> dict[str, Running]:
         RangeError: There is no metric of this name, or two have the same name.
     """
     if isinstance(metrics, str) and metrics == "auto":
-        metrics = ("accuracy",) if isinstance(loss, SoftmaxCrossEntropy | SigmoidCrossEntropy) else ()
+        metrics = (
+            ("accuracy",) if isinstance(loss, SoftmaxCrossEntropy | SigmoidCrossEntropy) else ()
+        )
     if isinstance(metrics, str) or callable(metrics):
         metrics = (metrics,)
     if isinstance(metrics, Mapping):
         named = list(metrics.items())
     elif isinstance(metrics, Sequence):
-        named = [(metric if isinstance(metric, str) else _name_of(metric), metric) for metric in metrics]
+        named = [
+            (metric if isinstance(metric, str) else _name_of(metric), metric) for metric in metrics
+        ]
     else:
-        raise KindError(f"metrics is {described(metrics)}, expected 'auto', names ({', '.join(NAMES)}) or functions")
+        raise KindError(
+            f"metrics is {described(metrics)}, expected 'auto', names ({', '.join(NAMES)}) or "
+            f"functions"
+        )
     found: dict[str, Running] = {}
     for name, metric in named:
         if not isinstance(name, str):
-            raise KindError(f"metrics names one {described(name)}, expected text, metrics={{'my_name': function}}")
+            raise KindError(
+                f"metrics names one {described(name)}, expected text, metrics={{'my_name': "
+                f"function}}"
+            )
         if name in found or name in ("loss", "<lambda>") or name.startswith("val_"):
             raise RangeError(
-                f"a metric cannot be called '{name}' here; give it a name, metrics={{'my_name': function}}"
+                f"a metric cannot be called '{name}' here; give it a name, metrics={{'my_name': "
+                f"function}}"
             )
         found[name] = _running(name, metric, loss)
     return found
@@ -226,7 +251,10 @@ def _running(name: str, metric: str | Metric, loss: Loss) -> Running:
     if callable(metric):
         return RunningMean(metric, name)
     if not isinstance(metric, str):
-        raise KindError(f"metric '{name}' is {described(metric)}, expected a name ({', '.join(NAMES)}) or a function")
+        raise KindError(
+            f"metric '{name}' is {described(metric)}, expected a name ({', '.join(NAMES)}) or a "
+            f"function"
+        )
     if metric == "accuracy":
         if isinstance(loss, SigmoidCrossEntropy):
             return RunningMean(binary_accuracy, metric)
@@ -235,4 +263,6 @@ def _running(name: str, metric: str | Metric, loss: Loss) -> Running:
         return RunningMean(mean_absolute_error, metric)
     if metric == "r2":
         return RunningR2()
-    raise RangeError(f"there is no metric '{metric}'; there are {', '.join(NAMES)}, or give a function")
+    raise RangeError(
+        f"there is no metric '{metric}'; there are {', '.join(NAMES)}, or give a function"
+    )

@@ -22,14 +22,17 @@ from minigrad.training.evaluation import without_trace
 
 @final
 class StopOnNonFinite(Hook):
-    """Stops a training at the first NaN or infinity, before it gets into the weights. `fit` always has one.
+    """Stops a training at the first NaN or infinity, before it gets into the weights. `fit` always
+    has one.
 
-    It looks at each loss, and at each update before that is written; `fit` then ends with `history.stopped`, which names
-    the step, and the layer and the tensor where the first one appeared. In a loop by hand, after
-    `optimizer.attach(minigrad.StopOnNonFinite())`, `optimizer.step()` raises `NotFinite` instead of writing.
+    It looks at each loss, and at each update before that is written; `fit` then ends with
+    `history.stopped`, which names the step, and the layer and the tensor where the first one
+    appeared. In a loop by hand, after `optimizer.attach(minigrad.StopOnNonFinite())`,
+    `optimizer.step()` raises `NotFinite` instead of writing.
 
-    The weights are then those of the last finite step. If the loss was finite and only the update is not, the optimizer's
-    moments have taken in that gradient all the same; go on from a checkpoint.
+    The weights are then those of the last finite step. If the loss was finite and only the update
+    is not, the optimizer's moments have taken in that gradient all the same; go on from a
+    checkpoint.
     """
 
     @override
@@ -40,16 +43,23 @@ class StopOnNonFinite(Hook):
             NotFinite: The values would not be finite any more.
         """
         flat = event.flat
-        # One fast pass: where an entry is not finite, neither is the sum of squares. As long as that is finite, each
-        # entry is below 2e19, the root of the largest float32, and too small to lift a finite value to infinity.
+        # One fast pass: where an entry is not finite, neither is the sum of squares. As long as
+        # that is finite, each entry is below 2e19, the root of the largest float32, and too small
+        # to lift a finite value to infinity.
         with np.errstate(over="ignore", invalid="ignore"):
             if math.isfinite(np.dot(flat.update, flat.update)):
                 return
             after = flat.values + flat.update
         if np.isfinite(after).all():
             return
-        for what, array in (("gradient", flat.grads), ("update", flat.update), ("value after the update", after)):
-            for name, (part, shape) in reversed([*flat.slots.items()]):  # backward goes from the last to the first
+        for what, array in (
+            ("gradient", flat.grads),
+            ("update", flat.update),
+            ("value after the update", after),
+        ):
+            for name, (part, shape) in reversed(
+                [*flat.slots.items()]
+            ):  # backward goes from the last to the first
                 if not np.isfinite(array[part]).all():
                     told = _told(f"the {what} of '{name}'", array[part].reshape(shape))
                     raise NotFinite(f"the update is not finite: {told}")
@@ -58,7 +68,8 @@ class StopOnNonFinite(Hook):
 def first_of_forward(
     model: Layer, loss: Loss, x: npt.NDArray[Any], y: npt.NDArray[Any], rows: Integers | None = None
 ) -> str:
-    """Where in a forward the first NaN or infinity appears. The forward is done once more, and leaves no trace.
+    """Where in a forward the first NaN or infinity appears. The forward is done once more, and
+    leaves no trace.
 
     Args:
         model: The model.
@@ -88,7 +99,10 @@ def first_of_forward(
 
 
 def first_of_backward(model: Layer, loss: Loss, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> str:
-    """Where in a backward the first NaN or infinity appears; empty if nowhere. It is done once more."""
+    """Where in a backward the first NaN or infinity appears; empty if nowhere.
+
+    It is done once more.
+    """
     tracer = _Tracer()
     with without_trace(model, loss), np.errstate(all="ignore"), _attached(tracer, model):
         loss.forward(model.forward(x), y)

@@ -13,7 +13,10 @@ from minigrad.errors import KindError
 from minigrad.training.history import short
 
 Shown: TypeAlias = Literal["auto"] | bool
-"""Whether progress is shown; "auto" shows it on a terminal or in a notebook, and not where output is redirected."""
+"""Whether progress is shown.
+
+"auto" shows it on a terminal or in a notebook, and not where output is redirected.
+"""
 
 
 @final
@@ -32,7 +35,9 @@ class Progress:
     def __init__(self, shown: Shown, epochs: int, steps: int) -> None:
         if not isinstance(shown, bool | str) or shown not in (True, False, "auto"):
             raise KindError(f"progress is {described(shown)}, expected True, False or 'auto'")
-        self.shown: bool = (_on_terminal() or "ipykernel" in sys.modules) if shown == "auto" else shown
+        self.shown: bool = (
+            (_on_terminal() or "ipykernel" in sys.modules) if shown == "auto" else shown
+        )
         self._epochs = epochs
         self._steps = steps
         self._make_bar = _tqdm() if self.shown and _on_terminal() else None

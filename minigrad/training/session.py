@@ -87,7 +87,7 @@ class Session:
         self._check_hooks()
         self.history: History = History({name: [] for name in self.names()})
 
-    # -- before the first step ----------------------------------------------------------------------------------
+    # -- before the first step --------------------------------------------------------------------
 
     def _check_kinds(self) -> None:
         expected = {
@@ -98,7 +98,9 @@ class Session:
         }
         for name, (kind, told) in expected.items():
             if not isinstance(getattr(self, name), kind):
-                raise KindError(f"fit got {described(getattr(self, name))} as {name}, expected {told}")
+                raise KindError(
+                    f"fit got {described(getattr(self, name))} as {name}, expected {told}"
+                )
         check_optimizer(self.optimizer, self.model, "fit")
 
     def _check_last_batch(self) -> None:
@@ -109,20 +111,24 @@ class Session:
             trains = layer.training or not self.model.training
             if isinstance(layer, BatchNorm) and trains and 1 in (size, rest):
                 raise ShapeError(
-                    f"data: {self.data!r} gives a batch of 1, which {layer.called} cannot normalize in training; use another "
-                    f"batch_size, or drop_last=True"
+                    f"data: {self.data!r} gives a batch of 1, which {layer.called} cannot "
+                    f"normalize in training; use another batch_size, or drop_last=True"
                 )
 
     def _check_hooks(self) -> None:
         for hook in self.hooks:
             if not methods_of(hook):
-                raise AttachError(f"{type(hook).__name__} overrides no method of Hook: it would never be called")
+                raise AttachError(
+                    f"{type(hook).__name__} overrides no method of Hook: it would never be called"
+                )
 
     def _batches(self, given: Validation) -> Batches | None:
         if given is None or isinstance(given, Batches):
             return given
         if not isinstance(given, tuple | list) or len(given) != 2:
-            raise KindError(f"validation_data is a {type(given).__name__}, expected (x, y), or minigrad.Batches")
+            raise KindError(
+                f"validation_data is a {type(given).__name__}, expected (x, y), or minigrad.Batches"
+            )
         with naming("validation_data"):
             return Batches(given[0], given[1], 1, shuffle=False, scale=self.data.scale)
 
@@ -133,7 +139,11 @@ class Session:
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Go on from a checkpoint."""
-        parts: dict[str, Any] = {"model": self.model, "optimizer": self.optimizer, "data": self.data}
+        parts: dict[str, Any] = {
+            "model": self.model,
+            "optimizer": self.optimizer,
+            "data": self.data,
+        }
         checkpoint.load(path, **parts, history=self.history, hooks=self.hooks)
         for name, sums in self.history.under_way.items():
             if name in self._means():
@@ -141,28 +151,34 @@ class Session:
         self.history.under_way = {}
         self.between_epochs = not self._mean_loss.sums[1]
 
-    # -- while it runs ------------------------------------------------------------------------------------------
+    # -- while it runs ----------------------------------------------------------------------------
 
     def fail(self, error: NotFinite, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
         """End the training because of a batch whose loss or update is not finite."""
         self._not_finite = error
-        self._go_back()  # so that the search begins where the step began, with the same random numbers
+        # so that the search begins where the step began, with the same random numbers
+        self._go_back()
         gradients = ParameterVector.of(self.model).gradients
         gradients.forget()  # so that nobody makes a step of them
         told = str(error)
-        if math.isfinite(self.loss.value):  # then it is the update, and the cause may lie between two layers
+        if math.isfinite(
+            self.loss.value
+        ):  # then it is the update, and the cause may lie between two layers
             found = first_of_backward(self.model, self.loss, x, y)
             told = f"the update is not finite: {found}" if found else told
         else:
             told = f"{told}: {first_of_forward(self.model, self.loss, x, y, self.data.indices)}"
         self._go_back()  # also what the search has changed in place
         gradients.forget()
-        self.stop(f"step {self.optimizer.step_count}: {told}; the weights are those before this step")
+        self.stop(
+            f"step {self.optimizer.step_count}: {told}; the weights are those before this step"
+        )
         logging.getLogger("minigrad").warning("fit stopped at %s", self.stopping)
 
     @contextmanager
     def running(self, resume_from: str | os.PathLike[str] | None) -> Iterator[None]:
-        """All hooks told of the beginning and attached, a checkpoint loaded, and the model in training mode.
+        """All hooks told of the beginning and attached, a checkpoint loaded, and the model in
+        training mode.
 
         Afterwards all is as before, and whoever was told of the beginning is told of the end.
         """
@@ -175,7 +191,9 @@ class Session:
                     listener = Listener(hook, methods_of(hook), "")
                     ask([listener], "on_fit_begin", event)
                     begun.append(listener)
-                    self._attach(hook, stack)  # now, so that those that attach themselves come in this order, too
+                    self._attach(
+                        hook, stack
+                    )  # now, so that those that attach themselves come in this order, too
                 if resume_from is not None:
                     self.load(resume_from)
                 self._train(stack)
@@ -188,9 +206,14 @@ class Session:
             self._end(begun, None)
 
     def _attach(self, hook: Hook, stack: ExitStack) -> None:
-        """Attach a hook until the stack ends; where it is attached already, as recorders are, it stays so."""
+        """Attach a hook until the stack ends.
+
+        Where it is attached already, as recorders are, it stays so.
+        """
         methods = methods_of(hook)
-        if methods & {"before_step", "on_step", "flush"} and not is_attached(hook, self.optimizer.listeners):
+        if methods & {"before_step", "on_step", "flush"} and not is_attached(
+            hook, self.optimizer.listeners
+        ):
             stack.enter_context(self.optimizer.attach(hook))
         if methods & {"on_forward", "on_backward"}:
             every = self.model.places()
@@ -217,7 +240,9 @@ class Session:
         try:
             with telling(), ExitStack() as stack:
                 stack.callback(self.carry_out)
-                for listener in reversed(begun):  # as callbacks, so that each is told though another one be interrupted
+                for listener in reversed(
+                    begun
+                ):  # as callbacks, so that each is told though another one be interrupted
                     stack.callback(tell, [listener], "on_fit_end", lambda prefix: event)
         except Exception as failure:
             if error is None:
@@ -228,7 +253,9 @@ class Session:
 
     def remember(self) -> None:
         """A step begins: keep what a forward changes."""
-        self._buffers = [(layer, name, np.array(getattr(layer, name))) for _, layer, name in self._with_buffers]
+        self._buffers = [
+            (layer, name, np.array(getattr(layer, name))) for _, layer, name in self._with_buffers
+        ]
         self._states = [rng.bit_generator.state for rng in self._generators]
 
     def _go_back(self) -> None:
@@ -269,7 +296,7 @@ class Session:
         self.carry_out()
         return figures
 
-    # -- what events ask for ------------------------------------------------------------------------------------
+    # -- what events ask for ----------------------------------------------------------------------
 
     def stop(self, reason: str) -> None:
         """End the training after this event; the first reason counts."""
@@ -297,7 +324,11 @@ class Session:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a checkpoint of this moment."""
         self.history.under_way = {name: list(mean.sums) for name, mean in self._means().items()}
-        parts: dict[str, Any] = {"model": self.model, "optimizer": self.optimizer, "data": self.data}
+        parts: dict[str, Any] = {
+            "model": self.model,
+            "optimizer": self.optimizer,
+            "data": self.data,
+        }
         try:
             checkpoint.save(path, **parts, history=self.history, hooks=self.hooks)
         finally:

@@ -1,4 +1,6 @@
-"""A peer that computes something else would be a lie: all that are installed reach minigrad's losses, step for step."""
+"""A peer that computes something else would be a lie: all that are installed reach minigrad's
+losses, step for step.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,12 @@ EPOCH = 8
 
 TINY = {  # networks and optimizers of the real ones, with few and wide awake entries
     name: replace(workload, sizes=(12, *sizes, 5), batch_size=6, most=6 * EPOCH, lr=lr)
-    for name, sizes, lr in (("S", (7,), 0.5), ("M", (9,), 0.5), ("L", (8, 8), 0.1), ("A", (8, 8), 0.01))
+    for name, sizes, lr in (
+        ("S", (7,), 0.5),
+        ("M", (9,), 0.5),
+        ("L", (8, 8), 0.1),
+        ("A", (8, 8), 0.01),
+    )
     for workload in [WORKLOADS[name]]
 }
 
@@ -34,12 +41,17 @@ def losses(peer: Peer, workload: Workload, epochs: int) -> list[float]:
 @pytest.mark.parametrize("workload", TINY)
 @pytest.mark.parametrize("name", [name for name, peer in PEERS.items() if peer.trains])
 def test_all_peers_compute_the_same(name: str, workload: str) -> None:
-    """From the same weights, on the same batches, the losses agree: so forward, backward and update do."""
+    """From the same weights, on the same batches, the losses agree: so forward, backward and update
+    do.
+    """
     peer = PEERS[name]
     if peer.left_out:
         pytest.skip(peer.left_out)
     if peer.needs not in ("numpy", "minigrad") and "MINIGRAD_ALL_PEERS" not in os.environ:
-        pytest.skip("set MINIGRAD_ALL_PEERS=1 to compare with frameworks: they take long to import and to compile")
+        pytest.skip(
+            "set MINIGRAD_ALL_PEERS=1 to compare with frameworks: they take long to import and to "
+            "compile"
+        )
     epochs = 1 if name == "sklearn" else 3  # each `fit` of scikit-learn begins its moments anew
     expected = losses(PEERS["minigrad"], TINY[workload], epochs)
     assert pytest.approx(expected, rel=1e-5) == losses(peer, TINY[workload], epochs)
@@ -54,7 +66,10 @@ def test_the_losses_tell_peers_apart() -> None:
 
 
 def test_a_large_record_is_ended_and_a_new_one_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that none reaches its budget; the training does not notice, and nothing is left on the disk."""
+    """So that none reaches its budget.
+
+    The training does not notice, and nothing is left on the disk.
+    """
     monkeypatch.setattr(minigrad_loops, "RECORD_BYTES", 10_000)
     workload = TINY["M"]
     model, loss, optimizer, data = minigrad_loops.parts(workload, *make_data(workload))

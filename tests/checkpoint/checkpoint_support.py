@@ -1,4 +1,6 @@
-"""What the tests of checkpoints share: trainings of all kinds, the bits of everything in them, files that look genuine."""
+"""What the tests of checkpoints share: trainings of all kinds, the bits of everything in them,
+files that look genuine.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,10 @@ Array = npt.NDArray[np.floating[Any]]
 Make = Callable[[mg.Layer], mg.Optimizer]
 
 EVERYTHING = bool(os.environ.get("MINIGRAD_ALL_ACCIDENTS"))
-"""Whether to run every case; otherwise a part of those that are many and alike, to keep the tests short."""
+"""Whether to run every case.
+
+Otherwise a part of those that are many and alike, to keep the tests short.
+"""
 
 _DATA = np.random.default_rng(20)
 X = _DATA.normal(size=(22, 5))
@@ -40,11 +45,13 @@ def some(cases: Iterable[T], every: int = 4) -> list[T]:
     return list(cases)[:: 1 if EVERYTHING else every]
 
 
-# -- trainings --------------------------------------------------------------------------------------------------------
+# -- trainings -----------------------------------------------------------------------------------
 
 
 class Signs(mg.Optimizer):
-    """An optimizer of somebody's own: the sign of a slow mean of the gradients, which it keeps in a state."""
+    """An optimizer of somebody's own: the sign of a slow mean of the gradients, which it keeps in a
+    state.
+    """
 
     def compute(self, values: Array, grads: Array, update: Array) -> None:
         mean = self.state("mean")
@@ -53,7 +60,9 @@ class Signs(mg.Optimizer):
 
 
 class Noisy(mg.Optimizer):
-    """An optimizer that draws random numbers, from a generator that its owner gives to `save` as `rng`."""
+    """An optimizer that draws random numbers, from a generator that its owner gives to `save` as
+    `rng`.
+    """
 
     def __init__(self, model: mg.Layer, rng: np.random.Generator) -> None:
         super().__init__(model, 0.05)
@@ -136,21 +145,30 @@ class Training:
         )
         self.loss = mg.SoftmaxCrossEntropy()
         self.optimizer = (
-            plan.make(self.model[4] if plan.part else self.model) if self.rng is None else Noisy(self.model, self.rng)
+            plan.make(self.model[4] if plan.part else self.model)
+            if self.rng is None
+            else Noisy(self.model, self.rng)
         )
         own = rng if plan.shared else np.random.Generator(kind(seed + 3))
         self.data = mg.Batches(X.astype(plan.dtype), Y, BATCH, rng=own, **plan.batches)
         self.history: dict[str, list[float]] = {"loss": [], "val_loss": []}
         self.hooks: list[mg.Hook] = []
         if plan.plateau:
-            self.hooks.append(mg.ReduceOnPlateau(self.optimizer, patience=0, threshold=0.2, factor=0.5))
+            self.hooks.append(
+                mg.ReduceOnPlateau(self.optimizer, patience=0, threshold=0.2, factor=0.5)
+            )
         if plan.frozen:
             self.optimizer.attach(FreezesForAWhile(self.model))
 
     @property
     def parts(self) -> dict[str, Any]:
         """What is given to `save` and to `load`."""
-        kept = {"model": self.model, "optimizer": self.optimizer, "data": self.data, "history": self.history}
+        kept = {
+            "model": self.model,
+            "optimizer": self.optimizer,
+            "data": self.data,
+            "history": self.history,
+        }
         return {**kept, "hooks": self.hooks, **({} if self.rng is None else {"rng": self.rng})}
 
     def step(self, x: Array, y: npt.NDArray[Any]) -> None:
@@ -160,7 +178,9 @@ class Training:
         self.optimizer.step()
 
     def go(self, epochs: int, pause: Callable[[], None] = lambda: None) -> None:
-        """Go on until so many epochs are complete, with a pause after each step, and after each epoch."""
+        """Go on until so many epochs are complete, with a pause after each step, and after each
+        epoch.
+        """
         while len(self.history["val_loss"]) < epochs:
             for x, y in self.data:
                 self.step(x, y)
@@ -181,7 +201,9 @@ class Training:
     @property
     def bits(self) -> Any:
         """Everything that a checkpoint is about, for a comparison bit by bit."""
-        return bits_of_all(self.model, self.optimizer, self.data, self.rng, self.history, self.hooks)
+        return bits_of_all(
+            self.model, self.optimizer, self.data, self.rng, self.history, self.hooks
+        )
 
 
 def bits_of_all(
@@ -193,7 +215,9 @@ def bits_of_all(
     hooks: Iterable[mg.Hook],
 ) -> Any:
     """Everything that a checkpoint is about, for a comparison bit by bit."""
-    generators = [generator for _, generator in model.named_generators()] + ([] if rng is None else [rng])
+    generators = [generator for _, generator in model.named_generators()] + (
+        [] if rng is None else [rng]
+    )
     return {
         "model": bits(model.state_dict()),
         "frozen": [name for name, parameter in model.parameters() if not parameter.trainable],
@@ -206,7 +230,9 @@ def bits_of_all(
 
 
 def bits(thing: Any) -> Any:
-    """Something that is equal only for the same bits, dtypes and shapes: -0.0 is not 0.0, and NaN is itself."""
+    """Something that is equal only for the same bits, dtypes and shapes: -0.0 is not 0.0, and NaN
+    is itself.
+    """
     if isinstance(thing, np.ndarray):
         return thing.dtype.str, thing.shape, thing.tobytes()
     if isinstance(thing, Mapping):
@@ -221,11 +247,20 @@ def bits(thing: Any) -> Any:
 def first_difference(expected: Any, found: Any, place: str = "") -> str:
     """Where two of these differ; empty if nowhere."""
     if isinstance(expected, dict) and isinstance(found, dict) and expected.keys() == found.keys():
-        differences = (first_difference(expected[name], found[name], f"{place}/{name}") for name in expected)
+        differences = (
+            first_difference(expected[name], found[name], f"{place}/{name}") for name in expected
+        )
         return next((one for one in differences if one), "")
     if isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
         pairs = enumerate(zip(expected, found, strict=True))
-        return next((one for number, (a, b) in pairs if (one := first_difference(a, b, f"{place}/{number}"))), "")
+        return next(
+            (
+                one
+                for number, (a, b) in pairs
+                if (one := first_difference(a, b, f"{place}/{number}"))
+            ),
+            "",
+        )
     return "" if expected == found else f"{place}: {expected!r:.300} and {found!r:.300}"
 
 
@@ -242,7 +277,7 @@ def refused(path: Path, training: Training, **changes: Any) -> str:
     return message
 
 
-# -- files ------------------------------------------------------------------------------------------------------------
+# -- files ---------------------------------------------------------------------------------------
 
 
 def members_of(path: Path) -> dict[str, bytes]:
@@ -270,7 +305,10 @@ def with_meta(members: Mapping[str, bytes], meta: Any) -> dict[str, bytes]:
 
 
 def sealed(members: Mapping[str, bytes], version: int = 1, compression: int = ZIP_STORED) -> bytes:
-    """A checkpoint of these members, with the right checksum; the tests' own, from the description of the format."""
+    """A checkpoint of these members, with the right checksum.
+
+    The tests' own, from the description of the format.
+    """
     stream = io.BytesIO()
     with ZipFile(stream, "w", compression) as file:
         for name, content in members.items():

@@ -1,11 +1,13 @@
-"""A process that saves checkpoints in children of its own, and kills them: at random moments, and at each that there is.
+"""A process that saves checkpoints in children of its own, and kills them: at random moments, and
+at each that there is.
 
-It is a program of its own, so that it forks from a warm process without threads. Its arguments: a directory, how many children
-to kill at random, and how many of the other moments to leave out.
+It is a program of its own, so that it forks from a warm process without threads. Its arguments: a
+directory, how many children to kill at random, and how many of the other moments to leave out.
 
-Random child number n trains and saves to `random/n/x.npz` after each step. In `random/n.values` it notes the CRC-32 of the
-values before each save, in `random/n.done` one byte after each. Exact child number n has the checkpoint `a.npz` at
-`exact/n/x.npz`, and is killed at the n-th of all that it asks the system for while it puts `b.npz` there.
+Random child number n trains and saves to `random/n/x.npz` after each step. In `random/n.values` it
+notes the CRC-32 of the values before each save, in `random/n.done` one byte after each. Exact child
+number n has the checkpoint `a.npz` at `exact/n/x.npz`, and is killed at the n-th of all that it
+asks the system for while it puts `b.npz` there.
 """
 
 from __future__ import annotations
@@ -56,7 +58,9 @@ def save_for_ever(place: Path, number: int) -> None:
 
 
 class Dying(io.FileIO):
-    """A file whose writer is killed in the middle of a write, once all of its moments are used up."""
+    """A file whose writer is killed in the middle of a write, once all of its moments are used
+    up.
+    """
 
     left: int
 
@@ -114,7 +118,9 @@ def kill_at_random(directory: Path, children: int) -> None:
             place = directory / str(number)
             place.mkdir(parents=True)
             process = forked(save_for_ever, place, number)
-            wait_for(Path(f"{place}.values"), 4 * int(rng.integers(0, (3, 6, 12)[number % 3])), process)
+            wait_for(
+                Path(f"{place}.values"), 4 * int(rng.integers(0, (3, 6, 12)[number % 3])), process
+            )
             time.sleep(float(rng.random()) * 0.008)
             os.kill(process, signal.SIGKILL)
             status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])

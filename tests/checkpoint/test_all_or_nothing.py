@@ -1,4 +1,6 @@
-"""Whichever part of a checkpoint cannot be loaded, and whatever is raised: all that was given is as before, bit for bit."""
+"""Whichever part of a checkpoint cannot be loaded, and whatever is raised: all that was given is as
+before, bit for bit.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ class Breaks(mg.Hook):
     ids=lambda error: type(error).__name__,
 )
 def test_a_hook_that_fails(error: Exception, tmp_path: Path) -> None:
-    """Whatever it raises, it is one error that names the hook, and all that was loaded before it is as before."""
+    """Whatever it raises, it is one error that names the hook, and all that was loaded before it is
+    as before.
+    """
     saved = Training(Plan(plateau=True)).made(3)
     broken = Breaks()
     broken.count = 3
@@ -58,8 +62,8 @@ def test_a_hook_that_fails(error: Exception, tmp_path: Path) -> None:
     hooks = [*training.hooks, Breaks(error)]
     message = refused(tmp_path / "x", training, hooks=hooks)
     assert (
-        f"does not fit, and nothing was changed: its Breaks: {error if 'Kind' in repr(error) else repr(error)}"
-        in message
+        f"does not fit, and nothing was changed: its Breaks: "
+        f"{error if 'Kind' in repr(error) else repr(error)}" in message
     )
     assert 0 == hooks[-1].state_dict()["count"]
 
@@ -78,7 +82,10 @@ class Fresh(mg.Hook):
 
 
 def test_a_hook_that_had_no_state(tmp_path: Path) -> None:
-    """It is given its state; and where another then fails, it has none again, though none can be loaded."""
+    """It is given its state.
+
+    And where another then fails, it has none again, though none can be loaded.
+    """
     hook, broken = Fresh(), Breaks()
     hook.seen, broken.count = [1, 2], 3
     training = Training()
@@ -117,7 +124,9 @@ def failing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_whichever_part_fails(failing: str, tmp_path: Path) -> None:
-    """Everything that was given is as before: values, buffers, flags, moments, data, generators, figures, hooks."""
+    """Everything that was given is as before: values, buffers, flags, moments, data, generators,
+    figures, hooks.
+    """
     plan = Plan(plateau=True, noisy=True, shared=False)
     saved = Training(plan)
     saved.go(1)
@@ -139,11 +148,19 @@ def test_whichever_part_fails(failing: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("others", ["PCG64", "MT19937"])
 def test_the_last_generator_fails(others: str, tmp_path: Path) -> None:
-    """A generator of another kind, which is loaded after all else: flags, values, and the other generators too are as before."""
-    saved, own = Training(Plan(plateau=True, kind=others)).made(3), np.random.Generator(np.random.Philox(1))
+    """A generator of another kind, which is loaded after all else: flags, values, and the other
+    generators too are as before.
+    """
+    saved, own = (
+        Training(Plan(plateau=True, kind=others)).made(3),
+        np.random.Generator(np.random.Philox(1)),
+    )
     saved.model[0].freeze()
     mg.save(tmp_path / "x", **saved.parts, rng=own)
-    training, other = Training(Plan(plateau=True, kind=others), seed=7).made(2), np.random.Generator(np.random.SFC64(2))
+    training, other = (
+        Training(Plan(plateau=True, kind=others), seed=7).made(2),
+        np.random.Generator(np.random.SFC64(2)),
+    )
     training.model[4].freeze()
     before = bits(other.bit_generator.state)
     message = refused(tmp_path / "x", training, rng=other)

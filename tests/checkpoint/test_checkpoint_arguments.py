@@ -1,4 +1,6 @@
-"""What `save` and `load` are given: wrong kinds, what no file can hold, places where no file can be."""
+"""What `save` and `load` are given: wrong kinds, what no file can hold, places where no file can
+be.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,10 @@ class Own:
 def test_arguments_of_a_wrong_kind(
     function: Callable[..., None], name: str, thing: Any, told: str, path: Path, tmp_path: Path
 ) -> None:
-    """Each is an error that names the function, the argument and what was expected; nothing is written or changed."""
+    """Each is an error that names the function, the argument and what was expected.
+
+    Nothing is written or changed.
+    """
     training = Training(Plan(plateau=True), seed=7)
     before, content = training.bits, path.read_bytes()
     arguments = {"path": path, **training.parts, name: thing}
@@ -76,7 +81,9 @@ def test_an_optimizer_of_another_model(function: Callable[..., None], path: Path
     """The two do not belong together."""
     training = Training()
     other = mg.Adam(Training().model)
-    with pytest.raises(ModelError, match=f"{function.__name__} got an optimizer, .* of another model"):
+    with pytest.raises(
+        ModelError, match=f"{function.__name__} got an optimizer, .* of another model"
+    ):
         function(path, model=training.model, optimizer=other)
 
 
@@ -97,7 +104,10 @@ def test_an_optimizer_of_another_model(function: Callable[..., None], path: Path
     ids=lambda thing: str(thing)[:40],
 )
 def test_a_state_that_a_file_cannot_hold(thing: Any, told: str, path: Path, tmp_path: Path) -> None:
-    """What is neither a number nor text nor an array is refused with its place; the old file is left, and no other."""
+    """What is neither a number nor text nor an array is refused with its place.
+
+    The old file is left, and no other.
+    """
     content = path.read_bytes()
     with pytest.raises(KindError, match="a checkpoint cannot hold") as caught:
         mg.save(path, model=Training().model, history=thing)
@@ -108,7 +118,9 @@ def test_a_state_that_a_file_cannot_hold(thing: Any, told: str, path: Path, tmp_
 
 @pytest.mark.parametrize("name", ["missing/x.npz", "x.npz/y.npz", ".", "", "a\0b"])
 def test_places_that_cannot_be(name: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A directory that is missing, a file in its place, a directory in the file's: the error names the path."""
+    """A directory that is missing, a file in its place, a directory in the file's: the error names
+    the path.
+    """
     monkeypatch.chdir(path.parent)
     for function in (mg.save, mg.load):
         with pytest.raises(DataFileError) as caught:

@@ -1,4 +1,6 @@
-"""A checkpoint is one `.npz` without pickle: what lies in it, how it is written, and that equal states give equal bytes."""
+"""A checkpoint is one `.npz` without pickle: what lies in it, how it is written, and that equal
+states give equal bytes.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,10 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_numpy_opens_all_of_it(path: Path) -> None:
-    """`numpy.load` without pickle gives every array, under the name of what it belongs to; "meta" is JSON."""
+    """`numpy.load` without pickle gives every array, under the name of what it belongs to.
+
+    "meta" is JSON.
+    """
     training = Training(PLAN).made(4)
     with np.load(path, allow_pickle=False) as file:
         arrays = dict(file)
@@ -35,10 +40,14 @@ def test_numpy_opens_all_of_it(path: Path) -> None:
     moments = {f"optimizer/state/velocity/{name}": array for name, array in velocity.items()}
     order = {"data/order": training.data.state_dict()["order"]}
     assert bits(model | moments | order) == bits(arrays)
-    assert "0.weight 0.bias 1.weight 1.bias 4.weight 4.bias" == " ".join(meta["optimizer"]["state"]["velocity"])
+    assert "0.weight 0.bias 1.weight 1.bias 4.weight 4.bias" == " ".join(
+        meta["optimizer"]["state"]["velocity"]
+    )
     assert [*training.model.state_dict()] == [*meta["model"]]
     assert {"array in": "model/1.running_mean"} == meta["model"]["1.running_mean"]
-    assert ("SGD", 0.1, 4) == tuple(meta["optimizer"][name] for name in ("optimizer", "lr", "step_count"))
+    assert ("SGD", 0.1, 4) == tuple(
+        meta["optimizer"][name] for name in ("optimizer", "lr", "step_count")
+    )
     assert (12, 16, False) == tuple(meta["data"][name] for name in ("start", "stop", "ended"))
     assert {"figures": training.history, "under_way": {}} == meta["history"]
     seen = {"monitor": "val_loss", "best": None, "bad_epochs": 0, "resting": 0}
@@ -49,9 +58,14 @@ def test_numpy_opens_all_of_it(path: Path) -> None:
 
 
 def test_its_end_is_a_version_and_a_checksum(path: Path) -> None:
-    """The comment of the ZIP file is as described, and its digits are the SHA-256 of all before them."""
+    """The comment of the ZIP file is as described, and its digits are the SHA-256 of all before
+    them.
+    """
     content = path.read_bytes()
-    assert b"minigrad checkpoint 1 sha256 " + hashlib.sha256(content[:-64]).hexdigest().encode() == content[-93:]
+    assert (
+        b"minigrad checkpoint 1 sha256 " + hashlib.sha256(content[:-64]).hexdigest().encode()
+        == content[-93:]
+    )
 
 
 def test_the_tests_can_write_one(path: Path) -> None:
@@ -66,7 +80,9 @@ def test_the_tests_can_write_one(path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["PCG64", "MT19937", "Philox", "SFC64"])
 def test_equal_states_give_equal_bytes(kind: str, tmp_path: Path) -> None:
-    """Whoever saves, and whenever: the same training made twice, saved twice, loaded into new objects and saved again."""
+    """Whoever saves, and whenever: the same training made twice, saved twice, loaded into new
+    objects and saved again.
+    """
     plan = Plan(kind=kind, plateau=True, shared=False)
     training = Training(plan).made(4)
     mg.save(tmp_path / "1", **training.parts)
@@ -83,13 +99,19 @@ def test_equal_states_give_equal_bytes(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_all_kinds_of_values_come_back(dtype: type[np.float32 | np.float64], tmp_path: Path) -> None:
-    """NaN, infinities, -0.0, the smallest and the largest numbers, in values, buffers, moments and figures."""
+def test_all_kinds_of_values_come_back(
+    dtype: type[np.float32 | np.float64], tmp_path: Path
+) -> None:
+    """NaN, infinities, -0.0, the smallest and the largest numbers, in values, buffers, moments and
+    figures.
+    """
     info = np.finfo(dtype)
     odd = np.array([np.nan, np.inf, -np.inf, -0.0, info.smallest_subnormal, info.max], dtype)
     plan = Plan(dtype=dtype)
     training = Training(plan).made(2)
-    training.model.load_state_dict({**training.model.state_dict(), "0.bias": odd, "1.running_var": odd})
+    training.model.load_state_dict(
+        {**training.model.state_dict(), "0.bias": odd, "1.running_var": odd}
+    )
     state = training.optimizer.state_dict()
     state["state"]["second_moment"]["0.bias"] = odd
     training.optimizer.load_state_dict(state)
@@ -101,8 +123,13 @@ def test_all_kinds_of_values_come_back(dtype: type[np.float32 | np.float64], tmp
     assert odd.tobytes() == loaded.model.state_dict()["0.bias"].tobytes()
 
 
-def test_it_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Written under another name in the same directory, flushed, renamed; and then the directory is flushed."""
+def test_it_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written under another name in the same directory, flushed, renamed.
+
+    And then the directory is flushed.
+    """
     path, told = tmp_path / "x.npz", list[Any]()
     path.write_bytes(b"old")
     real_sync, real_replace = os.fsync, Path.replace
@@ -132,10 +159,22 @@ def test_it_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize(
     "name",
-    ["a b.npz", "Prüfpunkt ü.npz", "контрольная точка", "检查点 😀.npz", "[x]*?.npz", ".hidden", "x", "a'b\"c;$d"],
+    [
+        "a b.npz",
+        "Prüfpunkt ü.npz",
+        "контрольная точка",
+        "检查点 😀.npz",
+        "[x]*?.npz",
+        ".hidden",
+        "x",
+        "a'b\"c;$d",
+    ],
 )
 def test_names_of_all_kinds(name: str, tmp_path: Path) -> None:
-    """Spaces, other letters and characters that shells and patterns know; given as text or as a path."""
+    """Spaces, other letters and characters that shells and patterns know.
+
+    Given as text or as a path.
+    """
     if os.name != "posix" and set(name) & set('*?"'):
         pytest.skip("this system has no such names")
     path = tmp_path / "ein Ördner, 中文" / name
@@ -160,10 +199,17 @@ def test_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_names_of_arrays_do_not_collide(tmp_path: Path) -> None:
     """Names with slashes in them, or the name "meta", are told apart."""
     model = Training().model
-    figures = {"a": {"b": np.ones(2)}, "a/b": np.zeros(3), "meta": np.arange(4), "a/b'": np.zeros(1)}
+    figures = {
+        "a": {"b": np.ones(2)},
+        "a/b": np.zeros(3),
+        "meta": np.arange(4),
+        "a/b'": np.zeros(1),
+    }
     mg.save(tmp_path / "x", model=model, history=dict(figures))
     history: dict[str, Any] = {}
     mg.load(tmp_path / "x", history=history)
     assert bits(figures) == bits(history)
     assert 4 + len(model.state_dict()) + 1 == len(members_of(tmp_path / "x"))
-    assert {"a", "a/b", "meta", "a/b'"} == set(meta_of(members_of(tmp_path / "x"))["history"]["figures"])
+    assert {"a", "a/b", "meta", "a/b'"} == set(
+        meta_of(members_of(tmp_path / "x"))["history"]["figures"]
+    )

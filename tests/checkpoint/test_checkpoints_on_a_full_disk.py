@@ -1,4 +1,6 @@
-"""A disk that is full: one clear error, the checkpoint before is untouched, nothing is left over, training can go on."""
+"""A disk that is full: one clear error, the checkpoint before is untouched, nothing is left over,
+training can go on.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ PLAN = Plan(plateau=True)
 
 
 class Refusing:
-    """The system refuses the n-th thing that it is asked for while a checkpoint is written, and all after it.
+    """The system refuses the n-th thing that it is asked for while a checkpoint is written, and all
+    after it.
 
     Args:
         monkeypatch: Puts it into the place of the system.
@@ -38,7 +41,9 @@ class Refusing:
 
         class Full(io.FileIO):
             def write(self, data: Any, /) -> int:
-                if refusing.left == 0 and len(data) > 1:  # a full disk takes what fits, and refuses the rest
+                if (
+                    refusing.left == 0 and len(data) > 1
+                ):  # a full disk takes what fits, and refuses the rest
                     return super().write(bytes(data)[: len(data) // 2])
                 refusing.ask()
                 return super().write(data)
@@ -68,10 +73,16 @@ class Refusing:
             raise OSError(self.number, os.strerror(self.number))
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT] if EVERYTHING else [errno.ENOSPC])
+@pytest.mark.parametrize(
+    "number", [errno.ENOSPC, errno.EIO, errno.EDQUOT] if EVERYTHING else [errno.ENOSPC]
+)
 @pytest.mark.parametrize("existing", [True, False] if EVERYTHING else [True])
-def test_whatever_is_refused(existing: bool, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Opening, each write, half of a write, the flush, the new name: the error says why, and the old file is as it was."""
+def test_whatever_is_refused(
+    existing: bool, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening, each write, half of a write, the flush, the new name: the error says why, and the
+    old file is as it was.
+    """
     path = tmp_path / "x.npz"
     training = Training(PLAN).made(3)
     if existing:
@@ -87,12 +98,16 @@ def test_whatever_is_refused(existing: bool, number: int, tmp_path: Path, monkey
                 break
             except DataFileError as error:
                 told = str(error)
-        assert f"the checkpoint '{path}' cannot be written: {os.strerror(number)}; give a file in a directory" in told
+        assert (
+            f"the checkpoint '{path}' cannot be written: {os.strerror(number)}; give a file in a "
+            f"directory" in told
+        )
         assert before == training.bits
         assert ([path] if existing else []) == list(tmp_path.iterdir())
         assert not existing or content == path.read_bytes()
         refused += 1 if EVERYTHING or refused < 3 or refused > 22 else 4
-    # Opened twice; ten and more pieces of a kilobyte; the flush, the new name. The flush of the directory is a bonus.
+    # Opened twice; ten and more pieces of a kilobyte; the flush, the new name. The flush of the
+    # directory is a bonus.
     assert refused > 15
     assert [path] == list(tmp_path.iterdir())
     loaded = Training(PLAN, seed=9)
@@ -120,7 +135,9 @@ for size in sizes:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is the system's own")
 def test_a_limit_of_the_system(tmp_path: Path) -> None:
-    """A file that may not grow as large as it must, by the system's own limit: the same error, and the old file stays."""
+    """A file that may not grow as large as it must, by the system's own limit: the same error, and
+    the old file stays.
+    """
     path = tmp_path / "x.npz"
     mg.save(path, **Training(PLAN).made(3).parts)
     new = path.read_bytes()
@@ -132,7 +149,9 @@ def test_a_limit_of_the_system(tmp_path: Path) -> None:
         [sys.executable, "-W", "error", "-c", LIMITED, str(path), *map(str, limits)],
         env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    refused = f"{zlib.crc32(old)} the checkpoint '{path}' cannot be written: {os.strerror(errno.EFBIG)}"
+    refused = (
+        f"{zlib.crc32(old)} the checkpoint '{path}' cannot be written: {os.strerror(errno.EFBIG)}"
+    )
     assert [*[refused] * 5, f"{zlib.crc32(new)} saved"] == done.stdout.splitlines()
     assert "" == done.stderr
     assert new == path.read_bytes()
@@ -149,7 +168,9 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureF
 def test_a_training_whose_disk_fills_up_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warnings_of: pytest.LogCaptureFixture
 ) -> None:
-    """`Checkpoint` warns each time, keeps the last that it could write, and writes again when there is room."""
+    """`Checkpoint` warns each time, keeps the last that it could write, and writes again when there
+    is room.
+    """
     path = tmp_path / "x.npz"
 
     class FillsUp(mg.Hook):
@@ -159,7 +180,12 @@ def test_a_training_whose_disk_fills_up_goes_on(
                 kept.append(path.read_bytes())
 
     def fit(training: Training, *hooks: mg.Hook, resume_from: Path | None = None) -> mg.History:
-        parts: dict[str, Any] = {"epochs": 3, "progress": False, "resume_from": resume_from, "hooks": hooks}
+        parts: dict[str, Any] = {
+            "epochs": 3,
+            "progress": False,
+            "resume_from": resume_from,
+            "hooks": hooks,
+        }
         return mg.fit(training.model, training.loss, training.optimizer, training.data, **parts)
 
     kept: list[bytes] = []
@@ -182,8 +208,12 @@ def test_a_training_whose_disk_fills_up_goes_on(
     assert straight.bits == resumed.bits
 
 
-def test_what_a_failed_save_leaves_of_a_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A history whose last checkpoint in mid-epoch could not be written tells nothing of an epoch that is under way."""
+def test_what_a_failed_save_leaves_of_a_history(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A history whose last checkpoint in mid-epoch could not be written tells nothing of an epoch
+    that is under way.
+    """
     training = Training()
 
     class Stops(mg.Hook):

@@ -1,4 +1,6 @@
-"""Files that are truncated, damaged, foreign or of a later version: one clear error each, and nothing is changed."""
+"""Files that are truncated, damaged, foreign or of a later version: one clear error each, and
+nothing is changed.
+"""
 
 from __future__ import annotations
 
@@ -54,18 +56,29 @@ def refused(path: Path, content: bytes | None, small: Small) -> str:
 
 def sampled(length: int) -> list[int]:
     """All numbers from 1 to below this; in the usual run each eighth, and all of the end."""
-    return [number for number in range(1, length) if EVERYTHING or number % 8 == 0 or number > length - 120]
+    return [
+        number
+        for number in range(1, length)
+        if EVERYTHING or number % 8 == 0 or number > length - 120
+    ]
 
 
 def test_truncated_anywhere(path: Path) -> None:
-    """Of every length that is less than the whole: it is never loaded, and what to expect is said."""
+    """Of every length that is less than the whole: it is never loaded, and what to expect is
+    said.
+    """
     content, small = path.read_bytes(), Small(1)
     before = small.bits
     for length in sampled(len(content)):
         told = refused(path, content[:length], small)
-        assert "is truncated, or no checkpoint of minigrad; expected a file that minigrad.save has written" in told
+        assert (
+            "is truncated, or no checkpoint of minigrad; expected a file that minigrad.save has "
+            "written" in told
+        )
         assert f"({length:,} bytes found)" in told
-    assert "is empty; expected a file that minigrad.save has written (0 bytes found)" == refused(path, b"", small)
+    assert "is empty; expected a file that minigrad.save has written (0 bytes found)" == refused(
+        path, b"", small
+    )
     assert before == small.bits
 
 
@@ -81,7 +94,9 @@ def test_damaged_anywhere(path: Path) -> None:
             found.add(told)
             if place < len(content) - 93:
                 assert "is damaged: its content does not have the checksum that it names" == told
-    assert 3 <= len(found) <= 12  # in the comment itself it may look like another version, or like no checkpoint
+    assert (
+        3 <= len(found) <= 12
+    )  # in the comment itself it may look like another version, or like no checkpoint
     assert before == small.bits
 
 
@@ -90,7 +105,11 @@ def test_more_than_there_was(place: str, path: Path) -> None:
     """Bytes that were added, or a whole checkpoint more."""
     content, small = path.read_bytes(), Small(1)
     for more in (b"\0", b"\n", content, content[-93:]):
-        half = {"at the end": len(content), "at the beginning": 0, "in the middle": len(content) // 2}[place]
+        half = {
+            "at the end": len(content),
+            "at the beginning": 0,
+            "in the middle": len(content) // 2,
+        }[place]
         told = refused(path, content[:half] + more + content[half:], small)
         assert "is damaged: " in told or "is truncated, or no checkpoint" in told
 
@@ -102,7 +121,7 @@ def test_two_blocks_that_changed_places(path: Path) -> None:
     assert "is damaged: its content does not have the checksum that it names" == told
 
 
-# -- foreign ----------------------------------------------------------------------------------------------------------
+# -- foreign -------------------------------------------------------------------------------------
 
 
 def npz(**settings: object) -> bytes:
@@ -147,7 +166,9 @@ def test_foreign_files(name: str, path: Path) -> None:
     told = refused(path, FOREIGN[name](), small)
     named = name in ("the comment alone", "a zip that says it is one")
     assert told.startswith(
-        "is damaged: " if named else "is truncated, or no checkpoint of minigrad; expected a file that"
+        "is damaged: "
+        if named
+        else "is truncated, or no checkpoint of minigrad; expected a file that"
     )
     assert before == small.bits
 
@@ -155,29 +176,47 @@ def test_foreign_files(name: str, path: Path) -> None:
 def test_no_file(tmp_path: Path) -> None:
     """A file that is missing, a directory, and a name that leads nowhere."""
     (tmp_path / "folder").mkdir()
-    assert "cannot be read: No such file or directory" == refused(tmp_path / "missing", None, Small(1))
+    assert "cannot be read: No such file or directory" == refused(
+        tmp_path / "missing", None, Small(1)
+    )
     assert "cannot be read: Is a directory" == refused(tmp_path / "folder", None, Small(1))
-    assert "cannot be read: No such file or directory" == refused(tmp_path / "missing" / "x", None, Small(1))
+    assert "cannot be read: No such file or directory" == refused(
+        tmp_path / "missing" / "x", None, Small(1)
+    )
     if hasattr(os, "symlink"):
         (tmp_path / "link").symlink_to(tmp_path / "missing")
-        assert "cannot be read: No such file or directory" == refused(tmp_path / "link", None, Small(1))
+        assert "cannot be read: No such file or directory" == refused(
+            tmp_path / "link", None, Small(1)
+        )
 
 
 @pytest.mark.parametrize("version", [0, 2, 3, 17, 4_000_000_000])
 def test_other_versions(version: int, path: Path) -> None:
-    """A file of a later format is none that is damaged: the error says which version it has, and what to do."""
+    """A file of a later format is none that is damaged: the error says which version it has, and
+    what to do.
+    """
     told = refused(path, sealed(members_of(path), version), Small(1))
-    advice = f"has version {version} of the format, and this minigrad reads version 1; update minigrad"
+    advice = (
+        f"has version {version} of the format, and this minigrad reads version 1; update minigrad"
+    )
     assert advice == told
 
 
 def test_a_fit_that_cannot_resume_begins_nothing(path: Path) -> None:
-    """`resume_from` a damaged file: the error comes before the first step, and nothing is as if it had begun."""
+    """`resume_from` a damaged file: the error comes before the first step, and nothing is as if it
+    had begun.
+    """
     path.write_bytes(path.read_bytes()[:-1])
     training = Training(Plan())
     before = training.bits
     with pytest.raises(DataFileError, match="is truncated"):
         mg.fit(
-            training.model, training.loss, training.optimizer, training.data, epochs=1, resume_from=path, progress=False
+            training.model,
+            training.loss,
+            training.optimizer,
+            training.data,
+            epochs=1,
+            resume_from=path,
+            progress=False,
         )
     assert before == training.bits

@@ -1,4 +1,6 @@
-"""Files with the right checksum and a wrong content: one clear error, nothing is changed, and no pickle is executed."""
+"""Files with the right checksum and a wrong content: one clear error, nothing is changed, and no
+pickle is executed.
+"""
 
 from __future__ import annotations
 
@@ -65,9 +67,14 @@ class Fit:
     """A training by `fit` with all hooks that have a state, as small as it can be."""
 
     def __init__(self, seed: int, kind: str = "PCG64") -> None:
-        self.training = Training(Plan(lambda model: mg.SGD(model, 0.1, momentum=0.5), kind=kind), seed)
+        self.training = Training(
+            Plan(lambda model: mg.SGD(model, 0.1, momentum=0.5), kind=kind), seed
+        )
         self.history = mg.History()
-        self.hooks = [mg.EarlyStopping("loss"), mg.ReduceOnPlateau(self.training.optimizer, monitor="loss")]
+        self.hooks = [
+            mg.EarlyStopping("loss"),
+            mg.ReduceOnPlateau(self.training.optimizer, monitor="loss"),
+        ]
 
     def fit(self, path: Path | None = None, **settings: Any) -> None:
         """Three epochs in all, with a checkpoint in the middle of the third."""
@@ -84,7 +91,11 @@ class Fit:
     def bits(self) -> Any:
         """Everything, bit by bit."""
         own = self.training.bits
-        return own, repr(self.history.state_dict()), [repr(hook.state_dict()) for hook in self.hooks]
+        return (
+            own,
+            repr(self.history.state_dict()),
+            [repr(hook.state_dict()) for hook in self.hooks],
+        )
 
 
 class Saves(mg.Hook):
@@ -109,7 +120,13 @@ def genuine(kind: str = "PCG64") -> Mapping[str, bytes]:
 def places(tree: Any, place: Place = ()) -> Iterator[Place]:
     """Every place in a tree of dicts and lists."""
     yield place
-    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    items = (
+        tree.items()
+        if isinstance(tree, dict)
+        else enumerate(tree)
+        if isinstance(tree, list)
+        else ()
+    )
     for name, inner in items:
         yield from places(inner, (*place, name))
 
@@ -144,9 +161,13 @@ def outcome(content: bytes, path: Path, fit: Fit) -> str:
     return told
 
 
-@pytest.mark.parametrize("kind", ["PCG64", "MT19937", "Philox", "SFC64"] if EVERYTHING else ["MT19937"])
+@pytest.mark.parametrize(
+    "kind", ["PCG64", "MT19937", "Philox", "SFC64"] if EVERYTHING else ["MT19937"]
+)
 def test_anything_anywhere(kind: str, tmp_path: Path) -> None:
-    """Each thing in the JSON replaced by each of many others: a clear error, or a training that can go on."""
+    """Each thing in the JSON replaced by each of many others: a clear error, or a training that can
+    go on.
+    """
     members = genuine(kind)
     meta = meta_of(members)
     errors = accepted = 0
@@ -183,12 +204,16 @@ TEXTS: dict[str, str] = {
 def test_other_json(name: str, tmp_path: Path) -> None:
     """JSON that is none, or another one, or deeper than any parser goes."""
     content = sealed(with_meta(genuine(), TEXTS[name]))
-    assert "is no checkpoint that minigrad has written: " in outcome(content, tmp_path / "x", Fit(7))
+    assert "is no checkpoint that minigrad has written: " in outcome(
+        content, tmp_path / "x", Fit(7)
+    )
 
 
 @pytest.mark.parametrize("kind", ["MT19937", "Philox"])
 @pytest.mark.parametrize("place", [-1, 5, 625, 10**7, -(10**7), 2**40])
-def test_a_generator_that_stands_outside_of_its_buffer(kind: str, place: int, tmp_path: Path) -> None:
+def test_a_generator_that_stands_outside_of_its_buffer(
+    kind: str, place: int, tmp_path: Path
+) -> None:
     """NumPy would read somewhere in the memory, or crash."""
     name: Place = ("state", "pos") if kind == "MT19937" else ("buffer_pos",)
     members = genuine(kind)
@@ -196,10 +221,13 @@ def test_a_generator_that_stands_outside_of_its_buffer(kind: str, place: int, tm
         meta = changed(meta_of(members), ("generators", holder, *name), place)
         told = outcome(sealed(with_meta(members, meta)), tmp_path / "x", Fit(7, kind))
         if (kind, place) != ("MT19937", 5):
-            assert f"its {holder}: the generator '{holder}' is a {kind}, and this state of one is damaged" in told
+            assert (
+                f"its {holder}: the generator '{holder}' is a {kind}, and this state of one is "
+                f"damaged" in told
+            )
 
 
-# -- arrays -----------------------------------------------------------------------------------------------------------
+# -- arrays --------------------------------------------------------------------------------------
 
 
 def header(shape: str, descr: str = "'<f4'", more: str = "") -> bytes:
@@ -244,10 +272,14 @@ FITTING = {
 }
 
 
-@pytest.mark.filterwarnings("default")  # NumPy warns of headers that Python 2 has written, before it refuses them
+@pytest.mark.filterwarnings(
+    "default"
+)  # NumPy warns of headers that Python 2 has written, before it refuses them
 @pytest.mark.parametrize("name", ARRAYS)
 def test_other_arrays(name: str, tmp_path: Path) -> None:
-    """Each array replaced by something else: a clear error, or where any number will do, a training that can go on."""
+    """Each array replaced by something else: a clear error, or where any number will do, a training
+    that can go on.
+    """
     members = genuine()
     accepted = set()
     first = 0 if EVERYTHING else [*ARRAYS].index(name) % 13
@@ -259,23 +291,28 @@ def test_other_arrays(name: str, tmp_path: Path) -> None:
     told = outcome(sealed({**members, "one more.npy": ARRAYS[name]}), tmp_path / "y", Fit(7))
     broken = name in [*ARRAYS][:15]
     assert broken == ("is no checkpoint that minigrad has written" in told)
-    # `EarlyStopping` looks at its best values where it restores them. Elsewhere shapes and kinds must fit.
+    # `EarlyStopping` looks at its best values where it restores them. Elsewhere shapes and kinds
+    # must fit.
     best = {member for member in members if member.startswith("hooks/")}
     assert accepted - best <= FITTING.get(name, set())
     assert not (broken and accepted)
 
 
 @pytest.mark.parametrize(
-    "member", ["meta.npy", "model/0.weight.npy", "optimizer/state/velocity/4.bias.npy", "data/order.npy"]
+    "member",
+    ["meta.npy", "model/0.weight.npy", "optimizer/state/velocity/4.bias.npy", "data/order.npy"],
 )
 def test_a_member_that_is_missing(member: str, tmp_path: Path) -> None:
     """The error names it."""
     members = {name: content for name, content in genuine().items() if name != member}
     told = outcome(sealed(members), tmp_path / "x", Fit(7))
-    assert f"is no checkpoint that minigrad has written: KeyError: '{member.removesuffix('.npy')}'" in told
+    assert (
+        f"is no checkpoint that minigrad has written: KeyError: '{member.removesuffix('.npy')}'"
+        in told
+    )
 
 
-# -- the ZIP file -----------------------------------------------------------------------------------------------------
+# -- the ZIP file --------------------------------------------------------------------------------
 
 
 def test_compressed_members(tmp_path: Path) -> None:
@@ -285,7 +322,9 @@ def test_compressed_members(tmp_path: Path) -> None:
 
 
 def test_any_byte_and_sealed_again(tmp_path: Path) -> None:
-    """One bit of any byte of the file is changed and the checksum set right: a clear error, or a checkpoint all the same."""
+    """One bit of any byte of the file is changed and the checksum set right: a clear error, or a
+    checkpoint all the same.
+    """
     model = mg.Sequential(mg.Dense(1, 1, rng=0))
     data = mg.Batches([[1.0], [2.0]], [[1.0], [2.0]], 1, rng=0)
     mg.save(tmp_path / "x", model=model, data=data, optimizer=mg.SGD(model, 0.1, momentum=0.1))
@@ -303,7 +342,9 @@ def test_any_byte_and_sealed_again(tmp_path: Path) -> None:
             except (DataFileError, ModelError):
                 refused += 1
                 assert before == model.state_dict()["0.weight"].tobytes()
-    assert refused > loaded > 0  # what a date, or a number of the system, says of a member is nobody's concern
+    assert (
+        refused > loaded > 0
+    )  # what a date, or a number of the system, says of a member is nobody's concern
 
 
 @pytest.mark.parametrize("name", ["raw", "raw, sealed", "object array", "named after a member"])

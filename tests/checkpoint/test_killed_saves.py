@@ -1,4 +1,6 @@
-"""A process that is killed while it saves: the checkpoint before is there and whole, and what is left over is swept."""
+"""A process that is killed while it saves: the checkpoint before is there and whole, and what is
+left over is swept.
+"""
 
 from __future__ import annotations
 
@@ -48,11 +50,17 @@ def swept(path: Path) -> int:
 
 
 def test_killed_at_any_moment(directory: Path) -> None:
-    """At random moments, on a busy machine: what lies there is what was saved last, or was just about to be."""
+    """At random moments, on a busy machine: what lies there is what was saved last, or was just
+    about to be.
+    """
     left = written = 0
     for number in range(KILLS):
         place = directory / "random" / str(number)
-        crcs = np.fromfile(f"{place}.values", "<u4").tolist() if Path(f"{place}.values").exists() else []
+        crcs = (
+            np.fromfile(f"{place}.values", "<u4").tolist()
+            if Path(f"{place}.values").exists()
+            else []
+        )
         done = Path(f"{place}.done").stat().st_size if Path(f"{place}.done").exists() else 0
         assert done <= len(crcs) <= done + 1
         path = place / "x.npz"
@@ -60,7 +68,9 @@ def test_killed_at_any_moment(directory: Path) -> None:
             assert 0 == done
         else:
             training = loaded(path)
-            saves = crcs.index(crc(training)) + 1  # the pause after an epoch has the values of its last step
+            saves = (
+                crcs.index(crc(training)) + 1
+            )  # the pause after an epoch has the values of its last step
             assert max(done, 1) - 1 <= saves <= len(crcs)
             assert crc(training) in crcs[max(done, 1) - 1 :]
             written += 1
@@ -82,7 +92,9 @@ def check_that_it_goes_on(training: Training, seed: int) -> None:
 
 
 def test_killed_while_it_kept_an_older_one(tmp_path: Path) -> None:
-    """What `Checkpoint` has left over beside the older ones and the best is swept, too, when it writes them again."""
+    """What `Checkpoint` has left over beside the older ones and the best is swept, too, when it
+    writes them again.
+    """
     with subprocess.Popen([sys.executable, "-c", ""]) as dead:
         pass
     names = ("x.npz", "x-1.npz", "x-2.npz", "x-best.npz")
@@ -96,8 +108,12 @@ def test_killed_while_it_kept_an_older_one(tmp_path: Path) -> None:
 
 
 def test_killed_at_each_moment(directory: Path) -> None:
-    """Before, in the middle of and after whatever is asked of the system: the old file or the new one, byte for byte."""
-    places = sorted((int(place.name), place) for place in (directory / "exact").iterdir() if place.is_dir())
+    """Before, in the middle of and after whatever is asked of the system: the old file or the new
+    one, byte for byte.
+    """
+    places = sorted(
+        (int(place.name), place) for place in (directory / "exact").iterdir() if place.is_dir()
+    )
     old, new = ((directory / "exact" / f"{name}.npz").read_bytes() for name in "ab")
     assert old != new
     contents = [(place / "x.npz").read_bytes() for _, place in places]
@@ -106,6 +122,8 @@ def test_killed_at_each_moment(directory: Path) -> None:
     left = [swept(place / "x.npz") for _, place in places]
     assert {0, 1} == set(left)
     assert [0] * news == left[len(places) - news :]
-    if EVERYTHING:  # 40 pieces of 4 KB and more; then the file has its name, while its directory is flushed
+    if (
+        EVERYTHING
+    ):  # 40 pieces of 4 KB and more; then the file has its name, while its directory is flushed
         assert len(places) > 50
         assert 4 == news

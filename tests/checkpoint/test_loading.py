@@ -20,16 +20,23 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "x.npz"
 
 
-# -- parts ------------------------------------------------------------------------------------------------------------
+# -- parts ---------------------------------------------------------------------------------------
 
 
 def test_the_model_alone(path: Path) -> None:
-    """For predictions the model is enough: no optimizer, no data; its generators are left alone, others may use them."""
+    """For predictions the model is enough: no optimizer, no data.
+
+    Its generators are left alone, others may use them.
+    """
     trained = Training().made(5)
     mg.save(path, **trained.parts)
     rng = np.random.default_rng(8)
     model = mg.Sequential(
-        mg.Dense(5, 6, rng=rng), mg.BatchNorm(6), mg.Activation("tanh"), mg.Dropout(0.3, rng=0), mg.Dense(6, 3, rng=rng)
+        mg.Dense(5, 6, rng=rng),
+        mg.BatchNorm(6),
+        mg.Activation("tanh"),
+        mg.Dropout(0.3, rng=0),
+        mg.Dense(6, 3, rng=rng),
     )
     mg.load(path, model=model)
     assert trained.model.predict(X).tobytes() == model.predict(X).tobytes()
@@ -59,7 +66,9 @@ def test_a_file_without_it(path: Path) -> None:
     mg.save(path, model=saved.model, data=saved.data)
     loaded = Training(Plan(noisy=True), seed=3)
     before = loaded.bits
-    with pytest.raises(ModelError, match=r"holds no optimizer and no history and no rng, only model, data"):
+    with pytest.raises(
+        ModelError, match=r"holds no optimizer and no history and no rng, only model, data"
+    ):
         mg.load(path, **loaded.parts)
     assert before == loaded.bits
     mg.load(path, model=loaded.model, data=loaded.data, hooks=[mg.EarlyStopping()])
@@ -77,11 +86,14 @@ def test_a_generator_of_ones_own(path: Path) -> None:
     assert expected == other.random(5).tolist()
 
 
-# -- history ----------------------------------------------------------------------------------------------------------
+# -- history -------------------------------------------------------------------------------------
 
 
 def test_a_history(path: Path) -> None:
-    """It is filled anew; what was in it before is forgotten, and why an earlier training had stopped."""
+    """It is filled anew.
+
+    What was in it before is forgotten, and why an earlier training had stopped.
+    """
     history = mg.History({"loss": [0.5, float("nan"), -0.0], "val_loss": [1.0, 2.0, 3.0]})
     mg.save(path, model=Training().model, history=history)
     loaded = mg.History({"loss": [9.0], "accuracy": [9.0]})
@@ -92,7 +104,10 @@ def test_a_history(path: Path) -> None:
 
 
 def test_a_dict_of_lists(path: Path) -> None:
-    """In a loop by hand a dict does; numbers, text, booleans, None, arrays and nested lists come back as they were."""
+    """In a loop by hand a dict does.
+
+    Numbers, text, booleans, None, arrays and nested lists come back as they were.
+    """
     history: dict[str, Any] = {
         "loss": [0.1, 0.2],
         "epochs": 2,
@@ -110,9 +125,14 @@ def test_a_dict_of_lists(path: Path) -> None:
 
 
 def test_numpys_numbers_become_pythons(path: Path) -> None:
-    """What `float32` losses put into a dict is kept exactly, as plain numbers; tuples become lists."""
+    """What `float32` losses put into a dict is kept exactly, as plain numbers.
+
+    Tuples become lists.
+    """
     mg.save(
-        path, model=Training().model, history={"loss": [np.float32(0.1), np.int8(3), np.bool_(True)], "pair": (1, 2)}
+        path,
+        model=Training().model,
+        history={"loss": [np.float32(0.1), np.int8(3), np.bool_(True)], "pair": (1, 2)},
     )
     loaded: dict[str, Any] = {}
     mg.load(path, history=loaded)
@@ -120,7 +140,7 @@ def test_numpys_numbers_become_pythons(path: Path) -> None:
     assert [float, int, bool] == [type(item) for item in loaded["loss"]]
 
 
-# -- hooks ------------------------------------------------------------------------------------------------------------
+# -- hooks ---------------------------------------------------------------------------------------
 
 
 class Counts(mg.Hook):
@@ -146,7 +166,10 @@ class Stateless(mg.Hook):
 
 
 def test_hooks_by_class_in_order(path: Path) -> None:
-    """Each takes the next state of its class, whatever stands between; one that finds none keeps its own."""
+    """Each takes the next state of its class, whatever stands between.
+
+    One that finds none keeps its own.
+    """
     model = Training().model
     mg.save(path, model=model, hooks=[Counts(1), CountsToo(2), Stateless(), Counts(3)])
     hooks = [CountsToo(20), Counts(10), Stateless(), Counts(30), Counts(40), CountsToo(50)]
@@ -158,7 +181,9 @@ def test_hooks_by_class_in_order(path: Path) -> None:
 
 
 def test_a_hook_without_a_state_takes_none_away(path: Path) -> None:
-    """Two `Checkpoint`s, of which only the second remembers a best figure: it goes on from the figure that it knew."""
+    """Two `Checkpoint`s, of which only the second remembers a best figure: it goes on from the
+    figure that it knew.
+    """
 
     def fit(epochs: int, resume_from: Path | None = None) -> mg.Checkpoint:
         training = Training()
@@ -179,7 +204,7 @@ def test_a_hook_without_a_state_takes_none_away(path: Path) -> None:
     assert fit(4).state_dict() == fit(4, path).state_dict()
 
 
-# -- flags and rates --------------------------------------------------------------------------------------------------
+# -- flags and rates -----------------------------------------------------------------------------
 
 
 def frozen(training: Training) -> list[str]:
@@ -187,7 +212,10 @@ def frozen(training: Training) -> list[str]:
 
 
 def test_frozen_parameters(path: Path) -> None:
-    """They are frozen again, and the others not, where the training goes on; a model alone keeps its own flags."""
+    """They are frozen again, and the others not, where the training goes on.
+
+    A model alone keeps its own flags.
+    """
     training = Training()
     training.model[0].freeze()
     mg.save(path, **training.parts)
@@ -208,10 +236,16 @@ def test_the_rate_is_that_of_the_file(path: Path) -> None:
     saved = Training(Plan(lambda model: mg.SGD(model, 0.5, momentum=0.9)))
     mg.save(path, **saved.parts)
     loaded = Training(Plan(lambda model: mg.SGD(model, 0.1, momentum=0.3, weight_decay=0.1)))
-    with pytest.warns(SettingsChanged, match=r"momentum was 0.9 and is 0.3; weight_decay was 0.0 and is 0.1"):
+    with pytest.warns(
+        SettingsChanged, match=r"momentum was 0.9 and is 0.3; weight_decay was 0.0 and is 0.1"
+    ):
         mg.load(path, **loaded.parts)
     assert isinstance(loaded.optimizer, mg.SGD)
-    assert (0.5, 0.3, 0.1) == (loaded.optimizer.lr, loaded.optimizer.momentum, loaded.optimizer.weight_decay)
+    assert (0.5, 0.3, 0.1) == (
+        loaded.optimizer.lr,
+        loaded.optimizer.momentum,
+        loaded.optimizer.weight_decay,
+    )
     schedule = mg.CosineDecay(0.1, 10)
     scheduled = Training(Plan(lambda model: mg.SGD(model, schedule, momentum=0.9)))
     mg.load(path, **scheduled.parts)
@@ -222,11 +256,14 @@ def test_the_rate_is_that_of_the_file(path: Path) -> None:
     assert 0.5 == loaded.optimizer.lr
 
 
-# -- parts that fit ---------------------------------------------------------------------------------------------------
+# -- parts that fit ------------------------------------------------------------------------------
 
 
 def test_not_strict(path: Path) -> None:
-    """A model of which a part has the same names and shapes gets that part, converted to its dtype; no error is raised."""
+    """A model of which a part has the same names and shapes gets that part, converted to its dtype.
+
+    No error is raised.
+    """
     trained = Training().made(3)
     mg.save(path, **trained.parts)
     rng = np.random.default_rng(8)
@@ -259,10 +296,16 @@ def test_not_strict_goes_on_where_all_fits(path: Path) -> None:
 
 
 def test_arrays_that_were_held_do_not_change(path: Path) -> None:
-    """Loading writes into the model's memory, and into no array that somebody took from it before."""
+    """Loading writes into the model's memory, and into no array that somebody took from it
+    before.
+    """
     training = Training().made(3)
     mg.save(path, **training.parts)
-    held = [training.model.state_dict(), training.optimizer.state_dict(), training.data.state_dict()]
+    held = [
+        training.model.state_dict(),
+        training.optimizer.state_dict(),
+        training.data.state_dict(),
+    ]
     held.append({"output": training.model(X), "rows": training.data.indices})
     kept = bits(held)
     training.made(2)
@@ -285,7 +328,9 @@ def test_no_gradient_outlives_the_values_that_it_belongs_to(path: Path) -> None:
 
 
 def test_a_live_view_stays_one(path: Path) -> None:
-    """After loading, the flat vector and the named arrays are the same memory as before, and show what was loaded."""
+    """After loading, the flat vector and the named arrays are the same memory as before, and show
+    what was loaded.
+    """
     training = Training().made(3)
     mg.save(path, **training.parts)
     loaded = Training(seed=2)
@@ -294,7 +339,11 @@ def test_a_live_view_stays_one(path: Path) -> None:
     mg.load(path, **loaded.parts)
     assert vector is mg.ParameterVector.of(loaded.model)
     assert np.shares_memory(vector.values, live)
-    assert weight()["weight"].tobytes() == live.tobytes() == training.model.state_dict()["0.weight"].tobytes()
+    assert (
+        weight()["weight"].tobytes()
+        == live.tobytes()
+        == training.model.state_dict()["0.weight"].tobytes()
+    )
     loaded.made(1)
     assert weight()["weight"].tobytes() == live.tobytes()
 
@@ -314,7 +363,9 @@ def test_a_dict_and_a_history_have_the_same_figures(path: Path) -> None:
 
 
 def test_a_state_of_arrays_before_ones_own(path: Path) -> None:
-    """Hooks of one class that monitor different figures each find theirs, whatever lies in the states before."""
+    """Hooks of one class that monitor different figures each find theirs, whatever lies in the
+    states before.
+    """
 
     class Watching(mg.Hook):
         def __init__(self, monitor: str) -> None:

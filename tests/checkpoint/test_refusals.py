@@ -1,4 +1,6 @@
-"""A checkpoint of something else: one error that lists every difference, and everything is as before, bit for bit."""
+"""A checkpoint of something else: one error that lists every difference, and everything is as
+before, bit for bit.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "x.npz"
 
 
-# -- another architecture ---------------------------------------------------------------------------------------------
+# -- another architecture ------------------------------------------------------------------------
 
 
 def plain() -> list[mg.Layer]:
@@ -64,7 +66,10 @@ ARCHITECTURES: dict[str, tuple[Layers, list[str]]] = {
             "layer '1' is BatchNorm in the file and LayerNorm in the model",
         ],
     ),
-    "no bias": (lambda: put(0, mg.Dense(5, 6, bias=False, rng=1)), ["'0.bias' is not in the model"]),
+    "no bias": (
+        lambda: put(0, mg.Dense(5, 6, bias=False, rng=1)),
+        ["'0.bias' is not in the model"],
+    ),
     "wider": (
         lambda: [mg.Dense(5, 7, rng=1), mg.BatchNorm(7), *plain()[2:4], mg.Dense(7, 3, rng=1)],
         [
@@ -101,9 +106,11 @@ ARCHITECTURES: dict[str, tuple[Layers, list[str]]] = {
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_another_architecture(name: str, path: Path) -> None:
-    """Every difference is listed, in the order of the model, and no other one; nothing at all is changed.
+    """Every difference is listed, in the order of the model, and no other one; nothing at all is
+    changed.
 
-    Dropout and data have different generators here, which is one difference more where a training is to go on.
+    Dropout and data have different generators here, which is one difference more where a training
+    is to go on.
     """
     layers, differences = ARCHITECTURES[name]
     training = Training(Plan(plateau=True), seed=7)
@@ -123,11 +130,18 @@ def test_another_architecture(name: str, path: Path) -> None:
 
 
 def test_a_model_that_has_less_at_its_end(tmp_path: Path) -> None:
-    """An activation that was saved, and that the model does not have, is a difference, though no parameter says so."""
-    mg.save(tmp_path / "x", model=mg.Sequential(mg.Dense(2, 2, rng=0), mg.Activation("tanh"), mg.Flatten()))
+    """An activation that was saved, and that the model does not have, is a difference, though no
+    parameter says so.
+    """
+    mg.save(
+        tmp_path / "x",
+        model=mg.Sequential(mg.Dense(2, 2, rng=0), mg.Activation("tanh"), mg.Flatten()),
+    )
     with pytest.raises(ModelError) as caught:
         mg.load(tmp_path / "x", model=mg.Sequential(mg.Dense(2, 2, rng=0)))
-    assert "layer '1' is Activation('tanh') in the file and missing in the model" in str(caught.value)
+    assert "layer '1' is Activation('tanh') in the file and missing in the model" in str(
+        caught.value
+    )
     assert "layer '2' is Flatten() in the file and missing in the model" in str(caught.value)
 
 
@@ -135,7 +149,8 @@ def test_another_dtype(path: Path) -> None:
     """A model of another dtype would not go on with the same bits."""
     told = refused(path, Training(Plan(dtype=np.float64), seed=7))
     assert [
-        f"'{name}' is float32 in the file and float64 in the model" for name in Training().model.state_dict()
+        f"'{name}' is float32 in the file and float64 in the model"
+        for name in Training().model.state_dict()
     ] == told.partition("changed: ")[2].split("; ")
 
 
@@ -175,7 +190,10 @@ def test_another_layer_around_the_same(tmp_path: Path) -> None:
     mg.save(tmp_path / "x", model=mg.Sequential(Skip(mg.Dense(2, 2, rng=0)), mg.Dense(2, 1, rng=0)))
     mg.load(tmp_path / "x", model=mg.Sequential(Skip(mg.Dense(2, 2, rng=1)), mg.Dense(2, 1, rng=0)))
     with pytest.raises(ModelError, match=r"layer '0' is Skip in the file and Around in the model$"):
-        mg.load(tmp_path / "x", model=mg.Sequential(Around(mg.Dense(2, 2, rng=1)), mg.Dense(2, 1, rng=0)))
+        mg.load(
+            tmp_path / "x",
+            model=mg.Sequential(Around(mg.Dense(2, 2, rng=1)), mg.Dense(2, 1, rng=0)),
+        )
 
 
 class Times(mg.Layer):
@@ -213,16 +231,22 @@ def test_functions_of_somebodys_own(tmp_path: Path) -> None:
     assert told in str(caught.value)
 
 
-# -- another optimizer, other data ------------------------------------------------------------------------------------
+# -- another optimizer, other data ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda model: mg.SGD(model, 0.1), "state of Adam with first_moment, second_moment, expected that of SGD"),
+        (
+            lambda model: mg.SGD(model, 0.1),
+            "state of Adam with first_moment, second_moment, expected that of SGD",
+        ),
         (lambda model: mg.AdamW(model), "expected that of AdamW"),
         (lambda model: Signs(model, 0.1), "expected that of Signs with mean"),
-        (lambda model: mg.Adam(model, amsgrad=True), "with first_moment, largest_second_moment, second_moment"),
+        (
+            lambda model: mg.Adam(model, amsgrad=True),
+            "with first_moment, largest_second_moment, second_moment",
+        ),
         (
             lambda model: mg.Adam(model[0]),
             "'first_moment' is of other parameters; the difference is 0.bias, 0.weight, 1.b",
@@ -256,11 +280,15 @@ def test_another_history(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "kinds", [("PCG64", "MT19937"), ("MT19937", "PCG64"), ("Philox", "SFC64"), ("PCG64", "PCG64DXSM")]
+    "kinds",
+    [("PCG64", "MT19937"), ("MT19937", "PCG64"), ("Philox", "SFC64"), ("PCG64", "PCG64DXSM")],
 )
 def test_another_kind_of_generator(kinds: tuple[str, str], tmp_path: Path) -> None:
     """A generator of another kind cannot go on; the error names both kinds."""
     mg.save(tmp_path / "x", **Training(Plan(kind=kinds[0])).made(2).parts)
     training = Training(Plan(kind=kinds[1]), seed=7).made(1)
     message = refused(tmp_path / "x", training)
-    assert f"is a {kinds[1]}, and this is a state of {kinds[0]}; use a generator of the same kind" in message
+    assert (
+        f"is a {kinds[1]}, and this is a state of {kinds[0]}; use a generator of the same kind"
+        in message
+    )

@@ -1,4 +1,6 @@
-"""A loop by hand that stops at any step, and goes on in new objects, gives the bits of one that never stopped."""
+"""A loop by hand that stops at any step, and goes on in new objects, gives the bits of one that
+never stopped.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +19,23 @@ EPOCHS = 3
 OPTIMIZERS: dict[str, Make] = {
     "SGD": lambda model: mg.SGD(model, 0.1),
     "momentum": lambda model: mg.SGD(model, 0.1, momentum=0.9, weight_decay=0.01),
-    "Nesterov, clipped": lambda model: mg.SGD(model, 0.1, momentum=0.9, nesterov=True, max_grad_norm=0.5),
-    "decay by name, limited": lambda model: mg.SGD(model, 0.1, weight_decay={"*.weight": 0.1}, max_grad_value=0.1),
+    "Nesterov, clipped": lambda model: mg.SGD(
+        model, 0.1, momentum=0.9, nesterov=True, max_grad_norm=0.5
+    ),
+    "decay by name, limited": lambda model: mg.SGD(
+        model, 0.1, weight_decay={"*.weight": 0.1}, max_grad_value=0.1
+    ),
     "Adam": adam,
-    "Adam with amsgrad": lambda model: mg.Adam(model, 0.02, amsgrad=True, weight_decay=0.01, max_grad_norm=1.0),
+    "Adam with amsgrad": lambda model: mg.Adam(
+        model, 0.02, amsgrad=True, weight_decay=0.01, max_grad_norm=1.0
+    ),
     "AdamW": lambda model: mg.AdamW(model, 0.02, weight_decay={"0.*": 0.1}),
     "RMSprop": lambda model: mg.RMSprop(model, 0.01),
     "RMSprop, centered": lambda model: mg.RMSprop(model, 0.01, centered=True, weight_decay=0.01),
     "RMSprop with momentum": lambda model: mg.RMSprop(model, 0.01, momentum=0.9),
-    "RMSprop, all of it": lambda model: mg.RMSprop(model, 0.01, momentum=0.5, centered=True, max_grad_norm=1.0),
+    "RMSprop, all of it": lambda model: mg.RMSprop(
+        model, 0.01, momentum=0.5, centered=True, max_grad_norm=1.0
+    ),
     "somebody's own": lambda model: Signs(model, 0.01),
 }
 SCHEDULES: dict[str, Callable[[], Callable[[int], float]]] = {
@@ -33,31 +43,45 @@ SCHEDULES: dict[str, Callable[[], Callable[[int], float]]] = {
     "exponential": lambda: mg.ExponentialDecay(0.05, 0.8),
     "cosine": lambda: mg.CosineDecay(0.05, steps=12, minimum=0.001),
     "warm-up": lambda: mg.LinearWarmup(0.05, steps=9),
-    "composed": lambda: mg.LinearWarmup(mg.StepDecay(mg.CosineDecay(0.05, steps=15), 5, 0.7), steps=7),
+    "composed": lambda: mg.LinearWarmup(
+        mg.StepDecay(mg.CosineDecay(0.05, steps=15), 5, 0.7), steps=7
+    ),
     "somebody's own": lambda: lambda step: 0.05 / (1 + step),
 }
 PLANS: dict[str, Plan] = {
     **{f"optimizer: {name}": Plan(make) for name, make in OPTIMIZERS.items()},
-    **{f"{name}, float64": Plan(OPTIMIZERS[name], np.float64) for name in ("momentum", "Adam", "RMSprop, all of it")},
+    **{
+        f"{name}, float64": Plan(OPTIMIZERS[name], np.float64)
+        for name in ("momentum", "Adam", "RMSprop, all of it")
+    },
     **{
         f"schedule: {name}": Plan(lambda model, make=make: mg.SGD(model, make(), momentum=0.5))  # type: ignore[misc]
         for name, make in SCHEDULES.items()
     },
-    **{f"generator: {kind}": Plan(kind=kind) for kind in ("MT19937", "Philox", "SFC64", "PCG64DXSM")},
-    **{f"two generators: {kind}": Plan(kind=kind, shared=False) for kind in ("PCG64", "MT19937", "Philox")},
+    **{
+        f"generator: {kind}": Plan(kind=kind)
+        for kind in ("MT19937", "Philox", "SFC64", "PCG64DXSM")
+    },
+    **{
+        f"two generators: {kind}": Plan(kind=kind, shared=False)
+        for kind in ("PCG64", "MT19937", "Philox")
+    },
     "a third generator": Plan(noisy=True),
     "a third generator, MT19937": Plan(noisy=True, kind="MT19937", shared=False),
     "last batch dropped": Plan(batches={"drop_last": True}),
     "in order": Plan(batches={"shuffle": False}),
-    "in order, last batch dropped, scaled": Plan(batches={"shuffle": False, "drop_last": True, "scale": 0.5}),
+    "in order, last batch dropped, scaled": Plan(
+        batches={"shuffle": False, "drop_last": True, "scale": 0.5}
+    ),
     "scaled, float64": Plan(dtype=np.float64, batches={"scale": 1 / 255}),
     "frozen for a while": Plan(frozen=True),
     "frozen for a while, momentum": Plan(OPTIMIZERS["momentum"], frozen=True),
     "a part of the model": Plan(part=True),
     "plateau": Plan(OPTIMIZERS["momentum"], plateau=True),
 }
-# Six batches an epoch, five where the last is dropped, and a pause after each and after the epoch. In the usual run: in
-# the middle; at the last batch, inside the loop; after the loop; and before the first step, which is number -1.
+# Six batches an epoch, five where the last is dropped, and a pause after each and after the epoch.
+# In the usual run: in the middle; at the last batch, inside the loop; after the loop; and before
+# the first step, which is number -1.
 PAUSES = None if EVERYTHING else {-1, 4, 5, 6, 13}
 
 
@@ -84,9 +108,13 @@ class Saving:
         self._pauses += 1
 
 
-@pytest.mark.parametrize("name", dict.fromkeys([*some(PLANS, 6), "frozen for a while", "plateau", "a third generator"]))
+@pytest.mark.parametrize(
+    "name", dict.fromkeys([*some(PLANS, 6), "frozen for a while", "plateau", "a third generator"])
+)
 def test_stopping_anywhere(name: str, tmp_path: Path) -> None:
-    """Weights, buffers, moments, history, data and generators are the same bits at the end, wherever it stopped."""
+    """Weights, buffers, moments, history, data and generators are the same bits at the end,
+    wherever it stopped.
+    """
     plan = PLANS[name]
     straight = Training(plan)
     straight.go(EPOCHS)
@@ -117,7 +145,9 @@ def test_these_plans_do_something(name: str) -> None:
 
 @pytest.mark.parametrize("kind", some(["PCG64", "MT19937", "SFC64", "Philox", "PCG64DXSM"]))
 def test_stopping_at_every_step(kind: str, tmp_path: Path) -> None:
-    """A training that stops after each single step, and goes on in new objects each time, gives the same bits."""
+    """A training that stops after each single step, and goes on in new objects each time, gives the
+    same bits.
+    """
     plan = Plan(kind=kind, plateau=True)
     straight = Training(plan)
     straight.go(2)
@@ -146,7 +176,9 @@ def test_stopping_at_every_step(kind: str, tmp_path: Path) -> None:
 
 
 def test_resuming_twice_from_one_file(tmp_path: Path) -> None:
-    """Going on changes nothing in the file: it can be gone on from again, in objects that have been used."""
+    """Going on changes nothing in the file: it can be gone on from again, in objects that have been
+    used.
+    """
     plan = Plan(plateau=True)
     straight = Training(plan)
     straight.go(2)

@@ -1,4 +1,6 @@
-"""A `fit` that stops at any step, and goes on in new objects, gives the bits and figures of one that never stopped."""
+"""A `fit` that stops at any step, and goes on in new objects, gives the bits and figures of one
+that never stopped.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ class Fitting:
         patience: That of `EarlyStopping`.
     """
 
-    def __init__(self, plan: Plan = PLAIN, seed: int = 0, *, regression: bool = False, patience: int = 50) -> None:
+    def __init__(
+        self, plan: Plan = PLAIN, seed: int = 0, *, regression: bool = False, patience: int = 50
+    ) -> None:
         training = Training(plan, seed)
         self.model, self.optimizer, self.data, self.rng = (
             training.model,
@@ -69,7 +73,9 @@ class Fitting:
         self.early = mg.EarlyStopping("val_loss", patience=patience)
         self.hooks: list[mg.Hook] = [self.early]
         if not callable(self.optimizer.lr):
-            self.hooks.append(mg.ReduceOnPlateau(self.optimizer, patience=0, threshold=0.1, factor=0.5))
+            self.hooks.append(
+                mg.ReduceOnPlateau(self.optimizer, patience=0, threshold=0.1, factor=0.5)
+            )
 
     def fit(self, epochs: int, *hooks: mg.Hook, resume_from: Path | None = None) -> mg.History:
         """Train."""
@@ -81,7 +87,10 @@ class Fitting:
             epochs=epochs,
             validation_data=self.validation,
             metrics=self.metrics,
-            hooks=[*hooks, *self.hooks],  # so that a `Checkpoint` is told of an epoch before those that it saves
+            hooks=[
+                *hooks,
+                *self.hooks,
+            ],  # so that a `Checkpoint` is told of an epoch before those that it saves
             progress=False,
             resume_from=resume_from,
         )
@@ -90,12 +99,19 @@ class Fitting:
     @property
     def parts(self) -> dict[str, Any]:
         """What is given to `save` and to `load`."""
-        return {"model": self.model, "optimizer": self.optimizer, "data": self.data, "history": self.history}
+        return {
+            "model": self.model,
+            "optimizer": self.optimizer,
+            "data": self.data,
+            "history": self.history,
+        }
 
     @property
     def bits(self) -> Any:
         """Everything, bit by bit."""
-        found = bits_of_all(self.model, self.optimizer, self.data, self.rng, self.history, self.hooks)
+        found = bits_of_all(
+            self.model, self.optimizer, self.data, self.rng, self.history, self.hooks
+        )
         return {**found, "under way": bits(self.history.under_way), "stopped": self.history.stopped}
 
 
@@ -138,18 +154,28 @@ PLANS: dict[str, tuple[Plan, dict[str, Any]]] = {
     "MT19937, frozen for a while": (Plan(kind="MT19937", frozen=True), {}),
     "last batch dropped": (Plan(batches={"drop_last": True}), {}),
     "regression": (Plan(lambda model: mg.RMSprop(model, 0.01)), {"regression": True}),
-    "a schedule": (Plan(lambda model: mg.SGD(model, mg.LinearWarmup(mg.CosineDecay(0.1, 20), 5))), {}),
+    "a schedule": (
+        Plan(lambda model: mg.SGD(model, mg.LinearWarmup(mg.CosineDecay(0.1, 20), 5))),
+        {},
+    ),
     "a part of the model": (Plan(lambda model: mg.AdamW(model, 0.05), part=True), {}),
     "somebody's own optimizer": (Plan(lambda model: Signs(model, 0.05)), {"regression": True}),
     "one bad epoch is enough": (Plan(lambda model: mg.SGD(model, 2.0)), {"patience": 1}),
 }
-# Of 24 steps and 4 epochs: the second step, the last two of an epoch and its end, and the same of the last epoch.
-CHOSEN = None if EVERYTHING else {"step 1", "step 4", "step 5", "epoch 0", "step 15", "step 23", "epoch 3"}
+# Of 24 steps and 4 epochs: the second step, the last two of an epoch and its end, and the same of
+# the last epoch.
+CHOSEN = (
+    None
+    if EVERYTHING
+    else {"step 1", "step 4", "step 5", "epoch 0", "step 15", "step 23", "epoch 3"}
+)
 
 
 @pytest.mark.parametrize("name", some(PLANS, 3))
 def test_stopping_anywhere(name: str, tmp_path: Path) -> None:
-    """Whatever checkpoint it goes on from: all bits, all figures of all epochs, and the counters of the hooks."""
+    """Whatever checkpoint it goes on from: all bits, all figures of all epochs, and the counters of
+    the hooks.
+    """
     plan, settings = PLANS[name]
     straight = Fitting(plan, **settings)
     straight.fit(EPOCHS)
@@ -166,10 +192,14 @@ def test_stopping_anywhere(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "steps", some([1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 17, 18, 23, 24], 3) + ([] if EVERYTHING else [6, 24])
+    "steps",
+    some([1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 17, 18, 23, 24], 3) + ([] if EVERYTHING else [6, 24]),
 )
 def test_a_hook_asks_for_the_end(steps: int, tmp_path: Path) -> None:
-    """`event.stop` ends it at this very step; `Checkpoint` has then written it, and going on gives the same bits."""
+    """`event.stop` ends it at this very step.
+
+    `Checkpoint` has then written it, and going on gives the same bits.
+    """
     straight = Fitting()
     straight.fit(EPOCHS)
     stopped = Fitting()
@@ -188,14 +218,21 @@ def test_a_hook_asks_for_the_end_again_and_again(tmp_path: Path) -> None:
     path = tmp_path / "x.npz"
     for session in range(5):
         now = Fitting(seed=session)  # the first as the straight one
-        now.fit(EPOCHS, mg.Checkpoint(path), StopsAfter(5 * session + 5), resume_from=path if session else None)
+        now.fit(
+            EPOCHS,
+            mg.Checkpoint(path),
+            StopsAfter(5 * session + 5),
+            resume_from=path if session else None,
+        )
         assert min(5 * session + 5, 24) == now.optimizer.step_count
     assert "" == first_difference(straight.bits, now.bits)
 
 
 @pytest.mark.parametrize("every", some([1, 2, 3, 4, 5, 6, 7, 8, 23, 24, 25], 5))
 def test_every_so_many_steps(every: int, tmp_path: Path) -> None:
-    """A training that breaks off, and goes on from the last checkpoint that was written, gives the same bits."""
+    """A training that breaks off, and goes on from the last checkpoint that was written, gives the
+    same bits.
+    """
     straight = Fitting()
     straight.fit(EPOCHS)
 
@@ -232,14 +269,18 @@ def test_more_epochs_than_were_planned(tmp_path: Path) -> None:
 
 
 def test_early_stopping_counts_on(tmp_path: Path) -> None:
-    """Its best epoch lies before the stop, and its end after it: the best weights come out of the checkpoint."""
+    """Its best epoch lies before the stop, and its end after it: the best weights come out of the
+    checkpoint.
+    """
     plan = Plan(lambda model: mg.SGD(model, 2.0))
     straight = Fitting(plan, patience=2)
     straight.fit(20)
     best = straight.early.best_epoch
     assert best is not None
     assert best + 3 == straight.history.epochs < 20
-    Fitting(plan, patience=2).fit(20, Saves(tmp_path, {f"epoch {epoch}" for epoch in range(best, best + 3)}))
+    Fitting(plan, patience=2).fit(
+        20, Saves(tmp_path, {f"epoch {epoch}" for epoch in range(best, best + 3)})
+    )
     for after in (best, best + 1, best + 2):
         resumed = Fitting(plan, seed=100, patience=2)
         history = resumed.fit(20, resume_from=tmp_path / f"epoch {after}.npz")
@@ -272,7 +313,9 @@ def test_fit_goes_on_from_a_loop_by_hand(tmp_path: Path) -> None:
 
 
 def test_a_loop_by_hand_goes_on_from_fit(tmp_path: Path) -> None:
-    """A checkpoint of `fit` in the middle of an epoch: the loop gets the rest of it, and has the same bits at its end."""
+    """A checkpoint of `fit` in the middle of an epoch: the loop gets the rest of it, and has the
+    same bits at its end.
+    """
     straight = Fitting()
     straight.early.restore_best = False
     straight.fit(1)

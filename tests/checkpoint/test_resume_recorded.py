@@ -60,7 +60,9 @@ def until(training: Training, steps: int, path: Path) -> None:
 
 def recorder(training: Training, path: Path | None = None, **settings: Any) -> mg.Recorder:
     """A recorder of a training."""
-    return mg.Recorder(training.optimizer, loss=training.loss, data=training.data, path=path, **settings)
+    return mg.Recorder(
+        training.optimizer, loss=training.loss, data=training.data, path=path, **settings
+    )
 
 
 def rows(run: mg.Run, first: int) -> Any:
@@ -71,20 +73,29 @@ def rows(run: mg.Run, first: int) -> Any:
         "lr": bits(run.lr[-len(steps) :]),
         "clip_factor": bits(run.clip_factor[-len(steps) :]),
         "indices": [bits(run.indices(step)) for step in steps],
-        **{f"updates of {name}": [bits(run[name].updates[step - run.steps[0]]) for step in steps] for name in run},
+        **{
+            f"updates of {name}": [bits(run[name].updates[step - run.steps[0]]) for step in steps]
+            for name in run
+        },
         **{f"values of {name}": [bits(run[name].value(step)) for step in steps] for name in run},
-        **{f"effective changes of {name}": [bits(run[name].effective(step)) for step in steps] for name in run},
+        **{
+            f"effective changes of {name}": [bits(run[name].effective(step)) for step in steps]
+            for name in run
+        },
     }
 
 
 def check_counts(expected: mg.Run, found: mg.Run) -> None:
     """All that two runs have counted is the same.
 
-    Movement is a sum of magnitudes in the parameters' own dtype, and each session adds up its own: it may be rounded otherwise.
+    Movement is a sum of magnitudes in the parameters' own dtype, and each session adds up its own:
+    it may be rounded otherwise.
     """
     for name in expected:
         for kind in ("moves", "swallowed", "first_move", "last_move"):
-            assert bits(getattr(expected[name], kind)) == bits(getattr(found[name], kind)), f"{kind} of {name}"
+            assert bits(getattr(expected[name], kind)) == bits(getattr(found[name], kind)), (
+                f"{kind} of {name}"
+            )
         assert expected[name].why.counts == found[name].why.counts
         np.testing.assert_allclose(expected[name].movement, found[name].movement, rtol=1e-5)
 
@@ -101,7 +112,9 @@ def straight(name: str, path: Path | None = None, **settings: Any) -> mg.Run:
 @pytest.mark.parametrize("started", STARTED)
 @pytest.mark.parametrize("name", some(PLANS, 2))
 def test_in_memory(name: str, started: str, tmp_path: Path) -> None:
-    """A recorder of the rest alone, wherever it stopped: its rows are those of the whole, under the same numbers."""
+    """A recorder of the rest alone, wherever it stopped: its rows are those of the whole, under the
+    same numbers.
+    """
     whole = straight(name)
     for stop in STOPS:
         until(Training(PLANS[name]), stop, tmp_path / "x.npz")
@@ -115,14 +128,18 @@ def test_in_memory(name: str, started: str, tmp_path: Path) -> None:
         training.go(EPOCHS)
         rest.stop()
         assert list(range(stop, 12)) == list(rest.run.steps)
-        assert "" == first_difference(rows(whole, stop), rows(rest.run, stop)), f"stopped after step {stop}"
+        assert "" == first_difference(rows(whole, stop), rows(rest.run, stop)), (
+            f"stopped after step {stop}"
+        )
         assert ((), ()) == (rest.run.notes, rest.run.gaps)
         assert rest.run.verify()
 
 
 @pytest.mark.parametrize("where", ["memory", "disk"])
 def test_taken_back_while_it_is_recorded(where: str, tmp_path: Path) -> None:
-    """A recorder that goes on over a load: its count goes on, a note says so, and the steps made again have the same rows."""
+    """A recorder that goes on over a load: its count goes on, a note says so, and the steps made
+    again have the same rows.
+    """
     whole = straight("momentum")
     training = Training(PLANS["momentum"])
     with recorder(training, tmp_path / "run" if where == "disk" else None) as again:
@@ -143,7 +160,9 @@ def test_taken_back_while_it_is_recorded(where: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "mode", "started"), CASES)
 def test_on_disk(name: str, mode: str, started: str, tmp_path: Path) -> None:
-    """`Recorder(path, resume=True)`, wherever it stopped: one run, with rows, counts and reasons as if it never had."""
+    """`Recorder(path, resume=True)`, wherever it stopped: one run, with rows, counts and reasons as
+    if it never had.
+    """
     settings = SETTINGS[mode]
     whole = straight(name, tmp_path / "straight", **settings)
     for stop in STOPS:
@@ -161,21 +180,29 @@ def test_on_disk(name: str, mode: str, started: str, tmp_path: Path) -> None:
         run = mg.Run.open(path)
         assert whole.first_difference(run) is None, f"stopped after step {stop}"
         assert list(range(12)) == list(run.steps)
-        assert set(whole.exact_steps.tolist()) <= set(run.exact_steps.tolist())  # the end of a session is known, too
+        assert set(whole.exact_steps.tolist()) <= set(
+            run.exact_steps.tolist()
+        )  # the end of a session is known, too
         assert ((), ()) == (run.notes, run.gaps)
         if "keep" not in settings:
-            assert "" == first_difference(rows(whole, 0), rows(run, 0)), f"stopped after step {stop}"
+            assert "" == first_difference(rows(whole, 0), rows(run, 0)), (
+                f"stopped after step {stop}"
+            )
         if "aggregates" not in settings:
             check_counts(whole, run)
         assert run.verify() or mode == "counts alone"
         restored = Training(PLANS[name], seed=7)
         run.restore(restored.optimizer.model)
-        assert bits(training.optimizer.model.state_dict()) == bits(restored.optimizer.model.state_dict())
+        assert bits(training.optimizer.model.state_dict()) == bits(
+            restored.optimizer.model.state_dict()
+        )
 
 
 @pytest.mark.parametrize("where", ["memory", "disk"])
 def test_in_fit(where: str, tmp_path: Path) -> None:
-    """The same with a recorder among the hooks of `fit`, which is started once the checkpoint is loaded."""
+    """The same with a recorder among the hooks of `fit`, which is started once the checkpoint is
+    loaded.
+    """
 
     class StopsAfter(mg.Hook):
         def on_step(self, event: mg.Step) -> None:
@@ -210,13 +237,18 @@ def test_in_fit(where: str, tmp_path: Path) -> None:
         assert whole.first_difference(mg.Run.open(tmp_path / "run")) is None
 
 
-def fitted(training: Training, epochs: int, *hooks: mg.Hook, resume_from: Path | None = None) -> None:
+def fitted(
+    training: Training, epochs: int, *hooks: mg.Hook, resume_from: Path | None = None
+) -> None:
     parts = (training.model, training.loss, training.optimizer, training.data)
     mg.fit(*parts, epochs=epochs, hooks=hooks, resume_from=resume_from)
 
 
-def test_a_record_reaches_as_far_as_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is on the disk when a checkpoint is written is enough to go on from there, though the process is killed then.
+def test_a_record_reaches_as_far_as_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is on the disk when a checkpoint is written is enough to go on from there, though the
+    process is killed then.
 
     The record has no gap and no note, and its updates are those of the training that never stopped.
     """
@@ -233,9 +265,16 @@ def test_a_record_reaches_as_far_as_a_checkpoint(tmp_path: Path, monkeypatch: py
 
     with monkeypatch.context() as patch:
         patch.setattr(archive, "write", write)
-        fitted(killed, 3, recorder(killed, tmp_path / "run"), mg.Checkpoint(tmp_path / "x.npz", every=5))
+        fitted(
+            killed,
+            3,
+            recorder(killed, tmp_path / "run"),
+            mg.Checkpoint(tmp_path / "x.npz", every=5),
+        )
     assert 10 == len(mg.Run.open(tmp_path / "then").steps)
-    fitted(later, 3, recorder(later, tmp_path / "then", resume=True), resume_from=tmp_path / "then.npz")
+    fitted(
+        later, 3, recorder(later, tmp_path / "then", resume=True), resume_from=tmp_path / "then.npz"
+    )
     found = mg.Run.open(tmp_path / "then")
     assert (expected.run.steps, (), ()) == (found.steps, found.gaps, found.notes)
     for name in found:
@@ -252,7 +291,9 @@ def test_so_it_does_where_somebody_saves_by_hand(tmp_path: Path) -> None:
         assert [0, 1, 2, 3] == list(mg.Run.open(tmp_path / "run").steps)
 
 
-def test_a_record_that_cannot_be_written_costs_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_that_cannot_be_written_costs_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The error is the record's, and the checkpoint is whole."""
     training, later = Training(), Training(seed=5)
 

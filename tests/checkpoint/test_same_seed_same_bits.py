@@ -1,4 +1,6 @@
-"""The same seed gives the same bits: twice in one process, in two processes, and whatever else has happened before."""
+"""The same seed gives the same bits: twice in one process, in two processes, and whatever else has
+happened before.
+"""
 
 # ruff: noqa: NPY002 - what the global generator does is tested
 
@@ -17,7 +19,10 @@ import minigrad as mg
 
 
 def digest(path: Path, seed: int = 0) -> str:
-    """Train by `fit` with dropout, batch norm, Adam and all hooks with a state; the SHA-256 of the checkpoint of all of it."""
+    """Train by `fit` with dropout, batch norm, Adam and all hooks with a state.
+
+    The SHA-256 of the checkpoint of all of it.
+    """
     training = Training(Plan(plateau=True), seed)
     hooks = [mg.EarlyStopping("val_loss"), *training.hooks]
     history = mg.fit(
@@ -36,7 +41,10 @@ def digest(path: Path, seed: int = 0) -> str:
 
 
 def test_twice_in_one_process(tmp_path: Path) -> None:
-    """Neither a training before it nor NumPy's global generator has an influence; another seed has."""
+    """Neither a training before it nor NumPy's global generator has an influence.
+
+    Another seed has.
+    """
     first = digest(tmp_path / "1")
     assert first != digest(tmp_path / "2", seed=1)
     before = np.random.get_state(legacy=True)
@@ -51,7 +59,9 @@ def test_twice_in_one_process(tmp_path: Path) -> None:
 
 
 def test_in_two_processes(tmp_path: Path) -> None:
-    """No order of a set, no address, no time and no name of a file has an influence, neither on bits nor on bytes."""
+    """No order of a set, no address, no time and no name of a file has an influence, neither on
+    bits nor on bytes.
+    """
     expected = digest(tmp_path / "here")
     paths = os.pathsep.join([str(Path(mg.__file__).parent.parent), str(Path(__file__).parent)])
     for seed in ("1", "2", "3") if EVERYTHING else ("1",):
@@ -68,7 +78,9 @@ def test_a_recorded_training_too(tmp_path: Path) -> None:
     runs = []
     for name in ("1", "2"):
         training = Training()
-        with mg.Recorder(training.optimizer, loss=training.loss, data=training.data, path=tmp_path / name) as recorder:
+        with mg.Recorder(
+            training.optimizer, loss=training.loss, data=training.data, path=tmp_path / name
+        ) as recorder:
             training.go(2)
         runs.append(recorder.run)
     assert runs[0].first_difference(runs[1]) is None

@@ -1,4 +1,6 @@
-"""Two who draw from one generator draw other numbers than two with a generator each: a checkpoint knows which it was."""
+"""Two who draw from one generator draw other numbers than two with a generator each: a checkpoint
+knows which it was.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ HOLDERS = ("model 0.rng", "model 2.rng", "data", "rng")
 
 
 def training(sharing: str, seed: int) -> Training:
-    """A training in which those with the same letter share a generator: "aabb", two layers, and data with somebody else."""
+    """A training in which those with the same letter share a generator: "aabb", two layers, and
+    data with somebody else.
+    """
     generators = {letter: np.random.default_rng(seed + ord(letter)) for letter in sharing}
     first, second, data, own = (generators[letter] for letter in sharing)
     made = Training(seed=seed)
@@ -67,26 +71,42 @@ def test_the_same_sharing_goes_on(sharing: str, tmp_path: Path) -> None:
         ("aaab", "aabc", [lost("aaab", "a")]),  # the two layers still share theirs
         ("aabc", "aaab", [new("aaab", "a")]),
         ("aabc", "abbc", [lost("aabc", "a"), new("abbc", "b")]),
-        ("aabb", "abba", [lost("aabb", "a"), lost("aabb", "b"), new("abba", "a"), new("abba", "b")]),
+        (
+            "aabb",
+            "abba",
+            [lost("aabb", "a"), lost("aabb", "b"), new("abba", "a"), new("abba", "b")],
+        ),
     ],
 )
 def test_another_sharing_is_refused(before: str, now: str, told: list[str], tmp_path: Path) -> None:
-    """Each group that was torn apart, and each that is new, is named; nothing else is, and nothing is changed."""
+    """Each group that was torn apart, and each that is new, is named.
+
+    Nothing else is, and nothing is changed.
+    """
     path = tmp_path / "x"
     saved = training(before, 0)
     saved.go(1)
     mg.save(path, **saved.parts)
     loaded = training(now, 50).made(2)
-    assert f"the checkpoint '{path}' does not fit, and nothing was changed: {'; '.join(told)}" == refused(path, loaded)
+    assert (
+        f"the checkpoint '{path}' does not fit, and nothing was changed: {'; '.join(told)}"
+        == refused(path, loaded)
+    )
 
 
 @pytest.mark.parametrize(("before", "now"), [("aaaa", "abcd"), ("abcd", "aaaa")])
 def test_predictions_do_not_need_it(before: str, now: str, tmp_path: Path) -> None:
-    """A model alone is loaded whoever shares with whom, and so is all that fits where that is asked for."""
+    """A model alone is loaded whoever shares with whom, and so is all that fits where that is asked
+    for.
+    """
     saved = training(before, 0)
     saved.go(1)
     mg.save(tmp_path / "x", **saved.parts)
-    for given in ({"model"}, {"model", "history", "hooks"}, {"model", "optimizer", "data", "strict"}):
+    for given in (
+        {"model"},
+        {"model", "history", "hooks"},
+        {"model", "optimizer", "data", "strict"},
+    ):
         loaded = training(now, 50)
         parts: dict[str, Any] = {**loaded.parts, "strict": False}
         mg.load(tmp_path / "x", **{name: thing for name, thing in parts.items() if name in given})
@@ -94,7 +114,9 @@ def test_predictions_do_not_need_it(before: str, now: str, tmp_path: Path) -> No
 
 
 def test_only_those_that_are_given_matter(tmp_path: Path) -> None:
-    """Data without the model, or a model without the data: who else drew from their generators is no matter."""
+    """Data without the model, or a model without the data: who else drew from their generators is
+    no matter.
+    """
     saved = training("aaaa", 0)
     mg.save(tmp_path / "x", **saved.parts)
     loaded = training("abcd", 50)

@@ -1,4 +1,6 @@
-"""One table of every layer, loss and optimizer, which the tests of their contracts go through, and tools for it."""
+"""One table of every layer, loss and optimizer, which the tests of their contracts go through, and
+tools for it.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ MakeTargets: TypeAlias = Callable[[int], Targets]
 Rate: TypeAlias = float | Callable[[int], float]
 
 
-# -- layers, models and an optimizer of one's own -----------------------------------------------------------------------
+# -- layers, models and an optimizer of one's own ------------------------------------------------
 
 
 class Scale(mg.Layer):
@@ -71,7 +73,11 @@ def shorter(names: object, values: Array, update: Array) -> None:
 
 
 def chain(dtype: FloatType) -> mg.Sequential:
-    return mg.Sequential(mg.Dense(4, 5, dtype=dtype, rng=1), mg.Activation("relu"), mg.Dense(5, 3, dtype=dtype, rng=2))
+    return mg.Sequential(
+        mg.Dense(4, 5, dtype=dtype, rng=1),
+        mg.Activation("relu"),
+        mg.Dense(5, 3, dtype=dtype, rng=2),
+    )
 
 
 def batch_norm(dtype: FloatType, **settings: float) -> mg.BatchNorm:
@@ -107,7 +113,10 @@ def modern(dtype: FloatType) -> mg.Sequential:
 def partly_frozen(dtype: FloatType) -> mg.Sequential:
     """A frozen layer that holds -0.0, and one frozen bias."""
     model = mg.Sequential(
-        mg.Dense(4, 4, dtype=dtype, rng=1), Scale(4, dtype), mg.Activation("tanh"), mg.Dense(4, 3, dtype=dtype, rng=2)
+        mg.Dense(4, 4, dtype=dtype, rng=1),
+        Scale(4, dtype),
+        mg.Activation("tanh"),
+        mg.Dense(4, 3, dtype=dtype, rng=2),
     )
     parameters = dict(model.parameters())
     for name in ("1.scale", "3.bias"):
@@ -116,7 +125,7 @@ def partly_frozen(dtype: FloatType) -> mg.Sequential:
     return model
 
 
-# -- the table --------------------------------------------------------------------------------------------------------
+# -- the table -----------------------------------------------------------------------------------
 
 ACTIVATIONS = [
     "linear", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "sigmoid", "tanh", "softplus", "softmax",
@@ -144,24 +153,38 @@ LAYERS: dict[str, MakeLayer] = {  # each takes 4 features
     "BatchNorm frozen": lambda dtype: batch_norm(dtype).freeze(),
     "LayerNorm": lambda dtype: layer_norm(4, dtype),
     "LayerNorm in eval mode": lambda dtype: layer_norm(4, dtype).eval(),
-    "LayerNorm of images": lambda dtype: mg.Sequential(Images(), layer_norm(2, dtype, eps=0.1), mg.Flatten()),
+    "LayerNorm of images": lambda dtype: mg.Sequential(
+        Images(), layer_norm(2, dtype, eps=0.1), mg.Flatten()
+    ),
     "Flatten": lambda dtype: mg.Flatten(),
     "Flatten of images": lambda dtype: mg.Sequential(Images(), mg.Flatten()),
-    "Dropout of images": lambda dtype: mg.Sequential(Images(), mg.Dropout(0.25, rng=3), mg.Flatten()),
+    "Dropout of images": lambda dtype: mg.Sequential(
+        Images(), mg.Dropout(0.25, rng=3), mg.Flatten()
+    ),
     "Sequential": chain,
-    "Sequential by names": lambda dtype: mg.Sequential(hidden=mg.Dense(4, 3, dtype=dtype, rng=1), out=Scale(3, dtype)),
+    "Sequential by names": lambda dtype: mg.Sequential(
+        hidden=mg.Dense(4, 3, dtype=dtype, rng=1), out=Scale(3, dtype)
+    ),
     "Sequential frozen": lambda dtype: chain(dtype).freeze(),
     "Sequential partly frozen": partly_frozen,
-    "Sequential that starts with an Activation": lambda dtype: mg.Sequential(mg.Activation("tanh"), chain(dtype)),
-    "Sequential without parameters": lambda dtype: mg.Sequential(mg.Activation("sigmoid"), mg.Activation("softmax")),
+    "Sequential that starts with an Activation": lambda dtype: mg.Sequential(
+        mg.Activation("tanh"), chain(dtype)
+    ),
+    "Sequential without parameters": lambda dtype: mg.Sequential(
+        mg.Activation("sigmoid"), mg.Activation("softmax")
+    ),
     "Sequential with normalization and dropout": modern,
     "Sequential with normalization and dropout in eval mode": lambda dtype: modern(dtype).eval(),
-    "nested Sequential": lambda dtype: mg.Sequential(Scale(4, dtype), mg.Sequential(chain(dtype)), Scale(3, dtype)),
+    "nested Sequential": lambda dtype: mg.Sequential(
+        Scale(4, dtype), mg.Sequential(chain(dtype)), Scale(3, dtype)
+    ),
     "slice of a Sequential": lambda dtype: chain(dtype)[0:2],
     "slice with normalization and dropout": lambda dtype: modern(dtype)[1:4],
     "custom layer": lambda dtype: Scale(4, dtype),
     "residual block": lambda dtype: residual(4, dtype),
-    "residual block in a Sequential": lambda dtype: mg.Sequential(residual(4, dtype), residual(4, dtype)),
+    "residual block in a Sequential": lambda dtype: mg.Sequential(
+        residual(4, dtype), residual(4, dtype)
+    ),
 }
 
 MODELS: dict[str, MakeLayer] = {  # each takes 4 features, and has weights that are trained
@@ -169,7 +192,9 @@ MODELS: dict[str, MakeLayer] = {  # each takes 4 features, and has weights that 
     "nested": lambda dtype: mg.Sequential(
         Scale(4, dtype), mg.Sequential(chain(dtype)), mg.Dense(3, 2, dtype=dtype, rng=4)
     ),
-    "slice": lambda dtype: mg.Sequential(chain(dtype), Scale(3, dtype), mg.Dense(3, 2, dtype=dtype, rng=4))[0:2],
+    "slice": lambda dtype: mg.Sequential(
+        chain(dtype), Scale(3, dtype), mg.Dense(3, 2, dtype=dtype, rng=4)
+    )[0:2],
     "partly frozen": partly_frozen,
     "residual": lambda dtype: mg.Sequential(residual(4, dtype), mg.Dense(4, 3, dtype=dtype, rng=4)),
     "normalization and dropout": modern,
@@ -217,31 +242,54 @@ LOSSES: dict[str, MakeLoss] = {  # each takes 3 classes or columns; ignored labe
 
 def transforms() -> dict[str, Any]:
     """Transforms of both stages: noise, which has a state; a user's own; and a constraint."""
-    return {"grad_transforms": [mg.GradientNoise(0.01, rng=3)], "update_transforms": [shorter, mg.MaxNorm(2.0)]}
+    return {
+        "grad_transforms": [mg.GradientNoise(0.01, rng=3)],
+        "update_transforms": [shorter, mg.MaxNorm(2.0)],
+    }
 
 
-SETTINGS: dict[str, tuple[Callable[[mg.Layer, Rate], mg.Optimizer], float]] = {  # and a learning rate that suits
+SETTINGS: dict[
+    str, tuple[Callable[[mg.Layer, Rate], mg.Optimizer], float]
+] = {  # and a learning rate that suits
     "SGD": (lambda model, lr: mg.SGD(model, lr), 0.1),
     "SGD momentum": (lambda model, lr: mg.SGD(model, lr, momentum=0.9), 0.1),
     "SGD Nesterov": (lambda model, lr: mg.SGD(model, lr, momentum=0.9, nesterov=True), 0.1),
     "SGD decay": (lambda model, lr: mg.SGD(model, lr, weight_decay=0.01), 0.1),
-    "SGD decay by name": (lambda model, lr: mg.SGD(model, lr, momentum=0.5, weight_decay={"*weight": 0.01}), 0.1),
+    "SGD decay by name": (
+        lambda model, lr: mg.SGD(model, lr, momentum=0.5, weight_decay={"*weight": 0.01}),
+        0.1,
+    ),
     "SGD max_grad_norm": (lambda model, lr: mg.SGD(model, lr, max_grad_norm=0.01), 0.1),
     "SGD max_grad_value": (lambda model, lr: mg.SGD(model, lr, max_grad_value=0.005), 0.1),
-    "SGD both limits": (lambda model, lr: mg.SGD(model, lr, max_grad_value=0.01, max_grad_norm=0.02), 0.1),
+    "SGD both limits": (
+        lambda model, lr: mg.SGD(model, lr, max_grad_value=0.01, max_grad_norm=0.02),
+        0.1,
+    ),
     "Adam": (lambda model, lr: mg.Adam(model, lr), 0.01),
     "Adam amsgrad": (lambda model, lr: mg.Adam(model, lr, amsgrad=True, betas=(0.8, 0.5)), 0.01),
     "Adam decay": (lambda model, lr: mg.Adam(model, lr, weight_decay=0.01), 0.01),
-    "Adam decay by name": (lambda model, lr: mg.Adam(model, lr, weight_decay={"*weight": 0.01}), 0.01),
+    "Adam decay by name": (
+        lambda model, lr: mg.Adam(model, lr, weight_decay={"*weight": 0.01}),
+        0.01,
+    ),
     "Adam max_grad_norm": (lambda model, lr: mg.Adam(model, lr, max_grad_norm=0.01), 0.01),
     "Adam max_grad_value": (lambda model, lr: mg.Adam(model, lr, max_grad_value=0.005), 0.01),
     "AdamW": (lambda model, lr: mg.AdamW(model, lr), 0.01),
     "AdamW amsgrad": (lambda model, lr: mg.AdamW(model, lr, amsgrad=True), 0.01),
-    "AdamW decay by name": (lambda model, lr: mg.AdamW(model, lr, weight_decay={"*weight": 0.1}), 0.01),
+    "AdamW decay by name": (
+        lambda model, lr: mg.AdamW(model, lr, weight_decay={"*weight": 0.1}),
+        0.01,
+    ),
     "AdamW without decay": (lambda model, lr: mg.AdamW(model, lr, weight_decay=0), 0.01),
     "AdamW with all": (
         lambda model, lr: mg.AdamW(
-            model, lr, betas=(0.8, 0.95), amsgrad=True, weight_decay=0.1, max_grad_value=1, max_grad_norm=1
+            model,
+            lr,
+            betas=(0.8, 0.95),
+            amsgrad=True,
+            weight_decay=0.1,
+            max_grad_value=1,
+            max_grad_norm=1,
         ),
         0.01,
     ),
@@ -251,18 +299,33 @@ SETTINGS: dict[str, tuple[Callable[[mg.Layer, Rate], mg.Optimizer], float]] = { 
     "RMSprop decay": (lambda model, lr: mg.RMSprop(model, lr, weight_decay=0.01), 0.001),
     "RMSprop with all": (
         lambda model, lr: mg.RMSprop(
-            model, lr, momentum=0.5, centered=True, weight_decay={"*weight": 0.01}, max_grad_value=1, max_grad_norm=1
+            model,
+            lr,
+            momentum=0.5,
+            centered=True,
+            weight_decay={"*weight": 0.01},
+            max_grad_value=1,
+            max_grad_norm=1,
         ),
         0.001,
     ),
     "custom optimizer": (lambda model, lr: SignDescent(model, lr), 0.01),
-    "SGD lr_factors": (lambda model, lr: mg.SGD(model, lr, momentum=0.9, lr_factors={"*bias": 0.25}), 0.1),
+    "SGD lr_factors": (
+        lambda model, lr: mg.SGD(model, lr, momentum=0.9, lr_factors={"*bias": 0.25}),
+        0.1,
+    ),
     "SGD transforms": (lambda model, lr: mg.SGD(model, lr, momentum=0.9, **transforms()), 0.1),
     "Adam lr_factors": (lambda model, lr: mg.Adam(model, lr, lr_factors={"*bias": 0.25}), 0.01),
-    "Adam transforms": (lambda model, lr: mg.Adam(model, lr, max_grad_norm=0.5, **transforms()), 0.01),
+    "Adam transforms": (
+        lambda model, lr: mg.Adam(model, lr, max_grad_norm=0.5, **transforms()),
+        0.01,
+    ),
     "AdamW lr_factors": (lambda model, lr: mg.AdamW(model, lr, lr_factors={"*bias": 0.25}), 0.01),
     "AdamW transforms": (lambda model, lr: mg.AdamW(model, lr, **transforms()), 0.01),
-    "RMSprop lr_factors": (lambda model, lr: mg.RMSprop(model, lr, lr_factors={"*bias": 0.25}), 0.001),
+    "RMSprop lr_factors": (
+        lambda model, lr: mg.RMSprop(model, lr, lr_factors={"*bias": 0.25}),
+        0.001,
+    ),
     "RMSprop transforms": (lambda model, lr: mg.RMSprop(model, lr, **transforms()), 0.001),
     "custom optimizer with transforms": (
         lambda model, lr: SignDescent(model, lr, lr_factors={"*bias": 0.25}, **transforms()),
@@ -278,13 +341,17 @@ def constant(name: str) -> MakeOptimizer:
 
 def scheduled(name: str) -> MakeOptimizer:
     make, lr = SETTINGS[name]
-    return lambda model: make(model, mg.LinearWarmup(mg.CosineDecay(lr, steps=40, minimum=lr / 10), steps=3))
+    return lambda model: make(
+        model, mg.LinearWarmup(mg.CosineDecay(lr, steps=40, minimum=lr / 10), steps=3)
+    )
 
 
 OPTIMIZERS: dict[str, MakeOptimizer] = {
     **{name: constant(name) for name in SETTINGS},
     **{f"{name} with a schedule": scheduled(name) for name in SETTINGS},
-    "SGD by StepDecay": lambda model: mg.SGD(model, mg.StepDecay(0.1, every=3, factor=0.5), momentum=0.9),
+    "SGD by StepDecay": lambda model: mg.SGD(
+        model, mg.StepDecay(0.1, every=3, factor=0.5), momentum=0.9
+    ),
     "Adam by ExponentialDecay": lambda model: mg.Adam(model, mg.ExponentialDecay(0.01, factor=0.9)),
     "RMSprop by CosineDecay": lambda model: mg.RMSprop(model, mg.CosineDecay(0.001, steps=25)),
 }
@@ -293,7 +360,8 @@ DTYPES: list[FloatType] = [np.float32, np.float64]
 BATCHES = [1, 7]
 
 layers = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS.keys())
-models_and_optimizers = pytest.mark.parametrize(  # all optimizers on one model, and all settings on the others
+# all optimizers on one model, and all settings on the others
+models_and_optimizers = pytest.mark.parametrize(
     ("make_model", "make", "dtype"),
     [
         pytest.param(make_model, make, dtype, id=f"{model}, {name}, {dtype.__name__}")
@@ -308,7 +376,7 @@ dtypes = pytest.mark.parametrize("dtype", DTYPES)
 batches = pytest.mark.parametrize("batch", BATCHES)
 
 
-# -- the targets of the losses ----------------------------------------------------------------------------------------
+# -- the targets of the losses -------------------------------------------------------------------
 
 
 def labels(batch: int) -> Targets:
@@ -343,12 +411,13 @@ LOSSES_AND_TARGETS = [
     pytest.param(make, targets, id=f"{name}, {kind}")
     for name, make in LOSSES.items()
     for kind, targets in TARGETS[name.split()[0]].items()
-    if kind == "labels" or getattr(make(), "ignore_index", None) is None  # in rows there is no label to ignore
+    if kind == "labels"
+    or getattr(make(), "ignore_index", None) is None  # in rows there is no label to ignore
 ]
 losses = pytest.mark.parametrize(("make", "targets_of"), LOSSES_AND_TARGETS)
 
 
-# -- tools ------------------------------------------------------------------------------------------------------------
+# -- tools ---------------------------------------------------------------------------------------
 
 
 def sample(batch: int, width: int, dtype: npt.DTypeLike, seed: int = 0) -> Array:
@@ -375,13 +444,19 @@ def random_again(layer: mg.Layer) -> Callable[[], None]:
 
 
 def input_gradient(layer: mg.Layer, grad: Array) -> Array:
-    below = layer.backward(grad, input_grad=True) if isinstance(layer, mg.Sequential) else layer.backward(grad)
+    below = (
+        layer.backward(grad, input_grad=True)
+        if isinstance(layer, mg.Sequential)
+        else layer.backward(grad)
+    )
     assert below is not None
     return below
 
 
 def central_differences(value: Callable[[], float], array: Array, eps: float = 1e-6) -> Array:
-    """The derivative of `value()` by each entry of an array, where the array is changed in place."""
+    """The derivative of `value()` by each entry of an array, where the array is changed in
+    place.
+    """
     slopes = np.zeros_like(array)
     for place in np.ndindex(array.shape):
         kept = array[place]
@@ -409,7 +484,9 @@ def bits(layer: mg.Layer) -> dict[str, bytes]:
 
 
 def in_bits(thing: object) -> object:
-    """Nested dicts and lists of arrays as something that can be compared, bit for bit, and does not change."""
+    """Nested dicts and lists of arrays as something that can be compared, bit for bit, and does not
+    change.
+    """
     if isinstance(thing, dict):
         return {key: in_bits(value) for key, value in thing.items()}
     if isinstance(thing, list):
@@ -417,9 +494,13 @@ def in_bits(thing: object) -> object:
     return (thing.shape, thing.dtype, thing.tobytes()) if isinstance(thing, np.ndarray) else thing
 
 
-def train(model: mg.Layer, optimizer: mg.Optimizer, steps: int, seed: int = 0, width: int = 4) -> None:
+def train(
+    model: mg.Layer, optimizer: mg.Optimizer, steps: int, seed: int = 0, width: int = 4
+) -> None:
     dtype = next(parameter.dtype for _, parameter in model.parameters())
     for step in range(steps):
         output = model(sample(7, width, dtype, seed + step))
-        model.backward(output * output.dtype.type(2 / 7))  # the gradient of the mean over the samples of |output|^2
+        model.backward(
+            output * output.dtype.type(2 / 7)
+        )  # the gradient of the mean over the samples of |output|^2
         optimizer.step()

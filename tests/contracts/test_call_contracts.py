@@ -17,7 +17,9 @@ from minigrad.errors import OrderError
 
 @pytest.mark.parametrize("name", [*LAYERS, *USERS])
 def test_predict_on_every_layer(name: str) -> None:
-    """It gives what eval mode gives, in batches too, and leaves modes, state and what backward needs as they were."""
+    """It gives what eval mode gives, in batches too, and leaves modes, state and what backward
+    needs as they were.
+    """
     layer = LAYERS[name](np.float32) if name in LAYERS else USERS[name]()
     width = 4 if name in LAYERS else 3
     x = sample(7, width, np.float32)
@@ -47,7 +49,10 @@ def used(layer: mg.Layer, width: int, rows: int, passes: int, *, backward: bool 
 @pytest.mark.parametrize("name", [*LAYERS, *USERS])
 @pytest.mark.parametrize("how", ["forward", "both", "several", "eval first"])
 def test_a_pickle_holds_no_batch(name: str, how: str) -> None:
-    """Its size does not depend on the size of the batches, whatever has run; deep copies hold none of their arrays."""
+    """Its size does not depend on the size of the batches, whatever has run.
+
+    Deep copies hold none of their arrays.
+    """
     sizes = []
     for rows in (2, 600):
         layer = LAYERS[name](np.float32) if name in LAYERS else USERS[name]()
@@ -60,14 +65,18 @@ def test_a_pickle_holds_no_batch(name: str, how: str) -> None:
         sizes.append(len(pickle.dumps(layer)))
         for _, inner in copy.deepcopy(layer).layers():
             assert not [
-                own for own, value in vars(inner).items() if isinstance(value, np.ndarray) and len(value) == 600
+                own
+                for own, value in vars(inner).items()
+                if isinstance(value, np.ndarray) and len(value) == 600
             ]
     assert abs(sizes[1] - sizes[0]) < 100  # a length, a count of calls
 
 
 @pytest.mark.parametrize("name", [*LAYERS, *USERS])
 def test_a_copy_begins_anew(name: str) -> None:
-    """A copied layer awaits a forward, and then goes on as the original does, in passes that hold no batch either."""
+    """A copied layer awaits a forward, and then goes on as the original does, in passes that hold
+    no batch either.
+    """
     layer = LAYERS[name](np.float32) if name in LAYERS else USERS[name]()
     width = 4 if name in LAYERS else 3
     used(layer, width, 7, 2)
@@ -84,7 +93,9 @@ def test_a_copy_begins_anew(name: str) -> None:
 
 
 def test_predict_between_leaves_no_trace() -> None:
-    """A look by `predict` changes neither gradient nor order, in training mode with dropout and batch statistics too."""
+    """A look by `predict` changes neither gradient nor order, in training mode with dropout and
+    batch statistics too.
+    """
     grads = []
     for looks in (False, True):
         model = LAYERS["Sequential with normalization and dropout"](np.float32)
@@ -92,7 +103,10 @@ def test_predict_between_leaves_no_trace() -> None:
         if looks:
             before = model.state_dict()
             model.predict(sample(9, 4, np.float32))
-            assert all(before[name].tobytes() == array.tobytes() for name, array in model.state_dict().items())
+            assert all(
+                before[name].tobytes() == array.tobytes()
+                for name, array in model.state_dict().items()
+            )
         model.backward(output)
         grads.append(mg.ParameterVector.of(model).grads.tobytes())
     assert grads[0] == grads[1]

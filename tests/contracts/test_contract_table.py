@@ -12,11 +12,15 @@ import minigrad as mg
 from minigrad.activations import FUNCTIONS
 
 
-@pytest.mark.parametrize(("base", "table"), [(mg.Layer, LAYERS), (mg.Loss, LOSSES), (mg.Optimizer, OPTIMIZERS)])
+@pytest.mark.parametrize(
+    ("base", "table"), [(mg.Layer, LAYERS), (mg.Loss, LOSSES), (mg.Optimizer, OPTIMIZERS)]
+)
 def test_the_table_has_everything_public(base: type, table: dict[str, object]) -> None:
     """Whoever adds a layer, a loss or an optimizer adds its row here."""
     public = [thing for name in mg.__all__ if inspect.isclass(thing := getattr(mg, name))]
-    concrete = [cls.__name__ for cls in public if issubclass(cls, base) and not inspect.isabstract(cls)]
+    concrete = [
+        cls.__name__ for cls in public if issubclass(cls, base) and not inspect.isabstract(cls)
+    ]
     assert concrete
     assert not [name for name in concrete if not any(row.split()[0] == name for row in table)]
 

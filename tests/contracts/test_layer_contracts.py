@@ -27,14 +27,17 @@ import minigrad as mg
 from minigrad.arrays import Array
 from minigrad.errors import OrderError, ShapeError
 
-# -- one pass ---------------------------------------------------------------------------------------------------------
+# -- one pass -------------------------------------------------------------------------------------
 
 
 @layers
 @dtypes
 @batches
 def test_a_layer_keeps_dtype_and_batch(make: MakeLayer, dtype: FloatType, batch: int) -> None:
-    """What comes out has as many rows as what goes in, and the same dtype; the gradient has the input's shape."""
+    """What comes out has as many rows as what goes in, and the same dtype.
+
+    The gradient has the input's shape.
+    """
     layer = make(dtype)
     batch = fitting(layer, batch)
     x = sample(batch, 4, dtype)
@@ -52,7 +55,9 @@ def test_a_layer_keeps_dtype_and_batch(make: MakeLayer, dtype: FloatType, batch:
 @layers
 @batches
 def test_the_gradients_of_a_layer_are_its_derivatives(make: MakeLayer, batch: int) -> None:
-    """Every gradient agrees with central differences, entry by entry, where the random numbers stay the same."""
+    """Every gradient agrees with central differences, entry by entry, where the random numbers stay
+    the same.
+    """
     layer = make(np.float64)
     x = sample(fitting(layer, batch), 4, np.float64)
     again = random_again(layer)
@@ -68,13 +73,17 @@ def test_the_gradients_of_a_layer_are_its_derivatives(make: MakeLayer, batch: in
     found |= {name: parameter.grad.copy() for name, parameter in layer.parameters()}
     arrays = {"x": x, **{name: parameter.value for name, parameter in layer.parameters()}}
     for name, array in arrays.items():
-        np.testing.assert_allclose(found[name], central_differences(value, array), 1e-6, 1e-8, err_msg=name)
+        np.testing.assert_allclose(
+            found[name], central_differences(value, array), 1e-6, 1e-8, err_msg=name
+        )
 
 
 @layers
 @dtypes
 def test_check_gradients_passes(make: MakeLayer, dtype: FloatType) -> None:
-    """The checker for authors passes each layer, in the mode that it is in, and leaves it as it was."""
+    """The checker for authors passes each layer, in the mode that it is in, and leaves it as it
+    was.
+    """
     layer, before = make(dtype), make(dtype)
     mg.testing.check_gradients(layer, sample(7, 4, dtype))
     assert bits(before) == bits(layer)
@@ -96,7 +105,9 @@ def test_float32_computes_what_float64_computes(make: MakeLayer, batch: int) -> 
         np.testing.assert_allclose(rounded, exact, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in LAYERS if name not in ("custom layer", "residual block")])
+@pytest.mark.parametrize(
+    "name", [name for name in LAYERS if name not in ("custom layer", "residual block")]
+)
 @dtypes
 def test_a_layer_wants_forward_before_backward(name: str, dtype: FloatType) -> None:
     """Backward before forward, a second time, or with another batch is an error that says so."""
@@ -111,13 +122,15 @@ def test_a_layer_wants_forward_before_backward(name: str, dtype: FloatType) -> N
         layer.backward(output)
 
 
-# -- whose memory -----------------------------------------------------------------------------------------------------
+# -- whose memory --------------------------------------------------------------------------------
 
 
 @layers
 @dtypes
 @batches
-def test_a_layer_changes_neither_input_nor_gradient(make: MakeLayer, dtype: FloatType, batch: int) -> None:
+def test_a_layer_changes_neither_input_nor_gradient(
+    make: MakeLayer, dtype: FloatType, batch: int
+) -> None:
     """The arrays that forward and backward are given stay as they are; they may be read-only."""
     layer = make(dtype)
     x = sample(fitting(layer, batch), 4, dtype)
@@ -135,8 +148,12 @@ def test_a_layer_changes_neither_input_nor_gradient(make: MakeLayer, dtype: Floa
 @layers
 @dtypes
 @batches
-def test_what_a_layer_hands_out_is_the_callers(make: MakeLayer, dtype: FloatType, batch: int) -> None:
-    """Outputs and gradients that somebody holds do not change under later calls, and share no memory with others."""
+def test_what_a_layer_hands_out_is_the_callers(
+    make: MakeLayer, dtype: FloatType, batch: int
+) -> None:
+    """Outputs and gradients that somebody holds do not change under later calls, and share no
+    memory with others.
+    """
     layer = make(dtype)
     batch = fitting(layer, batch)
     x = sample(batch, 4, dtype)
@@ -144,7 +161,11 @@ def test_what_a_layer_hands_out_is_the_callers(make: MakeLayer, dtype: FloatType
     grad = sample(batch, output.shape[1], dtype, seed=1)
     below = input_gradient(layer, grad)
     state = layer.state_dict()
-    kept, below_kept, state_kept = output.copy(), below.copy(), {name: array.copy() for name, array in state.items()}
+    kept, below_kept, state_kept = (
+        output.copy(),
+        below.copy(),
+        {name: array.copy() for name, array in state.items()},
+    )
     for seed in (2, 3):
         other = layer(sample(batch, 4, dtype, seed))
         other_below = input_gradient(layer, -3 * grad)
@@ -152,7 +173,15 @@ def test_what_a_layer_hands_out_is_the_callers(make: MakeLayer, dtype: FloatType
     assert below_kept.tobytes() == below.tobytes()
     for name, array in state.items():
         assert state_kept[name].tobytes() == array.tobytes()
-    held = [x, grad, output, below, other, other_below, *(parameter.value for _, parameter in layer.parameters())]
+    held = [
+        x,
+        grad,
+        output,
+        below,
+        other,
+        other_below,
+        *(parameter.value for _, parameter in layer.parameters()),
+    ]
     held += [parameter.grad for _, parameter in layer.parameters()]
     held += [getattr(inner, name) for _, inner in layer.layers() for name in inner.buffers]
     held += list(state.values())
@@ -172,21 +201,30 @@ def test_writing_into_an_output_spoils_nothing(make: MakeLayer, dtype: FloatType
         if write:
             output.fill(np.nan)
         below = input_gradient(layer, grad)
-        gradients.append([below.tobytes(), *(parameter.grad.tobytes() for _, parameter in layer.parameters())])
+        gradients.append(
+            [below.tobytes(), *(parameter.grad.tobytes() for _, parameter in layer.parameters())]
+        )
     assert gradients[0] == gradients[1]
 
 
-# -- copies and state -------------------------------------------------------------------------------------------------
+# -- copies and state ----------------------------------------------------------------------------
 
 
 @layers
 @dtypes
 @batches
-def test_copies_of_a_layer_do_the_same_in_memory_of_their_own(make: MakeLayer, dtype: FloatType, batch: int) -> None:
-    """A deep copy or a pickled layer gives the same results and shares no memory; what a pass has left is not copied."""
+def test_copies_of_a_layer_do_the_same_in_memory_of_their_own(
+    make: MakeLayer, dtype: FloatType, batch: int
+) -> None:
+    """A deep copy or a pickled layer gives the same results and shares no memory.
+
+    What a pass has left is not copied.
+    """
     layer = make(dtype)
     x = sample(fitting(layer, batch), 4, dtype)
-    random_numbers = any(isinstance(inner, mg.Dropout) and inner.training for _, inner in layer.layers())
+    random_numbers = any(
+        isinstance(inner, mg.Dropout) and inner.training for _, inner in layer.layers()
+    )
     output = layer(x)
     grad = np.cos(output)
     originals = copies(layer)
@@ -223,7 +261,9 @@ def test_copies_of_a_layer_do_the_same_in_memory_of_their_own(make: MakeLayer, d
 @layers
 @dtypes
 def test_the_state_of_a_layer_is_all_that_it_knows(make: MakeLayer, dtype: FloatType) -> None:
-    """A state written into another layer makes it compute the same bits in eval mode, and is taken as a copy."""
+    """A state written into another layer makes it compute the same bits in eval mode, and is taken
+    as a copy.
+    """
     layer, other = make(dtype), make(dtype)
     for seed in range(3):  # running statistics move in training
         output = layer(sample(7, 4, dtype, seed))
@@ -245,7 +285,10 @@ def test_the_state_of_a_layer_is_all_that_it_knows(make: MakeLayer, dtype: Float
 @layers
 @dtypes
 def test_freezing_a_layer_changes_no_number(make: MakeLayer, dtype: FloatType) -> None:
-    """A frozen layer computes the same outputs and gradients; only optimizers pass its parameters over."""
+    """A frozen layer computes the same outputs and gradients.
+
+    Only optimizers pass its parameters over.
+    """
     results = []
     for freeze in (False, True):
         layer = make(dtype)
@@ -257,14 +300,18 @@ def test_freezing_a_layer_changes_no_number(make: MakeLayer, dtype: FloatType) -
             assert all(parameter.trainable for _, parameter in layer.parameters())
         output = layer(sample(7, 4, dtype))
         below = input_gradient(layer, np.cos(output))
-        results.append([output.tobytes(), below.tobytes(), *(p.grad.tobytes() for _, p in layer.parameters())])
+        results.append(
+            [output.tobytes(), below.tobytes(), *(p.grad.tobytes() for _, p in layer.parameters())]
+        )
     assert results[0] == results[1]
 
 
 @layers
 @dtypes
 def test_a_layer_is_determined_by_its_seed(make: MakeLayer, dtype: FloatType) -> None:
-    """Two layers made with the same seed give identical bits, and NumPy's global random state is left alone."""
+    """Two layers made with the same seed give identical bits, and NumPy's global random state is
+    left alone.
+    """
     before, x = random_state(), sample(7, 4, dtype)
     first, second = make(dtype), make(dtype)
     for _ in range(3):
@@ -285,16 +332,20 @@ def test_a_layer_takes_any_memory_layout(make: MakeLayer) -> None:
     for other in (np.asfortranarray(x), wide[::2, ::3]):
         again()
         np.testing.assert_allclose(layer(other), expected, rtol=1e-13)
-        np.testing.assert_allclose(input_gradient(layer, np.asfortranarray(np.cos(expected))), below, rtol=1e-12)
+        np.testing.assert_allclose(
+            input_gradient(layer, np.asfortranarray(np.cos(expected))), below, rtol=1e-12
+        )
 
 
-# -- in a model -------------------------------------------------------------------------------------------------------
+# -- in a model ----------------------------------------------------------------------------------
 
 
 def around(layer: mg.Layer, dtype: FloatType) -> mg.Sequential:
     """The layer between two that learn."""
     width = layer(sample(2, 4, dtype)).shape[1]
-    return mg.Sequential(mg.Dense(4, 4, dtype=dtype, rng=6), layer, mg.Dense(width, 2, dtype=dtype, rng=7))
+    return mg.Sequential(
+        mg.Dense(4, 4, dtype=dtype, rng=6), layer, mg.Dense(width, 2, dtype=dtype, rng=7)
+    )
 
 
 def trained(
@@ -321,7 +372,9 @@ def trained(
 @layers
 @dtypes
 def test_watching_a_layer_changes_nothing(make: MakeLayer, dtype: FloatType) -> None:
-    """With hooks that write into all they get, and with a recorder, training gives the same bits, buffers included."""
+    """With hooks that write into all they get, and with a recorder, training gives the same bits,
+    buffers included.
+    """
     plain, _ = trained(make, dtype, [], record=False)
     vandal = Vandal()
     watched, _ = trained(make, dtype, [vandal, Vandal()], record=True)
@@ -334,7 +387,10 @@ def test_watching_a_layer_changes_nothing(make: MakeLayer, dtype: FloatType) -> 
 @layers
 @dtypes
 def test_training_a_layer_replays(make: MakeLayer, dtype: FloatType) -> None:
-    """Initial values plus updates are the final values bit for bit; frozen ones stay; each entry has one reason."""
+    """Initial values plus updates are the final values bit for bit.
+
+    Frozen ones stay; each entry has one reason.
+    """
     tape = Tape()
     before = around(make(dtype), dtype)
     model, run = trained(make, dtype, [tape], record=True)
@@ -349,13 +405,17 @@ def test_training_a_layer_replays(make: MakeLayer, dtype: FloatType) -> None:
     assert 6 == run.verify().checked
     run.restore(before)
     x = sample(7, 4, dtype, seed=9)
-    assert model.predict(x).tobytes() == before.predict(x).tobytes()  # running statistics are in the record
+    assert (
+        model.predict(x).tobytes() == before.predict(x).tobytes()
+    )  # running statistics are in the record
 
 
 @layers
 @dtypes
 def test_predicting_with_a_layer_leaves_no_trace(make: MakeLayer, dtype: FloatType) -> None:
-    """`predict` runs in eval mode, by batches of any size, and disturbs neither training nor a pending backward."""
+    """`predict` runs in eval mode, by batches of any size, and disturbs neither training nor a
+    pending backward.
+    """
     ends = []
     for predict in (False, True):
         model = around(make(dtype), dtype)
@@ -366,7 +426,9 @@ def test_predicting_with_a_layer_leaves_no_trace(make: MakeLayer, dtype: FloatTy
             if predict:
                 x = sample(9, 4, dtype, seed=20)
                 whole = model.predict(x)
-                np.testing.assert_allclose(model.predict(x, batch_size=1), whole, rtol=1e-4, atol=1e-5)
+                np.testing.assert_allclose(
+                    model.predict(x, batch_size=1), whole, rtol=1e-4, atol=1e-5
+                )
             model.backward(output)
             optimizer.step()
         assert modes == [layer.training for _, layer in model.layers()]

@@ -26,7 +26,7 @@ import minigrad as mg
 from minigrad.arrays import Array
 from minigrad.errors import OrderError, ShapeError
 
-# -- one pass ---------------------------------------------------------------------------------------------------------
+# -- one pass -------------------------------------------------------------------------------------
 
 
 @losses
@@ -35,7 +35,10 @@ from minigrad.errors import OrderError, ShapeError
 def test_a_loss_is_one_number_and_its_gradient_has_the_logits_form(
     make: MakeLoss, targets_of: MakeTargets, dtype: FloatType, batch: int
 ) -> None:
-    """`forward` gives a Python float and keeps it as `.value`; the gradient has the logits' shape and dtype."""
+    """`forward` gives a Python float and keeps it as `.value`.
+
+    The gradient has the logits' shape and dtype.
+    """
     loss, logits = make(), sample(batch, 3, dtype)
     value = loss.forward(logits, targets_of(batch))
     grad = loss.backward()
@@ -46,7 +49,9 @@ def test_a_loss_is_one_number_and_its_gradient_has_the_logits_form(
 
 @losses
 @batches
-def test_the_gradient_of_a_loss_is_its_derivative(make: MakeLoss, targets_of: MakeTargets, batch: int) -> None:
+def test_the_gradient_of_a_loss_is_its_derivative(
+    make: MakeLoss, targets_of: MakeTargets, batch: int
+) -> None:
     """The gradient agrees with central differences of the very value that `forward` returns."""
     loss, logits, targets = make(), sample(batch, 3, np.float64), targets_of(batch)
     loss.forward(logits, targets)
@@ -68,7 +73,9 @@ def test_check_gradients_passes(make: MakeLoss, targets_of: MakeTargets, dtype: 
 
 @losses
 @batches
-def test_float32_computes_what_float64_computes(make: MakeLoss, targets_of: MakeTargets, batch: int) -> None:
+def test_float32_computes_what_float64_computes(
+    make: MakeLoss, targets_of: MakeTargets, batch: int
+) -> None:
     """The same loss on float32 outputs gives the same value and gradient, but for rounding."""
     loss, logits, targets = make(), sample(batch, 3, np.float32), targets_of(batch)
     exact = loss.forward(logits.astype(np.float64), targets)
@@ -80,7 +87,9 @@ def test_float32_computes_what_float64_computes(make: MakeLoss, targets_of: Make
 @losses
 @dtypes
 def test_extreme_outputs(make: MakeLoss, targets_of: MakeTargets, dtype: FloatType) -> None:
-    """Outputs of a million, of either sign, overflow nowhere: the value is finite and right to float32's digits."""
+    """Outputs of a million, of either sign, overflow nowhere: the value is finite and right to
+    float32's digits.
+    """
     rows = [[1e6, -1e6, 0], [-1e6, 1e6, 1e6], [5e5, 1e6, -3], [1e6, 1e6, 1e6], [-1e6, -1e6, -1e6]]
     logits: Array = np.array(rows, dtype)
     loss, targets = make(), targets_of(5)
@@ -107,13 +116,29 @@ def test_a_loss_takes_targets_of_any_form(make: MakeLoss, targets_of: MakeTarget
 @losses
 @dtypes
 def test_nothing_broadcasts(make: MakeLoss, targets_of: MakeTargets, dtype: FloatType) -> None:
-    """Targets of another shape are refused, whatever NumPy would make of them; the last value and gradient stay."""
+    """Targets of another shape are refused, whatever NumPy would make of them.
+
+    The last value and gradient stay.
+    """
     loss, logits, targets = make(), sample(7, 3, dtype), targets_of(7)
     value = loss.forward(logits, targets)
     grad = loss.backward().tobytes()
-    wrong = [targets[:6], targets[:1], targets[0], targets[..., np.newaxis], np.repeat(targets, 2, axis=0)]
-    wrong += [targets[np.newaxis], np.zeros((7, 1), targets.dtype), np.zeros((7, 2), targets.dtype), targets[:0]]
-    wrong += [np.zeros(7)] if targets.ndim == 2 and not isinstance(loss, mg.SoftmaxCrossEntropy) else []
+    wrong = [
+        targets[:6],
+        targets[:1],
+        targets[0],
+        targets[..., np.newaxis],
+        np.repeat(targets, 2, axis=0),
+    ]
+    wrong += [
+        targets[np.newaxis],
+        np.zeros((7, 1), targets.dtype),
+        np.zeros((7, 2), targets.dtype),
+        targets[:0],
+    ]
+    wrong += (
+        [np.zeros(7)] if targets.ndim == 2 and not isinstance(loss, mg.SoftmaxCrossEntropy) else []
+    )
     for other in wrong:
         with pytest.raises(ShapeError, match=r"shape \("):
             loss.forward(logits, other)
@@ -123,16 +148,21 @@ def test_nothing_broadcasts(make: MakeLoss, targets_of: MakeTargets, dtype: Floa
 
 @losses
 def test_a_loss_wants_forward_before_backward(make: MakeLoss, targets_of: MakeTargets) -> None:
-    """Before the first forward there is no gradient, and the value is NaN; `loss(...)` is `loss.forward(...)`."""
+    """Before the first forward there is no gradient, and the value is NaN.
+
+    `loss(...)` is `loss.forward(...)`.
+    """
     loss = make()
     assert math.isnan(loss.value)
-    with pytest.raises(OrderError, match=rf"{type(loss).__name__}: backward was called before forward"):
+    with pytest.raises(
+        OrderError, match=rf"{type(loss).__name__}: backward was called before forward"
+    ):
         loss.backward()
     logits = sample(7, 3, np.float64)
     assert loss(logits, targets_of(7)) == loss.forward(logits, targets_of(7))
 
 
-# -- whose memory -----------------------------------------------------------------------------------------------------
+# -- whose memory --------------------------------------------------------------------------------
 
 
 @losses
@@ -155,7 +185,9 @@ def test_a_loss_changes_nothing_that_it_is_given(
 def test_what_a_loss_is_given_may_change_after_forward(
     make: MakeLoss, targets_of: MakeTargets, dtype: FloatType
 ) -> None:
-    """The caller may write into logits and targets between forward and backward: the gradient is of what they were."""
+    """The caller may write into logits and targets between forward and backward: the gradient is of
+    what they were.
+    """
     loss, logits, targets = make(), sample(7, 3, dtype), targets_of(7).copy()
     loss.forward(logits, targets)
     expected = loss.backward().tobytes()
@@ -179,8 +211,12 @@ def test_a_setting_that_changes_after_forward(make: MakeLoss, targets_of: MakeTa
 
 @losses
 @dtypes
-def test_what_a_loss_hands_out_is_the_callers(make: MakeLoss, targets_of: MakeTargets, dtype: FloatType) -> None:
-    """A gradient that somebody holds, or writes into, does not change under later calls, nor changes them."""
+def test_what_a_loss_hands_out_is_the_callers(
+    make: MakeLoss, targets_of: MakeTargets, dtype: FloatType
+) -> None:
+    """A gradient that somebody holds, or writes into, does not change under later calls, nor
+    changes them.
+    """
     loss, targets = make(), targets_of(7)
     loss.forward(sample(7, 3, dtype), targets)
     grad = loss.backward()
@@ -196,8 +232,12 @@ def test_what_a_loss_hands_out_is_the_callers(make: MakeLoss, targets_of: MakeTa
 
 @losses
 @dtypes
-def test_copies_of_a_loss_do_the_same(make: MakeLoss, targets_of: MakeTargets, dtype: FloatType) -> None:
-    """A deep copy or a pickled loss gives the same value and gradient, also between forward and backward."""
+def test_copies_of_a_loss_do_the_same(
+    make: MakeLoss, targets_of: MakeTargets, dtype: FloatType
+) -> None:
+    """A deep copy or a pickled loss gives the same value and gradient, also between forward and
+    backward.
+    """
     loss, logits, targets = make(), sample(7, 3, dtype), targets_of(7)
     value = loss.forward(logits, targets)
     for other in copies(loss):
@@ -219,13 +259,16 @@ def test_a_loss_leaves_the_global_random_state(make: MakeLoss, targets_of: MakeT
     assert before == random_state()
 
 
-# -- in training ------------------------------------------------------------------------------------------------------
+# -- in training ---------------------------------------------------------------------------------
 
 
 @losses
 @dtypes
 def test_training_by_a_loss(make: MakeLoss, targets_of: MakeTargets, dtype: FloatType) -> None:
-    """Training makes the loss smaller; watched it has the same bits, and the record has the loss of each step."""
+    """Training makes the loss smaller.
+
+    Watched it has the same bits, and the record has the loss of each step.
+    """
     x, targets = sample(7, 4, dtype), targets_of(7)
     ends: list[dict[str, bytes]] = []
     for watched in (False, True):

@@ -28,7 +28,7 @@ from hook_support import Tape, Vandal
 import minigrad as mg
 from minigrad.errors import ModelError, NoGradient
 
-# -- a step -----------------------------------------------------------------------------------------------------------
+# -- a step ---------------------------------------------------------------------------------------
 
 
 @optimizers
@@ -77,7 +77,9 @@ def test_a_gradient_is_used_once(make: MakeOptimizer, dtype: FloatType) -> None:
 @optimizers
 @dtypes
 @batches
-def test_an_optimizer_makes_the_loss_smaller(make: MakeOptimizer, dtype: FloatType, batch: int) -> None:
+def test_an_optimizer_makes_the_loss_smaller(
+    make: MakeOptimizer, dtype: FloatType, batch: int
+) -> None:
     """On any batch size, thirty steps make the sum of squares of the outputs smaller."""
     model, x = chain(dtype), sample(batch, 4, dtype)
     optimizer = make(model)
@@ -96,7 +98,9 @@ def test_float32_computes_what_float64_computes(make: MakeOptimizer) -> None:
         model = chain(dtype)
         optimizer = make(model)
         for seed in range(10):
-            mg.ParameterVector.of(model).grads[...] = np.random.default_rng(seed).choice([-2, -1, -0.5, 0.5, 1, 3], 43)
+            mg.ParameterVector.of(model).grads[...] = np.random.default_rng(seed).choice(
+                [-2, -1, -0.5, 0.5, 1, 3], 43
+            )
             for _, parameter in model.parameters():
                 parameter.grad = parameter.grad
             optimizer.step()
@@ -104,17 +108,23 @@ def test_float32_computes_what_float64_computes(make: MakeOptimizer) -> None:
     np.testing.assert_allclose(ends[0], ends[1], rtol=1e-4, atol=1e-5)
 
 
-# -- replay and watching ----------------------------------------------------------------------------------------------
+# -- replay and watching -------------------------------------------------------------------------
 
 
 @models_and_optimizers
 def test_training_replays(make_model: MakeLayer, make: MakeOptimizer, dtype: FloatType) -> None:
-    """Initial values plus updates, added in order, are the values after each step bit for bit, on every model."""
+    """Initial values plus updates, added in order, are the values after each step bit for bit, on
+    every model.
+    """
     model = make_model(dtype)
     optimizer, tape = make(model), Tape()
     optimizer.attach(tape)
     now = {name: parameter.value.copy() for name, parameter in model.parameters()}
-    frozen = {name: value.tobytes() for name, value in now.items() if not dict(model.parameters())[name].trainable}
+    frozen = {
+        name: value.tobytes()
+        for name, value in now.items()
+        if not dict(model.parameters())[name].trainable
+    }
     with mg.Recorder(optimizer, keyframe_every=4) as recorder:
         train(model, optimizer, steps=10)
     for updates, values in zip(tape.updates, tape.values, strict=True):
@@ -136,8 +146,12 @@ def test_training_replays(make_model: MakeLayer, make: MakeOptimizer, dtype: Flo
 
 
 @models_and_optimizers
-def test_watching_changes_nothing(make_model: MakeLayer, make: MakeOptimizer, dtype: FloatType) -> None:
-    """Hooks that write into all they get, and a recorder, change no bit of the model nor of the optimizer's state."""
+def test_watching_changes_nothing(
+    make_model: MakeLayer, make: MakeOptimizer, dtype: FloatType
+) -> None:
+    """Hooks that write into all they get, and a recorder, change no bit of the model nor of the
+    optimizer's state.
+    """
     ends = []
     for watched in (False, True):
         model = make_model(dtype)
@@ -158,7 +172,10 @@ def test_watching_changes_nothing(make_model: MakeLayer, make: MakeOptimizer, dt
 @optimizers
 @dtypes
 def test_what_an_optimizer_hands_out_is_the_callers(make: MakeOptimizer, dtype: FloatType) -> None:
-    """States and an event's arrays that somebody holds do not change in later steps; writing into them spoils nothing."""
+    """States and an event's arrays that somebody holds do not change in later steps.
+
+    Writing into them spoils nothing.
+    """
     model, tape = chain(dtype), Tape()
     optimizer = make(model)
     optimizer.attach(tape)
@@ -176,13 +193,15 @@ def test_what_an_optimizer_hands_out_is_the_callers(make: MakeOptimizer, dtype: 
     assert end == in_bits(optimizer.state_dict())
 
 
-# -- copies and state -------------------------------------------------------------------------------------------------
+# -- copies and state ----------------------------------------------------------------------------
 
 
 @optimizers
 @dtypes
 def test_copies_of_an_optimizer_go_on_alike(make: MakeOptimizer, dtype: FloatType) -> None:
-    """An optimizer copied or pickled with its model goes on with the same bits, in memory of its own."""
+    """An optimizer copied or pickled with its model goes on with the same bits, in memory of its
+    own.
+    """
     model = chain(dtype)
     optimizer = make(model)
     train(model, optimizer, steps=3)
@@ -203,11 +222,16 @@ def test_copies_of_an_optimizer_go_on_alike(make: MakeOptimizer, dtype: FloatTyp
 @dtypes
 @pytest.mark.parametrize("stop", [0, 4])
 def test_resuming_from_a_state_is_exact(make: MakeOptimizer, dtype: FloatType, stop: int) -> None:
-    """A new optimizer with the state of another goes on with its bits; the other is forgotten, and not shared."""
+    """A new optimizer with the state of another goes on with its bits.
+
+    The other is forgotten, and not shared.
+    """
 
     def go(model: mg.Sequential, optimizer: mg.Optimizer, steps: range) -> None:
         for step in steps:
-            model[0].freeze() if step in (1, 2, 6) else model[0].unfreeze()  # so that counts differ by parameter
+            model[0].freeze() if step in (1, 2, 6) else model[
+                0
+            ].unfreeze()  # so that counts differ by parameter
             train(model, optimizer, 1, seed=step)
 
     model = chain(dtype)
@@ -246,7 +270,9 @@ def test_a_state_of_other_parameters(make: MakeOptimizer) -> None:
 @optimizers
 @dtypes
 def test_training_is_determined_by_its_seeds(make: MakeOptimizer, dtype: FloatType) -> None:
-    """Two trainings from the same seeds have identical bits, and NumPy's global random state is left alone."""
+    """Two trainings from the same seeds have identical bits, and NumPy's global random state is
+    left alone.
+    """
     before, ends = random_state(), []
     for _ in range(2):
         model = chain(dtype)
@@ -256,13 +282,16 @@ def test_training_is_determined_by_its_seeds(make: MakeOptimizer, dtype: FloatTy
     assert before == random_state()
 
 
-# -- freezing ---------------------------------------------------------------------------------------------------------
+# -- freezing ------------------------------------------------------------------------------------
 
 
 @optimizers
 @dtypes
 def test_freezing_keeps_values_and_state(make: MakeOptimizer, dtype: FloatType) -> None:
-    """What is frozen keeps its values, -0.0 included, and the optimizer's arrays for it; the others go on."""
+    """What is frozen keeps its values, -0.0 included, and the optimizer's arrays for it.
+
+    The others go on.
+    """
     model = chain(dtype)
     optimizer, tape = make(model), Tape()
     optimizer.attach(tape)
@@ -279,21 +308,34 @@ def test_freezing_keeps_values_and_state(make: MakeOptimizer, dtype: FloatType) 
                 assert state[own][name].tobytes() == arrays[name].tobytes()
     assert {"0.weight": 3, "0.bias": 3} == after["skipped_steps"]
     for updates in tape.updates[2:]:
-        assert all(np.signbit(updates[name]).all() and not updates[name].any() for name in ("0.weight", "0.bias"))
+        assert all(
+            np.signbit(updates[name]).all() and not updates[name].any()
+            for name in ("0.weight", "0.bias")
+        )
 
 
-# A schedule and noise go on while a part is frozen, and a common limit ties the parts together: these rows are left out.
-APART = [name for name in SETTINGS if not any(word in name for word in ("norm", "limits", "all", "transforms"))]
+# A schedule and noise go on while a part is frozen, and a common limit ties the parts together:
+# these rows are left out.
+APART = [
+    name
+    for name in SETTINGS
+    if not any(word in name for word in ("norm", "limits", "all", "transforms"))
+]
 
 
 @pytest.mark.parametrize("name", APART)
 @dtypes
 def test_a_frozen_part_goes_on_where_it_stopped(name: str, dtype: FloatType) -> None:
-    """Steps in which a part is frozen are, for that part, as if they had not been; for the others, as any step."""
+    """Steps in which a part is frozen are, for that part, as if they had not been.
+
+    For the others, as any step.
+    """
     rows = np.random.default_rng(3).normal(size=(5, 43)).astype(dtype)
 
     def end(numbers: list[int], frozen: bool) -> dict[str, bytes]:
-        """The bits after steps with these rows as gradients, where the first layer is frozen for row 4."""
+        """The bits after steps with these rows as gradients, where the first layer is frozen for
+        row 4.
+        """
         model = chain(dtype)
         optimizer = OPTIMIZERS[name](model)
         for number in numbers:
@@ -309,9 +351,13 @@ def test_a_frozen_part_goes_on_where_it_stopped(name: str, dtype: FloatType) -> 
     assert found == {own: (without if own.startswith("0.") else never)[own] for own in found}
 
 
-@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if "max_grad" in name or "limits" in name])
+@pytest.mark.parametrize(
+    "name", [name for name in OPTIMIZERS if "max_grad" in name or "limits" in name]
+)
 def test_limits_are_seen(name: str) -> None:
-    """The rows of the table that limit gradients really do: without the limit the updates are others."""
+    """The rows of the table that limit gradients really do: without the limit the updates are
+    others.
+    """
     model = chain(np.float64)
     optimizer, tape = OPTIMIZERS[name](model), Tape()
     optimizer.attach(tape)

@@ -6,7 +6,8 @@ import pytest
 from minigrad.datasets import load_digits
 from minigrad.datasets.digits import enlarge
 
-# Facts from elsewhere: scikit-learn's copy of the data, and the class counts that UCI states for the test set.
+# Facts from elsewhere: scikit-learn's copy of the data, and the class counts that UCI states for
+# the test set.
 CLASS_COUNTS = [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
 PIXEL_SUM, PIXEL_SUM_HELD_OUT = 561_718, 111_414
 FIRST_IMAGE = [
@@ -23,7 +24,9 @@ FIRST_IMAGE = [
 
 @pytest.mark.parametrize(("enlarged", "pixels"), [(True, 784), (False, 64)])
 def test_shapes_dtypes_and_layout(enlarged: bool, pixels: int) -> None:
-    """Images come as C-contiguous float32 in [0, 1], one row each, and labels as int64: what a model takes."""
+    """Images come as C-contiguous float32 in [0, 1], one row each, and labels as int64: what a
+    model takes.
+    """
     x_train, y_train, x_test, y_test = load_digits(enlarged=enlarged)
     assert (x_train.shape, y_train.shape) == ((1438, pixels), (1438,))
     assert (x_test.shape, y_test.shape) == ((359, pixels), (359,))
@@ -40,11 +43,23 @@ def test_data_are_the_published_ones() -> None:
     assert np.bincount(np.concatenate([y_train, y_test])).tolist() == CLASS_COUNTS
     assert int(x_train.sum(dtype=int) + x_test.sum(dtype=int)) == PIXEL_SUM
     assert x_train[0].reshape(8, 8).tolist() == FIRST_IMAGE
-    assert y_train[:8].tolist() == [0, 1, 2, 3, 5, 6, 7, 8]  # of 0 to 9 in order, with every fifth held out
+    assert y_train[:8].tolist() == [
+        0,
+        1,
+        2,
+        3,
+        5,
+        6,
+        7,
+        8,
+    ]  # of 0 to 9 in order, with every fifth held out
 
 
 def test_every_fifth_image_is_held_out() -> None:
-    """The test images are numbers 4, 9, 14, ... of the collection, so results can be compared from run to run."""
+    """The test images are numbers 4, 9, 14, ...
+
+    of the collection, so results can be compared from run to run.
+    """
     _, _, x_test, y_test = load_digits(raw=True, enlarged=False)
     assert int(x_test.sum(dtype=int)) == PIXEL_SUM_HELD_OUT
     assert y_test[:5].tolist() == [4, 9, 4, 9, 4]
@@ -73,7 +88,9 @@ def test_enlarge_agrees_with_a_loop() -> None:
 
 
 def test_enlarged_images_are_the_small_ones_with_a_border() -> None:
-    """By default one sees the same digits in the same order, only larger, with nothing in the border."""
+    """By default one sees the same digits in the same order, only larger, with nothing in the
+    border.
+    """
     small = load_digits(enlarged=False)[0].reshape(-1, 8, 8)
     large = load_digits()[0].reshape(-1, 28, 28)
     assert np.array_equal(large[:, 3:26:3, 3:26:3], small)  # the middle of each 3 x 3 pixels

@@ -11,7 +11,9 @@ from minigrad.datasets.idx import read_idx
 from minigrad.errors import DataFileError
 
 # 2 x 3 values, written out by hand: magic number, two dimensions, the values.
-PLAIN = bytes([0, 0, 8, 2]) + bytes([0, 0, 0, 2]) + bytes([0, 0, 0, 3]) + bytes([1, 2, 3, 4, 5, 255])
+PLAIN = (
+    bytes([0, 0, 8, 2]) + bytes([0, 0, 0, 2]) + bytes([0, 0, 0, 3]) + bytes([1, 2, 3, 4, 5, 255])
+)
 VALUES = [[1, 2, 3], [4, 5, 255]]
 FLIPPED = bytearray(gzip.compress(PLAIN))
 FLIPPED[-8] ^= 1  # in the checksum
@@ -19,7 +21,9 @@ FLIPPED[-8] ^= 1  # in the checksum
 
 @pytest.mark.parametrize("content", [PLAIN, gzip.compress(PLAIN)], ids=["plain", "gzip"])
 @pytest.mark.parametrize("name", ["data.gz", "data"])
-def test_reads_plain_and_gzipped_files_by_content(tmp_path: Path, content: bytes, name: str) -> None:
+def test_reads_plain_and_gzipped_files_by_content(
+    tmp_path: Path, content: bytes, name: str
+) -> None:
     """A file is read whether it has been unpacked or not, and whatever its name."""
     (tmp_path / name).write_bytes(content)
     array = read_idx(tmp_path / name)
@@ -54,7 +58,11 @@ def test_dimensions_are_big_endian_and_in_order(tmp_path: Path, shape: tuple[int
         (gzip.compress(PLAIN)[:5], "truncated or corrupt", "one complete gzip file"),
         (gzip.compress(PLAIN) + b"more", "truncated or corrupt", "one complete gzip file"),
         (bytes(FLIPPED), "truncated or corrupt", "one complete gzip file"),
-        (gzip.compress(PLAIN)[:10] + b"\xff" * 20, "truncated or corrupt", "one complete gzip file"),
+        (
+            gzip.compress(PLAIN)[:10] + b"\xff" * 20,
+            "truncated or corrupt",
+            "one complete gzip file",
+        ),
         (PLAIN[:2] + b"\x0d" + PLAIN[3:], "type code 0x0d", "0x08"),
         (PLAIN[:3] + b"\x00" + PLAIN[4:], "0 dimensions", "1 to 64"),
         (bytes([0, 0, 8, 65]) + bytes([0, 0, 0, 1]) * 65 + b"\x01", "65 dimensions", "1 to 64"),
@@ -64,7 +72,11 @@ def test_dimensions_are_big_endian_and_in_order(tmp_path: Path, shape: tuple[int
         (PLAIN + b"\x00", "7 values", "6 for the dimensions (2, 3)"),
         (gzip.compress(PLAIN + b"\x00"), "7 values", "6 for the dimensions (2, 3)"),
         (bytes([0, 0, 8, 2]) + bytes([128, 0, 0, 0]) * 2, "0 values", "4611686018427387904 for"),
-        (bytes([0, 0, 8, 3]) + bytes([64, 0, 0, 0]) * 2 + bytes([0, 0, 0, 16]), "0 values", "18446744073709551616 for"),
+        (
+            bytes([0, 0, 8, 3]) + bytes([64, 0, 0, 0]) * 2 + bytes([0, 0, 0, 16]),
+            "0 values",
+            "18446744073709551616 for",
+        ),
     ],
     ids=[
         "empty",
@@ -89,7 +101,9 @@ def test_dimensions_are_big_endian_and_in_order(tmp_path: Path, shape: tuple[int
     ],
 )
 def test_bad_files_are_refused(tmp_path: Path, content: bytes, found: str, expected: str) -> None:
-    """A broken file is never returned as data: the error names the file, what was found, expected, and what to do."""
+    """A broken file is never returned as data: the error names the file, what was found, expected,
+    and what to do.
+    """
     path = tmp_path / "broken.gz"
     path.write_bytes(content)
     with pytest.raises(DataFileError) as caught:
@@ -103,7 +117,9 @@ def test_bad_files_are_refused(tmp_path: Path, content: bytes, found: str, expec
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
     """A path where there is no file gives an error that names it; it is also an OSError."""
-    with pytest.raises(OSError, match=r"nowhere: found no such file, expected a data file; check the path") as caught:
+    with pytest.raises(
+        OSError, match=r"nowhere: found no such file, expected a data file; check the path"
+    ) as caught:
         read_idx(tmp_path / "nowhere")
     assert isinstance(caught.value, DataFileError)
 

@@ -1,6 +1,7 @@
 """What torch 2.13.0 computes in float64 with torch.nn.BatchNorm1d(3) and torch.nn.LayerNorm(3).
 
-`y` is the output, `x`, `weight` and `bias` the gradients; `GRAD` is the gradient of the output, as many rows as needed.
+`y` is the output, `x`, `weight` and `bias` the gradients; `GRAD` is the gradient of the output, as
+many rows as needed.
 """
 
 from __future__ import annotations

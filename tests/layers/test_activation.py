@@ -1,4 +1,7 @@
-"""`Activation`: the layer around a function; the functions themselves are in test_activations.py."""
+"""`Activation`: the layer around a function.
+
+The functions themselves are in test_activations.py.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,29 @@ import minigrad as mg
 from minigrad.activations import FUNCTIONS
 from minigrad.arrays import Array
 
-POINTS = [-1e6, -1e3, -88.8, -40, -20, -3, -1, -1e-3, -1e-30, 0, 1e-30, 1e-3, 0.5, 1, 3, 20, 36.8, 41, 89, 1e3, 1e6]
+POINTS = [
+    -1e6,
+    -1e3,
+    -88.8,
+    -40,
+    -20,
+    -3,
+    -1,
+    -1e-3,
+    -1e-30,
+    0,
+    1e-30,
+    1e-3,
+    0.5,
+    1,
+    3,
+    20,
+    36.8,
+    41,
+    89,
+    1e3,
+    1e6,
+]
 
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
@@ -44,13 +69,18 @@ def test_values_at_any_magnitude(name: str, dtype: Any) -> None:
     x = np.array([POINTS], dtype)
     expected = [[VALUES[name](float(point)) for point in x[0]]]
     tiny = float(np.finfo(dtype).tiny)
-    np.testing.assert_allclose(mg.Activation(name)(x), expected, rtol=4e-7 if dtype is np.float32 else 1e-15, atol=tiny)
+    np.testing.assert_allclose(
+        mg.Activation(name)(x), expected, rtol=4e-7 if dtype is np.float32 else 1e-15, atol=tiny
+    )
 
 
 @pytest.mark.parametrize("name", SLOPES)
 @dtypes
 def test_slopes_at_any_magnitude(name: str, dtype: Any) -> None:
-    """The gradient is the slope times the gradient from above; where the function is flat it is 0, never NaN."""
+    """The gradient is the slope times the gradient from above.
+
+    Where the function is flat it is 0, never NaN.
+    """
     x = np.array([POINTS], dtype)
     layer = mg.Activation(name)
     layer(x)
@@ -72,13 +102,18 @@ def test_softmax_at_any_magnitude(dtype: Any) -> None:
     """Rows sum to 1, whatever comes in."""
     x = np.array([[1e6, 0, -1e6], [-1e6, -1e6, -1e6], [1e6, 1e6, 0], [1e30, -1e30, 0]], dtype)
     layer = mg.Activation("softmax")
-    assert [[1, 0, 0], [1, 1, 1], [1, 1, 0], [1, 0, 0]] == (layer(x) * [[1], [3], [2], [1]]).round(5).tolist()
+    assert [[1, 0, 0], [1, 1, 1], [1, 1, 0], [1, 0, 0]] == (layer(x) * [[1], [3], [2], [1]]).round(
+        5
+    ).tolist()
     assert np.isfinite(layer.backward(np.ones_like(x))).all()
 
 
 def test_softmax_slopes_by_its_matrix() -> None:
     """dy_j/dx_k = y_j ([j = k] - y_k), written out as a matrix."""
-    x, grad = np.array([[0.3, -1.0, 2.0], [0.0, 0.0, 1.0]]), np.array([[1.0, 2.0, -3.0], [0.5, 0.0, 4.0]])
+    x, grad = (
+        np.array([[0.3, -1.0, 2.0], [0.0, 0.0, 1.0]]),
+        np.array([[1.0, 2.0, -3.0], [0.5, 0.0, 4.0]]),
+    )
     layer = mg.Activation("softmax")
     rows = []
     for y, g in zip(layer(x), grad, strict=True):
@@ -89,7 +124,10 @@ def test_softmax_slopes_by_its_matrix() -> None:
 @pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("shape", [(2, 3), (2, 3, 4), (5, 1)])
 def test_any_number_of_axes(name: str, shape: tuple[int, ...]) -> None:
-    """Images go through as well as rows, forward and backward, in any memory layout; softmax is along the last axis."""
+    """Images go through as well as rows, forward and backward, in any memory layout.
+
+    Softmax is along the last axis.
+    """
     rng = np.random.default_rng(0)
     x, grad = rng.normal(size=shape), rng.normal(size=shape)
     layer, flat = mg.Activation(name), mg.Activation(name)
@@ -97,7 +135,9 @@ def test_any_number_of_axes(name: str, shape: tuple[int, ...]) -> None:
     below = flat.backward(grad.reshape(-1, shape[-1])).reshape(shape)
     for other in (x, np.asfortranarray(x)):
         np.testing.assert_allclose(layer(other), expected, rtol=1e-14, atol=1e-16)
-        np.testing.assert_allclose(layer.backward(np.asfortranarray(grad)), below, rtol=1e-13, atol=1e-15)
+        np.testing.assert_allclose(
+            layer.backward(np.asfortranarray(grad)), below, rtol=1e-13, atol=1e-15
+        )
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

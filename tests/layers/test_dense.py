@@ -104,4 +104,6 @@ def test_against_plain_numpy(dtype: Any, batch: int) -> None:
 def test_its_repr() -> None:
     """The repr is what one would type."""
     assert "Dense(784, 10)" == repr(mg.Dense(784, 10, rng=0))
-    assert "Dense(2, 3, bias=False, dtype=float64)" == repr(mg.Dense(2, 3, bias=False, dtype=np.float64, rng=0))
+    assert "Dense(2, 3, bias=False, dtype=float64)" == repr(
+        mg.Dense(2, 3, bias=False, dtype=np.float64, rng=0)
+    )

@@ -23,7 +23,10 @@ def state(layer: mg.Dropout) -> Any:
 @dtypes
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.75, 1.0])
 def test_entries_are_left_out_at_this_rate_and_the_others_grow(rate: float, dtype: Any) -> None:
-    """The share left out is the rate, within five standard deviations; what is kept is multiplied by 1 / (1 - rate)."""
+    """The share left out is the rate, within five standard deviations.
+
+    What is kept is multiplied by 1 / (1 - rate).
+    """
     layer, n = mg.Dropout(rate, rng=0), 300 * 400
     y = layer(np.ones((300, 400), dtype))
     assert dtype == y.dtype
@@ -31,7 +34,10 @@ def test_entries_are_left_out_at_this_rate_and_the_others_grow(rate: float, dtyp
     assert abs(left_out - rate) <= 5 * (rate * (1 - rate) / n) ** 0.5
     kept = y[y != 0]
     np.testing.assert_allclose(kept, 1 / (1 - rate) if rate < 1 else 0, rtol=1e-6)
-    assert abs(float(y.mean(dtype=np.float64)) - (rate < 1)) <= 5 * (rate / n / max(1 - rate, 0.1)) ** 0.5
+    assert (
+        abs(float(y.mean(dtype=np.float64)) - (rate < 1))
+        <= 5 * (rate / n / max(1 - rate, 0.1)) ** 0.5
+    )
 
 
 def test_each_entry_by_itself() -> None:
@@ -48,7 +54,10 @@ def test_each_entry_by_itself() -> None:
 
 @dtypes
 def test_forward_and_backward_use_the_same_mask(dtype: Any) -> None:
-    """What was left out gets no gradient, what was kept the grown one; the mask is there to be seen."""
+    """What was left out gets no gradient, what was kept the grown one.
+
+    The mask is there to be seen.
+    """
     layer, rng = mg.Dropout(0.25, rng=0), np.random.default_rng(5)
     x, grad = rng.normal(size=(6, 3, 4)).astype(dtype), rng.normal(size=(6, 3, 4)).astype(dtype)
     y = layer(x)
@@ -98,7 +107,9 @@ def test_all_or_nothing(rate: int) -> None:
 
 
 def test_the_mode_of_the_forward_counts() -> None:
-    """Changing the mode between forward and backward does not change the gradient of what was computed."""
+    """Changing the mode between forward and backward does not change the gradient of what was
+    computed.
+    """
     layer, grad = mg.Dropout(0.5, rng=0), np.ones((4, 5))
     y = layer(np.ones((4, 5)))
     layer.eval()
@@ -108,11 +119,13 @@ def test_the_mode_of_the_forward_counts() -> None:
     assert grad.tolist() == layer.backward(grad).tolist()
 
 
-# -- where the random numbers come from -------------------------------------------------------------------------------
+# -- where the random numbers come from ----------------------------------------------------------
 
 
 def test_the_seed_says_what_is_left_out() -> None:
-    """The same seed leaves out the same entries, another one others, and None what no seed repeats."""
+    """The same seed leaves out the same entries, another one others, and None what no seed
+    repeats.
+    """
     x = np.ones((10, 20))
     first, same = mg.Dropout(0.5, rng=3), mg.Dropout(0.5, rng=np.random.default_rng(3))
     for _ in range(3):
@@ -157,7 +170,10 @@ def test_predict_leaves_no_trace() -> None:
             mask = model[1].mask
             if predict:
                 before = state(model[1])
-                assert model.predict(more, batch_size=4).tolist() == model.predict(more, batch_size=4).tolist()
+                assert (
+                    model.predict(more, batch_size=4).tolist()
+                    == model.predict(more, batch_size=4).tolist()
+                )
                 assert before == state(model[1])
                 assert mask is model[1].mask
             model.backward(y)

@@ -44,7 +44,10 @@ def test_what_it_hands_out_is_the_callers(shape: tuple[int, ...]) -> None:
 def test_any_memory_layout() -> None:
     """The order of the entries is that of their indices, not that of the memory."""
     x = np.arange(24.0).reshape(2, 3, 4)
-    for other in (np.asfortranarray(x), np.ascontiguousarray(x.transpose(2, 1, 0)).transpose(2, 1, 0)):
+    for other in (
+        np.asfortranarray(x),
+        np.ascontiguousarray(x.transpose(2, 1, 0)).transpose(2, 1, 0),
+    ):
         layer = mg.Flatten()
         assert x.reshape(2, 12).tolist() == layer(other).tolist()
         assert x.tolist() == layer.backward(np.asfortranarray(x.reshape(2, 12))).tolist()
@@ -59,14 +62,20 @@ def test_batches_of_different_sizes() -> None:
 
 
 def test_images_into_a_dense_layer() -> None:
-    """What people use it for: forward, predict, training, and the input's gradient in the shape of the images."""
+    """What people use it for: forward, predict, training, and the input's gradient in the shape of
+    the images.
+    """
     model = mg.Sequential(mg.Flatten(), mg.Dense(12, 2, rng=0))
     images = np.random.default_rng(0).normal(size=(5, 3, 4)).astype(np.float32)
     y = model(images)
-    assert (images.reshape(5, 12) @ model[1].weight.value + model[1].bias.value).tolist() == y.tolist()
+    assert (
+        images.reshape(5, 12) @ model[1].weight.value + model[1].bias.value
+    ).tolist() == y.tolist()
     below = model.backward(np.ones((5, 2)), input_grad=True)
     assert below is not None
-    np.testing.assert_allclose(below, np.tile(model[1].weight.value.sum(axis=1).reshape(3, 4), (5, 1, 1)), rtol=1e-6)
+    np.testing.assert_allclose(
+        below, np.tile(model[1].weight.value.sum(axis=1).reshape(3, 4), (5, 1, 1)), rtol=1e-6
+    )
     np.testing.assert_allclose(model.predict(images, batch_size=2), y, rtol=1e-5)
 
 

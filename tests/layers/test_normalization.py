@@ -1,4 +1,6 @@
-"""`BatchNorm` and `LayerNorm`: PyTorch's definitions, running statistics, and what a record and a copy keep of them."""
+"""`BatchNorm` and `LayerNorm`: PyTorch's definitions, running statistics, and what a record and a
+copy keep of them.
+"""
 
 from __future__ import annotations
 
@@ -41,18 +43,21 @@ def results(layer: mg.BatchNorm | mg.LayerNorm, x: Any) -> dict[str, Any]:
 
 def assert_near(expected: dict[str, Any], found: dict[str, Any], dtype: Any) -> None:
     assert list(expected) == list(found)
-    # atol: the batch of two leaves gradients that are nearly 0, as the difference of numbers of about 1
+    # atol: the batch of two leaves gradients that are nearly 0, as the difference of numbers of
+    # about 1
     rtol, atol = (1e-12, 1e-14) if dtype is np.float64 else (1e-4, 1e-4)
     for name, array in expected.items():
         np.testing.assert_allclose(found[name], array, rtol=rtol, atol=atol, err_msg=name)
 
 
-# -- BatchNorm --------------------------------------------------------------------------------------------------------
+# -- BatchNorm -----------------------------------------------------------------------------------
 
 
 @dtypes
 def test_batches_as_in_pytorch(dtype: Any) -> None:
-    """Outputs, all three gradients and the running statistics over three batches, and then in eval mode."""
+    """Outputs, all three gradients and the running statistics over three batches, and then in eval
+    mode.
+    """
     layer = batch_norm(dtype)
     for x, expected in zip(BATCHES, IN_TRAINING, strict=True):
         assert_near(expected, results(layer, x), dtype)
@@ -62,7 +67,9 @@ def test_batches_as_in_pytorch(dtype: Any) -> None:
 def test_by_hand() -> None:
     """Of 0 and 2 the mean is 1, the variance 1, and the unbiased one 2."""
     layer = mg.BatchNorm(1, eps=1e-12, dtype=np.float64)
-    assert ([0], [1], [1], [0]) == tuple(a.tolist() for a in (layer.running_mean, layer.running_var, *values(layer)))
+    assert ([0], [1], [1], [0]) == tuple(
+        a.tolist() for a in (layer.running_mean, layer.running_var, *values(layer))
+    )
     np.testing.assert_allclose(layer(np.array([[0.0], [2.0]])), [[-1], [1]], rtol=1e-11)
     np.testing.assert_allclose(layer.running_mean, [0.1], rtol=1e-15)
     np.testing.assert_allclose(layer.running_var, [0.9 + 0.1 * 2], rtol=1e-15)
@@ -73,7 +80,9 @@ def values(layer: mg.Layer) -> list[Array]:
 
 
 def test_momentum_and_eps() -> None:
-    """The settings of PyTorch's example, BatchNorm1d(3, momentum=0.3, eps=0.1), after the first and the third batch."""
+    """The settings of PyTorch's example, BatchNorm1d(3, momentum=0.3, eps=0.1), after the first and
+    the third batch.
+    """
     layer = mg.BatchNorm(3, momentum=0.3, eps=0.1, dtype=np.float64)
     layer(np.array(BATCHES[0]))
     expected = [
@@ -93,21 +102,30 @@ def test_momentum_at_its_ends(momentum: float) -> None:
     for x in BATCHES:
         layer(np.array(x))
     last = np.array(BATCHES[-1])
-    np.testing.assert_allclose(layer.running_mean, last.mean(axis=0) if momentum else np.zeros(3), rtol=1e-14)
-    np.testing.assert_allclose(layer.running_var, last.var(axis=0, ddof=1) if momentum else np.ones(3), rtol=1e-14)
+    np.testing.assert_allclose(
+        layer.running_mean, last.mean(axis=0) if momentum else np.zeros(3), rtol=1e-14
+    )
+    np.testing.assert_allclose(
+        layer.running_var, last.var(axis=0, ddof=1) if momentum else np.ones(3), rtol=1e-14
+    )
 
 
 @pytest.mark.parametrize("make", [batch_norm, layer_norm])
 @dtypes
 def test_what_comes_out_has_mean_0_and_variance_1(make: Any, dtype: Any) -> None:
-    """Times weight, plus bias; in float32 also far from 0, where the mean of squares less the squared mean fails."""
+    """Times weight, plus bias.
+
+    In float32 also far from 0, where the mean of squares less the squared mean fails.
+    """
     layer, axis = make(dtype), 0 if make is batch_norm else 1
     x = 1000 + np.random.default_rng(0).normal(size=(50, 3)).astype(dtype)
     y = (layer(x).astype(np.float64) - BIAS) / WEIGHT
     np.testing.assert_allclose(y.mean(axis=axis), 0, atol=1e-3)
     exact = x.astype(np.float64)
     expected = exact.var(axis=axis) / (exact.var(axis=axis) + 1e-5)
-    np.testing.assert_allclose(y.var(axis=axis), expected, rtol=1e-2 if dtype is np.float32 else 1e-10)
+    np.testing.assert_allclose(
+        y.var(axis=axis), expected, rtol=1e-2 if dtype is np.float32 else 1e-10
+    )
 
 
 @dtypes
@@ -127,7 +145,9 @@ def test_in_eval_mode_each_sample_by_itself() -> None:
     before = {name: array.tobytes() for name, array in layer.state_dict().items()}
     layer.eval()
     x = np.array(BATCHES[2])
-    np.testing.assert_allclose(np.concatenate([layer(row[np.newaxis]) for row in x]), layer(x), rtol=1e-14)
+    np.testing.assert_allclose(
+        np.concatenate([layer(row[np.newaxis]) for row in x]), layer(x), rtol=1e-14
+    )
     assert before == {name: array.tobytes() for name, array in layer.state_dict().items()}
 
 
@@ -142,7 +162,9 @@ def test_a_batch_of_one_in_training() -> None:
 
 
 def test_the_mode_of_the_forward_counts() -> None:
-    """Changing the mode between forward and backward does not change the gradient of what was computed."""
+    """Changing the mode between forward and backward does not change the gradient of what was
+    computed.
+    """
     layer, x, grad = batch_norm(), np.array(BATCHES[0]), np.array(GRAD)
     layer(x)
     np.testing.assert_allclose(layer.eval().backward(grad), IN_TRAINING[0]["x"], rtol=1e-12)
@@ -162,7 +184,7 @@ def test_frozen_it_still_counts() -> None:
     assert (model[1].running_mean != 0).all()
 
 
-# -- its buffers ------------------------------------------------------------------------------------------------------
+# -- its buffers ---------------------------------------------------------------------------------
 
 
 def network(seed: int = 0, dtype: Any = np.float32) -> mg.Sequential:
@@ -186,10 +208,14 @@ def test_the_state_has_them() -> None:
     model, other = network(), network(seed=5)
     train(model, mg.SGD(model, lr=0.1), 3)
     state = model.state_dict()
-    assert {"1.running_mean", "1.running_var", "1.weight", "1.bias"} == {name for name in state if name[0] == "1"}
+    assert {"1.running_mean", "1.running_var", "1.weight", "1.bias"} == {
+        name for name in state if name[0] == "1"
+    }
     held = other[1].running_mean
     other.load_state_dict(state)
-    assert {n: a.tobytes() for n, a in state.items()} == {n: a.tobytes() for n, a in other.state_dict().items()}
+    assert {n: a.tobytes() for n, a in state.items()} == {
+        n: a.tobytes() for n, a in other.state_dict().items()
+    }
     assert held is not other[1].running_mean  # an array that somebody holds does not change
     state["1.running_mean"].fill(9)
     assert not (model[1].running_mean == 9).any()
@@ -212,7 +238,10 @@ def test_a_state_without_them_does_not_fit() -> None:
 
 @pytest.mark.parametrize("how", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
 def test_a_copy_has_its_own(how: Any) -> None:
-    """A copy starts with the same statistics; training it leaves the original alone, and goes the same way."""
+    """A copy starts with the same statistics.
+
+    Training it leaves the original alone, and goes the same way.
+    """
     model = network()
     train(model, mg.SGD(model, lr=0.1), 2)
     other = how(model)
@@ -233,7 +262,9 @@ def test_predict_leaves_them_alone() -> None:
             if predict:
                 before = {name: array.tobytes() for name, array in model.state_dict().items()}
                 model.predict(np.random.default_rng(9).normal(7, 1, size=(9, 3)), batch_size=4)
-                assert before == {name: array.tobytes() for name, array in model.state_dict().items()}
+                assert before == {
+                    name: array.tobytes() for name, array in model.state_dict().items()
+                }
                 assert model[1].training
             model.backward(y)
             optimizer.step()
@@ -243,7 +274,9 @@ def test_predict_leaves_them_alone() -> None:
 
 @dtypes
 def test_a_record_has_them(dtype: Any) -> None:
-    """Restoring a step brings back the statistics of that step: the same predictions, bit for bit."""
+    """Restoring a step brings back the statistics of that step: the same predictions, bit for
+    bit.
+    """
     model = network(dtype=dtype)
     optimizer = mg.SGD(model, lr=0.05, momentum=0.9)
     with mg.Recorder(optimizer, keyframe_every=4) as recorder:
@@ -257,7 +290,10 @@ def test_a_record_has_them(dtype: Any) -> None:
 
 
 def test_recording_changes_nothing() -> None:
-    """With and without a recorder the same bits, statistics included; and they are told of by no hook's doing."""
+    """With and without a recorder the same bits, statistics included.
+
+    And they are told of by no hook's doing.
+    """
     ends = []
     for record in (False, True):
         model = network()
@@ -272,7 +308,7 @@ def test_recording_changes_nothing() -> None:
     assert ends[0] == ends[1]
 
 
-# -- LayerNorm --------------------------------------------------------------------------------------------------------
+# -- LayerNorm -----------------------------------------------------------------------------------
 
 
 @dtypes
@@ -295,7 +331,10 @@ def test_another_eps() -> None:
 
 
 def test_more_axes() -> None:
-    """Of sequences each place is normalized by itself; the gradients of weight and bias are summed over all places."""
+    """Of sequences each place is normalized by itself.
+
+    The gradients of weight and bias are summed over all places.
+    """
     layer, flat = layer_norm(), layer_norm()
     rng = np.random.default_rng(0)
     x, grad = rng.normal(size=(2, 4, 5, 3)), rng.normal(size=(2, 4, 5, 3))
@@ -308,7 +347,10 @@ def test_more_axes() -> None:
 
 
 def test_one_row_and_one_feature() -> None:
-    """A single row is fine; a single feature has no variance and becomes its bias, with slopes of 0."""
+    """A single row is fine.
+
+    A single feature has no variance and becomes its bias, with slopes of 0.
+    """
     assert (1, 3) == layer_norm()(np.ones((1, 3))).shape
     layer = mg.LayerNorm(1, dtype=np.float64)
     layer.bias.value = [7]
@@ -316,7 +358,7 @@ def test_one_row_and_one_feature() -> None:
     assert [[0], [0]] == layer.backward(np.array([[1.0], [2.0]])).tolist()
 
 
-# -- both -------------------------------------------------------------------------------------------------------------
+# -- both ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("training", [True, False])

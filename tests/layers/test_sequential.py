@@ -51,7 +51,10 @@ def test_it_is_its_layers_one_after_the_other() -> None:
 
 
 def test_the_input_gradient_is_given_where_somebody_needs_it() -> None:
-    """The outermost model returns None, unless it is asked; one that another layer holds returns it, unless told not to."""
+    """The outermost model returns None, unless it is asked.
+
+    One that another layer holds returns it, unless told not to.
+    """
     model, inner, x = chain(), chain(), np.ones((2, 3))
 
     def backward(one: mg.Sequential, **wish: Any) -> Array | None:
@@ -70,7 +73,9 @@ def test_the_input_gradient_is_given_where_somebody_needs_it() -> None:
 
 
 def test_a_copy_of_an_inner_model_is_an_outermost_one() -> None:
-    """A copy that nothing holds gives None as every outermost model does, and names itself as one."""
+    """A copy that nothing holds gives None as every outermost model does, and names itself as
+    one.
+    """
     model = mg.Sequential(chain(), mg.Activation("relu"))
     other = copy.deepcopy(model[0])
     assert other.backward(other(np.ones((2, 3)))) is None
@@ -81,7 +86,10 @@ def test_a_copy_of_an_inner_model_is_an_outermost_one() -> None:
 @pytest.mark.parametrize("first", ["relu", "tanh"])
 def test_layers_without_parameters_at_the_start_are_left_out_of_backward(first: str) -> None:
     """Leaving them out changes no gradient of a parameter."""
-    model, x = mg.Sequential(mg.Activation(first), chain()), np.random.default_rng(1).normal(size=(5, 3))
+    model, x = (
+        mg.Sequential(mg.Activation(first), chain()),
+        np.random.default_rng(1).normal(size=(5, 3)),
+    )
     model.backward(model(x))
     without = mg.ParameterVector.of(model).grads.copy()
     model.backward(model(x), input_grad=True)
@@ -104,7 +112,9 @@ def test_a_sequence_of_layers() -> None:
 def test_layers_with_names() -> None:
     """Names take the place of positions, in parameters, indexing and repr."""
     model = mg.Sequential(hidden=mg.Dense(3, 4, rng=0), out=mg.Dense(4, 2, rng=1))
-    assert ["hidden.weight", "hidden.bias", "out.weight", "out.bias"] == [name for name, _ in model.parameters()]
+    assert ["hidden.weight", "hidden.bias", "out.weight", "out.bias"] == [
+        name for name, _ in model.parameters()
+    ]
     assert model["out"] is model[1]
     assert "Sequential(hidden=Dense(3, 4), out=Dense(4, 2))" == repr(model)
     assert ["out.weight", "out.bias"] == [name for name, _ in model[1:].parameters()]
@@ -118,14 +128,18 @@ def test_slices_share_the_parameters() -> None:
     assert model(x).tolist() == head(body(x)).tolist()
     assert ["0.weight", "0.bias"] == [name for name, _ in head.parameters()]
     head.freeze()
-    assert ["2.weight", "2.bias"] == [name for name, parameter in model.parameters() if not parameter.trainable]
+    assert ["2.weight", "2.bias"] == [
+        name for name, parameter in model.parameters() if not parameter.trainable
+    ]
     assert head[0] is model[2]
     assert [model[1], model[2]] == list(model[1:][:])
     assert (2, 2) == (len(body), len(model[-2:]))
 
 
 def test_training_a_slice_alone() -> None:
-    """A head is trained over fixed features: forward and backward of the slice, and an optimizer over it."""
+    """A head is trained over fixed features: forward and backward of the slice, and an optimizer
+    over it.
+    """
     model, x = chain(), np.random.default_rng(1).normal(size=(8, 3))
     body, head = model[:2], model[2:]
     before = model.state_dict()
@@ -135,25 +149,35 @@ def test_training_a_slice_alone() -> None:
         assert head.backward(head(features)) is None
         optimizer.step()
     after = model.state_dict()
-    assert ["2.weight", "2.bias"] == [name for name in before if before[name].tobytes() != after[name].tobytes()]
+    assert ["2.weight", "2.bias"] == [
+        name for name in before if before[name].tobytes() != after[name].tobytes()
+    ]
     assert model(x).tolist() == head(features).tolist()
 
 
 def test_nested_models_do_what_flat_ones_do() -> None:
     """Nesting changes names, nothing else."""
     flat = chain()
-    nested = mg.Sequential(mg.Sequential(*list(chain())[:1]), mg.Sequential(mg.Sequential(*list(chain())[1:])))
+    nested = mg.Sequential(
+        mg.Sequential(*list(chain())[:1]), mg.Sequential(mg.Sequential(*list(chain())[1:]))
+    )
     nested.load_state_dict(dict(zip(nested.state_dict(), flat.state_dict().values(), strict=True)))
     x = np.random.default_rng(1).normal(size=(5, 3))
     assert flat(x).tobytes() == nested(x).tobytes()
     flat.backward(np.ones((5, 2)))
     nested.backward(np.ones((5, 2)))
-    assert mg.ParameterVector.of(flat).grads.tobytes() == mg.ParameterVector.of(nested).grads.tobytes()
-    assert ["0.0.weight", "0.0.bias", "1.0.1.weight", "1.0.1.bias"] == [name for name, _ in nested.parameters()]
+    assert (
+        mg.ParameterVector.of(flat).grads.tobytes() == mg.ParameterVector.of(nested).grads.tobytes()
+    )
+    assert ["0.0.weight", "0.0.bias", "1.0.1.weight", "1.0.1.bias"] == [
+        name for name, _ in nested.parameters()
+    ]
 
 
 class Keeper(mg.Layer):
-    """A layer that hands on what it was given, and keeps it: what a Sequential gives away must be its caller's."""
+    """A layer that hands on what it was given, and keeps it: what a Sequential gives away must be
+    its caller's.
+    """
 
     def forward(self, x: Array) -> Array:
         self.y = x
@@ -165,7 +189,9 @@ class Keeper(mg.Layer):
 
 
 def test_what_leaves_is_the_callers_whatever_the_layers_keep() -> None:
-    """Writing into outputs and gradients reaches neither the caller's own arrays nor what a layer keeps."""
+    """Writing into outputs and gradients reaches neither the caller's own arrays nor what a layer
+    keeps.
+    """
     model, x, grad = mg.Sequential(Keeper()), np.ones((2, 2)), np.ones((2, 2))
     output = model(x)
     below = model.backward(grad, input_grad=True)
@@ -180,7 +206,7 @@ def test_what_leaves_is_the_callers_whatever_the_layers_keep() -> None:
     assert not (keeper.grad == 9).any()
 
 
-# -- with layers of every kind ----------------------------------------------------------------------------------------
+# -- with layers of every kind -------------------------------------------------------------------
 
 
 def of_every_kind(named: bool = True) -> mg.Sequential:
@@ -209,7 +235,10 @@ NUMBERS = {"flatten": "0", "hidden": "1", "norm": "2", "act": "3", "drop": "4", 
 
 
 def test_names_of_every_kind() -> None:
-    """Layers without parameters have no entries, but keep their names and places; statistics come last in a state."""
+    """Layers without parameters have no entries, but keep their names and places.
+
+    Statistics come last in a state.
+    """
     model, numbered = of_every_kind(), of_every_kind(named=False)
     assert NAMES == [name for name, _ in model.parameters()]
     assert [*NAMES, "norm.running_mean", "norm.running_var"] == list(model.state_dict())
@@ -218,12 +247,19 @@ def test_names_of_every_kind() -> None:
     assert 12 * 4 + 4 + 8 + 8 + 8 == mg.ParameterVector.of(model).values.size
     assert model["norm"] is model[2]
     inside = "Flatten(), Dense(12, 4), BatchNorm(4), Activation('gelu'), Dropout(0.5), "
-    assert f"Sequential({inside}Sequential(LayerNorm(4), Dense(4, 2, bias=False)))" == repr(numbered)
-    assert repr(model).startswith("Sequential(flatten=Flatten(), hidden=Dense(12, 4), norm=BatchNorm(4), act=")
+    assert f"Sequential({inside}Sequential(LayerNorm(4), Dense(4, 2, bias=False)))" == repr(
+        numbered
+    )
+    assert repr(model).startswith(
+        "Sequential(flatten=Flatten(), hidden=Dense(12, 4), norm=BatchNorm(4), act="
+    )
 
 
 def test_the_summary_of_every_kind() -> None:
-    """A line for each layer, also for those without parameters; shapes, counts, and what is frozen."""
+    """A line for each layer, also for those without parameters.
+
+    Shapes, counts, and what is frozen.
+    """
     model = of_every_kind()
     model["norm"].freeze()
     head, *lines, last = [line.split() for line in model.summary().splitlines()]
@@ -254,7 +290,9 @@ def test_slices_of_every_kind(named: bool) -> None:
     assert (before != model[2].running_mean).all()
     assert part.state_dict()[f"{first}.running_mean"].tolist() == model[2].running_mean.tolist()
     part.eval()
-    assert [True, True, False, False, False, False, True, True, True] == [inner.training for _, inner in model.layers()]
+    assert [True, True, False, False, False, False, True, True, True] == [
+        inner.training for _, inner in model.layers()
+    ]
     assert model[4].mask is not None
     part(IMAGES.reshape(6, 12))
     assert model[4].mask is None
@@ -267,17 +305,23 @@ def test_modes_reach_every_kind() -> None:
     model.eval()
     y = model(IMAGES)
     assert y.tolist() == model(IMAGES).tolist()
-    np.testing.assert_allclose(np.concatenate([model(image[np.newaxis]) for image in IMAGES]), y, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        np.concatenate([model(image[np.newaxis]) for image in IMAGES]), y, rtol=1e-4, atol=1e-5
+    )
     np.testing.assert_allclose(model.train().predict(IMAGES, batch_size=4), y, rtol=1e-4, atol=1e-5)
 
 
 def test_every_kind_nested_or_not_computes_the_same() -> None:
-    """A chain in a chain gives the same bits, forward, backward, and after a step of the optimizer."""
+    """A chain in a chain gives the same bits, forward, backward, and after a step of the
+    optimizer.
+    """
     ends = []
     for nested in (False, True):
         layers = list(of_every_kind())
         model = (
-            mg.Sequential(mg.Sequential(*layers[:2]), mg.Sequential(*layers[2:])) if nested else mg.Sequential(*layers)
+            mg.Sequential(mg.Sequential(*layers[:2]), mg.Sequential(*layers[2:]))
+            if nested
+            else mg.Sequential(*layers)
         )
         optimizer = mg.SGD(model, lr=0.01)
         for _ in range(3):
@@ -291,7 +335,10 @@ def test_every_kind_nested_or_not_computes_the_same() -> None:
 
 @pytest.mark.filterwarnings("ignore::minigrad.errors.GradientOverwritten")
 def test_training_a_part_of_every_kind() -> None:
-    """An optimizer over the end leaves the parameters of the beginning alone; its statistics go on while it runs."""
+    """An optimizer over the end leaves the parameters of the beginning alone.
+
+    Its statistics go on while it runs.
+    """
     model = of_every_kind()
     optimizer = mg.SGD(model[5:], lr=0.1)
     before = model.state_dict()
@@ -300,7 +347,13 @@ def test_training_a_part_of_every_kind() -> None:
         optimizer.step()
     after = model.state_dict()
     changed = [name for name in before if before[name].tobytes() != after[name].tobytes()]
-    assert ["block.0.weight", "block.0.bias", "block.1.weight", "norm.running_mean", "norm.running_var"] == changed
+    assert [
+        "block.0.weight",
+        "block.0.bias",
+        "block.1.weight",
+        "norm.running_mean",
+        "norm.running_var",
+    ] == changed
 
 
 @pytest.mark.filterwarnings("ignore::minigrad.errors.GradientOverwritten")
@@ -321,14 +374,16 @@ def test_copies_of_every_kind(how: Any) -> None:
     assert ends[0] == ends[1]
 
 
-# -- predict ----------------------------------------------------------------------------------------------------------
+# -- predict -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 10, 1024])
 def test_predict_is_forward_batch_by_batch(batch_size: int) -> None:
     """The same outputs, whatever the size of the batches; the last may be smaller."""
     model, x = chain(), np.random.default_rng(1).normal(size=(10, 3))
-    np.testing.assert_allclose(model.predict(x, batch_size=batch_size), model(x), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        model.predict(x, batch_size=batch_size), model(x), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_predict_runs_in_eval_mode_and_restores_each_mode() -> None:
@@ -351,10 +406,14 @@ def test_predict_restores_the_modes_after_an_error() -> None:
 
 @pytest.mark.parametrize("batch_size", [2, 100])
 def test_predict_leaves_a_pending_backward(batch_size: int) -> None:
-    """Predicting between forward and backward changes neither the gradients nor that there is a backward."""
+    """Predicting between forward and backward changes neither the gradients nor that there is a
+    backward.
+    """
     gradients = []
     for predict in (False, True):
-        model = mg.Sequential(mg.Activation("sigmoid"), chain(), mg.Sequential(mg.Activation("softmax"), Noise()))
+        model = mg.Sequential(
+            mg.Activation("sigmoid"), chain(), mg.Sequential(mg.Activation("softmax"), Noise())
+        )
         output = model(np.random.default_rng(1).normal(size=(5, 3)))
         if predict:
             model.predict(np.ones((7, 3)), batch_size=batch_size)

@@ -1,6 +1,8 @@
-"""`MeanSquaredError`, `MeanAbsoluteError` and `Huber` against PyTorch's numbers, numbers by hand and central differences.
+"""`MeanSquaredError`, `MeanAbsoluteError` and `Huber` against PyTorch's numbers, numbers by hand
+and central differences.
 
-The definitions: https://docs.pytorch.org/docs/stable/nn.html#loss-functions (MSELoss, L1Loss, HuberLoss)
+The definitions: https://docs.pytorch.org/docs/stable/nn.html#loss-functions (MSELoss, L1Loss,
+HuberLoss)
 """
 
 from __future__ import annotations
@@ -55,19 +57,29 @@ TARGETS = [[1.0, 0.0, 2.25], [-2.5, 0.75, 2.0], [0.5, -3.0, 2.5], [3.0, -2.0, -0
 PYTORCHS_NUMBERS = {
     "MeanSquaredError": (69.6875, 836.25, [[1, -1, -4], [1, 0, 20], [-1, -54, 0], [1, -2, 2]]),
     "MeanAbsoluteError": (3.625, 43.5, [[1, -1, -1], [1, 0, 1], [-1, -1, 0], [1, -1, 1]]),
-    "Huber": (3.2604166666666665, 39.125, [[0.5, -0.5, -1], [0.5, 0, 1], [-0.5, -1, 0], [0.5, -1, 1]]),
+    "Huber": (
+        3.2604166666666665,
+        39.125,
+        [[0.5, -0.5, -1], [0.5, 0, 1], [-0.5, -1, 0], [0.5, -1, 1]],
+    ),
     "Huber 0.4": (
         1.3833333333333335,
         16.6,
         [[0.4, -0.4, -0.4], [0.4, 0, 0.4], [-0.4, -0.4, 0], [0.4, -0.4, 0.4]],
     ),
-    "Huber 2.5": (7.489583333333333, 89.875, [[0.5, -0.5, -2], [0.5, 0, 2.5], [-0.5, -2.5, 0], [0.5, -1, 1]]),
+    "Huber 2.5": (
+        7.489583333333333,
+        89.875,
+        [[0.5, -0.5, -2], [0.5, 0, 2.5], [-0.5, -2.5, 0], [0.5, -1, 1]],
+    ),
 }
 
 
 def by_loops(name: str, outputs: Array, targets: Array, reduction: str) -> float:
     """The definition, number by number."""
-    terms = [ENTRIES[name](float(outputs[at]) - float(targets[at])) for at in np.ndindex(outputs.shape)]
+    terms = [
+        ENTRIES[name](float(outputs[at]) - float(targets[at])) for at in np.ndindex(outputs.shape)
+    ]
     return math.fsum(terms) / (len(terms) if reduction == "mean" else 1)
 
 
@@ -76,7 +88,7 @@ def data(shape: tuple[int, ...], dtype: FloatType = np.float64) -> tuple[Array, 
     return rng.normal(scale=3, size=shape).astype(dtype), rng.normal(size=shape).astype(dtype)
 
 
-# -- values and gradients ---------------------------------------------------------------------------------------------
+# -- values and gradients ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", PYTORCHS_NUMBERS)
@@ -90,7 +102,9 @@ def test_pytorchs_numbers(name: str, reduction: Reduction, dtype: FloatType) -> 
     value = loss.forward(np.array(OUTPUTS, dtype), TARGETS)
     assert math.isclose(total if reduction == "sum" else mean, value, rel_tol=rtol)
     grad = loss.backward()
-    np.testing.assert_allclose(grad, np.array(slopes) / (1 if reduction == "sum" else 12), rtol=rtol)
+    np.testing.assert_allclose(
+        grad, np.array(slopes) / (1 if reduction == "sum" else 12), rtol=rtol
+    )
     assert dtype is grad.dtype.type
 
 
@@ -111,8 +125,12 @@ def test_values_are_those_of_the_definition(
 @names
 @reductions
 @pytest.mark.parametrize("shape", [(1, 1), (5,), (7, 3), (2, 5, 3)])
-def test_gradients_are_the_derivatives(name: str, reduction: Reduction, shape: tuple[int, ...]) -> None:
-    """The gradient agrees with central differences of the loss's own value and of the second implementation's."""
+def test_gradients_are_the_derivatives(
+    name: str, reduction: Reduction, shape: tuple[int, ...]
+) -> None:
+    """The gradient agrees with central differences of the loss's own value and of the second
+    implementation's.
+    """
     outputs, targets = data(shape)
     loss = LOSSES[name](reduction)
     loss.forward(outputs, targets)
@@ -130,7 +148,9 @@ def test_gradients_are_the_derivatives(name: str, reduction: Reduction, shape: t
 @reductions
 @pytest.mark.parametrize("size", [1e-15, 1e6, -1e6])
 def test_tiny_and_extreme_outputs(size: float, reduction: Reduction, dtype: FloatType) -> None:
-    """Outputs of a million, and differences next to nothing: finite and right, by hand, in float32 too."""
+    """Outputs of a million, and differences next to nothing: finite and right, by hand, in float32
+    too.
+    """
     outputs, targets = np.full((2, 3), size, dtype), np.zeros((2, 3))
     times, share = (1, 1 / 6) if reduction == "mean" else (6, 1)
     far = abs(size) > 1
@@ -138,18 +158,25 @@ def test_tiny_and_extreme_outputs(size: float, reduction: Reduction, dtype: Floa
         "MeanSquaredError": (size**2, 2 * size),
         "MeanAbsoluteError": (abs(size), math.copysign(1, size)),
         "Huber": (abs(size) - 0.5 if far else size**2 / 2, math.copysign(1, size) if far else size),
-        "Huber 2.5": (2.5 * (abs(size) - 1.25) if far else size**2 / 2, math.copysign(2.5, size) if far else size),
+        "Huber 2.5": (
+            2.5 * (abs(size) - 1.25) if far else size**2 / 2,
+            math.copysign(2.5, size) if far else size,
+        ),
     }
     rtol = 1e-13 if dtype is np.float64 else 1e-6
     for name, (value, slope) in expected.items():
         loss = LOSSES[name](reduction)
         assert math.isclose(times * value, loss.forward(outputs, targets), rel_tol=rtol), name
-        np.testing.assert_allclose(loss.backward(), np.full((2, 3), slope * share), rtol=rtol, err_msg=name)
+        np.testing.assert_allclose(
+            loss.backward(), np.full((2, 3), slope * share), rtol=rtol, err_msg=name
+        )
 
 
 @dtypes
 def test_the_slope_at_0(dtype: FloatType) -> None:
-    """Where output and target agree every loss is 0 and has slope 0, also the absolute error, and also for -0.0."""
+    """Where output and target agree every loss is 0 and has slope 0, also the absolute error, and
+    also for -0.0.
+    """
     for make in LOSSES.values():
         loss = make("sum")
         assert 0 == loss.forward(np.array([[2.5, 0.0, -0.0]], dtype), [[2.5, -0.0, 0.0]])
@@ -158,7 +185,15 @@ def test_the_slope_at_0(dtype: FloatType) -> None:
 
 @pytest.mark.parametrize(
     ("difference", "value", "slope"),
-    [(0.0, 0, 0), (0.5, 0.125, 0.5), (1, 0.5, 1), (-1, 0.5, -1), (1.5, 1, 1), (-3, 2.5, -1), (100, 99.5, 1)],
+    [
+        (0.0, 0, 0),
+        (0.5, 0.125, 0.5),
+        (1, 0.5, 1),
+        (-1, 0.5, -1),
+        (1.5, 1, 1),
+        (-3, 2.5, -1),
+        (100, 99.5, 1),
+    ],
 )
 def test_huber_by_hand(difference: float, value: float, slope: float) -> None:
     """Half the square up to delta = 1, a straight line of slope 1 from there on; both meet at 1."""
@@ -169,7 +204,10 @@ def test_huber_by_hand(difference: float, value: float, slope: float) -> None:
 
 
 def test_huber_between_the_others() -> None:
-    """With a delta above all differences Huber is half the squared error; with a small one, delta times the absolute."""
+    """With a delta above all differences Huber is half the squared error.
+
+    With a small one, delta times the absolute.
+    """
     outputs, targets = data((9, 4))
     squared, absolute = mg.MeanSquaredError(), mg.MeanAbsoluteError()
     wide, narrow = mg.Huber(delta=1e3), mg.Huber(delta=1e-9)
@@ -181,7 +219,9 @@ def test_huber_between_the_others() -> None:
 
 @names
 def test_nan_is_not_hidden(name: str) -> None:
-    """NaN among the outputs gives NaN as the value, in silence, and in the gradient where it stands."""
+    """NaN among the outputs gives NaN as the value, in silence, and in the gradient where it
+    stands.
+    """
     loss = LOSSES[name]("mean")
     assert math.isnan(loss.forward(np.array([[np.nan, 1.0]]), [[0.0, 0.0]]))
     assert [[True, False]] == np.isnan(loss.backward()).tolist()
@@ -190,10 +230,14 @@ def test_nan_is_not_hidden(name: str) -> None:
 
 @names
 def test_the_mean_is_over_all_entries(name: str) -> None:
-    """The mean over (n, k) divides by n k, not by n: the sum is n k times as large, in value and gradient."""
+    """The mean over (n, k) divides by n k, not by n: the sum is n k times as large, in value and
+    gradient.
+    """
     outputs, targets = data((5, 3))
     mean, total = LOSSES[name]("mean"), LOSSES[name]("sum")
-    assert math.isclose(15 * mean.forward(outputs, targets), total.forward(outputs, targets), rel_tol=1e-13)
+    assert math.isclose(
+        15 * mean.forward(outputs, targets), total.forward(outputs, targets), rel_tol=1e-13
+    )
     np.testing.assert_allclose(15 * mean.backward(), total.backward(), rtol=1e-13)
 
 
@@ -205,11 +249,13 @@ def test_a_large_batch_in_float32() -> None:
     assert math.isclose(expected, found, rel_tol=1e-6)
 
 
-# -- shapes and kinds -------------------------------------------------------------------------------------------------
+# -- shapes and kinds ----------------------------------------------------------------------------
 
 
 @kinds
-@pytest.mark.parametrize("target", [np.array([[1, 2], [3, 4]]), np.array([[1, 2], [3, 4]], np.uint8), [[1, 2], [3, 4]]])
+@pytest.mark.parametrize(
+    "target", [np.array([[1, 2], [3, 4]]), np.array([[1, 2], [3, 4]], np.uint8), [[1, 2], [3, 4]]]
+)
 def test_targets_of_integers(kind: Callable[[], mg.Loss], target: Any) -> None:
     """Integers as targets are numbers too: nothing wraps around below 0."""
     outputs = np.array([[0.25, 2.0], [5.0, -1.0]])
@@ -221,11 +267,17 @@ def test_large_integers_of_both(kind: Callable[[], mg.Loss]) -> None:
     """Outputs that are integers are converted to floats before anything is subtracted."""
     outputs: Any = np.array([[1, 2]], np.uint8)
     loss = kind()
-    assert loss(np.array([[1.0, 2.0]], np.float32), [[3, 3]]) == loss(outputs, np.array([[3, 3]], np.uint8))
+    assert loss(np.array([[1.0, 2.0]], np.float32), [[3, 3]]) == loss(
+        outputs, np.array([[3, 3]], np.uint8)
+    )
 
 
 WRONG_TARGETS: dict[str, tuple[Any, type[mg.MinigradError], list[str]]] = {
-    "a vector against a column": (np.zeros(4), ShapeError, ["(4, 1)", "(4,)", "broadcast", "targets[..., np.newaxis]"]),
+    "a vector against a column": (
+        np.zeros(4),
+        ShapeError,
+        ["(4, 1)", "(4,)", "broadcast", "targets[..., np.newaxis]"],
+    ),
     "a row against a column": (np.zeros((1, 4)), ShapeError, ["(4, 1)", "(1, 4)", "broadcast"]),
     "too few": (np.zeros((3, 1)), ShapeError, ["(4, 1)", "(3, 1)", "exactly the outputs' shape"]),
     "one": (np.zeros((1, 1)), ShapeError, ["(4, 1)", "(1, 1)", "exactly the outputs' shape"]),
@@ -239,12 +291,17 @@ WRONG_TARGETS: dict[str, tuple[Any, type[mg.MinigradError], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize(("targets", "error", "contents"), WRONG_TARGETS.values(), ids=WRONG_TARGETS.keys())
+@pytest.mark.parametrize(
+    ("targets", "error", "contents"), WRONG_TARGETS.values(), ids=WRONG_TARGETS.keys()
+)
 @kinds
 def test_wrong_targets(
     kind: Callable[[], mg.Loss], targets: Any, error: type[mg.MinigradError], contents: list[str]
 ) -> None:
-    """Bad targets say what came, where and what is expected; value and gradient stay those of the last forward."""
+    """Bad targets say what came, where and what is expected.
+
+    Value and gradient stay those of the last forward.
+    """
     loss, outputs = kind(), np.array([[0.5], [1.0], [-1.0], [2.0]])
     loss.forward(outputs, [[0], [1], [0], [1]])
     name = type(loss).__name__
@@ -253,7 +310,9 @@ def test_wrong_targets(
 
 @kinds
 def test_a_column_against_a_vector(kind: Callable[[], mg.Loss]) -> None:
-    """The other way round, outputs (n,) with targets (n, 1), is an error too, and says what to do."""
+    """The other way round, outputs (n,) with targets (n, 1), is an error too, and says what to
+    do.
+    """
     loss = kind()
     fails(
         lambda: loss.forward(np.zeros(4), np.zeros((4, 1))),
@@ -268,15 +327,22 @@ def test_a_column_against_a_vector(kind: Callable[[], mg.Loss]) -> None:
 
 @kinds
 def test_labels_against_rows(kind: Callable[[], mg.Loss]) -> None:
-    """Labels of classes are not the targets of many outputs: the error names the loss that takes them."""
+    """Labels of classes are not the targets of many outputs: the error names the loss that takes
+    them.
+    """
     contents = ["(4, 3)", "(4,)", "SoftmaxCrossEntropy", "np.eye(3)[targets]"]
     fails(lambda: kind().forward(np.zeros((4, 3)), [0, 2, 1, 1]), ShapeError, *contents)
 
 
 @kinds
 def test_floats_against_rows(kind: Callable[[], mg.Loss]) -> None:
-    """A vector of numbers for several outputs a sample does not fit either; it is not called labels."""
-    with pytest.raises(ShapeError, match=r"outputs of shape \(4, 3\) and targets of shape \(4,\)") as caught:
+    """A vector of numbers for several outputs a sample does not fit either.
+
+    It is not called labels.
+    """
+    with pytest.raises(
+        ShapeError, match=r"outputs of shape \(4, 3\) and targets of shape \(4,\)"
+    ) as caught:
         kind().forward(np.zeros((4, 3)), [0.5, 2, 1, 1])
     assert "label" not in str(caught.value)
 
@@ -291,21 +357,32 @@ def test_no_outputs(kind: Callable[[], mg.Loss], shape: tuple[int, ...]) -> None
 
 
 @kinds
-@pytest.mark.parametrize(("outputs", "content"), [(np.zeros((2, 2), complex), "complex128"), ([["a"]], "text")])
-def test_outputs_that_are_no_numbers(kind: Callable[[], mg.Loss], outputs: Any, content: str) -> None:
+@pytest.mark.parametrize(
+    ("outputs", "content"), [(np.zeros((2, 2), complex), "complex128"), ([["a"]], "text")]
+)
+def test_outputs_that_are_no_numbers(
+    kind: Callable[[], mg.Loss], outputs: Any, content: str
+) -> None:
     """Outputs that are no real numbers are named as the outputs."""
     loss = kind()
     fails(lambda: loss.forward(outputs, [[1]]), KindError, "outputs", type(loss).__name__, content)
 
 
-# -- settings ---------------------------------------------------------------------------------------------------------
+# -- settings ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [mg.MeanSquaredError, mg.MeanAbsoluteError, mg.Huber])
 @pytest.mark.parametrize("reduction", ["median", "none", None, "", "Mean"])
 def test_wrong_reductions(kind: Any, reduction: Any) -> None:
     """A reduction is one of two words."""
-    fails(lambda: kind(reduction=reduction), RangeError, "reduction", repr(reduction), "'mean'", "'sum'")
+    fails(
+        lambda: kind(reduction=reduction),
+        RangeError,
+        "reduction",
+        repr(reduction),
+        "'mean'",
+        "'sum'",
+    )
 
 
 @pytest.mark.parametrize(
@@ -327,7 +404,10 @@ def test_wrong_deltas(delta: Any, error: type[mg.MinigradError], contents: list[
 
 @kinds
 def test_before_forward(kind: Callable[[], mg.Loss]) -> None:
-    """Before the first forward there is neither value nor gradient; a failed one changes nothing."""
+    """Before the first forward there is neither value nor gradient.
+
+    A failed one changes nothing.
+    """
     loss = kind()
     name = type(loss).__name__
     fails(loss.backward, OrderError, name, "before forward")
@@ -345,7 +425,10 @@ def test_their_reprs() -> None:
 
 
 def test_a_loss_of_ones_own_by_entries() -> None:
-    """An author of a loss that compares entry by entry writes `entries` alone; shapes are checked for him."""
+    """An author of a loss that compares entry by entry writes `entries` alone.
+
+    Shapes are checked for him.
+    """
 
     class LogCosh(mg.ElementwiseLoss):
         def entries(self, outputs: Array, targets: Array) -> tuple[Array, Array]:

@@ -1,4 +1,5 @@
-"""`SigmoidCrossEntropy` against PyTorch's numbers, high-precision ones, a second implementation and central differences.
+"""`SigmoidCrossEntropy` against PyTorch's numbers, high-precision ones, a second implementation and
+central differences.
 
 The definition: https://docs.pytorch.org/docs/stable/generated/torch.nn.BCEWithLogitsLoss.html
 """
@@ -22,13 +23,16 @@ Weights = float | Sequence[float] | None
 
 reductions = pytest.mark.parametrize("reduction", ["mean", "sum"])
 weightings = pytest.mark.parametrize(
-    "pos_weight", [None, 1.0, 3.0, 0.0, [0.5, 2.0, 4.0], [0.0, 1.0, 7.0]], ids=lambda weights: f"weights {weights}"
+    "pos_weight",
+    [None, 1.0, 3.0, 0.0, [0.5, 2.0, 4.0], [0.0, 1.0, 7.0]],
+    ids=lambda weights: f"weights {weights}",
 )
 
 LOGITS = [[1.5, -0.5, 0.25], [-2.0, 0.75, 12.0], [0.0, -30.0, 2.5], [3.5, -3.0, 0.5]]
 TARGETS = [[1.0, 0.0, 0.5], [0.25, 1.0, 0.0], [0.75, 0.0, 1.0], [1.0, 0.9, 0.1]]
 
-# PyTorch 2.13.0, torch.nn.BCEWithLogitsLoss in float64 for LOGITS and TARGETS: pos_weight, the sum, and its gradient.
+# PyTorch 2.13.0, torch.nn.BCEWithLogitsLoss in float64 for LOGITS and TARGETS: pos_weight, the sum,
+# and its gradient.
 PYTORCHS_NUMBERS: list[tuple[Weights, float, list[list[float]]]] = [
     (
         None,
@@ -92,7 +96,9 @@ PRECISE = [
 
 
 def by_loops(logits: Array, targets: Array, pos_weight: Weights, reduction: str) -> float:
-    """The definition, number by number, with the logarithms of s and 1 - s taken apart so that nothing overflows."""
+    """The definition, number by number, with the logarithms of s and 1 - s taken apart so that
+    nothing overflows.
+    """
     terms = []
     for place in np.ndindex(logits.shape):
         z, t = float(logits[place]), float(targets[place])
@@ -104,23 +110,31 @@ def by_loops(logits: Array, targets: Array, pos_weight: Weights, reduction: str)
     return math.fsum(terms) / (len(terms) if reduction == "mean" else 1)
 
 
-def data(shape: tuple[int, ...], hard: bool = False, dtype: FloatType = np.float64) -> tuple[Array, Array]:
+def data(
+    shape: tuple[int, ...], hard: bool = False, dtype: FloatType = np.float64
+) -> tuple[Array, Array]:
     rng = np.random.default_rng(7)
     targets: Array = rng.random(shape).astype(dtype)
     logits: Array = rng.normal(scale=3, size=shape).astype(dtype)
     return logits, np.asarray(np.rint(targets), dtype) if hard else targets
 
 
-# -- values and gradients ---------------------------------------------------------------------------------------------
+# -- values and gradients ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("row", "mean"), list(zip(PYTORCHS_NUMBERS, PYTORCHS_MEANS, strict=True)))
 @reductions
 @dtypes
 def test_pytorchs_numbers(
-    row: tuple[Weights, float, list[list[float]]], mean: float, reduction: Reduction, dtype: FloatType
+    row: tuple[Weights, float, list[list[float]]],
+    mean: float,
+    reduction: Reduction,
+    dtype: FloatType,
 ) -> None:
-    """Value and gradient are those that PyTorch printed; the mean is over all 12 entries, whatever they weigh."""
+    """Value and gradient are those that PyTorch printed.
+
+    The mean is over all 12 entries, whatever they weigh.
+    """
     pos_weight, total, slopes = row
     loss = mg.SigmoidCrossEntropy(pos_weight=pos_weight, reduction=reduction)
     rtol = 1e-12 if dtype is np.float64 else 1e-5
@@ -135,7 +149,9 @@ def test_pytorchs_numbers(
 def test_high_precision(
     logit: float, target: float, weight: float, value: float, slope: float, dtype: FloatType
 ) -> None:
-    """The relative error of value and slope is of rounding's size, for logits of any size, right and wrong answers."""
+    """The relative error of value and slope is of rounding's size, for logits of any size, right
+    and wrong answers.
+    """
     loss = mg.SigmoidCrossEntropy(pos_weight=weight)
     found = loss.forward(np.array([[logit]], dtype), [[target]])
     grad = loss.backward()
@@ -158,7 +174,9 @@ def test_values_are_those_of_the_definition(
     logits, targets = data(shape, hard, dtype)
     loss = mg.SigmoidCrossEntropy(pos_weight=pos_weight, reduction=reduction)
     expected = by_loops(logits, targets, pos_weight, reduction)
-    assert math.isclose(expected, loss.forward(logits, targets), rel_tol=1e-12 if dtype is np.float64 else 1e-5)
+    assert math.isclose(
+        expected, loss.forward(logits, targets), rel_tol=1e-12 if dtype is np.float64 else 1e-5
+    )
 
 
 @weightings
@@ -168,7 +186,9 @@ def test_values_are_those_of_the_definition(
 def test_gradients_are_the_derivatives(
     pos_weight: Weights, reduction: Reduction, hard: bool, shape: tuple[int, ...]
 ) -> None:
-    """The gradient agrees with central differences of the loss's own value and of the second implementation's."""
+    """The gradient agrees with central differences of the loss's own value and of the second
+    implementation's.
+    """
     logits, targets = data(shape, hard)
     loss = mg.SigmoidCrossEntropy(pos_weight=pos_weight, reduction=reduction)
     loss.forward(logits, targets)
@@ -186,16 +206,22 @@ def test_gradients_are_the_derivatives(
 @reductions
 @dtypes
 def test_extreme_logits(pos_weight: Weights, reduction: Reduction, dtype: FloatType) -> None:
-    """At a million the loss is w t |z| on the wrong side, (1 - t) |z| on the other, and the slope w t or 1 - t."""
+    """At a million the loss is w t |z| on the wrong side, (1 - t) |z| on the other, and the slope w
+    t or 1 - t.
+    """
     size, yes = 1e6, 0.25
-    logits: Array = np.array([[size] * 3, [-size] * 3, [size] * 3, [-size] * 3, [size] * 3, [-size] * 3], dtype)
+    logits: Array = np.array(
+        [[size] * 3, [-size] * 3, [size] * 3, [-size] * 3, [size] * 3, [-size] * 3], dtype
+    )
     targets = np.array([[yes] * 3, [yes] * 3, [1.0] * 3, [1.0] * 3, [0.0] * 3, [0.0] * 3])
     weights = np.broadcast_to(1.0 if pos_weight is None else pos_weight, 3)
     slopes = np.array([[0.75] * 3, -yes * weights, [0] * 3, -weights, [1] * 3, [0] * 3])
     loss = mg.SigmoidCrossEntropy(pos_weight=pos_weight, reduction=reduction)
     count = 18 if reduction == "mean" else 1
     rtol = 1e-6 if dtype is np.float32 else 1e-14
-    assert math.isclose(size * np.abs(slopes).sum() / count, loss.forward(logits, targets), rel_tol=rtol)
+    assert math.isclose(
+        size * np.abs(slopes).sum() / count, loss.forward(logits, targets), rel_tol=rtol
+    )
     np.testing.assert_allclose(loss.backward(), slopes / count, rtol=rtol)
 
 
@@ -209,7 +235,9 @@ def test_by_hand(dtype: FloatType) -> None:
 
 
 def test_the_mean_does_not_divide_by_weights() -> None:
-    """Twice the weight is twice the loss of a yes: the mean is over the entries, not over what they weigh."""
+    """Twice the weight is twice the loss of a yes: the mean is over the entries, not over what they
+    weigh.
+    """
     once, twice = mg.SigmoidCrossEntropy(), mg.SigmoidCrossEntropy(pos_weight=2)
     logits, yes = np.array([[0.5, -1.0]]), [[1, 1]]
     assert math.isclose(2 * once.forward(logits, yes), twice.forward(logits, yes), rel_tol=1e-15)
@@ -221,18 +249,22 @@ def test_at_the_minimum(dtype: FloatType) -> None:
     """Where the sigmoid is the target the gradient is 0, and the loss the entropy of the target."""
     loss = mg.SigmoidCrossEntropy()
     entropy = -0.25 * math.log(0.25) - 0.75 * math.log(0.75)
-    assert math.isclose(entropy, loss.forward(np.array([[-math.log(3)]], dtype), [[0.25]]), rel_tol=1e-6)
+    assert math.isclose(
+        entropy, loss.forward(np.array([[-math.log(3)]], dtype), [[0.25]]), rel_tol=1e-6
+    )
     np.testing.assert_allclose(loss.backward(), [[0]], atol=1e-7)
 
 
 def test_nan_logits_are_not_hidden() -> None:
-    """A model that has diverged has a loss of NaN, in silence, and NaN in the gradient where the logit is NaN."""
+    """A model that has diverged has a loss of NaN, in silence, and NaN in the gradient where the
+    logit is NaN.
+    """
     loss = mg.SigmoidCrossEntropy()
     assert math.isnan(loss.forward(np.array([[np.nan, 0.0]]), [[0, 1]]))
     assert [[True, False]] == np.isnan(loss.backward()).tolist()
 
 
-# -- shapes and kinds -------------------------------------------------------------------------------------------------
+# -- shapes and kinds ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(5,), (5, 1), (5, 3), (2, 3, 4), (1,)])
@@ -240,7 +272,9 @@ def test_shapes(shape: tuple[int, ...]) -> None:
     """Targets and gradient have exactly the outputs' shape, whatever that is."""
     logits, targets = data(shape)
     loss = mg.SigmoidCrossEntropy()
-    assert math.isclose(by_loops(logits, targets, None, "mean"), loss.forward(logits, targets), rel_tol=1e-12)
+    assert math.isclose(
+        by_loops(logits, targets, None, "mean"), loss.forward(logits, targets), rel_tol=1e-12
+    )
     assert shape == loss.backward().shape
 
 
@@ -250,7 +284,11 @@ def test_targets_of_any_kind(kind: str) -> None:
     logits, targets = data((6, 2), hard=True)
     expected = mg.SigmoidCrossEntropy().forward(logits, targets)
     loss = mg.SigmoidCrossEntropy()
-    forms = [targets.astype(kind), targets.tolist(), np.repeat(targets, 2, axis=1).astype(kind)[:, ::2]]
+    forms = [
+        targets.astype(kind),
+        targets.tolist(),
+        np.repeat(targets, 2, axis=1).astype(kind)[:, ::2],
+    ]
     for form in forms:
         assert math.isclose(expected, loss.forward(logits, form), rel_tol=1e-15)
         assert math.isclose(expected, loss.forward(logits.copy(order="F"), form), rel_tol=1e-15)
@@ -258,7 +296,9 @@ def test_targets_of_any_kind(kind: str) -> None:
 
 def test_integer_logits() -> None:
     """Integer logits are converted."""
-    assert math.isclose(math.log(2), mg.SigmoidCrossEntropy()(np.zeros((2, 2), int), np.eye(2)), rel_tol=1e-7)
+    assert math.isclose(
+        math.log(2), mg.SigmoidCrossEntropy()(np.zeros((2, 2), int), np.eye(2)), rel_tol=1e-7
+    )
 
 
 WRONG_TARGETS: dict[str, tuple[Any, type[mg.MinigradError], list[str]]] = {
@@ -273,9 +313,21 @@ WRONG_TARGETS: dict[str, tuple[Any, type[mg.MinigradError], list[str]]] = {
     "a number": (0, ShapeError, ["(4, 1)", "()", "broadcast"]),
     "nothing": ([], ShapeError, ["(4, 1)", "(0,)"]),
     "more axes": (np.zeros((4, 1, 1)), ShapeError, ["(4, 1)", "(4, 1, 1)", "targets[..., 0]"]),
-    "above 1": ([[0], [1.25], [0], [2]], LabelError, ["SigmoidCrossEntropy", "1.25", "0 (no) to 1 (yes)", "2 of 4"]),
-    "below 0": ([[0], [0], [0], [-0.5]], LabelError, ["-0.5", "0 (no) to 1 (yes)", "1 of 4 targets"]),
-    "minus one for no": ([[-1], [1], [-1], [1]], LabelError, ["-1", "0 (no) to 1 (yes)", "2 of 4 targets"]),
+    "above 1": (
+        [[0], [1.25], [0], [2]],
+        LabelError,
+        ["SigmoidCrossEntropy", "1.25", "0 (no) to 1 (yes)", "2 of 4"],
+    ),
+    "below 0": (
+        [[0], [0], [0], [-0.5]],
+        LabelError,
+        ["-0.5", "0 (no) to 1 (yes)", "1 of 4 targets"],
+    ),
+    "minus one for no": (
+        [[-1], [1], [-1], [1]],
+        LabelError,
+        ["-1", "0 (no) to 1 (yes)", "2 of 4 targets"],
+    ),
     "bytes": (np.full((4, 1), 255, np.uint8), LabelError, ["255", "4 of 4 targets"]),
     "NaN": ([[0], [np.nan], [0], [1]], LabelError, ["nan", "1 of 4 targets"]),
     "infinity": ([[np.inf], [0], [0], [0]], LabelError, ["inf", "1 of 4 targets"]),
@@ -285,16 +337,23 @@ WRONG_TARGETS: dict[str, tuple[Any, type[mg.MinigradError], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize(("targets", "error", "contents"), WRONG_TARGETS.values(), ids=WRONG_TARGETS.keys())
+@pytest.mark.parametrize(
+    ("targets", "error", "contents"), WRONG_TARGETS.values(), ids=WRONG_TARGETS.keys()
+)
 def test_wrong_targets(targets: Any, error: type[mg.MinigradError], contents: list[str]) -> None:
-    """Bad targets say what came and what is expected; value and gradient stay those of the last forward."""
+    """Bad targets say what came and what is expected.
+
+    Value and gradient stay those of the last forward.
+    """
     loss, logits = mg.SigmoidCrossEntropy(), np.array([[0.5], [1.0], [-1.0], [2.0]])
     loss.forward(logits, [[0], [1], [0], [1]])
     fails_and_changes_nothing(loss, lambda: loss.forward(-logits, targets), error, *contents)
 
 
 def test_a_column_against_a_vector() -> None:
-    """The other way round, outputs (n,) with targets (n, 1), is an error too, and says what to do."""
+    """The other way round, outputs (n,) with targets (n, 1), is an error too, and says what to
+    do.
+    """
     fails(
         lambda: mg.SigmoidCrossEntropy().forward(np.zeros(4), np.zeros((4, 1))),
         ShapeError,
@@ -307,7 +366,9 @@ def test_a_column_against_a_vector() -> None:
 
 
 def test_labels_against_rows() -> None:
-    """Labels of classes are not targets of this loss: the error names the one that takes them, and how to make rows."""
+    """Labels of classes are not targets of this loss: the error names the one that takes them, and
+    how to make rows.
+    """
     fails(
         lambda: mg.SigmoidCrossEntropy().forward(np.zeros((4, 3)), [0, 2, 1, 1]),
         ShapeError,
@@ -323,13 +384,22 @@ def test_the_error_says_which_target(at: tuple[int, int]) -> None:
     """The message about a target out of range says where it stands."""
     targets = np.zeros((6, 3))
     targets[at] = 1.5
-    fails(lambda: mg.SigmoidCrossEntropy().forward(np.zeros((6, 3)), targets), LabelError, "1.5", str(at))
+    fails(
+        lambda: mg.SigmoidCrossEntropy().forward(np.zeros((6, 3)), targets),
+        LabelError,
+        "1.5",
+        str(at),
+    )
 
 
 def test_a_target_just_above_1() -> None:
     """A target that is above 1 by rounding is not shown as 1."""
     targets = np.array([[np.nextafter(1.0, 2.0)]])
-    fails(lambda: mg.SigmoidCrossEntropy().forward(np.zeros((1, 1)), targets), LabelError, "1.0000000000000002")
+    fails(
+        lambda: mg.SigmoidCrossEntropy().forward(np.zeros((1, 1)), targets),
+        LabelError,
+        "1.0000000000000002",
+    )
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (0, 3), (3, 0)])
@@ -344,36 +414,63 @@ def test_no_outputs(shape: tuple[int, ...]) -> None:
     )
 
 
-@pytest.mark.parametrize(("logits", "content"), [(np.zeros((2, 2), complex), "complex128"), ([["a"]], "text")])
+@pytest.mark.parametrize(
+    ("logits", "content"), [(np.zeros((2, 2), complex), "complex128"), ([["a"]], "text")]
+)
 def test_outputs_that_are_no_numbers(logits: Any, content: str) -> None:
     """Outputs that are no real numbers are named as the outputs."""
-    fails(lambda: mg.SigmoidCrossEntropy().forward(logits, [[1]]), KindError, "outputs", "SigmoidCrossEntropy", content)
+    fails(
+        lambda: mg.SigmoidCrossEntropy().forward(logits, [[1]]),
+        KindError,
+        "outputs",
+        "SigmoidCrossEntropy",
+        content,
+    )
 
 
-# -- settings ---------------------------------------------------------------------------------------------------------
+# -- settings ------------------------------------------------------------------------------------
 
 WRONG_SETTINGS: dict[str, tuple[dict[str, Any], type[mg.MinigradError], list[str]]] = {
-    "reduction": ({"reduction": "median"}, RangeError, ["reduction", "'median'", "'mean'", "'sum'"]),
+    "reduction": (
+        {"reduction": "median"},
+        RangeError,
+        ["reduction", "'median'", "'mean'", "'sum'"],
+    ),
     "no reduction": ({"reduction": "none"}, RangeError, ["reduction", "'none'", "'mean'", "'sum'"]),
     "negative weight": ({"pos_weight": -1.0}, RangeError, ["pos_weight", "-1", "0 or more"]),
-    "one negative weight": ({"pos_weight": [1, -2, 3]}, RangeError, ["pos_weight", "-2", "0 or more"]),
+    "one negative weight": (
+        {"pos_weight": [1, -2, 3]},
+        RangeError,
+        ["pos_weight", "-2", "0 or more"],
+    ),
     "NaN weight": ({"pos_weight": [1, np.nan]}, RangeError, ["pos_weight", "finite"]),
     "infinite weight": ({"pos_weight": np.inf}, RangeError, ["pos_weight", "finite"]),
-    "a matrix of weights": ({"pos_weight": [[1.0, 2.0]]}, RangeError, ["pos_weight", "(1, 2)", "one for each column"]),
+    "a matrix of weights": (
+        {"pos_weight": [[1.0, 2.0]]},
+        RangeError,
+        ["pos_weight", "(1, 2)", "one for each column"],
+    ),
     "text": ({"pos_weight": "a"}, KindError, ["pos_weight", "text"]),
     "complex": ({"pos_weight": 1j}, KindError, ["pos_weight", "complex128"]),
 }
 
 
-@pytest.mark.parametrize(("settings", "error", "contents"), WRONG_SETTINGS.values(), ids=WRONG_SETTINGS.keys())
-def test_wrong_settings(settings: dict[str, Any], error: type[mg.MinigradError], contents: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("settings", "error", "contents"), WRONG_SETTINGS.values(), ids=WRONG_SETTINGS.keys()
+)
+def test_wrong_settings(
+    settings: dict[str, Any], error: type[mg.MinigradError], contents: list[str]
+) -> None:
     """A setting out of range or of a wrong kind is an error where it is given."""
     fails(lambda: mg.SigmoidCrossEntropy(**settings), error, *contents)
 
 
 @pytest.mark.parametrize("weights", [[1.0, 2.0], [1.0], [1.0, 2.0, 3.0, 4.0]])
 def test_weights_for_other_columns(weights: list[float]) -> None:
-    """One weight for each column, neither more nor fewer; a single one in a list is not spread over all."""
+    """One weight for each column, neither more nor fewer.
+
+    A single one in a list is not spread over all.
+    """
     loss = mg.SigmoidCrossEntropy(pos_weight=weights)
     contents = ["pos_weight", f"{len(weights)} weight", "(5, 3)", "3 columns"]
     fails(lambda: loss.forward(np.zeros((5, 3)), np.zeros((5, 3))), ShapeError, *contents)
@@ -395,7 +492,10 @@ def test_weights_are_kept() -> None:
 
 
 def test_before_forward() -> None:
-    """Before the first forward there is neither value nor gradient; a failed one changes nothing."""
+    """Before the first forward there is neither value nor gradient.
+
+    A failed one changes nothing.
+    """
     loss = mg.SigmoidCrossEntropy()
     fails(loss.backward, OrderError, "SigmoidCrossEntropy", "before forward")
     fails(lambda: loss.forward(np.zeros((2, 2)), [[5, 5], [5, 5]]), LabelError, "5")

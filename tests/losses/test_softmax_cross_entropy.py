@@ -1,4 +1,5 @@
-"""`SoftmaxCrossEntropy` against a second implementation of PyTorch's documented definition, for every combination.
+"""`SoftmaxCrossEntropy` against a second implementation of PyTorch's documented definition, for
+every combination.
 
 The definition: https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html
 """
@@ -42,7 +43,9 @@ def every_combination(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
-def data(kind: str, ignored: int | None, batch: int = 9, classes: int = 4) -> tuple[Array, npt.NDArray[Any]]:
+def data(
+    kind: str, ignored: int | None, batch: int = 9, classes: int = 4
+) -> tuple[Array, npt.NDArray[Any]]:
     rng = np.random.default_rng(3)
     logits = rng.normal(scale=3, size=(batch, classes))
     if kind == "probabilities":
@@ -90,7 +93,11 @@ def pytorch(
 
 @every_combination
 def test_values_are_pytorchs(
-    kind: str, weights: list[float] | None, smoothing: float, ignored: int | None, reduction: Literal["mean", "sum"]
+    kind: str,
+    weights: list[float] | None,
+    smoothing: float,
+    ignored: int | None,
+    reduction: Literal["mean", "sum"],
 ) -> None:
     """Value and losses of the samples, for every combination of targets and settings."""
     logits, targets = data(kind, ignored)
@@ -106,9 +113,16 @@ def test_values_are_pytorchs(
 
 @every_combination
 def test_gradients_are_the_derivatives_of_the_values(
-    kind: str, weights: list[float] | None, smoothing: float, ignored: int | None, reduction: Literal["mean", "sum"]
+    kind: str,
+    weights: list[float] | None,
+    smoothing: float,
+    ignored: int | None,
+    reduction: Literal["mean", "sum"],
 ) -> None:
-    """The gradient agrees with central differences of the second implementation; ignored samples have none."""
+    """The gradient agrees with central differences of the second implementation.
+
+    Ignored samples have none.
+    """
     logits, targets = data(kind, ignored)
     loss = mg.SoftmaxCrossEntropy(
         label_smoothing=smoothing, class_weight=weights, ignore_index=ignored, reduction=reduction
@@ -131,16 +145,21 @@ def test_gradients_are_the_derivatives_of_the_values(
 
 
 def test_by_hand() -> None:
-    """Two samples with probabilities of 1/8, 2/8, 5/8: the loss is the mean of log 8 and log 8/5."""
+    """Two samples with probabilities of 1/8, 2/8, 5/8: the loss is the mean of log 8 and log
+    8/5.
+    """
     logits = np.log([[1.0, 2.0, 5.0], [1.0, 2.0, 5.0]])
     loss = mg.SoftmaxCrossEntropy()
-    assert math.isclose((math.log(8) + math.log(8 / 5)) / 2, loss.forward(logits, [0, 2]), rel_tol=1e-14)
+    assert math.isclose(
+        (math.log(8) + math.log(8 / 5)) / 2, loss.forward(logits, [0, 2]), rel_tol=1e-14
+    )
     np.testing.assert_allclose(loss.backward(), np.array([[-7, 2, 5], [1, 2, -3]]) / 16, rtol=1e-13)
     assert loss.probabilities is not None
     np.testing.assert_allclose(loss.probabilities, [[1 / 8, 2 / 8, 5 / 8]] * 2, rtol=1e-14)
 
 
-# PyTorch 2.13.0, torch.nn.CrossEntropyLoss in float64: the value, and the gradient of the first sample's logits.
+# PyTorch 2.13.0, torch.nn.CrossEntropyLoss in float64: the value, and the gradient of the first
+# sample's logits.
 PYTORCHS_LOGITS = [
     [1.5, -0.5, 0.25, 3.0],
     [-2.0, 0.75, 1.25, 0.5],
@@ -157,7 +176,8 @@ PYTORCHS_ROWS = [
     [0.0, 0.0, 0.0, 1.0],
 ]
 PYTORCHS_WEIGHTS = [0.5, 2.0, 1.25, 3.0]
-PYTORCHS_NUMBERS = [  # targets, weighted, label smoothing, ignored label, reduction, value, gradient
+# targets, weighted, label smoothing, ignored label, reduction, value, gradient
+PYTORCHS_NUMBERS = [
     ("labels", False, 0.0, None, "mean", 1.6645648533375486, [0.03387804055905568, 0.004584894214561253, 0.009706221128393531, -0.04816915590201046]),
     ("labels", False, 0.0, None, "sum", 8.322824266687743, [0.16939020279527842, 0.022924471072806266, 0.04853110564196765, -0.24084577951005226]),
     ("labels", False, 0.0, 1, "mean", 2.025283693794323, [0.042347550698819604, 0.005731117768201567, 0.012132776410491913, -0.060211444877513065]),
@@ -185,7 +205,9 @@ PYTORCHS_NUMBERS = [  # targets, weighted, label smoothing, ignored label, reduc
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "weighted", "smoothing", "ignored", "reduction", "value", "slopes"), PYTORCHS_NUMBERS)
+@pytest.mark.parametrize(
+    ("kind", "weighted", "smoothing", "ignored", "reduction", "value", "slopes"), PYTORCHS_NUMBERS
+)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_pytorchs_numbers(
     kind: str,
@@ -197,7 +219,9 @@ def test_pytorchs_numbers(
     slopes: list[float],
     dtype: Any,
 ) -> None:
-    """Value and gradient are the numbers that PyTorch itself printed, for every combination of settings."""
+    """Value and gradient are the numbers that PyTorch itself printed, for every combination of
+    settings.
+    """
     loss = mg.SoftmaxCrossEntropy(
         label_smoothing=smoothing,
         class_weight=PYTORCHS_WEIGHTS if weighted else None,
@@ -206,25 +230,38 @@ def test_pytorchs_numbers(
     )
     targets = PYTORCHS_LABELS if kind == "labels" else PYTORCHS_ROWS
     rtol = 1e-5 if dtype is np.float32 else 1e-12
-    assert math.isclose(value, loss.forward(np.array(PYTORCHS_LOGITS, dtype), targets), rel_tol=rtol)
+    assert math.isclose(
+        value, loss.forward(np.array(PYTORCHS_LOGITS, dtype), targets), rel_tol=rtol
+    )
     np.testing.assert_allclose(loss.backward()[0], slopes, rtol=rtol, atol=rtol / 10)
 
 
 def test_the_mean_is_over_the_weights_of_the_labels() -> None:
-    """By hand: losses log 2 and log 4 with weights 3 and 1 have the mean (3 log 2 + log 4) / 4, not / 2."""
+    """By hand: losses log 2 and log 4 with weights 3 and 1 have the mean (3 log 2 + log 4) / 4, not
+    / 2.
+    """
     logits = np.log([[2.0, 1.0, 1.0], [2.0, 1.0, 1.0], [5.0, 1.0, 1.0]])
     loss = mg.SoftmaxCrossEntropy(class_weight=[3, 1, 7], ignore_index=2)
-    assert math.isclose((3 * math.log(2) + math.log(4)) / 4, loss.forward(logits, [0, 1, 2]), rel_tol=1e-14)
-    # p - t is (-2, 1, 1) / 4 and (2, -3, 1) / 4; times the weight of the label, over the sum of these weights.
-    np.testing.assert_allclose(loss.backward(), np.array([[-6, 3, 3], [2, -3, 1], [0, 0, 0]]) / 16, rtol=1e-13, atol=0)
+    assert math.isclose(
+        (3 * math.log(2) + math.log(4)) / 4, loss.forward(logits, [0, 1, 2]), rel_tol=1e-14
+    )
+    # p - t is (-2, 1, 1) / 4 and (2, -3, 1) / 4; times the weight of the label, over the sum of
+    # these weights.
+    np.testing.assert_allclose(
+        loss.backward(), np.array([[-6, 3, 3], [2, -3, 1], [0, 0, 0]]) / 16, rtol=1e-13, atol=0
+    )
 
 
 def test_smoothing_spreads_over_the_weighted_classes() -> None:
-    """By hand: with smoothing 1/2 and two classes the targets are 3/4 and 1/4, each times the weight of its class."""
+    """By hand: with smoothing 1/2 and two classes the targets are 3/4 and 1/4, each times the
+    weight of its class.
+    """
     logits = np.log([[3.0, 1.0]])
     loss = mg.SoftmaxCrossEntropy(label_smoothing=0.5, class_weight=[4, 8])
     # 4 * 3/4 * log(4/3) + 8 * 1/4 * log 4, over the weight of the label, 4.
-    assert math.isclose((3 * math.log(4 / 3) + 2 * math.log(4)) / 4, loss.forward(logits, [0]), rel_tol=1e-14)
+    assert math.isclose(
+        (3 * math.log(4 / 3) + 2 * math.log(4)) / 4, loss.forward(logits, [0]), rel_tol=1e-14
+    )
     # p (3 + 2) - (3, 2) = (3/4, -3/4), over 4.
     np.testing.assert_allclose(loss.backward(), [[3 / 16, -3 / 16]], rtol=1e-13)
 
@@ -241,10 +278,18 @@ def test_a_call_is_forward() -> None:
 @pytest.mark.parametrize("size", [1.0, 100.0, 1e4, 1e6])
 @pytest.mark.parametrize("kind", TARGETS)
 def test_extreme_logits(dtype: Any, smoothing: float, size: float, kind: str) -> None:
-    """Logits up to a million overflow nowhere: values are exact, gradients finite and within their bounds."""
-    logits = np.array([[size, -size, 0], [-size, -size, -size], [0, size, size], [size, 0, size / 2]], dtype)
+    """Logits up to a million overflow nowhere: values are exact, gradients finite and within their
+    bounds.
+    """
+    logits = np.array(
+        [[size, -size, 0], [-size, -size, -size], [0, size, size], [size, 0, size / 2]], dtype
+    )
     labels = np.array([1, 0, 2, 1])
-    rows = {"labels": labels, "one-hot integers": np.eye(3, dtype=int)[labels], "probabilities": np.eye(3)[labels]}
+    rows = {
+        "labels": labels,
+        "one-hot integers": np.eye(3, dtype=int)[labels],
+        "probabilities": np.eye(3)[labels],
+    }
     loss = mg.SoftmaxCrossEntropy(label_smoothing=smoothing)
     value = loss.forward(logits, rows[kind])
     expected, _ = pytorch(logits.astype(np.float64), rows[kind], None, smoothing, None, "mean")
@@ -257,20 +302,28 @@ def test_extreme_logits(dtype: Any, smoothing: float, size: float, kind: str) ->
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-@pytest.mark.parametrize(("kind", "ignored"), [("labels", None), ("labels", 2), ("probabilities", None)])
+@pytest.mark.parametrize(
+    ("kind", "ignored"), [("labels", None), ("labels", 2), ("probabilities", None)]
+)
 @pytest.mark.parametrize("smoothing", [0.0, 0.25])
 def test_extreme_logits_with_every_setting(
     kind: str, smoothing: float, ignored: int | None, reduction: Literal["mean", "sum"], dtype: Any
 ) -> None:
-    """Logits of a million, class weights, smoothing and an ignored label together: the exact value, finite gradients."""
+    """Logits of a million, class weights, smoothing and an ignored label together: the exact value,
+    finite gradients.
+    """
     size = 1e6
-    logits = np.array([[size, -size, 0], [-size, -size, -size], [0, size, size], [size, 0, size / 2]], dtype)
+    logits = np.array(
+        [[size, -size, 0], [-size, -size, -size], [0, size, size], [size, 0, size / 2]], dtype
+    )
     targets = np.array([1, 0, 2, 1]) if kind == "labels" else np.array([[0.5, 0.25, 0.25]] * 4)
     weights = [0.5, 2.0, 4.0]
     loss = mg.SoftmaxCrossEntropy(
         label_smoothing=smoothing, class_weight=weights, ignore_index=ignored, reduction=reduction
     )
-    expected, samples = pytorch(logits.astype(np.float64), targets, weights, smoothing, ignored, reduction)
+    expected, samples = pytorch(
+        logits.astype(np.float64), targets, weights, smoothing, ignored, reduction
+    )
     rtol = 1e-6 if dtype is np.float32 else 1e-14
     assert math.isclose(expected, loss.forward(logits, targets), rel_tol=rtol)
     np.testing.assert_allclose(loss.per_sample(logits, targets), samples, rtol=rtol)
@@ -286,7 +339,9 @@ def test_extreme_logits_with_every_setting(
 
 
 def test_a_probability_of_0_costs_nothing() -> None:
-    """Where the target is 0 an infinitely small probability does not matter: 0 times infinity is 0 here."""
+    """Where the target is 0 an infinitely small probability does not matter: 0 times infinity is 0
+    here.
+    """
     loss = mg.SoftmaxCrossEntropy()
     logits = np.array([[0.0, -np.inf, 0.0]])
     for targets in ([[0.5, 0, 0.5]], [0]):
@@ -297,7 +352,10 @@ def test_a_probability_of_0_costs_nothing() -> None:
 def test_a_batch_of_ignored_samples_alone() -> None:
     """The mean over nothing is NaN, as in PyTorch; the sum over nothing is 0. Neither warns."""
     logits, labels = np.zeros((2, 3)), [1, 1]
-    mean, total = mg.SoftmaxCrossEntropy(ignore_index=1), mg.SoftmaxCrossEntropy(ignore_index=1, reduction="sum")
+    mean, total = (
+        mg.SoftmaxCrossEntropy(ignore_index=1),
+        mg.SoftmaxCrossEntropy(ignore_index=1, reduction="sum"),
+    )
     assert math.isnan(mean.forward(logits, labels))
     assert np.isnan(mean.backward()).all()
     assert 0 == total.forward(logits, labels)
@@ -316,13 +374,19 @@ def test_labels_of_any_integers(dtype: str) -> None:
 
 def test_logits_of_integers() -> None:
     """Integer logits are converted."""
-    assert math.isclose(math.log(2), mg.SoftmaxCrossEntropy()(np.zeros((2, 2), int), [0, 1]), rel_tol=1e-7)
+    assert math.isclose(
+        math.log(2), mg.SoftmaxCrossEntropy()(np.zeros((2, 2), int), [0, 1]), rel_tol=1e-7
+    )
 
 
 def test_one_class() -> None:
-    """With a single column there is nothing to learn, which is hardly what somebody means: the error names the right loss."""
+    """With a single column there is nothing to learn, which is hardly what somebody means: the
+    error names the right loss.
+    """
     loss = mg.SoftmaxCrossEntropy()
-    with pytest.raises(ShapeError, match=r"logits of shape \(2, 1\): .* use SigmoidCrossEntropy for yes or no"):
+    with pytest.raises(
+        ShapeError, match=r"logits of shape \(2, 1\): .* use SigmoidCrossEntropy for yes or no"
+    ):
         loss.forward(np.array([[3.0], [4.0]]), [0, 0])
 
 
@@ -335,7 +399,12 @@ def test_probabilities_may_be_rounded() -> None:
 def test_one_loss_for_many_batches() -> None:
     """A loss may see labels and probabilities, and batches of any size, in turn."""
     loss = mg.SoftmaxCrossEntropy()
-    for kind, batch in [("labels", 5), ("probabilities", 2), ("labels", 7), ("one-hot integers", 1)]:
+    for kind, batch in [
+        ("labels", 5),
+        ("probabilities", 2),
+        ("labels", 7),
+        ("one-hot integers", 1),
+    ]:
         logits, targets = data(kind, None, batch=max(batch, 3))
         other = mg.SoftmaxCrossEntropy()
         assert other.forward(logits, targets) == loss.forward(logits, targets)
@@ -363,12 +432,16 @@ def test_class_weights_are_kept() -> None:
 
 
 def test_settings_may_be_changed() -> None:
-    """A setting that is assigned later counts from then on, as the learning rate of an optimizer does."""
+    """A setting that is assigned later counts from then on, as the learning rate of an optimizer
+    does.
+    """
     logits, labels = data("labels", None)
     loss = mg.SoftmaxCrossEntropy()
     loss.forward(logits, labels)
     loss.label_smoothing = 0.5
-    assert mg.SoftmaxCrossEntropy(label_smoothing=0.5).forward(logits, labels) == loss.forward(logits, labels)
+    assert mg.SoftmaxCrossEntropy(label_smoothing=0.5).forward(logits, labels) == loss.forward(
+        logits, labels
+    )
 
 
 def test_its_repr() -> None:
@@ -399,7 +472,10 @@ def test_a_loss_of_ones_own() -> None:
 
 
 def test_nothing_before_forward() -> None:
-    """Before the first forward there is neither value nor gradient; a failed one changes nothing."""
+    """Before the first forward there is neither value nor gradient.
+
+    A failed one changes nothing.
+    """
     loss = mg.SoftmaxCrossEntropy()
     with pytest.raises(mg.MinigradError):
         loss.forward(np.zeros((2, 2)), [5, 5])
@@ -420,6 +496,9 @@ def test_writing_into_the_probabilities_spoils_nothing() -> None:
 
 @pytest.mark.parametrize("n", [256, 257, 512, 1000, 4096, 4097, 3_000_000])
 def test_the_mean_over_very_many_samples_keeps_its_digits(n: int) -> None:
-    """Each sample's loss is log 2 in float32; so is the mean, to the seventh digit, however many there are."""
+    """Each sample's loss is log 2 in float32.
+
+    So is the mean, to the seventh digit, however many there are.
+    """
     value = mg.SoftmaxCrossEntropy().forward(np.zeros((n, 2), np.float32), np.zeros(n, np.int64))
     np.testing.assert_allclose(value, np.log(2), rtol=3e-7)

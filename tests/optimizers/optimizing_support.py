@@ -1,7 +1,8 @@
-"""Tools for the tests of optimizers: a training with fixed gradients, and the same in plain Python floats.
+"""Tools for the tests of optimizers: a training with fixed gradients, and the same in plain Python
+floats.
 
-Gradients are small fractions, exact in float32 too, so that they are the same numbers on every machine. Some parameters
-are frozen, or not reached by backward, for some of the steps.
+Gradients are small fractions, exact in float32 too, so that they are the same numbers on every
+machine. Some parameters are frozen, or not reached by backward, for some of the steps.
 """
 
 from __future__ import annotations
@@ -27,19 +28,24 @@ FROZEN = {"0.weight": range(8, 14), "0.bias": range(5, 14)}
 UNREACHED = {"1.weight": (0, 1, 2, 17, 18)}
 
 Rule: TypeAlias = Callable[..., list[float]]
-"""`rule(value, gradients, rates, decay, **settings)`: the values of one entry after each step; a gradient of None is a
-step in which the entry is skipped."""
+"""`rule(value, gradients, rates, decay, **settings)`: the values of one entry after each step; a
+gradient of None is a step in which the entry is skipped."""
 
 
 def model_of(dtype: FloatType = np.float64) -> mg.Sequential:
     """Three parameters of two entries each, with the values of START."""
-    model = mg.Sequential(mg.Dense(1, 2, dtype=dtype, rng=0), mg.Dense(2, 1, bias=False, dtype=dtype, rng=0))
+    model = mg.Sequential(
+        mg.Dense(1, 2, dtype=dtype, rng=0), mg.Dense(2, 1, bias=False, dtype=dtype, rng=0)
+    )
     mg.ParameterVector.of(model).values = np.array(START)
     return model
 
 
 def gradient(step: int, entry: int) -> float:
-    """Somewhere between -5 and 5, and sometimes 0; larger for some entries and steps than for others."""
+    """Somewhere between -5 and 5, and sometimes 0.
+
+    Larger for some entries and steps than for others.
+    """
     return ((7 * entry + 3 * step + entry * step) % 11 - 5) / 4 * (1 + step % 4) / (1 << entry % 3)
 
 
@@ -47,12 +53,17 @@ def gradients(steps: int, skipping: bool) -> list[list[float | None]]:
     """The gradients of the six entries for each step, with None where the parameter is skipped."""
     skipped: dict[str, Sequence[int]] = {**FROZEN, **UNREACHED} if skipping else {}
     return [
-        [None if step in skipped.get(name, ()) else gradient(step, entry) for entry, name in enumerate(NAMES)]
+        [
+            None if step in skipped.get(name, ()) else gradient(step, entry)
+            for entry, name in enumerate(NAMES)
+        ]
         for step in range(steps)
     ]
 
 
-def train(optimizer: mg.Optimizer, steps: int, *, skipping: bool, start: int = 0) -> list[list[float]]:
+def train(
+    optimizer: mg.Optimizer, steps: int, *, skipping: bool, start: int = 0
+) -> list[list[float]]:
     """Make the steps from `start` to below `steps`; the values after each."""
     found = []
     vector = mg.ParameterVector.of(optimizer.model)
@@ -72,19 +83,22 @@ def falling(step: int) -> float:
     return 0.2 / (1 + step)
 
 
-# -- the second implementation ----------------------------------------------------------------------------------------
+# -- the second implementation -------------------------------------------------------------------
 
 
 def clipped(
     grads: Sequence[float | None], max_grad_value: float | None, max_grad_norm: float | None
 ) -> list[float | None]:
-    """First each entry to [-v, v], then all together to a norm, as by clip_grad_value_ and then clip_grad_norm_.
+    """First each entry to [-v, v], then all together to a norm, as by clip_grad_value_ and then
+    clip_grad_norm_.
 
     https://docs.pytorch.org/docs/stable/generated/torch.nn.utils.clip_grad_norm_.html
     """
     values = list(grads)
     if max_grad_value is not None:
-        values = [None if g is None else max(-max_grad_value, min(max_grad_value, g)) for g in values]
+        values = [
+            None if g is None else max(-max_grad_value, min(max_grad_value, g)) for g in values
+        ]
     if max_grad_norm is not None:
         norm = math.sqrt(math.fsum(g * g for g in values if g is not None))
         factor = min(1.0, max_grad_norm / (norm + 1e-6))
@@ -107,8 +121,14 @@ def by_loops(
     grads = [clipped(step, max_grad_value, max_grad_norm) for step in gradients(steps, skipping)]
     rates = [float(lr(step)) if callable(lr) else lr for step in range(steps)]
     decays = {name: weight_decay if isinstance(weight_decay, float) else 0.0 for name in NAMES}
-    if isinstance(weight_decay, Mapping):  # the patterns that these tests use; later ones overrule earlier ones
-        matches = {"*.weight": ("0.weight", "1.weight"), "0.*": ("0.weight", "0.bias"), "0.bias": ("0.bias",)}
+    if isinstance(
+        weight_decay, Mapping
+    ):  # the patterns that these tests use; later ones overrule earlier ones
+        matches = {
+            "*.weight": ("0.weight", "1.weight"),
+            "0.*": ("0.weight", "0.bias"),
+            "0.bias": ("0.bias",),
+        }
         for pattern, decay in weight_decay.items():
             decays |= dict.fromkeys(matches[pattern], decay)
     entries = [
@@ -118,23 +138,29 @@ def by_loops(
     return [list(step) for step in zip(*entries, strict=True)]
 
 
-# -- what holds for every optimizer -----------------------------------------------------------------------------------
+# -- what holds for every optimizer --------------------------------------------------------------
 
 Make: TypeAlias = Callable[[mg.Layer], mg.Optimizer]
 
 
-def check_loops(make: Make, expected: list[list[float]], dtype: FloatType, *, skipping: bool) -> None:
+def check_loops(
+    make: Make, expected: list[list[float]], dtype: FloatType, *, skipping: bool
+) -> None:
     """Every value after every step is that of the second implementation."""
     tolerance = 1e-12 if dtype is np.float64 else 5e-5
     found = train(make(model_of(dtype)), len(expected), skipping=skipping)
     for step, (right, mine) in enumerate(zip(expected, found, strict=True)):
-        np.testing.assert_allclose(mine, right, rtol=tolerance, atol=tolerance, err_msg=f"after step {step}")
+        np.testing.assert_allclose(
+            mine, right, rtol=tolerance, atol=tolerance, err_msg=f"after step {step}"
+        )
 
 
 def check_numbers(make: Make, numbers: str) -> None:
     """The six values after 24 steps, where some steps skip some parameters, are these."""
     found = train(make(model_of()), 24, skipping=True)[-1]
-    np.testing.assert_allclose(found, [float(number) for number in numbers.split()], rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        found, [float(number) for number in numbers.split()], rtol=1e-12, atol=1e-12
+    )
 
 
 class Updates(mg.Hook):
@@ -161,13 +187,18 @@ def check_replay(make: Make, dtype: FloatType) -> None:
             value += kept[name]
     final = model.state_dict()
     assert STEPS == len(updates.kept)
-    assert {name: value.tobytes() for name, value in final.items()} == {n: v.tobytes() for n, v in replayed.items()}
+    assert {name: value.tobytes() for name, value in final.items()} == {
+        n: v.tobytes() for n, v in replayed.items()
+    }
     for name, value in final.items():
         assert value.tobytes() == recorder.run[name].value(STEPS - 1).tobytes()
 
 
 def check_resume(make: Make, dtype: FloatType, stop: int) -> None:
-    """Stopping after some steps and going on in new objects gives the same bits; the state survives pickling."""
+    """Stopping after some steps and going on in new objects gives the same bits.
+
+    The state survives pickling.
+    """
     straight = train(make(model_of(dtype)), STEPS, skipping=True)
     first = make(model_of(dtype))
     train(first, stop, skipping=True)

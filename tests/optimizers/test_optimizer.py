@@ -23,7 +23,9 @@ class Adam(mg.Optimizer):
         first += 0.1 * (grads - first)
         second += 0.001 * (grads * grads - second)
         t = self.step_count + 1
-        update[...] = -self.current_lr * (first / (1 - 0.9**t)) / (np.sqrt(second / (1 - 0.999**t)) + 1e-8)
+        update[...] = (
+            -self.current_lr * (first / (1 - 0.9**t)) / (np.sqrt(second / (1 - 0.999**t)) + 1e-8)
+        )
 
 
 class Seen(mg.Optimizer):
@@ -43,7 +45,9 @@ class Tape(mg.Hook):
         self.events: list[dict[str, Any]] = []
 
     def on_step(self, event: mg.Step) -> None:
-        attributes = {name: getattr(event, name) for name in ("step", "lr", "clip_factor", "loss", "names")}
+        attributes = {
+            name: getattr(event, name) for name in ("step", "lr", "clip_factor", "loss", "names")
+        }
         arrays = {name: dict(getattr(event, name)) for name in ("updates", "grads", "values")}
         self.events.append({**attributes, **arrays, "skipped": dict(event.skipped)})
 
@@ -51,7 +55,9 @@ class Tape(mg.Hook):
 def three(dtype: type[np.float32 | np.float64] = np.float64) -> mg.Sequential:
     """Three parameters of 2, 1 and 2 entries: 0.weight, 1.weight, 2.weight."""
     sizes = [(1, 2), (2, 1), (1, 2)]
-    model = mg.Sequential(*[mg.Dense(*size, bias=False, dtype=dtype, init="ones") for size in sizes])
+    model = mg.Sequential(
+        *[mg.Dense(*size, bias=False, dtype=dtype, init="ones") for size in sizes]
+    )
     mg.ParameterVector.of(model).values[...] = np.arange(1, 7)
     return model
 
@@ -64,12 +70,15 @@ def give(model: mg.Layer, *numbers: float) -> None:
     mg.ParameterVector.of(model).grads = np.array(numbers)
 
 
-# -- an optimizer of one's own ----------------------------------------------------------------------------------------
+# -- an optimizer of one's own -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_custom_optimizer_is_only_compute(dtype: Any) -> None:
-    """Adam in eight lines agrees with the paper's loop, number by number; hooks, freezing and saving just work."""
+    """Adam in eight lines agrees with the paper's loop, number by number.
+
+    Hooks, freezing and saving just work.
+    """
     model = three(dtype)
     optimizer, tape, rng = Adam(model, lr=0.01), Tape(), np.random.default_rng(0)
     optimizer.attach(tape)
@@ -112,7 +121,9 @@ def test_compute_cannot_write_values_or_gradients() -> None:
 
 
 def test_what_compute_sees() -> None:
-    """Flat values, gradients after clipping, the number of the step from 0, and this step's rate."""
+    """Flat values, gradients after clipping, the number of the step from 0, and this step's
+    rate.
+    """
     model = three()
     optimizer = Seen(model, lr=lambda step: 0.5 + step, max_grad_norm=2.5)
     for _ in range(2):
@@ -127,7 +138,9 @@ def test_what_compute_sees() -> None:
 
 
 def test_compute_sees_each_stretch_of_neighbours() -> None:
-    """Where a parameter in the midst is skipped, `compute` is called for those before it and those after it."""
+    """Where a parameter in the midst is skipped, `compute` is called for those before it and those
+    after it.
+    """
     model = three()
     optimizer = Seen(model, lr=1)
     model[1].freeze()
@@ -151,7 +164,7 @@ def test_an_optimizer_without_compute() -> None:
         Nothing(three(), lr=1)  # type: ignore[abstract]
 
 
-# -- skipped parameters -----------------------------------------------------------------------------------------------
+# -- skipped parameters --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", [momentum, Adam])
@@ -195,7 +208,9 @@ def test_events_say_what_was_skipped_in_this_step() -> None:
     model[0].unfreeze()
     give(model, *[1.0] * 6)
     optimizer.step()
-    assert [{}, {"2.weight": "no gradient"}, {"0.weight": "frozen"}, {}] == [e["skipped"] for e in tape.events]
+    assert [{}, {"2.weight": "no gradient"}, {"0.weight": "frozen"}, {}] == [
+        e["skipped"] for e in tape.events
+    ]
     assert [-1, -1] == tape.events[3]["updates"]["0.weight"].ravel().tolist()
     assert [0, 0] == tape.events[2]["updates"]["0.weight"].ravel().tolist()
 
@@ -210,7 +225,7 @@ def test_clipping_does_not_count_what_is_skipped() -> None:
     np.testing.assert_allclose(mg.ParameterVector.of(model).values, [-2, 2, 3, 4, 5, 2], rtol=1e-6)
 
 
-# -- clipping ---------------------------------------------------------------------------------------------------------
+# -- clipping ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -224,8 +239,13 @@ def test_clipping_does_not_count_what_is_skipped() -> None:
     ids=["clipped", "small enough", "zero", "strongly"],
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_clipping_scales_to_the_norm(dtype: Any, grads: list[float], most: float, factor: float) -> None:
-    """All gradients are scaled together; the factor is in the event, the gradients there are the unclipped ones."""
+def test_clipping_scales_to_the_norm(
+    dtype: Any, grads: list[float], most: float, factor: float
+) -> None:
+    """All gradients are scaled together.
+
+    The factor is in the event, the gradients there are the unclipped ones.
+    """
     model, tape = three(dtype), Tape()
     optimizer = mg.SGD(model, lr=1, max_grad_norm=most)
     optimizer.attach(tape)
@@ -250,7 +270,10 @@ def test_clipping_of_gradients_whose_squares_overflow() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_limiting_each_entry(dtype: Any) -> None:
-    """Entries beyond the limit become the limit, in each direction; the others, and -0.0 and NaN, stay as they are."""
+    """Entries beyond the limit become the limit, in each direction.
+
+    The others, and -0.0 and NaN, stay as they are.
+    """
     model, tape = three(dtype), Tape()
     optimizer = mg.SGD(model, lr=1, max_grad_value=2)
     optimizer.attach(tape)
@@ -268,7 +291,9 @@ def test_limiting_each_entry(dtype: Any) -> None:
 
 
 def test_each_entry_is_limited_before_the_norm() -> None:
-    """The norm is that of the limited gradients, (3, 4) here, so the factor is 1 / 5, and is in the event."""
+    """The norm is that of the limited gradients, (3, 4) here, so the factor is 1 / 5, and is in the
+    event.
+    """
     model, tape = three(), Tape()
     optimizer = Seen(model, lr=1, max_grad_value=4, max_grad_norm=1)
     optimizer.attach(tape)
@@ -280,11 +305,14 @@ def test_each_entry_is_limited_before_the_norm() -> None:
     assert [3, 1e6, 0, 0, 0, 0] == mg.ParameterVector.of(model).grads.tolist()
 
 
-# -- events -----------------------------------------------------------------------------------------------------------
+# -- events --------------------------------------------------------------------------------------
 
 
 def test_the_event_of_a_step() -> None:
-    """Number, rate, names, loss, rows, gradient before and value after; the update is what was added."""
+    """Number, rate, names, loss, rows, gradient before and value after.
+
+    The update is what was added.
+    """
     model, tape = three(), Tape()
     optimizer = mg.SGD(model, lr=lambda step: 0.5 / (step + 1))
     optimizer.attach(tape)
@@ -301,12 +329,14 @@ def test_the_event_of_a_step() -> None:
     assert [[2], [2]] == tape.events[0]["grads"]["1.weight"].tolist()
 
 
-# -- state ------------------------------------------------------------------------------------------------------------
+# -- state ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", [momentum, Adam])
 def test_a_state_goes_round(make: Any) -> None:
-    """The state of one optimizer makes another go on alike, and is made of copies in the parameters' shapes."""
+    """The state of one optimizer makes another go on alike, and is made of copies in the
+    parameters' shapes.
+    """
     first, second = three(), three()
     one, two = make(first, 0.1), make(second, 0.1)
     for _ in range(3):
@@ -317,13 +347,18 @@ def test_a_state_goes_round(make: Any) -> None:
     two.load_state_dict(state)
     assert 3 == two.step_count == state["step_count"]
     for arrays in state["state"].values():
-        assert {"0.weight": (1, 2), "1.weight": (2, 1), "2.weight": (1, 2)} == {n: a.shape for n, a in arrays.items()}
+        assert {"0.weight": (1, 2), "1.weight": (2, 1), "2.weight": (1, 2)} == {
+            n: a.shape for n, a in arrays.items()
+        }
         for array in arrays.values():
             array.fill(99)  # it was copied
     for model, optimizer in ((first, one), (second, two)):
         give(model, *range(1, 7))
         optimizer.step()
-    assert mg.ParameterVector.of(first).values.tobytes() == mg.ParameterVector.of(second).values.tobytes()
+    assert (
+        mg.ParameterVector.of(first).values.tobytes()
+        == mg.ParameterVector.of(second).values.tobytes()
+    )
 
 
 def test_a_state_before_the_first_step_takes_one_back() -> None:
@@ -355,7 +390,7 @@ def test_a_copy_has_a_model_of_its_own_and_no_hooks() -> None:
         optimizer.step()
 
 
-# -- parts of a model -------------------------------------------------------------------------------------------------
+# -- parts of a model ----------------------------------------------------------------------------
 
 
 def test_two_optimizers_have_gradients_of_their_own() -> None:

@@ -33,8 +33,8 @@ def rates(figures: list[float], lr: float = 1.0, **settings: Any) -> list[float]
     return found
 
 
-# Settings, and how long each rate lasted with the figures above (3 less those where more is better), by
-# torch.optim.lr_scheduler.ReduceLROnPlateau of PyTorch 2.13.0, starting from 1.
+# Settings, and how long each rate lasted with the figures above (3 less those where more is
+# better), by torch.optim.lr_scheduler.ReduceLROnPlateau of PyTorch 2.13.0, starting from 1.
 # fmt: off
 PYTORCH: list[tuple[dict[str, Any], list[tuple[float, int]]]] = [
     ({}, [(1.0, 34), (0.1, 6)]),
@@ -73,8 +73,12 @@ PYTORCH: list[tuple[dict[str, Any], list[tuple[float, int]]]] = [
 # fmt: on
 
 
-@pytest.mark.parametrize(("settings", "expected"), PYTORCH, ids=[str(settings) for settings, _ in PYTORCH])
-def test_the_rates_are_pytorchs(settings: dict[str, Any], expected: list[tuple[float, int]]) -> None:
+@pytest.mark.parametrize(
+    ("settings", "expected"), PYTORCH, ids=[str(settings) for settings, _ in PYTORCH]
+)
+def test_the_rates_are_pytorchs(
+    settings: dict[str, Any], expected: list[tuple[float, int]]
+) -> None:
     """Forty epochs, rate by rate."""
     figures = [3 - loss for loss in LOSSES] if settings.get("mode") == "max" else LOSSES
     every = [rate for rate, epochs in expected for _ in range(epochs)]
@@ -90,7 +94,9 @@ def by_the_page(
     cooldown: int,
     minimum: float,
 ) -> list[float]:
-    """In plain Python: https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.ReduceLROnPlateau.html."""
+    """In plain Python:
+    https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.ReduceLROnPlateau.html.
+    """
     rate, best = 1.0, math.inf if mode == "min" else -math.inf
     bad = rest = 0
     found = []
@@ -127,20 +133,28 @@ def test_many_settings(mode: str, patience: int, cooldown: int) -> None:
                 cooldown=cooldown,
                 minimum=minimum,
             )
-            assert by_the_page(figures, mode, factor, patience, threshold, cooldown, minimum) == found
+            assert (
+                by_the_page(figures, mode, factor, patience, threshold, cooldown, minimum) == found
+            )
 
 
-# -- by hand ----------------------------------------------------------------------------------------------------------
+# -- by hand -------------------------------------------------------------------------------------
 
 
 def test_patience_counts_epochs_that_bring_nothing() -> None:
-    """With patience 2 the third in a row lowers the rate; equal is not better, and one that is better starts anew."""
+    """With patience 2 the third in a row lowers the rate.
+
+    Equal is not better, and one that is better starts anew.
+    """
     figures = [1.0, 1.0, 1.0, 0.5, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6]
     assert [1.0] * 6 + [0.5] * 3 + [0.25] == rates(figures, patience=2, factor=0.5)
 
 
 def test_better_is_relative() -> None:
-    """With threshold 0.1, from 10 only what is below 9 is better; from 10 only what is above 11, if more is better."""
+    """With threshold 0.1, from 10 only what is below 9 is better.
+
+    From 10 only what is above 11, if more is better.
+    """
     assert [1.0, 0.5] == rates([10.0, 9.0], patience=0, threshold=0.1, factor=0.5)
     assert [1.0, 1.0] == rates([10.0, 8.99], patience=0, threshold=0.1, factor=0.5)
     assert [1.0, 0.5] == rates([10.0, 11.0], patience=0, threshold=0.1, factor=0.5, mode="max")
@@ -156,8 +170,13 @@ def test_the_first_figure_is_better_than_none() -> None:
 
 @pytest.mark.parametrize("mode", ["min", "max"])
 def test_a_figure_that_is_no_number_is_never_the_best(mode: str) -> None:
-    """NaN is an epoch that brought nothing, as by PyTorch, also at first; later figures are compared with numbers."""
-    assert [1.0, 1.0, 0.5, 0.5] == rates([1.0, math.nan, math.nan, math.nan], patience=1, factor=0.5, mode=mode)
+    """NaN is an epoch that brought nothing, as by PyTorch, also at first.
+
+    Later figures are compared with numbers.
+    """
+    assert [1.0, 1.0, 0.5, 0.5] == rates(
+        [1.0, math.nan, math.nan, math.nan], patience=1, factor=0.5, mode=mode
+    )
     better = [5.0, 4.0, 3.0, 2.0, 1.0]
     figures = [math.nan, *(better if mode == "min" else better[::-1])]
     assert [1.0] * 6 == rates(figures, patience=1, factor=0.5, mode=mode)
@@ -208,7 +227,7 @@ def test_any_optimizer(make: Any) -> None:
     np.testing.assert_allclose(optimizer.lr, 0.05, rtol=1e-15)
 
 
-# -- what is refused --------------------------------------------------------------------------------------------------
+# -- what is refused -----------------------------------------------------------------------------
 
 
 def test_a_figure_that_is_missing() -> None:
@@ -224,7 +243,9 @@ def test_a_figure_that_is_missing() -> None:
 
 
 def test_an_optimizer_with_a_schedule() -> None:
-    """Two that set the rate would be at odds: refused when it is made, and when a schedule is assigned later."""
+    """Two that set the rate would be at odds: refused when it is made, and when a schedule is
+    assigned later.
+    """
     scheduled = mg.SGD(model_of(), mg.ExponentialDecay(0.1, 0.5))
     with pytest.raises(KindError, match="schedule"):
         mg.ReduceOnPlateau(scheduled)
@@ -239,19 +260,45 @@ def test_an_optimizer_with_a_schedule() -> None:
     ("settings", "error", "message"),
     [
         ({"mode": "less"}, RangeError, "mode is 'less', expected 'min' or 'max'"),
-        ({"factor": 1.0}, RangeError, r"factor is 1\.0, expected a finite number above 0 and below 1"),
-        ({"factor": 0.0}, RangeError, r"factor is 0\.0, expected a finite number above 0 and below 1"),
+        (
+            {"factor": 1.0},
+            RangeError,
+            r"factor is 1\.0, expected a finite number above 0 and below 1",
+        ),
+        (
+            {"factor": 0.0},
+            RangeError,
+            r"factor is 0\.0, expected a finite number above 0 and below 1",
+        ),
         ({"factor": "half"}, KindError, "factor is 'half', expected"),
         ({"patience": -1}, RangeError, "patience is -1, expected"),
         ({"patience": 2.5}, KindError, r"patience is 2\.5, expected"),
-        ({"threshold": -0.1}, RangeError, r"threshold is -0\.1, expected a finite number at least 0"),
-        ({"threshold": float("nan")}, RangeError, "threshold is nan, expected a finite number at least 0"),
+        (
+            {"threshold": -0.1},
+            RangeError,
+            r"threshold is -0\.1, expected a finite number at least 0",
+        ),
+        (
+            {"threshold": float("nan")},
+            RangeError,
+            "threshold is nan, expected a finite number at least 0",
+        ),
         ({"cooldown": -1}, RangeError, "cooldown is -1, expected"),
-        ({"minimum": -1e-3}, RangeError, r"minimum is -0\.001, expected a finite number at least 0"),
-        ({"minimum": float("inf")}, RangeError, "minimum is inf, expected a finite number at least 0"),
+        (
+            {"minimum": -1e-3},
+            RangeError,
+            r"minimum is -0\.001, expected a finite number at least 0",
+        ),
+        (
+            {"minimum": float("inf")},
+            RangeError,
+            "minimum is inf, expected a finite number at least 0",
+        ),
     ],
 )
-def test_settings_that_are_refused(settings: dict[str, Any], error: type[Exception], message: str) -> None:
+def test_settings_that_are_refused(
+    settings: dict[str, Any], error: type[Exception], message: str
+) -> None:
     """The message names the setting, what came and what was expected."""
     with pytest.raises(error, match=message):
         plateau_of(**settings)

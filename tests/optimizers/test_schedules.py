@@ -1,4 +1,6 @@
-"""The schedules against closed forms and PyTorch's sequences, alone, composed, and driving an optimizer."""
+"""The schedules against closed forms and PyTorch's sequences, alone, composed, and driving an
+optimizer.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ ALL: list[Any] = [
     mg.ExponentialDecay(0.8, factor=0.9),
     mg.CosineDecay(0.8, steps=12, minimum=0.1),
     mg.LinearWarmup(0.8, steps=8),
-    mg.LinearWarmup(mg.CosineDecay(mg.StepDecay(mg.ExponentialDecay(0.8, 0.9), 3, 0.5), 12, 0.01), 4),
+    mg.LinearWarmup(
+        mg.CosineDecay(mg.StepDecay(mg.ExponentialDecay(0.8, 0.9), 3, 0.5), 12, 0.01), 4
+    ),
 ]
 each = pytest.mark.parametrize("schedule", ALL, ids=repr)
 
@@ -58,10 +62,12 @@ PYTORCH: dict[str, tuple[Schedule, str]] = {
 @pytest.mark.parametrize(("schedule", "expected"), PYTORCH.values(), ids=PYTORCH.keys())
 def test_the_rates_are_pytorchs(schedule: Schedule, expected: str) -> None:
     """The numbers that PyTorch's schedulers gave, from step 0."""
-    np.testing.assert_allclose(rates(schedule, 13), [float(number) for number in expected.split()], rtol=1e-12)
+    np.testing.assert_allclose(
+        rates(schedule, 13), [float(number) for number in expected.split()], rtol=1e-12
+    )
 
 
-# -- closed forms -----------------------------------------------------------------------------------------------------
+# -- closed forms --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("every", "factor"), [(1, 0.5), (7, 0.1), (1000, 0.9), (3, 2.0)])
@@ -91,7 +97,10 @@ def test_a_decay_for_ever_is_zero() -> None:
 
 @pytest.mark.parametrize(("steps", "minimum"), [(1, 0.0), (10, 0.0), (10, 0.05), (7, 0.3)])
 def test_cosine_decay(steps: int, minimum: float) -> None:
-    """From the rate exactly to the minimum exactly, half-way in the middle, by half the circle; then it stays there."""
+    """From the rate exactly to the minimum exactly, half-way in the middle, by half the circle.
+
+    Then it stays there.
+    """
     schedule = mg.CosineDecay(0.3, steps, minimum)
     assert 0.3 == schedule(0)
     assert {minimum} == {schedule(step) for step in (steps, steps + 1, 2 * steps, 3 * steps, 10**9)}
@@ -103,7 +112,10 @@ def test_cosine_decay(steps: int, minimum: float) -> None:
 
 @pytest.mark.parametrize("steps", [1, 2, 10])
 def test_linear_warmup(steps: int) -> None:
-    """The first step has its part of the rate; step `steps`, counted from 1, is the first with all of it."""
+    """The first step has its part of the rate.
+
+    Step `steps`, counted from 1, is the first with all of it.
+    """
     schedule = mg.LinearWarmup(0.3, steps)
     for step in range(steps):
         assert math.isclose(0.3 * (step + 1) / steps, schedule(step), rel_tol=1e-14)
@@ -115,7 +127,7 @@ def test_a_minimum_that_is_the_rate() -> None:
     assert {0.3} == set(rates(mg.CosineDecay(0.3, 10, minimum=0.3), 20))
 
 
-# -- composed ---------------------------------------------------------------------------------------------------------
+# -- composed ------------------------------------------------------------------------------------
 
 
 def test_schedules_compose() -> None:
@@ -124,21 +136,30 @@ def test_schedules_compose() -> None:
     for step in range(40):
         now = 0.4 * 0.5 ** (step // 5)
         assert math.isclose(now * 0.9**step, mg.ExponentialDecay(inner, 0.9)(step), rel_tol=1e-13)
-        assert math.isclose(now * 0.1 ** (step // 3), mg.StepDecay(inner, 3, 0.1)(step), rel_tol=1e-13)
-        assert math.isclose(now * min(1, (step + 1) / 7), mg.LinearWarmup(inner, 7)(step), rel_tol=1e-13)
+        assert math.isclose(
+            now * 0.1 ** (step // 3), mg.StepDecay(inner, 3, 0.1)(step), rel_tol=1e-13
+        )
+        assert math.isclose(
+            now * min(1, (step + 1) / 7), mg.LinearWarmup(inner, 7)(step), rel_tol=1e-13
+        )
         cosine = (1 + math.cos(math.pi * min(step, 20) / 20)) / 2
         assert math.isclose(
-            0.01 + (now - 0.01) * cosine, mg.CosineDecay(inner, 20, 0.01)(step), rel_tol=1e-12, abs_tol=1e-16
+            0.01 + (now - 0.01) * cosine,
+            mg.CosineDecay(inner, 20, 0.01)(step),
+            rel_tol=1e-12,
+            abs_tol=1e-16,
         )
 
 
 def test_a_function_of_ones_own_inside() -> None:
     """Any callable composes."""
     schedule = mg.LinearWarmup(lambda step: 1.0 / (1 + step), 4)
-    np.testing.assert_allclose(rates(schedule, 6), [1 / 4, 1 / 4, 1 / 4, 1 / 4, 1 / 5, 1 / 6], rtol=1e-14)
+    np.testing.assert_allclose(
+        rates(schedule, 6), [1 / 4, 1 / 4, 1 / 4, 1 / 4, 1 / 5, 1 / 6], rtol=1e-14
+    )
 
 
-# -- driving an optimizer ---------------------------------------------------------------------------------------------
+# -- driving an optimizer ------------------------------------------------------------------------
 
 
 @each
@@ -160,7 +181,9 @@ def test_an_optimizer_uses_the_rate_of_each_step(schedule: Schedule) -> None:
         mg.ParameterVector.of(model).grads = np.full(6, 2.0)
         optimizer.step()
         assert schedule(step) == optimizer.current_lr
-        np.testing.assert_allclose(updates.kept[step]["0.bias"], np.full(2, -2 * schedule(step)), rtol=1e-15)
+        np.testing.assert_allclose(
+            updates.kept[step]["0.bias"], np.full(2, -2 * schedule(step)), rtol=1e-15
+        )
     assert rates(schedule, 20) == seen.seen
 
 
@@ -183,7 +206,11 @@ def test_a_schedule_counts_all_steps() -> None:
             model[0].unfreeze()
         mg.ParameterVector.of(model).grads = np.ones(6)
         optimizer.step()
-    assert [-4, -4] == updates.kept[3]["0.bias"].tolist() == updates.kept[3]["1.weight"].ravel().tolist()
+    assert (
+        [-4, -4]
+        == updates.kept[3]["0.bias"].tolist()
+        == updates.kept[3]["1.weight"].ravel().tolist()
+    )
 
 
 def test_an_optimizer_copies_with_its_schedule() -> None:
@@ -196,14 +223,18 @@ def test_an_optimizer_copies_with_its_schedule() -> None:
         assert expected == train(other, 12, skipping=True, start=5)
 
 
-# -- values -----------------------------------------------------------------------------------------------------------
+# -- values --------------------------------------------------------------------------------------
 
 
 @each
 def test_a_schedule_is_a_value(schedule: Any) -> None:
     """Equal to its copies, hashable, not to be changed; calling it leaves nothing behind."""
     expected = rates(schedule, 30)
-    for other in (copy.deepcopy(schedule), pickle.loads(pickle.dumps(schedule)), dataclasses.replace(schedule)):
+    for other in (
+        copy.deepcopy(schedule),
+        pickle.loads(pickle.dumps(schedule)),
+        dataclasses.replace(schedule),
+    ):
         assert schedule == other
         assert hash(schedule) == hash(other)
         assert expected == rates(other, 30)
@@ -226,42 +257,101 @@ def test_their_repr() -> None:
 
 
 @each
-@pytest.mark.parametrize("step", [np.int64(5), np.int32(5), np.uint8(5)], ids=["int64", "int32", "uint8"])
+@pytest.mark.parametrize(
+    "step", [np.int64(5), np.int32(5), np.uint8(5)], ids=["int64", "int32", "uint8"]
+)
 def test_steps_may_be_numpys(schedule: Schedule, step: Any) -> None:
     """An integer of NumPy's gives the same rate, as a Python float."""
     assert schedule(5) == schedule(step)
     assert float is type(schedule(step))
 
 
-# -- what is refused --------------------------------------------------------------------------------------------------
+# -- what is refused -----------------------------------------------------------------------------
 
 ANYTHING: dict[str, Any] = {"text": "0.1", "none": None, "float": 1.5}
 REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
-    "rate 0": (lambda: mg.StepDecay(0.0, 3, 0.5), RangeError, r"lr is 0\.0, expected a finite number above 0"),
-    "rate below 0": (lambda: mg.ExponentialDecay(-1, 0.5), RangeError, "lr is -1, expected a finite number above 0"),
-    "rate NaN": (lambda: mg.CosineDecay(float("nan"), 3), RangeError, "lr is nan, expected a finite number above 0"),
+    "rate 0": (
+        lambda: mg.StepDecay(0.0, 3, 0.5),
+        RangeError,
+        r"lr is 0\.0, expected a finite number above 0",
+    ),
+    "rate below 0": (
+        lambda: mg.ExponentialDecay(-1, 0.5),
+        RangeError,
+        "lr is -1, expected a finite number above 0",
+    ),
+    "rate NaN": (
+        lambda: mg.CosineDecay(float("nan"), 3),
+        RangeError,
+        "lr is nan, expected a finite number above 0",
+    ),
     "rate infinite": (lambda: mg.LinearWarmup(float("inf"), 3), RangeError, "lr is inf, expected"),
-    "rate a text": (lambda: mg.LinearWarmup(ANYTHING["text"], 3), KindError, "lr is '0.1', expected a finite number"),
-    "rate None": (lambda: mg.StepDecay(ANYTHING["none"], 3, 0.5), KindError, "lr is None, expected a finite number"),
+    "rate a text": (
+        lambda: mg.LinearWarmup(ANYTHING["text"], 3),
+        KindError,
+        "lr is '0.1', expected a finite number",
+    ),
+    "rate None": (
+        lambda: mg.StepDecay(ANYTHING["none"], 3, 0.5),
+        KindError,
+        "lr is None, expected a finite number",
+    ),
     "every 0": (lambda: mg.StepDecay(0.1, 0, 0.5), RangeError, "every is 0, expected"),
-    "every a fraction": (lambda: mg.StepDecay(0.1, ANYTHING["float"], 0.5), KindError, r"every is 1\.5, expected"),
+    "every a fraction": (
+        lambda: mg.StepDecay(0.1, ANYTHING["float"], 0.5),
+        KindError,
+        r"every is 1\.5, expected",
+    ),
     "every True": (lambda: mg.StepDecay(0.1, True, 0.5), KindError, "every is True, expected"),
-    "factor 0": (lambda: mg.StepDecay(0.1, 3, 0.0), RangeError, r"factor is 0\.0, expected a finite number above 0"),
-    "factor below 0": (lambda: mg.ExponentialDecay(0.1, -0.5), RangeError, r"factor is -0\.5, expected"),
-    "factor infinite": (lambda: mg.ExponentialDecay(0.1, float("inf")), RangeError, "factor is inf, expected"),
-    "factor a text": (lambda: mg.ExponentialDecay(0.1, ANYTHING["text"]), KindError, "factor is '0.1', expected"),
+    "factor 0": (
+        lambda: mg.StepDecay(0.1, 3, 0.0),
+        RangeError,
+        r"factor is 0\.0, expected a finite number above 0",
+    ),
+    "factor below 0": (
+        lambda: mg.ExponentialDecay(0.1, -0.5),
+        RangeError,
+        r"factor is -0\.5, expected",
+    ),
+    "factor infinite": (
+        lambda: mg.ExponentialDecay(0.1, float("inf")),
+        RangeError,
+        "factor is inf, expected",
+    ),
+    "factor a text": (
+        lambda: mg.ExponentialDecay(0.1, ANYTHING["text"]),
+        KindError,
+        "factor is '0.1', expected",
+    ),
     "cosine of 0 steps": (lambda: mg.CosineDecay(0.1, 0), RangeError, "steps is 0, expected"),
-    "cosine of a float": (lambda: mg.CosineDecay(0.1, ANYTHING["float"]), KindError, r"steps is 1\.5, expected"),
-    "minimum below 0": (lambda: mg.CosineDecay(0.1, 9, -0.1), RangeError, r"minimum is -0\.1, expected .*at least 0"),
-    "minimum above": (lambda: mg.CosineDecay(0.1, 9, 0.2), RangeError, r"minimum is 0\.2, expected .*at most 0\.1"),
+    "cosine of a float": (
+        lambda: mg.CosineDecay(0.1, ANYTHING["float"]),
+        KindError,
+        r"steps is 1\.5, expected",
+    ),
+    "minimum below 0": (
+        lambda: mg.CosineDecay(0.1, 9, -0.1),
+        RangeError,
+        r"minimum is -0\.1, expected .*at least 0",
+    ),
+    "minimum above": (
+        lambda: mg.CosineDecay(0.1, 9, 0.2),
+        RangeError,
+        r"minimum is 0\.2, expected .*at most 0\.1",
+    ),
     "warmup of 0 steps": (lambda: mg.LinearWarmup(0.1, 0), RangeError, "steps is 0, expected"),
     "warmup of -3 steps": (lambda: mg.LinearWarmup(0.1, -3), RangeError, "steps is -3, expected"),
 }
 
 
 @pytest.mark.parametrize(("make", "error", "message"), REFUSED.values(), ids=REFUSED.keys())
-def test_settings_that_are_refused(make: Callable[[], object], error: type[Exception], message: str) -> None:
-    """At once, not at the first step; the message names the setting, what came and what was expected."""
+def test_settings_that_are_refused(
+    make: Callable[[], object], error: type[Exception], message: str
+) -> None:
+    """At once, not at the first step.
+
+    The message names the setting, what came and what was expected.
+    """
     with pytest.raises(error, match=message):
         make()
 
@@ -277,7 +367,9 @@ def test_a_schedule_inside_that_gives_no_rate() -> None:
 
 @pytest.mark.parametrize("cls", [mg.StepDecay, mg.ExponentialDecay])
 def test_a_rate_that_grows_without_bounds(cls: Any) -> None:
-    """A factor above 1 ends in an error of minigrad's, in the step in which the rate is no longer a finite number."""
+    """A factor above 1 ends in an error of minigrad's, in the step in which the rate is no longer a
+    finite number.
+    """
     schedule = mg.StepDecay(0.1, 1, 10.0) if cls is mg.StepDecay else mg.ExponentialDecay(0.1, 10.0)
     optimizer = mg.SGD(model_of(), schedule)
     optimizer.step_count = 400

@@ -1,4 +1,6 @@
-"""The stages of a step besides transforms: rates by pattern, frozen entries, `compute`, the last word; and many optimizers."""
+"""The stages of a step besides transforms: rates by pattern, frozen entries, `compute`, the last
+word; and many optimizers.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,28 @@ import pytest
 
 import minigrad as mg
 from minigrad.arrays import Array
-from minigrad.errors import KindError, ModelError, NoGradient, OrderError, RangeError, SettingsChanged, ShapeError
+from minigrad.errors import (
+    KindError,
+    ModelError,
+    NoGradient,
+    OrderError,
+    RangeError,
+    SettingsChanged,
+    ShapeError,
+)
 
-NAMES = {"0.weight": slice(0, 12), "0.bias": slice(12, 16), "1.weight": slice(16, 24), "1.bias": slice(24, 26)}
+NAMES = {
+    "0.weight": slice(0, 12),
+    "0.bias": slice(12, 16),
+    "1.weight": slice(16, 24),
+    "1.bias": slice(24, 26),
+}
 
 
 def model_of() -> mg.Sequential:
-    return mg.Sequential(mg.Dense(3, 4, dtype=np.float64, rng=0), mg.Dense(4, 2, dtype=np.float64, rng=1))
+    return mg.Sequential(
+        mg.Dense(3, 4, dtype=np.float64, rng=0), mg.Dense(4, 2, dtype=np.float64, rng=1)
+    )
 
 
 def values_of(model: mg.Layer) -> Array:
@@ -35,7 +52,7 @@ def go(optimizer: mg.Optimizer, steps: int = 4, seed: int = 7) -> None:
         optimizer.step()
 
 
-# -- rates by pattern -------------------------------------------------------------------------------------------------
+# -- rates by pattern ----------------------------------------------------------------------------
 
 MAKE: dict[str, Callable[..., mg.Optimizer]] = {
     "SGD": mg.SGD, "Adam": mg.Adam, "AdamW": mg.AdamW, "RMSprop": mg.RMSprop,
@@ -52,7 +69,10 @@ RATES: list[tuple[dict[str, float], list[float]]] = [  # and the rates of the fo
 @pytest.mark.parametrize("name", MAKE)
 @pytest.mark.parametrize(("rates", "expected"), RATES, ids=str)
 def test_rates_by_pattern(name: str, rates: dict[str, float], expected: list[float]) -> None:
-    """Each parameter moves as by an optimizer of its own with its rate; "*" is for the rest, wherever it stands."""
+    """Each parameter moves as by an optimizer of its own with its rate.
+
+    "*" is for the rest, wherever it stands.
+    """
     model = model_of()
     optimizer = MAKE[name](model, rates)
     assert max(rates.values()) == optimizer.lr
@@ -67,7 +87,10 @@ def test_rates_by_pattern(name: str, rates: dict[str, float], expected: list[flo
 
 
 def test_factors_multiply_a_schedule() -> None:
-    """With `lr_factors`, each rate is the schedule's times the factor, where no pattern fits 1; by a loop."""
+    """With `lr_factors`, each rate is the schedule's times the factor, where no pattern fits 1.
+
+    By a loop.
+    """
     model = model_of()
     expected = values_of(model).copy()
     optimizer = mg.SGD(model, lambda step: 0.5 / (1 + step), lr_factors={"0.*": 0.5, "0.bias": 4.0})
@@ -112,12 +135,14 @@ def test_an_assigned_rate_keeps_the_pattern() -> None:
     ],
 )
 def test_rates_that_are_none(rates: Any, kind: type[Exception], message: str) -> None:
-    """A parameter without a rate, a pattern without a parameter, what is no rate: an error, and no other warning."""
+    """A parameter without a rate, a pattern without a parameter, what is no rate: an error, and no
+    other warning.
+    """
     with pytest.raises(kind, match=message):
         mg.SGD(model_of(), rates)
 
 
-# -- frozen entries ---------------------------------------------------------------------------------------------------
+# -- frozen entries ------------------------------------------------------------------------------
 
 
 def partly(model: mg.Sequential) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -131,12 +156,17 @@ def partly(model: mg.Sequential) -> np.ndarray[Any, np.dtype[np.bool_]]:
 
 @pytest.mark.parametrize("name", MAKE)
 def test_frozen_entries_stay(name: str) -> None:
-    """Their bits and the optimizer's arrays stay; all other entries move as if nothing were frozen."""
+    """Their bits and the optimizer's arrays stay.
+
+    All other entries move as if nothing were frozen.
+    """
     model, free = model_of(), model_of()
     still = partly(model)
     before = model[0].weight.value[still].tobytes()
     settings: dict[str, Any] = {"momentum": 0.9} if name == "SGD" else {}
-    optimizer, other = (MAKE[name](each, 0.1, weight_decay=0.1, **settings) for each in (model, free))
+    optimizer, other = (
+        MAKE[name](each, 0.1, weight_decay=0.1, **settings) for each in (model, free)
+    )
     for each in (optimizer, other):
         go(each)
     assert before == model[0].weight.value[still].tobytes()
@@ -155,7 +185,9 @@ def test_frozen_entries_count_in_no_norm() -> None:
     optimizer = mg.SGD(model, 1.0, max_grad_norm=0.5)
     go(optimizer, 1)
     grad = np.where(still, 0, np.random.default_rng(7).normal(size=26))
-    np.testing.assert_allclose(values_of(model) - before, -grad * 0.5 / (np.linalg.norm(grad) + 1e-6), rtol=1e-6)
+    np.testing.assert_allclose(
+        values_of(model) - before, -grad * 0.5 / (np.linalg.norm(grad) + 1e-6), rtol=1e-6
+    )
 
 
 def test_an_entry_that_may_move_again_goes_on_where_it_stopped() -> None:
@@ -166,16 +198,24 @@ def test_an_entry_that_may_move_again_goes_on_where_it_stopped() -> None:
     still = partly(model)
     velocity = optimizer.state_dict()["state"]["velocity"]["0.weight"][still]
     go(optimizer, 3)
-    assert velocity.tobytes() == optimizer.state_dict()["state"]["velocity"]["0.weight"][still].tobytes()
+    assert (
+        velocity.tobytes()
+        == optimizer.state_dict()["state"]["velocity"]["0.weight"][still].tobytes()
+    )
     model[0].weight.trainable = True
     before = model[0].weight.value[still]
     mg.ParameterVector.of(model).grads = np.ones(26)
     optimizer.step()
-    np.testing.assert_allclose(model[0].weight.value[still] - before, -0.1 * (0.5 * velocity + 1), rtol=1e-9)
+    np.testing.assert_allclose(
+        model[0].weight.value[still] - before, -0.1 * (0.5 * velocity + 1), rtol=1e-9
+    )
 
 
 def test_frozen_entries_in_texts() -> None:
-    """The repr of the parameter and the summary count them; `unfreeze` frees them; a mask of one kind is a plain bool."""
+    """The repr of the parameter and the summary count them.
+
+    `unfreeze` frees them; a mask of one kind is a plain bool.
+    """
     model = model_of()
     partly(model)
     assert "6 of 12 entries frozen" in repr(model[0].weight)
@@ -199,7 +239,11 @@ def test_a_mask_of_entries_is_the_parameters_own() -> None:
     assert 6 == model[0].weight.moving
     with pytest.raises(ValueError, match="read-only"):
         model[0].weight.trainable[0, 0] = True
-    for wrong, kind in ((np.ones((4, 3), bool), ShapeError), (np.ones((3, 4)), KindError), ("yes", KindError)):
+    for wrong, kind in (
+        (np.ones((4, 3), bool), ShapeError),
+        (np.ones((3, 4)), KindError),
+        ("yes", KindError),
+    ):
         with pytest.raises(kind, match=r"0\.weight"):
             model[0].weight.trainable = wrong
     assert 6 == model[0].weight.moving
@@ -225,7 +269,10 @@ def test_frozen_entries_in_checkpoints(tmp_path: Path) -> None:
 
 
 def test_frozen_entries_are_recorded() -> None:
-    """Frozen in every step, an entry is FROZEN; others have the reason that they would have; counts are those of the rest."""
+    """Frozen in every step, an entry is FROZEN.
+
+    Others have the reason that they would have; counts are those of the rest.
+    """
     model = model_of()
     still = partly(model)
     optimizer = mg.SGD(model, 0.1)
@@ -239,7 +286,7 @@ def test_frozen_entries_are_recorded() -> None:
     assert recorder.run.verify()
 
 
-# -- compute ----------------------------------------------------------------------------------------------------------
+# -- compute -------------------------------------------------------------------------------------
 
 
 class Largest(mg.Optimizer):
@@ -279,7 +326,10 @@ def test_compute_that_returns_its_update() -> None:
 
 
 def test_an_optimizer_without_super() -> None:
-    """Its `__init__` has to call that of Optimizer; one that inherits it through a class between may."""
+    """Its `__init__` has to call that of Optimizer.
+
+    One that inherits it through a class between may.
+    """
 
     class Without(mg.Optimizer):
         def __init__(self, model: mg.Layer) -> None:
@@ -297,7 +347,7 @@ def test_an_optimizer_without_super() -> None:
     assert 1 == Between(model_of()).mine
 
 
-# -- the last word ----------------------------------------------------------------------------------------------------
+# -- the last word -------------------------------------------------------------------------------
 
 
 class Veto(mg.Hook):
@@ -309,14 +359,20 @@ class Veto(mg.Hook):
 
 
 def test_a_veto_writes_nothing_and_uses_the_gradient_up() -> None:
-    """What `before_step` raises comes out of `step` as it is; values and the count stay; the next step needs a gradient."""
+    """What `before_step` raises comes out of `step` as it is.
+
+    Values and the count stay; the next step needs a gradient.
+    """
     model = model_of()
     optimizer = mg.SGD(model, 1.0)
     optimizer.attach(Veto())
     go(mg.SGD(model, 0.01), 1)
     before = values_of(model).tobytes()
     mg.ParameterVector.of(model).grads = np.full(26, 9.0)
-    with mg.Recorder(optimizer) as recorder, pytest.raises(ArithmeticError, match="step 0 is too large"):
+    with (
+        mg.Recorder(optimizer) as recorder,
+        pytest.raises(ArithmeticError, match="step 0 is too large"),
+    ):
         optimizer.step()
     assert before == values_of(model).tobytes()
     assert 0 == optimizer.step_count
@@ -345,7 +401,9 @@ def test_a_run_goes_on_after_a_veto() -> None:
 
 
 def test_a_hook_may_not_write_before_a_step() -> None:
-    """Changing a value or a gradient in `before_step` is an error, so that no record tells of what was not used."""
+    """Changing a value or a gradient in `before_step` is an error, so that no record tells of what
+    was not used.
+    """
 
     class Writes(mg.Hook):
         def __init__(self, what: str, in_place: bool) -> None:
@@ -364,14 +422,16 @@ def test_a_hook_may_not_write_before_a_step() -> None:
         optimizer.attach(Writes(what, in_place))
         before = values_of(model).tobytes()
         mg.ParameterVector.of(model).grads = np.ones(26)
-        with pytest.raises(OrderError, match=rf"before_step has changed the {what}\w* of parameter '0\.weight'"):
+        with pytest.raises(
+            OrderError, match=rf"before_step has changed the {what}\w* of parameter '0\.weight'"
+        ):
             optimizer.step()
         assert before == values_of(model).tobytes()
         model[0].weight.value = np.ones((3, 4))  # which is open again
         mg.ParameterVector.of(model).grads = np.ones(26)
 
 
-# -- state ------------------------------------------------------------------------------------------------------------
+# -- state ---------------------------------------------------------------------------------------
 
 SETTINGS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"momentum": 0.9}, {"momentum": 0.5}, "momentum was 0.9 and is 0.5"),
@@ -383,8 +443,13 @@ SETTINGS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("before", "now", "message"), SETTINGS, ids=lambda given: str(given))
-def test_loading_into_other_settings_warns(before: dict[str, Any], now: dict[str, Any], message: str) -> None:
-    """The warning says what was and what is; the optimizer keeps its own; the same settings say nothing."""
+def test_loading_into_other_settings_warns(
+    before: dict[str, Any], now: dict[str, Any], message: str
+) -> None:
+    """The warning says what was and what is.
+
+    The optimizer keeps its own; the same settings say nothing.
+    """
     common = {"momentum": 0.5, "lr": 0.1}
     state = mg.SGD(model_of(), **{**common, **before}).state_dict()
     with pytest.warns(SettingsChanged, match=message):
@@ -412,7 +477,10 @@ def test_settings_in_a_state_are_the_callers() -> None:
 
 
 def test_a_copied_optimizer_says_whose_it_is() -> None:
-    """Model and optimizer copied one by one are no pair; the error says to copy both at once, and that works."""
+    """Model and optimizer copied one by one are no pair.
+
+    The error says to copy both at once, and that works.
+    """
     model = model_of()
     optimizer = mg.SGD(model, 0.1)
     other_model, other = copy.deepcopy(model), copy.deepcopy(optimizer)
@@ -424,11 +492,13 @@ def test_a_copied_optimizer_says_whose_it_is() -> None:
     optimizer.step()
 
 
-# -- many optimizers --------------------------------------------------------------------------------------------------
+# -- many optimizers -----------------------------------------------------------------------------
 
 
 def test_optimizers_that_are_dropped_leave_nothing() -> None:
-    """5,000 optimizers made and dropped: none lives on but as a name in the log of writes, and a step walks no list of them."""
+    """5,000 optimizers made and dropped: none lives on but as a name in the log of writes, and a
+    step walks no list of them.
+    """
     model = model_of()
     vector = mg.ParameterVector.of(model)
     first = mg.SGD(model, 0.1)

@@ -1,4 +1,7 @@
-"""Transforms of gradients and updates, against plain loops; their state, their errors, and what they leave alone."""
+"""Transforms of gradients and updates, against plain loops.
+
+Their state, their errors, and what they leave alone.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ SIZE = 3 * 4 + 4 + 4 * 2
 
 
 def model_of() -> mg.Sequential:
-    return mg.Sequential(mg.Dense(3, 4, dtype=np.float64, rng=0), mg.Dense(4, 2, bias=False, dtype=np.float64, rng=1))
+    return mg.Sequential(
+        mg.Dense(3, 4, dtype=np.float64, rng=0), mg.Dense(4, 2, bias=False, dtype=np.float64, rng=1)
+    )
 
 
 def gradients(steps: int = STEPS) -> Array:
@@ -46,13 +51,15 @@ def close(expected: object, actual: object) -> None:
     np.testing.assert_allclose(np.array(actual), np.array(expected), rtol=1e-9, atol=1e-12)
 
 
-# -- each against loops -----------------------------------------------------------------------------------------------
+# -- each against loops --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("option", [False, True])
 def test_clip_value(option: bool) -> None:
     """Each entry is limited by itself; `max_grad_value` is the same."""
-    settings: dict[str, Any] = {"max_grad_value": 0.5} if option else {"grad_transforms": [mg.ClipValue(0.5)]}
+    settings: dict[str, Any] = (
+        {"max_grad_value": 0.5} if option else {"grad_transforms": [mg.ClipValue(0.5)]}
+    )
     found = updates_of(mg.SGD(model_of(), 0.1, **settings))
     close([[-0.1 * max(-0.5, min(0.5, float(g))) for g in grad] for grad in gradients()], found)
 
@@ -60,7 +67,9 @@ def test_clip_value(option: bool) -> None:
 @pytest.mark.parametrize("option", [False, True])
 def test_clip_norm(option: bool) -> None:
     """All are scaled by limit / norm, where the norm is larger; `max_grad_norm` is the same."""
-    settings: dict[str, Any] = {"max_grad_norm": 2.0} if option else {"grad_transforms": [mg.ClipNorm(2.0)]}
+    settings: dict[str, Any] = (
+        {"max_grad_norm": 2.0} if option else {"grad_transforms": [mg.ClipNorm(2.0)]}
+    )
     optimizer = mg.SGD(model_of(), 0.1, **settings)
     expected = []
     for grad in gradients():
@@ -75,13 +84,23 @@ def test_gradient_noise() -> None:
     rng, expected = np.random.default_rng(5), []
     for step, grad in enumerate(gradients()):
         std = math.sqrt(0.3**2 / (1 + step) ** 0.55)
-        expected.append([-0.1 * (float(g) + std * float(n)) for g, n in zip(grad, rng.normal(size=SIZE), strict=True)])
-    close(expected, updates_of(mg.SGD(model_of(), 0.1, grad_transforms=[mg.GradientNoise(0.3, rng=5)])))
+        expected.append(
+            [
+                -0.1 * (float(g) + std * float(n))
+                for g, n in zip(grad, rng.normal(size=SIZE), strict=True)
+            ]
+        )
+    close(
+        expected,
+        updates_of(mg.SGD(model_of(), 0.1, grad_transforms=[mg.GradientNoise(0.3, rng=5)])),
+    )
 
 
 @pytest.mark.parametrize("stage", ["grad_transforms", "update_transforms"])
 def test_mask(stage: str) -> None:
-    """Entries that may not move get a gradient, or an update, of 0: with momentum and decay the two differ."""
+    """Entries that may not move get a gradient, or an update, of 0: with momentum and decay the two
+    differ.
+    """
     moving = np.random.default_rng(1).random((3, 4)) < 0.5
     model = model_of()
     stages: dict[str, Any] = {stage: [mg.Mask({"0.weight": moving})]}
@@ -93,11 +112,15 @@ def test_mask(stage: str) -> None:
         for entry in range(SIZE):
             g = 0.0 if stage == "grad_transforms" and held[entry] else float(grad[entry])
             velocity[entry] = 0.5 * velocity[entry] + g + 0.1 * values[entry]
-            values[entry] += 0.0 if stage == "update_transforms" and held[entry] else -0.1 * velocity[entry]
+            values[entry] += (
+                0.0 if stage == "update_transforms" and held[entry] else -0.1 * velocity[entry]
+            )
     before = model[0].weight.value.copy()
     updates_of(optimizer)
     close(values, mg.ParameterVector.of(model).values)
-    assert (stage == "update_transforms") == np.array_equal(before[~moving], model[0].weight.value[~moving])
+    assert (stage == "update_transforms") == np.array_equal(
+        before[~moving], model[0].weight.value[~moving]
+    )
 
 
 @pytest.mark.parametrize("axis", [0, 1])
@@ -125,7 +148,7 @@ def test_max_norm(axis: int) -> None:
     assert min(shortened, free) > 0
 
 
-# -- order and one's own ----------------------------------------------------------------------------------------------
+# -- order and one's own -------------------------------------------------------------------------
 
 
 def add_one(names: Names, values: Array, array: Array) -> None:
@@ -154,17 +177,28 @@ class Counting:
 
 
 @pytest.mark.parametrize(
-    ("transforms", "expected"), [([add_one, double], lambda g: 2 * (g + 1)), ([double, add_one], lambda g: 2 * g + 1)]
+    ("transforms", "expected"),
+    [([add_one, double], lambda g: 2 * (g + 1)), ([double, add_one], lambda g: 2 * g + 1)],
 )
-def test_transforms_go_in_order(transforms: list[Transform], expected: Callable[[Array], Array]) -> None:
+def test_transforms_go_in_order(
+    transforms: list[Transform], expected: Callable[[Array], Array]
+) -> None:
     """The second gets what the first leaves; functions and objects may be mixed."""
-    close(-0.1 * expected(gradients()), updates_of(mg.SGD(model_of(), 0.1, grad_transforms=transforms)))
-    close(expected(-0.1 * gradients()), updates_of(mg.SGD(model_of(), 0.1, update_transforms=transforms)))
+    close(
+        -0.1 * expected(gradients()),
+        updates_of(mg.SGD(model_of(), 0.1, grad_transforms=transforms)),
+    )
+    close(
+        expected(-0.1 * gradients()),
+        updates_of(mg.SGD(model_of(), 0.1, update_transforms=transforms)),
+    )
 
 
 def test_limits_come_after_the_transforms() -> None:
     """`max_grad_value`, then `max_grad_norm`, limit what the transforms leave."""
-    found = updates_of(mg.SGD(model_of(), 1.0, grad_transforms=[add_one], max_grad_value=0.5, max_grad_norm=1.0))
+    found = updates_of(
+        mg.SGD(model_of(), 1.0, grad_transforms=[add_one], max_grad_value=0.5, max_grad_norm=1.0)
+    )
     for grad, update in zip(gradients(), found, strict=True):
         limited = np.clip(grad + 1, -0.5, 0.5)
         close(-limited / (np.linalg.norm(limited) + 1e-6), update)
@@ -188,7 +222,10 @@ def test_what_a_transform_is_given() -> None:
 @pytest.mark.parametrize("stage", ["grad_transforms", "update_transforms"])
 @pytest.mark.parametrize("what", ["returns", "raises"])
 def test_a_transform_that_fails_writes_nothing(stage: str, what: str) -> None:
-    """Returning something is an error that says what to do; what a transform raises is raised; no value changes."""
+    """Returning something is an error that says what to do.
+
+    What a transform raises is raised; no value changes.
+    """
 
     def wrong(names: Names, values: Array, array: Array) -> Any:
         if what == "raises":
@@ -201,7 +238,9 @@ def test_a_transform_that_fails_writes_nothing(stage: str, what: str) -> None:
     before = mg.ParameterVector.of(model).values.tobytes()
     mg.ParameterVector.of(model).grads = gradients()[0]
     kind, message = (
-        (ZeroDivisionError, "mine") if what == "raises" else (KindError, "transform wrong returned .* in place")
+        (ZeroDivisionError, "mine")
+        if what == "raises"
+        else (KindError, "transform wrong returned .* in place")
     )
     with pytest.raises(kind, match=message):
         optimizer.step()
@@ -217,7 +256,9 @@ def test_what_is_no_list_of_transforms(given: Any) -> None:
 
 
 def test_names_and_shapes_that_do_not_fit() -> None:
-    """A pattern that fits nothing, a mask of another shape, an axis that is not there: an error in the first step."""
+    """A pattern that fits nothing, a mask of another shape, an axis that is not there: an error in
+    the first step.
+    """
     wrong: list[tuple[Transform, type[Exception], str]] = [
         (mg.Mask({"2.weight": np.ones(3, bool)}), ModelError, "2.weight"),
         (mg.Mask({"0.weight": np.ones((4, 3), bool)}), ShapeError, "0.weight"),
@@ -228,12 +269,15 @@ def test_names_and_shapes_that_do_not_fit() -> None:
             updates_of(mg.SGD(model_of(), 0.1, update_transforms=[transform]), 1)
 
 
-# -- what is left alone -----------------------------------------------------------------------------------------------
+# -- what is left alone --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["frozen", "unreached", "frozen entries"])
 def test_what_is_left_out_stays_and_counts_in_no_norm(how: str) -> None:
-    """Frozen and unreached parameters keep their bits, -0.0 too, under transforms that touch all; norms are of the rest."""
+    """Frozen and unreached parameters keep their bits, -0.0 too, under transforms that touch all.
+
+    Norms are of the rest.
+    """
     model = model_of()
     model[0].weight.value[...] = -0.0
     vector = mg.ParameterVector.of(model)
@@ -245,7 +289,9 @@ def test_what_is_left_out_stays_and_counts_in_no_norm(how: str) -> None:
 
     if how != "unreached":
         model[0].weight.trainable = False if how == "frozen" else np.arange(12).reshape(3, 4) < 3
-    optimizer = mg.SGD(model, 0.1, grad_transforms=[note, mg.ClipNorm(1.0)], update_transforms=[add_one])
+    optimizer = mg.SGD(
+        model, 0.1, grad_transforms=[note, mg.ClipNorm(1.0)], update_transforms=[add_one]
+    )
     for grad in gradients(3):
         if how == "unreached":
             model[0].bias.grad = grad[12:16]
@@ -256,7 +302,10 @@ def test_what_is_left_out_stays_and_counts_in_no_norm(how: str) -> None:
     still = slice(3, 12) if how == "frozen entries" else slice(0, 12)
     assert np.signbit(vector.values[still]).all()
     assert not vector.values[still].any()
-    expected = [np.linalg.norm(np.r_[grad[:3] if how == "frozen entries" else [], grad[12:]]) for grad in gradients(3)]
+    expected = [
+        np.linalg.norm(np.r_[grad[:3] if how == "frozen entries" else [], grad[12:]])
+        for grad in gradients(3)
+    ]
     close(expected, norms)
 
 
@@ -280,7 +329,7 @@ def test_a_mask_is_a_copy() -> None:
     assert before == model[0].weight.value.tobytes()
 
 
-# -- state ------------------------------------------------------------------------------------------------------------
+# -- state ---------------------------------------------------------------------------------------
 
 
 def noisy(model: mg.Layer) -> mg.Adam:
@@ -304,7 +353,10 @@ def test_a_checkpoint_resumes_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_the_state_of_other_transforms() -> None:
-    """A state with noise does not fit an optimizer without it, and changes nothing; stateless ones are warned of."""
+    """A state with noise does not fit an optimizer without it, and changes nothing.
+
+    Stateless ones are warned of.
+    """
     optimizer = noisy(model_of())
     updates_of(optimizer, 2)
     other = mg.Adam(model_of(), 0.01)
@@ -317,7 +369,9 @@ def test_the_state_of_other_transforms() -> None:
             mg.SGD(model_of(), 0.1, update_transforms=changed).load_state_dict(plain.state_dict())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        mg.SGD(model_of(), 0.1, update_transforms=[mg.MaxNorm(1.0)]).load_state_dict(plain.state_dict())
+        mg.SGD(model_of(), 0.1, update_transforms=[mg.MaxNorm(1.0)]).load_state_dict(
+            plain.state_dict()
+        )
 
 
 def test_a_state_that_a_transform_refuses_changes_none() -> None:
@@ -338,7 +392,9 @@ def test_copies_have_transforms_of_their_own(how: str) -> None:
     model = model_of()
     optimizer = noisy(model)
     updates_of(optimizer, 2)
-    other: mg.Adam = copy.deepcopy(optimizer) if how == "deepcopy" else pickle.loads(pickle.dumps(optimizer))
+    other: mg.Adam = (
+        copy.deepcopy(optimizer) if how == "deepcopy" else pickle.loads(pickle.dumps(optimizer))
+    )
     expected = updates_of(other, 4, start=2)
     assert expected == updates_of(optimizer, 4, start=2)
     assert optimizer.grad_transforms[0] is not other.grad_transforms[0]

@@ -1,4 +1,6 @@
-"""Steps that leave parameters out: each parameter counts its own updates, and the state keeps the counts."""
+"""Steps that leave parameters out: each parameter counts its own updates, and the state keeps the
+counts.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from minigrad.arrays import Array
 def three() -> mg.Sequential:
     """Three parameters of two entries each: 0.weight, 1.weight, 2.weight; values 1 ... 6."""
     sizes = [(1, 2), (2, 1), (1, 2)]
-    model = mg.Sequential(*[mg.Dense(*size, bias=False, dtype=np.float64, init="ones") for size in sizes])
+    model = mg.Sequential(
+        *[mg.Dense(*size, bias=False, dtype=np.float64, init="ones") for size in sizes]
+    )
     mg.ParameterVector.of(model).values[...] = np.arange(1, 7)
     return model
 
@@ -25,7 +29,9 @@ def give(model: mg.Layer, *numbers: float) -> None:
 
 
 class Ages(mg.Optimizer):
-    """Adds to each entry 1 + the number of updates that it had before, and keeps that in a state of its own."""
+    """Adds to each entry 1 + the number of updates that it had before, and keeps that in a state of
+    its own.
+    """
 
     def compute(self, values: Array, grads: Array, update: Array) -> None:
         counted = self.state("counted")
@@ -36,14 +42,19 @@ class Ages(mg.Optimizer):
 
 @pytest.mark.parametrize("resume", [False, True])
 def test_update_count_is_that_of_each_parameter(resume: bool) -> None:
-    """How many updates the entries had before, whatever steps left them out; also in an optimizer that goes on."""
+    """How many updates the entries had before, whatever steps left them out.
+
+    Also in an optimizer that goes on.
+    """
     rng = np.random.default_rng(3)
     model = three()
     optimizer, expected, ages = Ages(model, 1), np.arange(1.0, 7), np.zeros(6)
     for step in range(60):
         trainable, reached = rng.random(3) < 0.7, rng.random(3) < 0.8
         reached[rng.integers(3)] = True
-        for (_, parameter), moves, arrives in zip(model.parameters(), trainable, reached, strict=True):
+        for (_, parameter), moves, arrives in zip(
+            model.parameters(), trainable, reached, strict=True
+        ):
             parameter.trainable = bool(moves)
             if arrives:
                 parameter.grad = np.ones(parameter.shape)
@@ -84,7 +95,9 @@ def test_skipped_steps_in_the_state() -> None:
         parameter.grad = np.ones(parameter.shape)
     optimizer.step()
     state = optimizer.state_dict()
-    assert {"0.weight": 1, "1.weight": 3} == {name: n for name, n in state["skipped_steps"].items() if n}
+    assert {"0.weight": 1, "1.weight": 3} == {
+        name: n for name, n in state["skipped_steps"].items() if n
+    }
     kept = repr(state)
     model[2].freeze()
     give(model, *[1.0] * 6)

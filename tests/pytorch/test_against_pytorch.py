@@ -1,4 +1,5 @@
-"""Long trainings, side by side with PyTorch: the same initial values, batches and dropout masks, 200 steps in float64.
+"""Long trainings, side by side with PyTorch: the same initial values, batches and dropout masks,
+200 steps in float64.
 
 Only where PyTorch is installed: `nox -s pytorch`.
 """
@@ -25,7 +26,7 @@ MOST = 1e-9
 WIDTH = 6
 CLASSES = 3
 
-# -- models -----------------------------------------------------------------------------------------------------------
+# -- models ---------------------------------------------------------------------------------------
 
 
 class Model(NamedTuple):
@@ -42,7 +43,11 @@ def dense(n_in: int, n_out: int, seed: int, bias: bool = True) -> mg.Dense:
 
 def mlp(activation: str) -> mg.Sequential:
     return mg.Sequential(
-        dense(WIDTH, 8, 1), mg.Activation(activation), dense(8, 7, 2), mg.Activation(activation), dense(7, CLASSES, 3)
+        dense(WIDTH, 8, 1),
+        mg.Activation(activation),
+        dense(8, 7, 2),
+        mg.Activation(activation),
+        dense(7, CLASSES, 3),
     )
 
 
@@ -63,7 +68,9 @@ def normalized() -> mg.Sequential:
 
 def nested() -> mg.Sequential:
     return mg.Sequential(
-        body=mg.Sequential(dense(WIDTH, 8, 1), mg.Sequential(mg.Activation("elu"), layer_norm(8), dense(8, 7, 2))),
+        body=mg.Sequential(
+            dense(WIDTH, 8, 1), mg.Sequential(mg.Activation("elu"), layer_norm(8), dense(8, 7, 2))
+        ),
         head=mg.Sequential(mg.Activation("silu"), dense(7, CLASSES, 3)),
     )
 
@@ -88,7 +95,9 @@ ACTIVATIONS: dict[str, Callable[[], Any]] = {
     "silu": lambda: torch.nn.SiLU(),
     "sigmoid": lambda: torch.nn.Sigmoid(),
     "tanh": lambda: torch.nn.Tanh(),
-    "softplus": lambda: torch.nn.Softplus(threshold=100),  # by default it is cut short at 20, where it is 2e-9 off
+    "softplus": lambda: torch.nn.Softplus(
+        threshold=100
+    ),  # by default it is cut short at 20, where it is 2e-9 off
     "softmax": lambda: torch.nn.Softmax(dim=-1),
     "log_softmax": lambda: torch.nn.LogSoftmax(dim=-1),
 }
@@ -101,7 +110,8 @@ MODELS: dict[str, Model] = {
     "without biases": Model(
         lambda: mg.Sequential(dense(WIDTH, 8, 1, bias=False), mg.Activation("tanh"), dense(8, CLASSES, 2, bias=False))
     ),
-    # No bias before BatchNorm, which takes it away again: its gradient is 0 but for rounding, and Adam makes steps of that.
+    # No bias before BatchNorm, which takes it away again: its gradient is 0 but for rounding, and
+    # Adam makes steps of that.
     "BatchNorm": Model(
         lambda: mg.Sequential(
             batch_norm(WIDTH), mg.Activation("tanh"), dense(WIDTH, 8, 1, bias=False), batch_norm(8, momentum=0.4),
@@ -150,7 +160,9 @@ def twin_of(layer: mg.Layer) -> Any:
     elif isinstance(layer, mg.Activation):
         return ACTIVATIONS[layer.function.name]()
     elif isinstance(layer, mg.BatchNorm):
-        twin = torch.nn.BatchNorm1d(layer.features, eps=layer.eps, momentum=layer.momentum, dtype=double)
+        twin = torch.nn.BatchNorm1d(
+            layer.features, eps=layer.eps, momentum=layer.momentum, dtype=double
+        )
     elif isinstance(layer, mg.LayerNorm):
         twin = torch.nn.LayerNorm(layer.features, eps=layer.eps, dtype=double)
     elif isinstance(layer, mg.Flatten):
@@ -174,7 +186,9 @@ def twin_of(layer: mg.Layer) -> Any:
 def largest_difference(model: mg.Sequential, twin: Any) -> float:
     """Over all parameters and buffers, relative where a value is above 1."""
     theirs = {name: tensor.detach().numpy() for name, tensor in twin.state_dict().items()}
-    theirs = {name: array for name, array in theirs.items() if not name.endswith("num_batches_tracked")}
+    theirs = {
+        name: array for name, array in theirs.items() if not name.endswith("num_batches_tracked")
+    }
     mine = model.state_dict()
     assert set(mine) == set(theirs)
     differences = [0.0]
@@ -185,7 +199,7 @@ def largest_difference(model: mg.Sequential, twin: Any) -> float:
     return float(np.max(differences))  # NaN, if there is one
 
 
-# -- losses -----------------------------------------------------------------------------------------------------------
+# -- losses --------------------------------------------------------------------------------------
 
 
 class Criterion(NamedTuple):
@@ -205,10 +219,12 @@ WEIGHTS = [0.5, 2.0, 3.0]
 LOSSES: dict[str, Criterion] = {
     "softmax": Criterion(lambda: mg.SoftmaxCrossEntropy(), lambda: torch.nn.CrossEntropyLoss()),
     "softmax sum": Criterion(
-        lambda: mg.SoftmaxCrossEntropy(reduction="sum"), lambda: torch.nn.CrossEntropyLoss(reduction="sum")
+        lambda: mg.SoftmaxCrossEntropy(reduction="sum"),
+        lambda: torch.nn.CrossEntropyLoss(reduction="sum"),
     ),
     "softmax smoothed": Criterion(
-        lambda: mg.SoftmaxCrossEntropy(label_smoothing=0.2), lambda: torch.nn.CrossEntropyLoss(label_smoothing=0.2)
+        lambda: mg.SoftmaxCrossEntropy(label_smoothing=0.2),
+        lambda: torch.nn.CrossEntropyLoss(label_smoothing=0.2),
     ),
     "softmax weighted": Criterion(
         lambda: mg.SoftmaxCrossEntropy(class_weight=WEIGHTS),
@@ -216,14 +232,18 @@ LOSSES: dict[str, Criterion] = {
     ),
     "softmax with all": Criterion(
         lambda: mg.SoftmaxCrossEntropy(label_smoothing=0.2, class_weight=WEIGHTS, ignore_index=1),
-        lambda: torch.nn.CrossEntropyLoss(weight=tensor(WEIGHTS), ignore_index=1, label_smoothing=0.2),
+        lambda: torch.nn.CrossEntropyLoss(
+            weight=tensor(WEIGHTS), ignore_index=1, label_smoothing=0.2
+        ),
     ),
     "softmax of probabilities": Criterion(
         lambda: mg.SoftmaxCrossEntropy(label_smoothing=0.1, class_weight=WEIGHTS),
         lambda: torch.nn.CrossEntropyLoss(weight=tensor(WEIGHTS), label_smoothing=0.1),
         "rows",
     ),
-    "sigmoid": Criterion(lambda: mg.SigmoidCrossEntropy(), lambda: torch.nn.BCEWithLogitsLoss(), "rows"),
+    "sigmoid": Criterion(
+        lambda: mg.SigmoidCrossEntropy(), lambda: torch.nn.BCEWithLogitsLoss(), "rows"
+    ),
     "sigmoid weighted": Criterion(
         lambda: mg.SigmoidCrossEntropy(pos_weight=2.5),
         lambda: torch.nn.BCEWithLogitsLoss(pos_weight=tensor(2.5)),
@@ -236,11 +256,15 @@ LOSSES: dict[str, Criterion] = {
     ),
     "squared": Criterion(lambda: mg.MeanSquaredError(), lambda: torch.nn.MSELoss(), "numbers"),
     "squared sum": Criterion(
-        lambda: mg.MeanSquaredError(reduction="sum"), lambda: torch.nn.MSELoss(reduction="sum"), "numbers"
+        lambda: mg.MeanSquaredError(reduction="sum"),
+        lambda: torch.nn.MSELoss(reduction="sum"),
+        "numbers",
     ),
     "absolute": Criterion(lambda: mg.MeanAbsoluteError(), lambda: torch.nn.L1Loss(), "numbers"),
     "absolute sum": Criterion(
-        lambda: mg.MeanAbsoluteError(reduction="sum"), lambda: torch.nn.L1Loss(reduction="sum"), "numbers"
+        lambda: mg.MeanAbsoluteError(reduction="sum"),
+        lambda: torch.nn.L1Loss(reduction="sum"),
+        "numbers",
     ),
     "huber": Criterion(lambda: mg.Huber(), lambda: torch.nn.HuberLoss(), "numbers"),
     "huber sum": Criterion(
@@ -255,7 +279,9 @@ def targets_of(kind: str, x: Array) -> npt.NDArray[Any]:
     """Something that can be learnt from x, with noise."""
     rng = np.random.default_rng(1)
     flat = x.reshape(len(x), -1)
-    scores = np.tanh(flat @ rng.normal(size=(flat.shape[1], CLASSES))) * 2 + rng.normal(size=(len(x), CLASSES))
+    scores = np.tanh(flat @ rng.normal(size=(flat.shape[1], CLASSES))) * 2 + rng.normal(
+        size=(len(x), CLASSES)
+    )
     if kind == "numbers":
         return np.array(scores)
     if kind == "rows":
@@ -265,7 +291,7 @@ def targets_of(kind: str, x: Array) -> npt.NDArray[Any]:
     return labels
 
 
-# -- optimizers -------------------------------------------------------------------------------------------------------
+# -- optimizers ----------------------------------------------------------------------------------
 
 
 class Recipe(NamedTuple):
@@ -290,7 +316,9 @@ class Recipe(NamedTuple):
         for name, parameter in twin.named_parameters():
             group: dict[str, Any] = {"params": [parameter]}
             if isinstance(decay, Mapping):
-                group["weight_decay"] = ([0.0] + [d for pattern, d in decay.items() if fnmatchcase(name, pattern)])[-1]
+                group["weight_decay"] = (
+                    [0.0] + [d for pattern, d in decay.items() if fnmatchcase(name, pattern)]
+                )[-1]
             elif decay is not None:
                 group["weight_decay"] = decay
             groups.append(group)
@@ -306,12 +334,18 @@ DECAY = {"*.weight": 0.02, "*.bias": 0.005}
 SCHEDULES: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "StepDecay": (lambda: mg.StepDecay(0.02, 30, 0.5), scheduler("StepLR", 30, 0.5)),
     "ExponentialDecay": (lambda: mg.ExponentialDecay(0.02, 0.99), scheduler("ExponentialLR", 0.99)),
-    "CosineDecay": (lambda: mg.CosineDecay(0.02, STEPS, 0.001), scheduler("CosineAnnealingLR", STEPS, 0.001)),
+    "CosineDecay": (
+        lambda: mg.CosineDecay(0.02, STEPS, 0.001),
+        scheduler("CosineAnnealingLR", STEPS, 0.001),
+    ),
     "LinearWarmup": (lambda: mg.LinearWarmup(0.02, 50), scheduler("LinearLR", 1 / 50, 1.0, 49)),
     "composed": (
         lambda: mg.LinearWarmup(mg.StepDecay(0.02, 30, 0.5), 50),
         lambda optimizer: torch.optim.lr_scheduler.ChainedScheduler(
-            [scheduler("LinearLR", 1 / 50, 1.0, 49)(optimizer), scheduler("StepLR", 30, 0.5)(optimizer)]
+            [
+                scheduler("LinearLR", 1 / 50, 1.0, 49)(optimizer),
+                scheduler("StepLR", 30, 0.5)(optimizer),
+            ]
         ),
     ),
 }
@@ -358,7 +392,14 @@ OPTIMIZERS: dict[str, Recipe] = {
     "RMSprop decay": Recipe("RMSprop", {"lr": 0.005, "weight_decay": 0.02}),
     "RMSprop with all": Recipe(
         "RMSprop",
-        {"lr": 0.02, "alpha": 0.9, "eps": 1e-4, "momentum": 0.5, "centered": True, "weight_decay": DECAY},
+        {
+            "lr": 0.02,
+            "alpha": 0.9,
+            "eps": 1e-4,
+            "momentum": 0.5,
+            "centered": True,
+            "weight_decay": DECAY,
+        },
         {"max_grad_value": 0.2, "max_grad_norm": 0.5},
         SCHEDULES["composed"],
     ),
@@ -371,12 +412,16 @@ OPTIMIZERS: dict[str, Recipe] = {
         f"{name} {schedule}": Recipe(name, {"lr": 0.02}, schedule=SCHEDULES[schedule])
         for name, schedule in zip(("SGD", "Adam", "AdamW", "RMSprop"), SCHEDULES, strict=False)
     },
-    "SGD ReduceOnPlateau": Recipe("SGD", {"lr": 0.1}, plateau={"patience": 1, "factor": 0.5, "cooldown": 2}),
-    "Adam ReduceOnPlateau": Recipe("Adam", {"lr": 0.05}, plateau={"patience": 0, "factor": 0.7, "threshold": 0.01}),
+    "SGD ReduceOnPlateau": Recipe(
+        "SGD", {"lr": 0.1}, plateau={"patience": 1, "factor": 0.5, "cooldown": 2}
+    ),
+    "Adam ReduceOnPlateau": Recipe(
+        "Adam", {"lr": 0.05}, plateau={"patience": 0, "factor": 0.7, "threshold": 0.01}
+    ),
 }
 
 
-# -- side by side -----------------------------------------------------------------------------------------------------
+# -- side by side --------------------------------------------------------------------------------
 
 
 def train_both(chosen: Model, criterion: Criterion, recipe: Recipe) -> float:
@@ -437,12 +482,16 @@ def train_both(chosen: Model, criterion: Criterion, recipe: Recipe) -> float:
 def freeze(model: mg.Sequential, twin: Any, frozen: Mapping[str, range], step: int) -> None:
     theirs = dict(twin.named_parameters())
     for name, parameter in model.parameters():
-        moves = not any(f"{name}.".startswith(f"{part}.") and step in steps for part, steps in frozen.items())
+        moves = not any(
+            f"{name}.".startswith(f"{part}.") and step in steps for part, steps in frozen.items()
+        )
         parameter.trainable = moves
         theirs[name].requires_grad_(moves)
 
 
-def clip(twin: Any, max_grad_value: float | None = None, max_grad_norm: float | None = None) -> None:
+def clip(
+    twin: Any, max_grad_value: float | None = None, max_grad_norm: float | None = None
+) -> None:
     if max_grad_value is not None:
         torch.nn.utils.clip_grad_value_(twin.parameters(), max_grad_value)
     if max_grad_norm is not None:
@@ -479,7 +528,9 @@ def test_every_optimizer(recipe: Recipe, model: str) -> None:
 def test_the_two_are_told_apart() -> None:
     """The comparison can fail: a rate, and a loss, that differ by one in a million are seen."""
     model, loss, recipe = MODELS["mlp tanh"], LOSSES["softmax"], OPTIMIZERS["SGD momentum"]
-    faster = recipe._replace(schedule=(lambda: lambda step: 0.02 * (1 + 1e-6), scheduler("ConstantLR", 1.0)))
+    faster = recipe._replace(
+        schedule=(lambda: lambda step: 0.02 * (1 + 1e-6), scheduler("ConstantLR", 1.0))
+    )
     smoothed = loss._replace(twin=lambda: torch.nn.CrossEntropyLoss(label_smoothing=1e-6))
     assert MOST < train_both(model, loss, faster) < 1e-4
     assert MOST < train_both(model, smoothed, recipe) < 1e-4

@@ -1,4 +1,6 @@
-"""What the tests of accidents on disk share: stories to be interrupted, writers that are killed, a pickle that explodes."""
+"""What the tests of accidents on disk share: stories to be interrupted, writers that are killed, a
+pickle that explodes.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""A process that trains and records in children of its own, and kills them, for the tests of kills and readers.
+"""A process that trains and records in children of its own, and kills them, for the tests of kills
+and readers.
 
-It is a program of its own, so that it forks from a warm process without threads. Its arguments: a directory, how many
-children, and whether to let them finish. Child number n records into `n/run`, and notes in `n/values` the CRC-32 of the
-live values after each step, before the recorder hears of the step, and in `n/told` how many steps count for readers.
+It is a program of its own, so that it forks from a warm process without threads. Its arguments: a
+directory, how many children, and whether to let them finish. Child number n records into `n/run`,
+and notes in `n/values` the CRC-32 of the live values after each step, before the recorder hears of
+the step, and in `n/told` how many steps count for readers.
 """
 
 from __future__ import annotations
@@ -72,7 +74,10 @@ def child(place: Path, number: int, steps: int, resume: bool = False) -> None:
 
 
 def main(directory: Path, children: int, steps: int) -> None:
-    """Start children and kill them, at moments of all kinds; or with `steps`, let them make so many."""
+    """Start children and kill them, at moments of all kinds.
+
+    Or with `steps`, let them make so many.
+    """
     rng = np.random.default_rng()
     Training().go(3)  # warm
     load = forked(busy)
@@ -81,7 +86,9 @@ def main(directory: Path, children: int, steps: int) -> None:
             place = directory / str(number)
             process = forked(child, place, number, steps or 10**9)
             if not steps:
-                wait_for(place / "values", 4 * int(rng.integers(0, (3, 30, 120)[number % 3])), process)
+                wait_for(
+                    place / "values", 4 * int(rng.integers(0, (3, 30, 120)[number % 3])), process
+                )
                 time.sleep(float(rng.random()) * 0.004)
                 os.kill(process, signal.SIGKILL)
             status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])

@@ -1,4 +1,6 @@
-"""What the tests of the record on disk share: a small training, what it noted, and what any directory must hold to."""
+"""What the tests of the record on disk share: a small training, what it noted, and what any
+directory must hold to.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ Make = Callable[[mg.Layer], mg.Optimizer]
 
 SIZE = 5 * 4 + 4 + 4 + 4 + 4 * 3 + 3  # entries of `normed`
 EVERYTHING = bool(os.environ.get("MINIGRAD_ALL_ACCIDENTS"))
-"""Whether to run every case; otherwise a part of those that are many and alike, to keep the tests short."""
+"""Whether to run every case.
+
+Otherwise a part of those that are many and alike, to keep the tests short.
+"""
 
 
 def some(cases: Iterable[T], every: int = 3) -> list[T]:
@@ -57,7 +62,9 @@ class Training:
         seed: For the data.
     """
 
-    def __init__(self, make: Make = momentum, dtype: npt.DTypeLike = np.float32, seed: int = 0) -> None:
+    def __init__(
+        self, make: Make = momentum, dtype: npt.DTypeLike = np.float32, seed: int = 0
+    ) -> None:
         rng = np.random.default_rng(seed)
         self.model = normed(dtype)
         self.x = (rng.normal(size=(40, 5)) * (rng.random((40, 5)) < 0.5)).astype(dtype)
@@ -96,7 +103,8 @@ class Training:
 
 
 class Notes(mg.Hook):
-    """Writes down what is true after each step: values, predictions and what the layers hold that is not learnt.
+    """Writes down what is true after each step: values, predictions and what the layers hold that
+    is not learnt.
 
     Attached before a recorder, so that it knows of each step before the recorder does.
     """
@@ -127,7 +135,9 @@ class Notes(mg.Hook):
         self.loss.append(training.loss.value)
         self.indices.append(training.data.indices)
         self.buffers[step] = [
-            getattr(layer, buffer).copy() for _, layer in training.model.layers() for buffer in layer.buffers
+            getattr(layer, buffer).copy()
+            for _, layer in training.model.layers()
+            for buffer in layer.buffers
         ]
         if self._predict:
             self.predictions[step] = training.model.predict(training.x)

@@ -1,4 +1,6 @@
-"""What several tests of the recording share: small models, a loop, and a hook that writes down what really happened."""
+"""What several tests of the recording share: small models, a loop, and a hook that writes down what
+really happened.
+"""
 
 from __future__ import annotations
 
@@ -37,15 +39,21 @@ class Tape(mg.Hook):
 
 
 class Conv1D(mg.Layer):
-    """A convolution over one axis, with a bias for each filter, and no `explain`: (n, width) -> (n, places * filters)."""
+    """A convolution over one axis, with a bias for each filter, and no `explain`: (n, width) -> (n,
+    places * filters).
+    """
 
-    def __init__(self, size: int, filters: int, rng: np.random.Generator, dtype: npt.DTypeLike = np.float32) -> None:
+    def __init__(
+        self, size: int, filters: int, rng: np.random.Generator, dtype: npt.DTypeLike = np.float32
+    ) -> None:
         self.kernel = mg.Parameter(rng.normal(size=(size, filters)).astype(dtype))
         self.shift = mg.Parameter(np.zeros(filters, dtype))
 
     def forward(self, x: Array) -> Array:
         self.shape = x.shape
-        self.windows = np.lib.stride_tricks.sliding_window_view(x, self.kernel.shape[0], axis=1).copy()
+        self.windows = np.lib.stride_tricks.sliding_window_view(
+            x, self.kernel.shape[0], axis=1
+        ).copy()
         return (self.windows @ self.kernel.value + self.shift.value).reshape(len(x), -1)
 
     def backward(self, grad: Array) -> Array:
@@ -90,7 +98,11 @@ class Switch(mg.Layer):
 
 
 def network(
-    *sizes: int, activation: str = "tanh", dtype: npt.DTypeLike = np.float32, seed: int = 0, **settings: Any
+    *sizes: int,
+    activation: str = "tanh",
+    dtype: npt.DTypeLike = np.float32,
+    seed: int = 0,
+    **settings: Any,
 ) -> mg.Sequential:
     """Dense layers of these sizes, with activations between."""
     rng = np.random.default_rng(seed)
@@ -126,7 +138,9 @@ def train(
     rows: int = 4,
     seed: int = 1,
 ) -> None:
-    """Steps with random samples and random gradients of the output: fast, and any direction may come."""
+    """Steps with random samples and random gradients of the output: fast, and any direction may
+    come.
+    """
     rng = np.random.default_rng(seed)
     for number in range(steps):
         if before is not None:

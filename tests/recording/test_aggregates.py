@@ -1,4 +1,6 @@
-"""The counts of each entry against a recount of every step by itself, over many steps and windows."""
+"""The counts of each entry against a recount of every step by itself, over many steps and
+windows.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ SLOTS = {"a": Slot(slice(0, 4), (2, 2)), "b": Slot(slice(4, 9), (5,))}
 
 
 def history(steps: int, seed: int) -> list[dict[str, np.ndarray]]:
-    """Steps in which entries move now and then: some late, some once, some never, some by rounding never; NaN and infinity too."""
+    """Steps in which entries move now and then: some late, some once, some never, some by rounding
+    never; NaN and infinity too.
+    """
     rng = np.random.default_rng(seed)
     values = np.ones(SIZE, np.float32)
     told = []
@@ -42,13 +46,17 @@ def history(steps: int, seed: int) -> list[dict[str, np.ndarray]]:
     return told
 
 
-def add(counts: Aggregates, step: int, arrays: dict[str, np.ndarray], skipped: Mapping[str, str]) -> None:
+def add(
+    counts: Aggregates, step: int, arrays: dict[str, np.ndarray], skipped: Mapping[str, str]
+) -> None:
     """One step: a look at its gradients before it is written, and the rest after it."""
     counts.look((arrays["grads"],), "")
     counts.add(step, arrays["before"], arrays["after"], arrays["update"], skipped, {})
 
 
-def recount(told: list[dict[str, np.ndarray]], skipped: list[dict[str, str]]) -> dict[str, list[float]]:
+def recount(
+    told: list[dict[str, np.ndarray]], skipped: list[dict[str, str]]
+) -> dict[str, list[float]]:
     """Every number by plain Python, entry by entry."""
     found: dict[str, list[float]] = {
         name: [0] * SIZE for name in ("grads", "updates", "moves", "swallowed", "movement")
@@ -81,13 +89,19 @@ def check(tally: Tally, told: list[dict[str, np.ndarray]], skipped: list[dict[st
     assert tally.steps == len(told)
     for name in SLOTS:
         assert tally.frozen[name] == sum(left_out.get(name) == "frozen" for left_out in skipped)
-        assert tally.unreached[name] == sum(left_out.get(name) == "no gradient" for left_out in skipped)
+        assert tally.unreached[name] == sum(
+            left_out.get(name) == "no gradient" for left_out in skipped
+        )
 
 
 @pytest.mark.parametrize("gathered", [1, 2, 7, 64])
 @pytest.mark.parametrize("steps", [1, 6, 64, 65, 255, 256, 700])
-def test_every_count_is_that_of_a_recount(steps: int, gathered: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many steps are gathered before they are counted, the counts are those of each step by itself."""
+def test_every_count_is_that_of_a_recount(
+    steps: int, gathered: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many steps are gathered before they are counted, the counts are those of each step by
+    itself.
+    """
     monkeypatch.setattr(module, "_ENTRIES", gathered * SIZE)
     counts = Aggregates(SLOTS, np.dtype(np.float32), [])
     told = history(steps, seed=steps)
@@ -133,9 +147,13 @@ def count(model: mg.Layer, explained: ExplainedLayer) -> None:
     vector.gradients.forget()
 
 
-@pytest.mark.parametrize("sizes", [[3], [255], [256], [1000], [50, 50, 50, 50, 50, 50, 7], [200, 100, 255, 1]])
+@pytest.mark.parametrize(
+    "sizes", [[3], [255], [256], [1000], [50, 50, 50, 50, 50, 50, 7], [200, 100, 255, 1]]
+)
 def test_samples_are_counted_for_each_input_and_unit(sizes: list[int]) -> None:
-    """Batches of any size, also of more samples than a byte can count, of inputs that are always, never and sometimes 0."""
+    """Batches of any size, also of more samples than a byte can count, of inputs that are always,
+    never and sometimes 0.
+    """
     layer = mg.Dense(4, 3, rng=0)
     model = mg.Sequential(layer)
     parameters = {f"0.{name}": getattr(layer, name) for name in ("weight", "bias")}
@@ -166,12 +184,17 @@ def test_samples_are_counted_for_each_input_and_unit(sizes: list[int]) -> None:
 
 
 def test_samples_go_on_after_those_of_an_earlier_session() -> None:
-    """The numbers of samples, inputs and units go on too; what was read of the earlier session stays as it was."""
+    """The numbers of samples, inputs and units go on too.
+
+    What was read of the earlier session stays as it was.
+    """
     layer = mg.Dense(3, 2, rng=0)
     model = mg.Sequential(layer)
     slots = dict(mg.ParameterVector.of(model).slots)
     parameters = dict(model.parameters())
-    first, second = (explained_layers(model, slots, parameters, coactivation=True)[0] for _ in range(2))
+    first, second = (
+        explained_layers(model, slots, parameters, coactivation=True)[0] for _ in range(2)
+    )
     x = np.array([[1, 0, 2], [3, 0, 0]], np.float32)
     for explained in (first, second):
         if explained is second:
@@ -184,6 +207,9 @@ def test_samples_go_on_after_those_of_an_earlier_session() -> None:
         weight = activity["0.weight"]
         assert samples == weight.samples == activity["0.bias"].samples
         assert weight.inputs is not None
-        assert ([samples, 0, samples // 2], [samples // 2, 0]) == (weight.inputs.tolist(), weight.units.tolist())
+        assert ([samples, 0, samples // 2], [samples // 2, 0]) == (
+            weight.inputs.tolist(),
+            weight.units.tolist(),
+        )
         assert weight.together is not None
         assert [[True, False], [False, False], [True, False]] == weight.together.tolist()

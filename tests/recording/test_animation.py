@@ -1,4 +1,6 @@
-"""Animated pictures: the files are read back by a decoder of this file's own, and the frames compared with the record."""
+"""Animated pictures: the files are read back by a decoder of this file's own, and the frames
+compared with the record.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +33,18 @@ class Animation(NamedTuple):
 
 
 def decode(data: bytes) -> Animation:
-    """The frames, after the specification (https://www.w3.org/TR/png-3/); everything that must hold is asserted."""
+    """The frames, after the specification (https://www.w3.org/TR/png-3/).
+
+    Everything that must hold is asserted.
+    """
     assert bytes([137, 80, 78, 71, 13, 10, 26, 10]) == data[:8]
     chunks, at = [], 8
     while at < len(data):
         (length,) = struct.unpack(">I", data[at : at + 4])
         kind, body = data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
-        assert (zlib.crc32(kind + body),) == struct.unpack(">I", data[at + 8 + length : at + 12 + length])
+        assert (zlib.crc32(kind + body),) == struct.unpack(
+            ">I", data[at + 8 + length : at + 12 + length]
+        )
         chunks.append((kind, body))
         at += 12 + length
     assert at == len(data)
@@ -57,7 +64,9 @@ def decode(data: bytes) -> Animation:
     found, sequence = Animation([], [], plays, []), 0
     for place in range(count):
         control, (_, body) = chunks[4 + 2 * place][1], chunks[5 + 2 * place]
-        order, wide, high, left, top, num, den, dispose, blend = struct.unpack(">IIIIIHHBB", control)
+        order, wide, high, left, top, num, den, dispose, blend = struct.unpack(
+            ">IIIIIHHBB", control
+        )
         assert sequence == order
         sequence += 1
         if place:
@@ -82,12 +91,17 @@ def decode(data: bytes) -> Animation:
     return found
 
 
-# -- the encoder -----------------------------------------------------------------------------------------------------
+# -- the encoder ---------------------------------------------------------------------------------
 
 
 def some_frames(count: int, shape: tuple[int, int] = (5, 7), colors: int = 255) -> list[Pixels]:
     rng = np.random.default_rng(0)
-    palette = rng.choice(1 << 24, colors, replace=False).astype(">u4").view(np.uint8).reshape(-1, 4)[:, 1:]
+    palette = (
+        rng.choice(1 << 24, colors, replace=False)
+        .astype(">u4")
+        .view(np.uint8)
+        .reshape(-1, 4)[:, 1:]
+    )
     return [palette[rng.integers(0, colors, shape)] for _ in range(count)]
 
 
@@ -105,12 +119,21 @@ def test_frames_are_what_went_in(count: int, shape: tuple[int, int]) -> None:
 
 
 def test_only_what_changed_is_stored() -> None:
-    """A frame is the smallest rectangle around what changed; one that is the same is a single transparent pixel."""
+    """A frame is the smallest rectangle around what changed.
+
+    One that is the same is a single transparent pixel.
+    """
     first = np.full((20, 30, 3), 255, np.uint8)
     second = first.copy()
     second[3, 4] = second[10, 20] = (1, 2, 3)
     found = decode(pictures.apng([first, second, second, second, first], seconds=1))
-    assert [(0, 0, 20, 30), (3, 4, 8, 17), (0, 0, 1, 1), (0, 0, 1, 1), (3, 4, 8, 17)] == found.rectangles
+    assert [
+        (0, 0, 20, 30),
+        (3, 4, 8, 17),
+        (0, 0, 1, 1),
+        (0, 0, 1, 1),
+        (3, 4, 8, 17),
+    ] == found.rectangles
     for expected, actual in zip([first, second, second, second, first], found.frames, strict=True):
         assert np.array_equal(expected, actual)
     many = pictures.apng([first] * 1000, seconds=10)
@@ -119,10 +142,13 @@ def test_only_what_changed_is_stored() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "count"), [(6, 60), (1, 3), (0.7, 60), (1e-9, 2), (65535 * 2, 2), (100_000, 2), (1 / 3, 7)]
+    ("seconds", "count"),
+    [(6, 60), (1, 3), (0.7, 60), (1e-9, 2), (65535 * 2, 2), (100_000, 2), (1 / 3, 7)],
 )
 def test_durations(seconds: float, count: int) -> None:
-    """All frames last equally long, together as long as asked, as near as two numbers of 16 bits can say it."""
+    """All frames last equally long, together as long as asked, as near as two numbers of 16 bits
+    can say it.
+    """
     delays = decode(pictures.apng(some_frames(count), seconds)).delays
     assert 1 == len(set(delays))
     assert delays[0] > 0
@@ -135,7 +161,9 @@ def test_what_the_encoder_refuses() -> None:
         pictures.apng([], 1)
     with pytest.raises(ShapeError, match=r"\(height, width, 3\), got \(2, 3\)"):
         pictures.apng([np.zeros((2, 3), np.uint8)], 1)
-    with pytest.raises(ShapeError, match=r"frame 1 has shape \(2, 3, 3\), those before it \(3, 2, 3\)"):
+    with pytest.raises(
+        ShapeError, match=r"frame 1 has shape \(2, 3, 3\), those before it \(3, 2, 3\)"
+    ):
         pictures.apng([np.zeros((3, 2, 3), np.uint8), np.zeros((2, 3, 3), np.uint8)], 1)
     ramp = np.zeros((1, 256, 3), np.uint8)
     ramp[0, :, 0] = np.arange(256)
@@ -149,7 +177,7 @@ def test_what_the_encoder_refuses() -> None:
         pictures.apng(some_frames(1), 70_000)
 
 
-# -- a parameter that learns ------------------------------------------------------------------------------------------
+# -- a parameter that learns ---------------------------------------------------------------------
 
 
 def recorded(steps: int = 20, size: int = 12, units: int = 3, **settings: Any) -> mg.Run:
@@ -165,10 +193,13 @@ def recorded(steps: int = 20, size: int = 12, units: int = 3, **settings: Any) -
     return recorder.run
 
 
-def drawn(amounts: npt.NDArray[Any], hidden: npt.NDArray[np.bool_], top: float, scale: int = 1) -> Pixels:
+def drawn(
+    amounts: npt.NDArray[Any], hidden: npt.NDArray[np.bool_], top: float, scale: int = 1
+) -> Pixels:
     """The units of a weight, side by side as `.png()` draws them."""
     tiles = [
-        pictures.diverging(amounts[:, unit].reshape(3, 4), hidden[:, unit].reshape(3, 4), top) for unit in range(3)
+        pictures.diverging(amounts[:, unit].reshape(3, 4), hidden[:, unit].reshape(3, 4), top)
+        for unit in range(3)
     ]
     return pictures.tiled(tiles, columns=3, scale=scale)
 
@@ -200,7 +231,9 @@ def test_each_frame_is_its_step(what: Any) -> None:
 
 
 def test_the_last_frame_is_the_still_picture() -> None:
-    """Where the change is largest at the end, the last frame is the picture that `png` draws, at the same size."""
+    """Where the change is largest at the end, the last frame is the picture that `png` draws, at
+    the same size.
+    """
     model = mg.Sequential(mg.Dense(12, 3, init="zeros"))
     optimizer = mg.SGD(model, 1.0)
     with mg.Recorder(optimizer) as recorder:
@@ -210,7 +243,9 @@ def test_the_last_frame_is_the_still_picture() -> None:
     still = history.png(shape=(3, 4))
     width, height = struct.unpack(">II", still[16:24])
     raw = zlib.decompress(still[41 : 41 + struct.unpack(">I", still[33:37])[0]])
-    pixels = np.frombuffer(raw, np.uint8).reshape(height, 1 + 3 * width)[:, 1:].reshape(height, width, 3)
+    pixels = (
+        np.frombuffer(raw, np.uint8).reshape(height, 1 + 3 * width)[:, 1:].reshape(height, width, 3)
+    )
     frames = decode(history.animation(shape=(3, 4))).frames
     assert_alike(pixels, frames[-1])
     never = (pixels == pictures.HIDDEN).all(axis=2)
@@ -219,7 +254,9 @@ def test_the_last_frame_is_the_still_picture() -> None:
         assert np.array_equal(never, (frame == pictures.HIDDEN).all(axis=2))
 
 
-@pytest.mark.parametrize(("frames", "expected"), [(2, [0, 19]), (3, [0, 10, 19]), (20, range(20)), (500, range(20))])
+@pytest.mark.parametrize(
+    ("frames", "expected"), [(2, [0, 19]), (3, [0, 10, 19]), (20, range(20)), (500, range(20))]
+)
 def test_frames_lie_evenly(frames: int, expected: Any) -> None:
     """As many steps as asked, if there are so many; the first and the last always."""
     history = recorded()["0.weight"]
@@ -246,7 +283,9 @@ def test_frames_lie_evenly(frames: int, expected: Any) -> None:
     ids=str,
 )
 def test_values_are_those_of_the_record(settings: dict[str, Any]) -> None:
-    """However steps are kept, each frame shows what `value` gives for its step, and only steps that are exact."""
+    """However steps are kept, each frame shows what `value` gives for its step, and only steps that
+    are exact.
+    """
     run = recorded(steps=25, **settings)
     history = run["0.weight"]
     exact = run.exact_steps.tolist()
@@ -257,7 +296,9 @@ def test_values_are_those_of_the_record(settings: dict[str, Any]) -> None:
     for value, frame in zip(values, frames, strict=True):
         assert_alike(drawn(value, np.zeros(value.shape, bool), top), frame)
     if settings.get("keep") != ("update", "grad"):
-        assert len(decode(history.animation(what="update", shape=(3, 4))).frames) == len(history.updates)
+        assert len(decode(history.animation(what="update", shape=(3, 4))).frames) == len(
+            history.updates
+        )
 
 
 def test_a_write_by_hand_between_two_steps() -> None:
@@ -274,13 +315,17 @@ def test_a_write_by_hand_between_two_steps() -> None:
     history = recorder.run["0.weight"]
     values = [history.value(step) for step in recorder.run.steps]
     top = float(np.abs(values).max())
-    for value, frame in zip(values, decode(history.animation(scale=1, what="value")).frames, strict=True):
+    for value, frame in zip(
+        values, decode(history.animation(scale=1, what="value")).frames, strict=True
+    ):
         tile = pictures.diverging(value, np.zeros(value.shape, bool), top)
         assert_alike(pictures.tiled([tile], columns=1), frame)
 
 
 def test_all_shades_at_once() -> None:
-    """However many amounts there are, the colors fit into the palette, and follow the amounts from blue to red."""
+    """However many amounts there are, the colors fit into the palette, and follow the amounts from
+    blue to red.
+    """
     model = mg.Sequential(mg.Dense(2001, 1, init="zeros"))
     optimizer = mg.SGD(model, 1.0)
     x = np.linspace(-1, 1, 2001)[np.newaxis]
@@ -295,7 +340,10 @@ def test_all_shades_at_once() -> None:
 
 
 def test_without_counts_nothing_is_green() -> None:
-    """A record without counts does not know what never moved; such entries are white, as their change is 0."""
+    """A record without counts does not know what never moved.
+
+    Such entries are white, as their change is 0.
+    """
     frames = decode(recorded(aggregates=False)["0.weight"].animation(shape=(3, 4), scale=1)).frames
     assert not (frames[-1] == pictures.HIDDEN).all(axis=2).any()
     assert (255, 255, 255) == tuple(frames[-1][2, 2])
@@ -303,7 +351,10 @@ def test_without_counts_nothing_is_green() -> None:
 
 @pytest.mark.parametrize("name", ["0.weight", "0.bias"])
 def test_units_and_shapes(name: str) -> None:
-    """Without unit and shape the parameter is drawn as it lies, a bias as one row; units stand in the order given."""
+    """Without unit and shape the parameter is drawn as it lies, a bias as one row.
+
+    Units stand in the order given.
+    """
     history = recorded()[name]
     still = struct.unpack(">II", history.png()[16:24])
     assert still == decode(history.animation()).frames[0].shape[1::-1]
@@ -311,14 +362,20 @@ def test_units_and_shapes(name: str) -> None:
         both = decode(history.animation(units=(2, -3), shape=(3, 4), scale=1, what="value")).frames
         all_of_them = decode(history.animation(shape=(3, 4), scale=1, what="value")).frames
         assert (2 + 3 + 2, 2 + 2 * (4 + 2), 3) == both[0].shape
-        # Each picture has a scale of its own, so signs are compared: red where red was, blue where blue was.
-        signs = [np.sign(frames[0].astype(int)[2:5, :, 0] - frames[0][2:5, :, 2]) for frames in (both, all_of_them)]
+        # Each picture has a scale of its own, so signs are compared: red where red was, blue where
+        # blue was.
+        signs = [
+            np.sign(frames[0].astype(int)[2:5, :, 0] - frames[0][2:5, :, 2])
+            for frames in (both, all_of_them)
+        ]
         assert np.array_equal(signs[0][:, 2:6], signs[1][:, 14:18])
         assert np.array_equal(signs[0][:, 8:12], signs[1][:, 2:6])
 
 
 def test_it_is_written_as_a_whole(tmp_path: Path) -> None:
-    """The file holds the bytes that are returned, replaces what was there, and leaves nothing else behind."""
+    """The file holds the bytes that are returned, replaces what was there, and leaves nothing else
+    behind.
+    """
     history = recorded()["0.weight"]
     path = tmp_path / "learning.png"
     path.write_text("something else")
@@ -326,7 +383,10 @@ def test_it_is_written_as_a_whole(tmp_path: Path) -> None:
     assert content == path.read_bytes()
     assert content == history.animation(str(path))
     assert [path] == list(tmp_path.iterdir())
-    with pytest.raises(DataFileError, match=r"'.*nowhere.*' cannot be written: No such file or directory; give a file"):
+    with pytest.raises(
+        DataFileError,
+        match=r"'.*nowhere.*' cannot be written: No such file or directory; give a file",
+    ):
         history.animation(tmp_path / "nowhere" / "learning.png")
     directory = tmp_path / "directory"
     directory.mkdir()
@@ -348,7 +408,9 @@ def test_strange_numbers() -> None:
     for what in whats:
         frames = decode(recorder.run["0.scale"].animation(what=what, scale=1)).frames
         assert 3 == len(frames)
-        strange = [(frame[2:-2, 2:-2] == pictures.STRANGE).all(axis=2)[0].tolist() for frame in frames]
+        strange = [
+            (frame[2:-2, 2:-2] == pictures.STRANGE).all(axis=2)[0].tolist() for frame in frames
+        ]
         assert [False] * 5 == strange[0] == strange[1]
         assert [False, True, True, False, False] == strange[2]
     still = recorded(steps=2)["0.weight"].animation(steps=[0, 1])
@@ -369,13 +431,21 @@ def test_strange_numbers() -> None:
         ({"seconds": -1.5}, RangeError, "seconds is -1.5"),
         ({"seconds": "6"}, KindError, "seconds is '6'"),
         ({"scale": 0}, RangeError, "scale is 0"),
-        ({"what": "gradient"}, RangeError, "what is 'gradient', expected 'change', 'value' or 'update'"),
+        (
+            {"what": "gradient"},
+            RangeError,
+            "what is 'gradient', expected 'change', 'value' or 'update'",
+        ),
         ({"units": 3}, RangeError, "'0.weight' of shape (12, 3) has no unit 3"),
         ({"units": [0, -4]}, RangeError, "'0.weight' of shape (12, 3) has no unit -4"),
         ({"units": []}, RangeError, "units is empty"),
         ({"units": "all"}, KindError, "units is 'all'"),
         ({"units": [0.5]}, KindError, "0.5 is no number of a unit"),
-        ({"shape": (5, 5)}, ShapeError, "12 entries of '0.weight' do not fill a picture of shape (5, 5)"),
+        (
+            {"shape": (5, 5)},
+            ShapeError,
+            "12 entries of '0.weight' do not fill a picture of shape (5, 5)",
+        ),
         ({"shape": (12,)}, ShapeError, "do not fill a picture of shape (12,)"),
         ({"shape": (-3, -4)}, ShapeError, "do not fill a picture of shape (-3, -4)"),
         ({"steps": [0, 20]}, RangeError, "there is no step 20: the run has steps 0 to 19"),
@@ -397,7 +467,10 @@ def test_what_is_refused(settings: dict[str, Any], error: type[Exception], conte
 def test_records_without_tensors() -> None:
     """Where fewer than two steps are known, that is an error, which says what to record."""
     counts = recorded(keep=())["0.weight"]
-    with pytest.raises(NotExact, match=r"whose values are known exactly, and there is only step 19; record with keep"):
+    with pytest.raises(
+        NotExact,
+        match=r"whose values are known exactly, and there is only step 19; record with keep",
+    ):
         counts.animation()
     with pytest.raises(NotExact, match="whose updates are held, and there is no step"):
         counts.animation(what="update")

@@ -1,4 +1,6 @@
-"""The record is true, whatever stands between backward and step: against a recount in plain NumPy that shares no code."""
+"""The record is true, whatever stands between backward and step: against a recount in plain NumPy
+that shares no code.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +24,23 @@ WEIGHTS = ("0.weight", "2.weight")
 
 
 def network() -> mg.Sequential:
-    """Dense, relu, Dense, with a dead unit (1) in the middle; float64, so that a gradient that is not 0 moves something."""
+    """Dense, relu, Dense, with a dead unit (1) in the middle.
+
+    Float64, so that a gradient that is not 0 moves something.
+    """
     model = mg.Sequential(
-        mg.Dense(5, 4, dtype=np.float64, rng=1), mg.Activation("relu"), mg.Dense(4, 3, dtype=np.float64, rng=2)
+        mg.Dense(5, 4, dtype=np.float64, rng=1),
+        mg.Activation("relu"),
+        mg.Dense(4, 3, dtype=np.float64, rng=2),
     )
     model[0].bias.value[:] = [0, -1000, 0, 0.5]
     return model
 
 
 def batches(steps: int = 5) -> Iterable[tuple[Array, Array]]:
-    """Inputs and gradients of the output, sparse: input 2 is dark, output 1 gets no gradient, and output 2 cancels out."""
+    """Inputs and gradients of the output, sparse: input 2 is dark, output 1 gets no gradient, and
+    output 2 cancels out.
+    """
     rng = np.random.default_rng(3)
     for _ in range(steps):
         x = rng.normal(size=(4, 5)) * (rng.random((4, 5)) < 0.6)
@@ -50,7 +59,9 @@ class Truth:
         self.model = model
         self.initial = {name: parameter.value.copy() for name, parameter in model.parameters()}
         self.values: list[dict[str, Array]] = []
-        self.shares: dict[str, list[tuple[Array | None, Array]]] = {name: [] for name in self.initial}
+        self.shares: dict[str, list[tuple[Array | None, Array]]] = {
+            name: [] for name in self.initial
+        }
         self.edited: set[str] = set()
         self.had = {name: np.zeros(value.shape, bool) for name, value in self.initial.items()}
         self.moved = {name: np.zeros(value.shape, bool) for name, value in self.initial.items()}
@@ -76,7 +87,10 @@ class Truth:
         edited: Iterable[str] = (),
         reached: Iterable[str] | None = None,
     ) -> None:
-        """Make the step, whose gradients came from these backwards; those of some parameters were edited by hand."""
+        """Make the step, whose gradients came from these backwards.
+
+        Those of some parameters were edited by hand.
+        """
         reached = set(self.initial if reached is None else reached)
         self.edited |= set(edited)
         grads = {name: np.array(parameter.grad) for name, parameter in self.model.parameters()}
@@ -87,14 +101,18 @@ class Truth:
                 self.shares[name] += [one[name] for one in passes]
                 self.had[name] |= grads[name] != 0
             self.moved[name] |= parameter.value != before[name]
-        self.values.append({name: parameter.value.copy() for name, parameter in self.model.parameters()})
+        self.values.append(
+            {name: parameter.value.copy() for name, parameter in self.model.parameters()}
+        )
 
     def reasons(self, name: str) -> npt.NDArray[Any]:
         """The reason of each entry, one by one."""
         found = np.empty(self.initial[name].shape, object)
         for place in np.ndindex(found.shape):
             if self.moved[name][place]:
-                returned = self.values[-1][name][place].tobytes() == self.initial[name][place].tobytes()
+                returned = (
+                    self.values[-1][name][place].tobytes() == self.initial[name][place].tobytes()
+                )
                 found[place] = Reason.RETURNED if returned else Reason.MOVED
             elif self.had[name][place]:
                 found[place] = Reason.SWALLOWED
@@ -133,7 +151,8 @@ class Truth:
             assert expected.size == sum(why.counts.values())
             assert np.array_equal(self.moved[name], run[name].moved), name
             for place in zip(
-                *np.nonzero((expected == Reason.INPUT_ZERO) | (expected == Reason.UNIT_SILENT)), strict=True
+                *np.nonzero((expected == Reason.INPUT_ZERO) | (expected == Reason.UNIT_SILENT)),
+                strict=True,
             ):
                 assert f"0 in all {self.samples(name)} samples" in why.at(*map(int, place))
             for step, values in enumerate(self.values):
@@ -152,21 +171,29 @@ Act = Callable[[mg.Sequential, mg.Optimizer, Truth, Array, Array], None]
 """One training step of a scenario, given a batch."""
 
 
-def plain(model: mg.Sequential, optimizer: mg.Optimizer, truth: Truth, x: Array, grad: Array) -> None:
+def plain(
+    model: mg.Sequential, optimizer: mg.Optimizer, truth: Truth, x: Array, grad: Array
+) -> None:
     made = truth.made_of(x, grad)
     forward_and_back(model, x, grad)
     truth.step(optimizer, [made])
 
 
-def saliency_after(model: mg.Sequential, optimizer: mg.Optimizer, truth: Truth, x: Array, grad: Array) -> None:
+def saliency_after(
+    model: mg.Sequential, optimizer: mg.Optimizer, truth: Truth, x: Array, grad: Array
+) -> None:
     made = truth.made_of(x, grad)
     forward_and_back(model, x, grad)
     forward_and_back(model, np.ones((2, 5)), np.ones((2, 3)), parameters=False)
     truth.step(optimizer, [made])
 
 
-def extra_before(model: mg.Sequential, optimizer: mg.Optimizer, truth: Truth, x: Array, grad: Array) -> None:
-    """A saliency map in the old way, or the generator's backward through D: its gradients are overwritten."""
+def extra_before(
+    model: mg.Sequential, optimizer: mg.Optimizer, truth: Truth, x: Array, grad: Array
+) -> None:
+    """A saliency map in the old way, or the generator's backward through D: its gradients are
+    overwritten.
+    """
     made = truth.made_of(x, grad)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GradientOverwritten)
@@ -175,13 +202,17 @@ def extra_before(model: mg.Sequential, optimizer: mg.Optimizer, truth: Truth, x:
     truth.step(optimizer, [made])
 
 
-def extra_after_the_step(model: mg.Sequential, optimizer: mg.Optimizer, truth: Truth, x: Array, grad: Array) -> None:
+def extra_after_the_step(
+    model: mg.Sequential, optimizer: mg.Optimizer, truth: Truth, x: Array, grad: Array
+) -> None:
     plain(model, optimizer, truth, x, grad)
     forward_and_back(model, np.ones((2, 5)), np.ones((2, 3)))
     mg.ParameterVector.of(model).gradients.forget()
 
 
-def accumulated(model: mg.Sequential, optimizer: mg.Optimizer, truth: Truth, x: Array, grad: Array) -> None:
+def accumulated(
+    model: mg.Sequential, optimizer: mg.Optimizer, truth: Truth, x: Array, grad: Array
+) -> None:
     parts = [(x[:1], grad[:1]), (x[1:2], grad[1:2]), (x[2:], grad[2:])]
     made = [truth.made_of(*part) for part in parts]
     for part in parts:
@@ -189,7 +220,9 @@ def accumulated(model: mg.Sequential, optimizer: mg.Optimizer, truth: Truth, x: 
     truth.step(optimizer, made)
 
 
-def refilled(model: mg.Sequential, optimizer: mg.Optimizer, truth: Truth, x: Array, grad: Array) -> None:
+def refilled(
+    model: mg.Sequential, optimizer: mg.Optimizer, truth: Truth, x: Array, grad: Array
+) -> None:
     """The buffers of the batch are filled with the next one before the step."""
     made = truth.made_of(x, grad)
     forward_and_back(model, x, grad)
@@ -197,7 +230,9 @@ def refilled(model: mg.Sequential, optimizer: mg.Optimizer, truth: Truth, x: Arr
     truth.step(optimizer, [made])
 
 
-def evaluated(model: mg.Sequential, optimizer: mg.Optimizer, truth: Truth, x: Array, grad: Array) -> None:
+def evaluated(
+    model: mg.Sequential, optimizer: mg.Optimizer, truth: Truth, x: Array, grad: Array
+) -> None:
     """Forwards of other data between backward and step, with and without `predict`."""
     made = truth.made_of(x, grad)
     forward_and_back(model, x, grad)
@@ -209,7 +244,9 @@ def evaluated(model: mg.Sequential, optimizer: mg.Optimizer, truth: Truth, x: Ar
     model.train()
 
 
-def part_only(model: mg.Sequential, optimizer: mg.Optimizer, truth: Truth, x: Array, grad: Array) -> None:
+def part_only(
+    model: mg.Sequential, optimizer: mg.Optimizer, truth: Truth, x: Array, grad: Array
+) -> None:
     """The head alone has a backward; the rest gets no gradient in this step."""
     made = truth.made_of(x, grad)
     hidden = np.maximum(x @ model[0].weight.value + model[0].bias.value, 0)
@@ -229,16 +266,22 @@ SCENARIOS: dict[str, Act] = {
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_the_record_is_what_happened(name: str, momentum: float) -> None:
-    """In every step, and in every other one between plain ones, reasons, samples and values are those of the recount."""
+    """In every step, and in every other one between plain ones, reasons, samples and values are
+    those of the recount.
+    """
     for every in (1, 2):
         model = network()
         optimizer, truth = mg.SGD(model, 0.1, momentum=momentum), Truth(model)
         with mg.Recorder(optimizer, coactivation=True) as recorder:
             for number, (x, grad) in enumerate(batches()):
-                (SCENARIOS[name] if number % every == 0 else plain)(model, optimizer, truth, x, grad)
+                (SCENARIOS[name] if number % every == 0 else plain)(
+                    model, optimizer, truth, x, grad
+                )
         truth.check(recorder.run, notes=name == "overwritten")
         if every == 2:
-            assert {Reason.INPUT_ZERO, Reason.UNIT_SILENT, Reason.MOVED} == set(truth.reasons("0.weight").ravel())
+            assert {Reason.INPUT_ZERO, Reason.UNIT_SILENT, Reason.MOVED} == set(
+                truth.reasons("0.weight").ravel()
+            )
             assert {Reason.CANCELLED, Reason.UNIT_SILENT} <= set(truth.reasons("2.weight").ravel())
 
 
@@ -255,7 +298,7 @@ def test_a_recount_would_see_a_wrong_record() -> None:
         truth.check(recorder.run)
 
 
-# -- gradients that are changed ---------------------------------------------------------------------------------------
+# -- gradients that are changed ------------------------------------------------------------------
 
 
 def masked(weight: mg.Parameter) -> None:
@@ -292,10 +335,14 @@ def summed_by_assignment(weight: mg.Parameter) -> None:
 OWNER: list[mg.Sequential] = []
 
 
-@pytest.mark.parametrize("edit", [masked, edited, clipped, by_mask, assigned, summed, summed_by_assignment])
+@pytest.mark.parametrize(
+    "edit", [masked, edited, clipped, by_mask, assigned, summed, summed_by_assignment]
+)
 @pytest.mark.parametrize("steps", [(0, 1, 2, 3, 4), (3,)])
 def test_a_changed_gradient(edit: Callable[[mg.Parameter], None], steps: tuple[int, ...]) -> None:
-    """Changed in all steps or in one: the entries that it left at 0 have a gradient of 0, which is all that is known."""
+    """Changed in all steps or in one: the entries that it left at 0 have a gradient of 0, which is
+    all that is known.
+    """
     model = network()
     OWNER[:] = [model]
     optimizer, truth = mg.SGD(model, 0.1), Truth(model)
@@ -305,7 +352,9 @@ def test_a_changed_gradient(edit: Callable[[mg.Parameter], None], steps: tuple[i
             forward_and_back(model, x, grad)
             if number in steps:
                 edit(model[0].weight)
-            touched = list(truth.initial) if edit in (summed, summed_by_assignment) else ["0.weight"]
+            touched = (
+                list(truth.initial) if edit in (summed, summed_by_assignment) else ["0.weight"]
+            )
             truth.step(optimizer, [made], edited=touched if number in steps else ())
     truth.check(recorder.run)
     assert Reason.GRADIENT_ZERO in recorder.run["0.weight"].why.counts
@@ -313,14 +362,19 @@ def test_a_changed_gradient(edit: Callable[[mg.Parameter], None], steps: tuple[i
 
 
 def test_transforms_that_change_zeros() -> None:
-    """Noise gives entries a gradient whose samples had none: these moved, and nobody says that their input was 0."""
+    """Noise gives entries a gradient whose samples had none: these moved, and nobody says that
+    their input was 0.
+    """
     model = network()
     optimizer = mg.SGD(model, 0.1, grad_transforms=[mg.GradientNoise(0.1, rng=0)])
     with mg.Recorder(optimizer, coactivation=True) as recorder:
         for x, grad in batches():
             forward_and_back(model, x, grad)
             optimizer.step()
-    assert all({Reason.MOVED: recorder.run[name].size} == recorder.run[name].why.counts for name in recorder.run)
+    assert all(
+        {Reason.MOVED: recorder.run[name].size} == recorder.run[name].why.counts
+        for name in recorder.run
+    )
     assert "was always 0" not in recorder.run["0.weight"].why.at(2, 0)
 
 
@@ -336,7 +390,9 @@ def test_transforms_that_keep_zeros(transform: Any) -> None:
 
 
 def test_a_mask_holds_entries() -> None:
-    """An entry that a mask holds had gradients and updates of 0, and the sentence names the mask."""
+    """An entry that a mask holds had gradients and updates of 0, and the sentence names the
+    mask.
+    """
     model = network()
     moving = np.ones((5, 4), bool)
     moving[0] = False
@@ -346,12 +402,17 @@ def test_a_mask_holds_entries() -> None:
             forward_and_back(model, x, grad)
             optimizer.step()
     why = recorder.run["0.weight"].why
-    assert [Reason.UPDATE_ZERO, Reason.UNIT_SILENT, Reason.UPDATE_ZERO, Reason.UPDATE_ZERO] == why.reasons[0].tolist()
+    assert [
+        Reason.UPDATE_ZERO,
+        Reason.UNIT_SILENT,
+        Reason.UPDATE_ZERO,
+        Reason.UPDATE_ZERO,
+    ] == why.reasons[0].tolist()
     assert [Reason.INPUT_ZERO] * 4 == why.reasons[2].tolist()
     assert "Mask" in why.at(0, 0)
 
 
-# -- values that others write -----------------------------------------------------------------------------------------
+# -- values that others write --------------------------------------------------------------------
 
 
 class Writes(mg.Hook):
@@ -381,14 +442,18 @@ class Notes(mg.Hook):
         self.befores: list[dict[str, Array]] = []
 
     def before_step(self, event: mg.Step) -> None:
-        self.befores.append({name: parameter.value.copy() for name, parameter in self.model.parameters()})
+        self.befores.append(
+            {name: parameter.value.copy() for name, parameter in self.model.parameters()}
+        )
         self.updates.append(dict(event.updates))
 
 
 @pytest.mark.parametrize("order", ["writer first", "recorder first"])
 @pytest.mark.parametrize("keep", [("update",), ()])
 def test_a_hook_that_writes_values(order: str, keep: tuple[str, ...]) -> None:
-    """In whatever order hooks are attached: the write is none of the step's, it is warned of and noted, and replay is true."""
+    """In whatever order hooks are attached: the write is none of the step's, it is warned of and
+    noted, and replay is true.
+    """
     model = network()
     optimizer, notes = mg.SGD(model, 0.5), Notes(model)
     optimizer.attach(notes)
@@ -413,7 +478,10 @@ def test_a_hook_that_writes_values(order: str, keep: tuple[str, ...]) -> None:
             for name in run:
                 expected = notes.befores[step][name] + notes.updates[step][name]
                 assert expected.tobytes() == run[name].value(step).tobytes(), (step, name)
-                assert notes.updates[step][name].tobytes() == np.asarray(run[name].updates[step]).tobytes()
+                assert (
+                    notes.updates[step][name].tobytes()
+                    == np.asarray(run[name].updates[step]).tobytes()
+                )
 
 
 @pytest.mark.parametrize("order", ["writer first", "recorder first"])
@@ -433,11 +501,13 @@ def test_a_hook_that_writes_gradients_after_a_step(order: str) -> None:
     assert not any((np.asarray(grad) == 9).any() for grad in recorder.run["0.weight"].grads)
 
 
-# -- losses -----------------------------------------------------------------------------------------------------------
+# -- losses --------------------------------------------------------------------------------------
 
 
 def test_the_loss_that_is_recorded() -> None:
-    """It is that of the gradient: whatever the same loss object is asked between, and `step(loss=)` comes first."""
+    """It is that of the gradient: whatever the same loss object is asked between, and `step(loss=)`
+    comes first.
+    """
     x = np.random.default_rng(0).normal(size=(8, 5))
     y = x[:, :3] * 2
     model, loss = network(), mg.MeanSquaredError()
@@ -487,11 +557,13 @@ def test_the_loss_of_one_model_among_two(aggregates: bool) -> None:
     assert [value] == [float(found) for found in recorder.run.loss]
 
 
-# -- recorders that begin late, other optimizers, parts -----------------------------------------------------------------
+# -- recorders that begin late, other optimizers, parts ------------------------------------------
 
 
 def test_a_recorder_that_starts_between() -> None:
-    """A gradient that arrived before nobody has looked at: no statement about inputs and units, here and for the run."""
+    """A gradient that arrived before nobody has looked at: no statement about inputs and units,
+    here and for the run.
+    """
     model = network()
     optimizer, truth = mg.SGD(model, 0.1), Truth(model)
     recorder = mg.Recorder(optimizer, coactivation=True)
@@ -508,7 +580,9 @@ def test_a_recorder_that_starts_between() -> None:
 
 @pytest.mark.parametrize("first", ["the other", "this one"])
 def test_two_optimizers_over_one_model(first: str) -> None:
-    """The other's steps are writes by an optimizer, named, from the first on, and no step of this run."""
+    """The other's steps are writes by an optimizer, named, from the first on, and no step of this
+    run.
+    """
     model = network()
     this, other = mg.SGD(model, 0.1), mg.Adam(model, 0.01)
     mine = []
@@ -522,13 +596,17 @@ def test_two_optimizers_over_one_model(first: str) -> None:
     run = recorder.run
     assert 3 == len(run.steps)
     assert run.verify().mismatch is None
-    assert [value.tobytes() for value in mine] == [run["0.weight"].value(step).tobytes() for step in run.steps]
+    assert [value.tobytes() for value in mine] == [
+        run["0.weight"].value(step).tobytes() for step in run.steps
+    ]
     assert run.notes
     assert all("by Adam over 0.weight ... 2.bias" in note for note in run.notes)
 
 
 def test_a_recorder_of_a_part() -> None:
-    """An optimizer of the head alone: its run has the model's names, and the backward of the whole explains it."""
+    """An optimizer of the head alone: its run has the model's names, and the backward of the whole
+    explains it.
+    """
     model = network()
     optimizer, truth = mg.SGD(model[2:], 0.1), Truth(model)
     with mg.Recorder(optimizer, coactivation=True) as recorder:
@@ -545,13 +623,15 @@ def test_a_recorder_of_a_part() -> None:
     assert "2.weight[" in run["2.weight"].why.at(1, 0)
 
 
-# -- how factors lie --------------------------------------------------------------------------------------------------
+# -- how factors lie -----------------------------------------------------------------------------
 
 
 class Lying(mg.Layer):
     """A linear layer whose weight lies in some way, and which says how, or leaves it open."""
 
-    def __init__(self, n_in: int, n_out: int, turned: bool, layout: Any = None, image: bool = False) -> None:
+    def __init__(
+        self, n_in: int, n_out: int, turned: bool, layout: Any = None, image: bool = False
+    ) -> None:
         value = np.random.default_rng(0).normal(size=(n_in, n_out))
         if image:
             value = value.T.reshape(n_out, n_in // 4, 2, 2)
@@ -584,7 +664,9 @@ class Lying(mg.Layer):
     [(5, 3, False, False), (5, 3, True, False), (4, 4, False, False), (4, 4, True, False), (8, 3, True, True), (4, 4, True, True)],
 )  # fmt: skip
 def test_how_a_weight_lies(n_in: int, n_out: int, turned: bool, image: bool, told: bool) -> None:
-    """Said or not, also where it is square: the dark input and the silent unit are those of the weight."""
+    """Said or not, also where it is square: the dark input and the silent unit are those of the
+    weight.
+    """
     layer = Lying(n_in, n_out, turned, ("out_in" if turned else "in_out") if told else None, image)
     model = mg.Sequential(layer)
     optimizer, rng = mg.SGD(model, 0.1), np.random.default_rng(1)
@@ -607,7 +689,10 @@ def test_how_a_weight_lies(n_in: int, n_out: int, turned: bool, image: bool, tol
 
 
 def test_an_explanation_that_does_not_fit() -> None:
-    """Factors of other shapes, or told to lie as they do not, are not read; and the report says so."""
+    """Factors of other shapes, or told to lie as they do not, are not read.
+
+    And the report says so.
+    """
 
     class Wrong(Lying):
         def explain(self) -> Mapping[str, mg.Factors]:

@@ -12,13 +12,18 @@ from minigrad.recording.blocks import BatchRows, Buffers, Layout
 
 KEPT: dict[str, tuple[Sequence[Any], list[Any]]] = {
     "rows of batches": (
-        BatchRows(np.array([3, 1, 4], np.int32), np.array([2, 2, 3]), np.array([True, False, True])),
+        BatchRows(
+            np.array([3, 1, 4], np.int32), np.array([2, 2, 3]), np.array([True, False, True])
+        ),
         [[3, 1], None, [4]],
     ),
     "buffers that change their shape": (
         Buffers(
             np.arange(6, dtype=np.float64).tobytes(),
-            (Layout(0, 0, (("a", np.dtype(float), (1,)),)), Layout(1, 8, (("a", np.dtype(float), (2,)),))),
+            (
+                Layout(0, 0, (("a", np.dtype(float), (1,)),)),
+                Layout(1, 8, (("a", np.dtype(float), (2,)),)),
+            ),
             3,
         ),
         [{"a": [0]}, {"a": [1, 2]}, {"a": [3, 4]}],

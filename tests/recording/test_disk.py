@@ -1,4 +1,6 @@
-"""A record on disk is exact: what is read back is what was live, bit for bit, and the files are what the docs say."""
+"""A record on disk is exact: what is read back is what was live, bit for bit, and the files are
+what the docs say.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,12 @@ from minigrad.recording import format as disk_format
 OPTIMIZERS: dict[str, Make] = {
     "momentum": momentum,
     "nesterov, decay, clipping, schedule": lambda model: mg.SGD(
-        model, lambda step: 0.1 * 0.95**step, momentum=0.9, nesterov=True, weight_decay=0.01, max_grad_norm=0.3
+        model,
+        lambda step: 0.1 * 0.95**step,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=0.01,
+        max_grad_norm=0.3,
     ),
     "decay of weights, clipped entries": lambda model: mg.SGD(
         model, 0.1, weight_decay={"*.weight": 0.1}, max_grad_value=0.05
@@ -57,7 +64,9 @@ OPTIMIZERS: dict[str, Make] = {
         max_grad_norm=0.3,
     ),
     "adamw": lambda model: mg.AdamW(model, mg.StepDecay(0.1, 10, 0.5), weight_decay=0.1),
-    "rmsprop": lambda model: mg.RMSprop(model, 0.01, momentum=0.5, centered=True, weight_decay=0.01, max_grad_norm=1.0),
+    "rmsprop": lambda model: mg.RMSprop(
+        model, 0.01, momentum=0.5, centered=True, weight_decay=0.01, max_grad_norm=1.0
+    ),
 }
 
 KINDS: tuple[npt.DTypeLike, ...] = (np.float32, np.float64)
@@ -79,10 +88,16 @@ MODES: dict[str, Settings] = {
     "rows alone": {"aggregates": False, "keyframe_every": 5},
     "coactivation": {"coactivation": True, "keyframe_every": 5},
 }
-SAMPLED = {name for name, mode in MODES.items() if "every" in mode or "update" not in mode.get("keep", ("update",))}
+SAMPLED = {
+    name
+    for name, mode in MODES.items()
+    if "every" in mode or "update" not in mode.get("keep", ("update",))
+}
 
 
-def recorded(path: Path, steps: int = 40, make: Make = momentum, **settings: Any) -> tuple[Training, Notes]:
+def recorded(
+    path: Path, steps: int = 40, make: Make = momentum, **settings: Any
+) -> tuple[Training, Notes]:
     """A finished run on disk, and what was true while it was made."""
     training = Training(make, settings.pop("dtype", np.float32))
     notes = Notes(training)
@@ -91,14 +106,18 @@ def recorded(path: Path, steps: int = 40, make: Make = momentum, **settings: Any
     return training, notes
 
 
-# -- exactness -------------------------------------------------------------------------------------------------------
+# -- exactness -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_every_value_is_what_was_live(kind: str, dtype: npt.DTypeLike, tmp_path: Path) -> None:
-    """For every optimizer, the value after each step that is read from disk is the live one, bit for bit."""
-    training, notes = recorded(tmp_path / "run", 30, OPTIMIZERS[kind], keyframe_every=7, dtype=dtype)
+    """For every optimizer, the value after each step that is read from disk is the live one, bit
+    for bit.
+    """
+    training, notes = recorded(
+        tmp_path / "run", 30, OPTIMIZERS[kind], keyframe_every=7, dtype=dtype
+    )
     run = mg.Run.open(tmp_path / "run")
     assert list(range(30)) == run.exact_steps.tolist()
     assert [] == wrong(run, notes.values)
@@ -106,9 +125,13 @@ def test_every_value_is_what_was_live(kind: str, dtype: npt.DTypeLike, tmp_path:
     checked = run.verify()
     assert (30, 0, None) == (checked.checked, checked.unchecked, checked.mismatch)
     assert bits(training.flat) == bits(np.concatenate([run[name].final.ravel() for name in run]))
-    assert bits(flat(normed(dtype))) == bits(np.concatenate([run[name].initial.ravel() for name in run]))
+    assert bits(flat(normed(dtype))) == bits(
+        np.concatenate([run[name].initial.ravel() for name in run])
+    )
     for step in run.steps:
-        assert bits(notes.updates[step]) == bits(np.concatenate([run[name].updates[step].ravel() for name in run]))
+        assert bits(notes.updates[step]) == bits(
+            np.concatenate([run[name].updates[step].ravel() for name in run])
+        )
     assert run.complete
 
 
@@ -121,7 +144,9 @@ def test_every_value_is_what_was_live(kind: str, dtype: npt.DTypeLike, tmp_path:
     ],
 )
 def test_disk_says_what_memory_says(mode: str, dtype: npt.DTypeLike, tmp_path: Path) -> None:
-    """Whatever is kept, sampled or given up: exact steps are exact, and values, counts and reasons equal memory's."""
+    """Whatever is kept, sampled or given up: exact steps are exact, and values, counts and reasons
+    equal memory's.
+    """
     training = Training(dtype=dtype)
     notes = Notes(training)
     settings = dict(MODES[mode])
@@ -135,7 +160,11 @@ def test_disk_says_what_memory_says(mode: str, dtype: npt.DTypeLike, tmp_path: P
     for run in (mg.Run.open(tmp_path / "run"), on_disk.run):
         assert [] == wrong(run, notes.values)
         assert [] == consistent(run, mode in SAMPLED)
-        assert (memory.names, memory.steps, memory.optimizer) == (run.names, run.steps, run.optimizer)
+        assert (memory.names, memory.steps, memory.optimizer) == (
+            run.names,
+            run.steps,
+            run.optimizer,
+        )
         assert run.complete
         assert 75 in run.exact_steps
         assert memory.first_difference(run) is None
@@ -144,7 +173,11 @@ def test_disk_says_what_memory_says(mode: str, dtype: npt.DTypeLike, tmp_path: P
             assert memory.exact_steps.tolist() == run.exact_steps.tolist()
             assert memory.gaps == run.gaps
             assert memory.report().splitlines()[2:] == run.report().splitlines()[2:]
-        assert (notes.lr, notes.clip, notes.loss) == (run.lr.tolist(), run.clip_factor.tolist(), run.loss.tolist())
+        assert (notes.lr, notes.clip, notes.loss) == (
+            run.lr.tolist(),
+            run.clip_factor.tolist(),
+            run.loss.tolist(),
+        )
         for step, rows in zip(run.steps, notes.indices, strict=True):
             held = run.indices(step)
             assert held is not None
@@ -154,7 +187,10 @@ def test_disk_says_what_memory_says(mode: str, dtype: npt.DTypeLike, tmp_path: P
             assert same(memory[name].final, run[name].final)
             assert memory[name].why.counts == run[name].why.counts
             for index in np.ndindex(run[name].shape):
-                told = [re.sub(r"by \S+ in all", "", history.why.at(*index)) for history in (memory[name], run[name])]
+                told = [
+                    re.sub(r"by \S+ in all", "", history.why.at(*index))
+                    for history in (memory[name], run[name])
+                ]
                 assert told[0] == told[1]
             for kind, kept in (("updates", notes.updates), ("grads", notes.grads)):
                 tensors = getattr(run[name], kind)
@@ -171,7 +207,9 @@ def test_disk_says_what_memory_says(mode: str, dtype: npt.DTypeLike, tmp_path: P
             run["0.weight"].value(step)
 
 
-@pytest.mark.parametrize("params", ["0.*", ["*.bias", "3.weight"], lambda name: name.startswith("3")])
+@pytest.mark.parametrize(
+    "params", ["0.*", ["*.bias", "3.weight"], lambda name: name.startswith("3")]
+)
 def test_chosen_parameters(params: Any, tmp_path: Path) -> None:
     """A record of some of the parameters has exactly these, and they are exact."""
     training = Training()
@@ -184,13 +222,18 @@ def test_chosen_parameters(params: Any, tmp_path: Path) -> None:
     assert 0 < len(run.names) < len(slots)
     for step in run.steps:
         for name in run:
-            assert bits(notes.values[step][slots[name].slice]) == bits(run[name].value(step)), (step, name)
+            assert bits(notes.values[step][slots[name].slice]) == bits(run[name].value(step)), (
+                step,
+                name,
+            )
     assert run.verify().checked == 12
 
 
 @pytest.mark.parametrize("mode", ["small blocks", "every seventh", "thinned"])
 def test_frozen_parts(mode: str, tmp_path: Path) -> None:
-    """Layers that are frozen and let go between steps leave a record on disk that replays, with minus zeros."""
+    """Layers that are frozen and let go between steps leave a record on disk that replays, with
+    minus zeros.
+    """
     training = Training(lambda model: mg.Adam(model, 0.01, weight_decay=0.1))
     layer = dense(training.model, 3)
     layer.weight.value = np.full(layer.weight.shape, -0.0, np.float32)
@@ -213,7 +256,9 @@ def test_frozen_parts(mode: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["small blocks", "every seventh", "ring", "counts alone"])
 def test_restore_predicts_as_then(mode: str, tmp_path: Path) -> None:
-    """A model restored from disk at any exact step predicts as the model did then: running statistics included."""
+    """A model restored from disk at any exact step predicts as the model did then: running
+    statistics included.
+    """
     training = Training()
     notes = Notes(training, predict=True)
     with training.recorder(tmp_path / "run", **MODES[mode]):
@@ -232,7 +277,9 @@ def test_restore_predicts_as_then(mode: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", some(MODES))
 def test_a_run_that_goes_on_is_exact_at_every_moment(mode: str, tmp_path: Path) -> None:
-    """`recorder.run` between any two steps is true, in other directories or not, and looking changes nothing."""
+    """`recorder.run` between any two steps is true, in other directories or not, and looking
+    changes nothing.
+    """
     settings = MODES[mode]
     training = Training()
     notes = Notes(training)
@@ -262,12 +309,17 @@ def test_watching_on_disk_changes_nothing(tmp_path: Path) -> None:
     """Training that is recorded to disk has the bits of training that is not."""
     plain = Training()
     plain.go(30)
-    training, _ = recorded(tmp_path / "run", 30, keep=("update", "grad"), every=3, coactivation=True)
+    training, _ = recorded(
+        tmp_path / "run", 30, keep=("update", "grad"), every=3, coactivation=True
+    )
     assert bits(plain.flat) == bits(training.flat)
 
 
 def test_files_of_rows_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file of rows does not grow beyond its bound, whatever the blocks could hold; and all of it is exact."""
+    """A file of rows does not grow beyond its bound, whatever the blocks could hold.
+
+    And all of it is exact.
+    """
     monkeypatch.setattr(disk, "_SEGMENT_BYTES", 10 * ROW)
     _, notes = recorded(tmp_path / "run", 35, keyframe_every=1000)
     sizes = [path.stat().st_size for path in (tmp_path / "run" / "updates").iterdir()]
@@ -277,7 +329,9 @@ def test_files_of_rows_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_what_is_written_counts_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader sees all steps but those since the last flush, without being told by the recorder."""
+    """A reader sees all steps but those since the last flush, without being told by the
+    recorder.
+    """
     monkeypatch.setattr(disk, "_FLUSH_SECONDS", 1e9)
     monkeypatch.setattr(disk, "_FLUSH_STEPS", 5)
     training = Training()
@@ -306,7 +360,10 @@ def test_a_run_without_a_step(tmp_path: Path) -> None:
     "settings", [{"keyframe_every": 4}, {"aggregates": False}, {"every": 3}, {"keep": ()}], ids=str
 )
 def test_a_write_of_somebody_else(settings: Settings, tmp_path: Path) -> None:
-    """A write between two steps is a warning that names parameter and step; the run on disk stays true."""
+    """A write between two steps is a warning that names parameter and step.
+
+    The run on disk stays true.
+    """
     training = Training()
     notes = Notes(training)
     with training.recorder(tmp_path / "run", **settings):
@@ -350,7 +407,9 @@ class Growing(mg.Layer):
 @pytest.mark.parametrize("becomes", [0.5, np.ones(3)], ids=["number", "array"])
 @pytest.mark.parametrize("at", [0, 3])
 def test_state_that_becomes_something_else(becomes: Any, at: int, tmp_path: Path) -> None:
-    """Where a layer's state changes its kind, the files cannot hold it: one error says so, training and the rest stay."""
+    """Where a layer's state changes its kind, the files cannot hold it: one error says so, training
+    and the rest stay.
+    """
     model = mg.Sequential(mg.Dense(5, 3, rng=0), Growing(becomes, at))
     optimizer = mg.SGD(model, 0.1)
     told = []
@@ -363,7 +422,10 @@ def test_state_that_becomes_something_else(becomes: Any, at: int, tmp_path: Path
     assert 6 == optimizer.step_count
     assert 1 == len(told)
     shape = re.escape(str(np.shape(becomes)))
-    assert re.search(rf"step {at}: .*'1\.mean' is now float64 of shape {shape}, and was int64 of shape \(\)", told[0])
+    assert re.search(
+        rf"step {at}: .*'1\.mean' is now float64 of shape {shape}, and was int64 of shape \(\)",
+        told[0],
+    )
     assert "let its layer give it dtype and shape in `__init__`" in told[0]
     run = mg.Run.open(tmp_path / "run")
     assert list(range(at)) == list(run.steps)
@@ -374,14 +436,19 @@ def test_state_that_becomes_something_else(becomes: Any, at: int, tmp_path: Path
         assert step + 1 == other[1].mean
 
 
-# -- two runs --------------------------------------------------------------------------------------------------------
+# -- two runs ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("step", "entry"), [(0, 0), (17, 3), (30, SIZE - 1)])
 def test_the_first_different_bit_is_found(step: int, entry: int, tmp_path: Path) -> None:
-    """One bit of one update on disk is found against memory: the step, the parameter and the entry."""
+    """One bit of one update on disk is found against memory: the step, the parameter and the
+    entry.
+    """
     training = Training()
-    in_memory, on_disk = training.recorder(), training.recorder(tmp_path / "run", keyframe_every=1000)
+    in_memory, on_disk = (
+        training.recorder(),
+        training.recorder(tmp_path / "run", keyframe_every=1000),
+    )
     with in_memory, on_disk:
         training.go(31)
     assert in_memory.run.first_difference(mg.Run.open(tmp_path / "run")) is None
@@ -396,7 +463,9 @@ def test_the_first_different_bit_is_found(step: int, entry: int, tmp_path: Path)
     assert found is not None
     slots = mg.ParameterVector.of(training.model).slots
     name = next(name for name, slot in slots.items() if slot.slice.start <= entry < slot.slice.stop)
-    index = tuple(int(i) for i in np.unravel_index(entry - slots[name].slice.start, slots[name].shape))
+    index = tuple(
+        int(i) for i in np.unravel_index(entry - slots[name].slice.start, slots[name].shape)
+    )
     assert (step, name, index, "update") == (found.step, found.name, found.index, found.what)
     assert (step,) == run.verify().damaged
     mirrored = run.first_difference(in_memory.run)
@@ -404,7 +473,7 @@ def test_the_first_different_bit_is_found(step: int, entry: int, tmp_path: Path)
     assert (found.here, found.there) == (mirrored.there, mirrored.here)
 
 
-# -- paths and processes ---------------------------------------------------------------------------------------------
+# -- paths and processes -------------------------------------------------------------------------
 
 
 class Somewhere:
@@ -417,10 +486,15 @@ class Somewhere:
         return str(self._path)
 
 
-@pytest.mark.parametrize("name", ["a run", "Lauf mit Größe ß", "пробег 走る", "deep/er/still", "100%", "run.json"])
+@pytest.mark.parametrize(
+    "name", ["a run", "Lauf mit Größe ß", "пробег 走る", "deep/er/still", "100%", "run.json"]
+)
 @pytest.mark.parametrize("kind", [str, Path, Somewhere])
 def test_any_path_will_do(kind: Any, name: str, tmp_path: Path) -> None:
-    """Spaces, letters of any script, parents that do not exist yet; text, pathlib and whatever is a path."""
+    """Spaces, letters of any script, parents that do not exist yet.
+
+    Text, pathlib and whatever is a path.
+    """
     path = kind(tmp_path / name)
     _, notes = recorded(path, 5)
     run = mg.Run.open(path)
@@ -428,7 +502,9 @@ def test_any_path_will_do(kind: Any, name: str, tmp_path: Path) -> None:
     assert 5 == len(run.exact_steps)
 
 
-def test_a_relative_path_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_path_stays_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A path without a root is taken from where the process was when it gave it."""
     monkeypatch.chdir(tmp_path)
     training = Training()
@@ -481,7 +557,9 @@ print("others: []")
 
 @pytest.mark.parametrize("program", [READ_WITH_MINIGRAD, READ_WITH_NUMPY_ALONE])
 def test_another_process_reads_it(program: str, tmp_path: Path) -> None:
-    """Another process reads every exact value, with minigrad and NumPy, and with NumPy alone as the docs describe it."""
+    """Another process reads every exact value, with minigrad and NumPy, and with NumPy alone as the
+    docs describe it.
+    """
     _, notes = recorded(tmp_path / "run", 20, keyframe_every=6)
     found = subprocess.run(
         [sys.executable, "-W", "error", "-c", program, str(tmp_path / "run")],
@@ -493,10 +571,12 @@ def test_another_process_reads_it(program: str, tmp_path: Path) -> None:
     assert "" == found.stderr
     lines = found.stdout.splitlines()
     assert "others: []" == lines.pop()
-    assert [f"{step} {zlib.crc32(values.tobytes())}" for step, values in notes.values.items()] == lines
+    assert [
+        f"{step} {zlib.crc32(values.tobytes())}" for step, values in notes.values.items()
+    ] == lines
 
 
-# -- the format ------------------------------------------------------------------------------------------------------
+# -- the format ----------------------------------------------------------------------------------
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "run-format.md"
 
@@ -504,12 +584,20 @@ PAGE = Path(__file__).parents[2] / "docs" / "reference" / "run-format.md"
 def documented_files() -> list[str]:
     """The files that the docstring of the format's module describes, as patterns."""
     lines = (disk_format.__doc__ or "").splitlines()
-    described = [re.split(r"\s{2,}", line.strip())[0] for line in lines if re.match(r"    \S.*\s{2,}\S", line)]
+    described = [
+        re.split(r"\s{2,}", line.strip())[0]
+        for line in lines
+        if re.match(r"    \S.*\s{2,}\S", line)
+    ]
     assert described
     found: list[str] = []
     for files in described:
         for file in files.split(", "):
-            found.append(file.rstrip("/") + "/000000.npy" if file.endswith("/") else file.removesuffix(" ..."))
+            found.append(
+                file.rstrip("/") + "/000000.npy"
+                if file.endswith("/")
+                else file.removesuffix(" ...")
+            )
     return [re.escape(file).replace("000000", r"\d{6}") for file in found]
 
 
@@ -524,7 +612,10 @@ def fields(heading: str) -> dict[str, str]:
     "mode", ["gradients too", "gradients too, sampled", "thinned", "ring", "counts alone", "plain"]
 )
 def test_the_files_are_those_that_are_documented(mode: str, tmp_path: Path) -> None:
-    """Every file of a run is described, in the docstring and on the page; NumPy opens every array, without pickle."""
+    """Every file of a run is described, in the docstring and on the page.
+
+    NumPy opens every array, without pickle.
+    """
     recorded(tmp_path / "run", 40, **MODES[mode])
     patterns = documented_files()
     page = PAGE.read_text("utf-8")
@@ -542,17 +633,25 @@ def test_the_files_are_those_that_are_documented(mode: str, tmp_path: Path) -> N
                 assert (1, 0) == header.read_magic(file)
                 header.read_array_header_1_0(file)
                 start = file.tell()
-            assert start + array.nbytes == (tmp_path / "run" / name).stat().st_size, f"{name} holds more than it says"
+            assert start + array.nbytes == (tmp_path / "run" / name).stat().st_size, (
+                f"{name} holds more than it says"
+            )
     if mode in ("gradients too, sampled",):
         unused = [
-            pattern for pattern in patterns if not any(re.fullmatch(pattern, n) for n in contents(tmp_path / "run"))
+            pattern
+            for pattern in patterns
+            if not any(re.fullmatch(pattern, n) for n in contents(tmp_path / "run"))
         ]
         assert [] == unused, "described, and not there"
 
 
-@pytest.mark.parametrize("mode", ["gradients too", "gradients too, sampled", "thinned", "ring", "every seventh"])
+@pytest.mark.parametrize(
+    "mode", ["gradients too", "gradients too, sampled", "thinned", "ring", "every seventh"]
+)
 def test_the_arrays_are_as_documented(mode: str, tmp_path: Path) -> None:
-    """Steps, blocks, rows, keyframes, indices and buffers are what the page says, read with NumPy and zlib alone."""
+    """Steps, blocks, rows, keyframes, indices and buffers are what the page says, read with NumPy
+    and zlib alone.
+    """
     path = tmp_path / "run"
     training, notes = recorded(path, 40, **MODES[mode])
     steps, blocks, told = (
@@ -600,16 +699,25 @@ def test_the_arrays_are_as_documented(mode: str, tmp_path: Path) -> None:
     assert ["1.running_mean", "1.running_var"] == [buffer["name"] for buffer in told["buffers"]][:2]
     for number in range(len(told["buffers"])):
         rows = np.load(path / "buffers" / f"{number:06d}.npy")
-        assert [bits(notes.buffers[step][number]) for step in range(40)] == [bits(row) for row in rows]
+        assert [bits(notes.buffers[step][number]) for step in range(40)] == [
+            bits(row) for row in rows
+        ]
     with np.load(path / "aggregates.npz", allow_pickle=False) as counts:
         counted = json.loads(str(counts["about"]))
         assert (39, 40) == (counted["last_step"], counted["steps"])
         assert bits(training.flat) == bits(counts["values"])
         moves = sum(before[step + 1] != before[step] for step in range(40))
         assert moves.tolist() == counts["moves"].tolist()
-        assert sum(notes.grads[step] != 0 for step in range(40)).tolist() == counts["grads"].tolist()
-        assert sum(notes.updates[step] != 0 for step in range(40)).tolist() == counts["updates"].tolist()
-        swallowed = sum((before[step + 1] == before[step]) & (notes.updates[step] != 0) for step in range(40))
+        assert (
+            sum(notes.grads[step] != 0 for step in range(40)).tolist() == counts["grads"].tolist()
+        )
+        assert (
+            sum(notes.updates[step] != 0 for step in range(40)).tolist()
+            == counts["updates"].tolist()
+        )
+        swallowed = sum(
+            (before[step + 1] == before[step]) & (notes.updates[step] != 0) for step in range(40)
+        )
         assert swallowed.tolist() == (counts["updates"] - counts["moves"]).tolist()
 
 
@@ -620,7 +728,11 @@ def test_run_json_is_as_documented(tmp_path: Path) -> None:
     section = PAGE.read_text("utf-8").split("## run.json")[1].split("\n## ")[0]
     named = set(re.findall(r"`(\w+)`", section))
     assert set(told) <= named
-    assert (disk_format.NAME, disk_format.VERSION, np.__version__) == (told["format"], told["version"], told["numpy"])
+    assert (disk_format.NAME, disk_format.VERSION, np.__version__) == (
+        told["format"],
+        told["version"],
+        told["numpy"],
+    )
     assert ("float32", ["update", "value"], 3, True) == (
         told["dtype"],
         told["kinds"],
@@ -645,12 +757,20 @@ def test_nothing_else_is_taken_for_a_run(tmp_path: Path) -> None:
 
 
 def test_a_value_is_the_callers(tmp_path: Path) -> None:
-    """What a run on disk hands out may be written into, and changes neither the run nor its files."""
+    """What a run on disk hands out may be written into, and changes neither the run nor its
+    files.
+    """
     _, notes = recorded(tmp_path / "run", 6, keyframe_every=2)
     before = contents(tmp_path / "run")
     run = mg.Run.open(tmp_path / "run")
     for name in run:
-        for array in (run[name].initial, run[name].final, run[name].value(2), run[name].updates[1], run[name].moves):
+        for array in (
+            run[name].initial,
+            run[name].final,
+            run[name].value(2),
+            run[name].updates[1],
+            run[name].moves,
+        ):
             array[...] = 7
     rows = run.indices(2)
     assert rows is not None

@@ -1,4 +1,6 @@
-"""Files that are cut off, missing, changed by a bit or by others: named, or found by `verify`, and never believed."""
+"""Files that are cut off, missing, changed by a bit or by others: named, or found by `verify`, and
+never believed.
+"""
 
 # ruff: noqa: PT017 - an error may come, or not; if it comes, it must be the right one
 
@@ -13,7 +15,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from accident_support import STRIDE, Bomb, sampled
-from disk_support import ROW, SIZE, Notes, Settings, Training, contents, flat_value, in_gaps, put, some, wrong
+from disk_support import (
+    ROW,
+    SIZE,
+    Notes,
+    Settings,
+    Training,
+    contents,
+    flat_value,
+    in_gaps,
+    put,
+    some,
+    wrong,
+)
 from recording_support import bits
 
 import minigrad as mg
@@ -29,7 +43,9 @@ DAMAGED: dict[str, Settings] = {
 
 
 @pytest.fixture(scope="module", params=[*some(DAMAGED), "small blocks, killed"])
-def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Notes, Settings]:
+def finished(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Notes, Settings]:
     """A run, complete or killed, and what was true while it was made."""
     mode = request.param.removesuffix(", killed")
     killed = mode != request.param
@@ -62,9 +78,11 @@ def read_all(run: mg.Run) -> None:
 
 
 def judge(path: Path, file: str, notes: Notes) -> str:
-    """Look at a run with one damaged file, and say what became of it: "refused", "found" or "harmless".
+    """Look at a run with one damaged file, and say what became of it: "refused", "found" or
+    "harmless".
 
-    Whatever it is, no error but our own comes, and no wrong value after `verify` said that all is well.
+    Whatever it is, no error but our own comes, and no wrong value after `verify` said that all is
+    well.
     """
     try:
         run = mg.Run.open(path)
@@ -72,7 +90,9 @@ def judge(path: Path, file: str, notes: Notes) -> str:
         assert str(path) in str(error)
         # What the tables say of other files may be what is damaged.
         tables = ("run.json", "blocks.npy", "steps.npy")
-        assert file in str(error) or file in tables, f"the error for {file} names something else: {error}"
+        assert file in str(error) or file in tables, (
+            f"the error for {file} names something else: {error}"
+        )
         return "refused"
     try:
         checked = run.verify()
@@ -106,7 +126,9 @@ def places(content: bytes) -> list[int]:
     size = len(content)
     rng = np.random.default_rng(size)
     some = {0, 1, 6, 7, 8, 9, 10, 60, 127, 128, size // 2, size - 1}
-    return sorted(place for place in {*some, *rng.integers(0, size, 12).tolist()} if 0 <= place < size)
+    return sorted(
+        place for place in {*some, *rng.integers(0, size, 12).tolist()} if 0 <= place < size
+    )
 
 
 def some_of(files: dict[str, bytes]) -> dict[str, bytes]:
@@ -114,11 +136,18 @@ def some_of(files: dict[str, bytes]) -> dict[str, bytes]:
     folders: dict[str, list[str]] = {}
     for name in sorted(files):
         folders.setdefault(name.rpartition("/")[0] or name, []).append(name)
-    return {name: files[name] for names in folders.values() for name in {names[0], names[len(names) // 2], names[-1]}}
+    return {
+        name: files[name]
+        for names in folders.values()
+        for name in {names[0], names[len(names) // 2], names[-1]}
+    }
 
 
 def test_truncated_files(finished: tuple[Path, Notes, Settings], tmp_path: Path) -> None:
-    """A file cut off anywhere, or missing: one error that names it, or a note and a gap; all else stays readable."""
+    """A file cut off anywhere, or missing: one error that names it, or a note and a gap.
+
+    All else stays readable.
+    """
     path, notes, settings = finished
     files = contents(path)
     found: dict[str, set[str]] = {}
@@ -132,20 +161,28 @@ def test_truncated_files(finished: tuple[Path, Notes, Settings], tmp_path: Path)
             if name.startswith(("updates/", "grads/", "values/")):
                 run = mg.Run.open(tmp_path / "run")
                 whole = mg.Run.open(path)
-                lost = set(whole["0.weight"].updates.steps.tolist()) - set(run["0.weight"].updates.steps.tolist())
+                lost = set(whole["0.weight"].updates.steps.tolist()) - set(
+                    run["0.weight"].updates.steps.tolist()
+                )
                 assert bool(lost) == any(name in note for note in run.notes), name
                 assert lost <= in_gaps(run)
                 assert [] == wrong(run, notes.values)
             (tmp_path / "run" / name).write_bytes(content)
     for name, what in found.items():
-        empty = int(name[-10:-4]) not in np.load(path / "steps.npy")["segment"] if "updates" in name else "/" in name
+        empty = (
+            int(name[-10:-4]) not in np.load(path / "steps.npy")["segment"]
+            if "updates" in name
+            else "/" in name
+        )
         assert "harmless" not in what or empty or name == "aggregates.npz", name
     if not sampled(settings):
         assert any(name.startswith("updates/") for name in found)
 
 
 def test_flipped_bits(finished: tuple[Path, Notes, Settings], tmp_path: Path) -> None:
-    """A single bit that differs, anywhere in any file, never gives a wrong value that verify calls right."""
+    """A single bit that differs, anywhere in any file, never gives a wrong value that verify calls
+    right.
+    """
     path, notes, _ = finished
     files = contents(path)
     put(tmp_path / "run", files)
@@ -158,12 +195,16 @@ def test_flipped_bits(finished: tuple[Path, Notes, Settings], tmp_path: Path) ->
             try:
                 judge(tmp_path / "run", name, notes)
             except Exception as error:
-                raise AssertionError(f"bit {bit} of byte {place} of {name}: {type(error).__name__}: {error}") from error
+                raise AssertionError(
+                    f"bit {bit} of byte {place} of {name}: {type(error).__name__}: {error}"
+                ) from error
         (tmp_path / "run" / name).write_bytes(content)
 
 
 @pytest.mark.parametrize("file", ["blocks.npy", "run.json", "steps.npy"])
-def test_every_flipped_bit_of_the_tables(file: str, finished: tuple[Path, Notes, Settings], tmp_path: Path) -> None:
+def test_every_flipped_bit_of_the_tables(
+    file: str, finished: tuple[Path, Notes, Settings], tmp_path: Path
+) -> None:
     """Not one bit of what says where things lie can flip so that wrong values are called right."""
     path, notes, _ = finished
     files = contents(path)
@@ -178,7 +219,9 @@ def test_every_flipped_bit_of_the_tables(file: str, finished: tuple[Path, Notes,
         try:
             judge(tmp_path / "run", file, notes)
         except Exception as error:
-            raise AssertionError(f"bit {bit} of byte {place} of {file}: {type(error).__name__}: {error}") from error
+            raise AssertionError(
+                f"bit {bit} of byte {place} of {file}: {type(error).__name__}: {error}"
+            ) from error
 
 
 @pytest.mark.parametrize("folder", ["updates", "grads", "values"])
@@ -207,7 +250,10 @@ def test_a_flipped_bit_in_a_row_is_named(folder: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["small blocks", "ring"])
 def test_a_flipped_bit_in_a_keyframe_is_found(mode: str, tmp_path: Path) -> None:
-    """One bit in any keyframe is found by verify, also where no replay leads to it; the file is named."""
+    """One bit in any keyframe is found by verify, also where no replay leads to it.
+
+    The file is named.
+    """
     training = Training()
     with training.recorder(tmp_path / "run", **DAMAGED[mode]):
         training.go(60)
@@ -218,14 +264,18 @@ def test_a_flipped_bit_in_a_keyframe_is_found(mode: str, tmp_path: Path) -> None
         file.write_bytes(damaged)
         run = mg.Run.open(tmp_path / "run")
         checked = run.verify()
-        assert checked.mismatch is not None or checked.damaged or any(file.name in note for note in run.notes), (
-            file.name
-        )
+        assert (
+            checked.mismatch is not None
+            or checked.damaged
+            or any(file.name in note for note in run.notes)
+        ), file.name
         file.write_bytes(content)
 
 
 def test_a_keyframe_that_is_damaged_while_a_run_is_read_is_named(tmp_path: Path) -> None:
-    """`verify` reads the files anew: the step, the parameter and the entry that do not hold are named."""
+    """`verify` reads the files anew: the step, the parameter and the entry that do not hold are
+    named.
+    """
     training = Training()
     with training.recorder(tmp_path / "run", keyframe_every=4):
         training.go(12)
@@ -244,7 +294,9 @@ def test_a_keyframe_that_is_damaged_while_a_run_is_read_is_named(tmp_path: Path)
 
 
 def test_verify_holds_few_rows_at_a_time(tmp_path: Path) -> None:
-    """A run on disk may be larger than memory: its keyframes and rows are read one after the other."""
+    """A run on disk may be larger than memory: its keyframes and rows are read one after the
+    other.
+    """
     model = mg.Sequential(mg.Dense(200, 200, rng=0))
     optimizer = mg.SGD(model, 0.1)
     with mg.Recorder(optimizer, path=tmp_path / "run", keyframe_every=1):
@@ -262,7 +314,10 @@ def test_verify_holds_few_rows_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_damaged_block_costs_itself_alone(tmp_path: Path) -> None:
-    """Where a block's rows are cut off, its steps are a gap that names the file; the others are exact, and go on."""
+    """Where a block's rows are cut off, its steps are a gap that names the file.
+
+    The others are exact, and go on.
+    """
     training = Training()
     notes = Notes(training)
     with training.recorder(tmp_path / "run", keyframe_every=5):
@@ -284,7 +339,10 @@ def test_a_damaged_block_costs_itself_alone(tmp_path: Path) -> None:
 
 
 def test_damaged_counts_cost_the_reasons_alone(tmp_path: Path) -> None:
-    """Without its counts a run has its values, and UNKNOWN for every entry; a bit in a name inside is damage too."""
+    """Without its counts a run has its values, and UNKNOWN for every entry.
+
+    A bit in a name inside is damage too.
+    """
     training = Training()
     notes = Notes(training)
     with training.recorder(tmp_path / "run", coactivation=True):
@@ -335,13 +393,27 @@ def test_a_write_that_nobody_noticed_is_found_later(tmp_path: Path) -> None:
     assert (3, "0.weight", (0, 3)) == told or "keyframes/000001.npy" in run.notes[0]
 
 
-FILES = ["steps.npy", "blocks.npy", "indices.npy", "updates/000000.npy", "keyframes/000000.npy", "buffers/000000.npy", "aggregates.npz"]  # fmt: skip
+# fmt: skip
+FILES = [
+    "steps.npy",
+    "blocks.npy",
+    "indices.npy",
+    "updates/000000.npy",
+    "keyframes/000000.npy",
+    "buffers/000000.npy",
+    "aggregates.npz",
+]
 
 
-@pytest.mark.parametrize("kind", ["pickle", "objects", "scalar", "text", "other shape", "fortran", "version 2"])
+@pytest.mark.parametrize(
+    "kind", ["pickle", "objects", "scalar", "text", "other shape", "fortran", "version 2"]
+)
 @pytest.mark.parametrize("file", FILES)
 def test_a_foreign_file(file: str, kind: str, tmp_path: Path) -> None:
-    """Something else in the place of a file, a pickle too, is refused by name, or a note; it is never executed."""
+    """Something else in the place of a file, a pickle too, is refused by name, or a note.
+
+    It is never executed.
+    """
     training = Training()
     notes = Notes(training)
     with training.recorder(tmp_path / "run", keyframe_every=3):

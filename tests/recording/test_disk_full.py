@@ -1,4 +1,6 @@
-"""A disk that is full, and a budget: one error says so, training goes on, and what is there can be read."""
+"""A disk that is full, and a budget: one error says so, training goes on, and what is there can be
+read.
+"""
 
 # ruff: noqa: PT017 - an error may come, or not; if it comes, it must be the right one
 
@@ -39,7 +41,9 @@ class Refusing:
                 refusing.check()
                 return super().write(data)
 
-        def full_open(file: Path, mode: str = "r", buffering: int = -1, *rest: Any, **more: Any) -> Any:
+        def full_open(
+            file: Path, mode: str = "r", buffering: int = -1, *rest: Any, **more: Any
+        ) -> Any:
             if "b" in mode and set(mode) & set("wxa+") and file.is_relative_to(path):
                 if set(mode) & set("wxa"):
                     refusing.check()
@@ -68,7 +72,9 @@ class Refusing:
 def test_a_disk_that_is_full_from_the_nth_write_on(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whichever write is refused: one error says so, training has the bits of training without, what is there opens."""
+    """Whichever write is refused: one error says so, training has the bits of training without,
+    what is there opens.
+    """
     flush_each(monkeypatch, 2)
     plain = Training()
     plain.go(14)
@@ -133,8 +139,13 @@ def test_a_disk_that_is_full_from_the_nth_write_on(
 
 
 @pytest.mark.parametrize("how", ["start", "resume"])
-def test_going_on_after_the_disk_was_full(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When there is room again, a new session goes on; the recorder that failed does not write nonsense."""
+def test_going_on_after_the_disk_was_full(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When there is room again, a new session goes on.
+
+    The recorder that failed does not write nonsense.
+    """
     flush_each(monkeypatch, 2)
     training = Training()
     notes = Notes(training)
@@ -172,7 +183,9 @@ def test_going_on_after_the_disk_was_full(how: str, tmp_path: Path, monkeypatch:
 def test_a_stop_closes_the_record_whatever_its_counts_do(
     error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the counts cannot be written at the end, `stop` says so, and leaves a run that opens, and no file open."""
+    """Where the counts cannot be written at the end, `stop` says so, and leaves a run that opens,
+    and no file open.
+    """
     training = Training()
     notes = Notes(training)
     recorder = training.recorder(tmp_path / "run", every=5)
@@ -223,7 +236,10 @@ print(training.crc, len(errors), errors)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is the system's own")
 def test_a_limit_of_the_system(tmp_path: Path) -> None:
-    """A file that may not grow further, by the system's own limit, is one error; training goes on, the run opens."""
+    """A file that may not grow further, by the system's own limit, is one error.
+
+    Training goes on, the run opens.
+    """
     paths = os.pathsep.join([str(Path(mg.__file__).parent.parent), str(HERE)])
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", LIMITED, str(tmp_path / "run"), str(20 * ROW)],
@@ -251,7 +267,9 @@ def test_a_budget_too_small(tmp_path: Path) -> None:
 
 
 def test_the_budget_holds_on_disk(tmp_path: Path) -> None:
-    """With every way of staying within it, files of tensors take no more than the budget, and a little for headers."""
+    """With every way of staying within it, files of tensors take no more than the budget, and a
+    little for headers.
+    """
     for on_full in ("thin", "ring", "stop"):
         path = tmp_path / on_full
         training = Training()
@@ -262,4 +280,6 @@ def test_the_budget_holds_on_disk(tmp_path: Path) -> None:
                 taken = sum(max(0, file.stat().st_size - 128) for file in files)
                 assert taken <= 40 * ROW
         files = [*path.glob("updates/*"), *path.glob("keyframes/*")]
-        assert sum(file.stat().st_size - 128 for file in files) <= 41 * ROW  # and the values at the end
+        assert (
+            sum(file.stat().st_size - 128 for file in files) <= 41 * ROW
+        )  # and the values at the end

@@ -16,7 +16,18 @@ import numpy as np
 import pytest
 from accident_support import STORIES, STRIDE, children, flush_each, needs_fork, sampled
 from disk_children import MODES as KILLED
-from disk_support import EVERYTHING, Notes, Training, consistent, contents, flat_value, opened, put, some, wrong
+from disk_support import (
+    EVERYTHING,
+    Notes,
+    Training,
+    consistent,
+    contents,
+    flat_value,
+    opened,
+    put,
+    some,
+    wrong,
+)
 
 import minigrad as mg
 from minigrad.errors import RunError
@@ -24,7 +35,9 @@ from minigrad.errors import RunError
 
 @needs_fork
 def test_a_killed_run_is_whole_up_to_its_last_flush(tmp_path: Path) -> None:
-    """A writer killed at any moment, 110 times, leaves a run that opens, verifies, holds what was live, and goes on."""
+    """A writer killed at any moment, 110 times, leaves a run that opens, verifies, holds what was
+    live, and goes on.
+    """
     times = 110 if EVERYTHING else 33
     with children(tmp_path, times):
         pass
@@ -43,7 +56,10 @@ def test_a_killed_run_is_whole_up_to_its_last_flush(tmp_path: Path) -> None:
         assert list(range(len(steps))) == steps
         assert (told or [0])[-1] <= len(steps) <= len(crcs), number
         assert [] == consistent(run, sampled(settings)), number
-        assert [] == [s for s in exact if zlib.crc32(flat_value(run, s).tobytes()) != crcs[s]], (number, settings)
+        assert [] == [s for s in exact if zlib.crc32(flat_value(run, s).tobytes()) != crcs[s]], (
+            number,
+            settings,
+        )
         if settings in ({}, {"keyframe_every": 1}, {"keyframe_every": 2}):
             assert steps == exact
             assert () == run.gaps
@@ -74,7 +90,9 @@ class _Snapping(io.FileIO):
     def write(self, data: Any, /) -> int:
         self.look()
         data = bytes(data)
-        if len(data) > 512 or not data.startswith(b"\x93NUMPY"):  # a header lies in one page, which is written at once
+        if len(data) > 512 or not data.startswith(
+            b"\x93NUMPY"
+        ):  # a header lies in one page, which is written at once
             half = len(data) // 2
             super().write(data[:half])
             self.look()
@@ -92,8 +110,11 @@ class _Snapping(io.FileIO):
 
 
 @contextmanager
-def snapshots(path: Path, monkeypatch: pytest.MonkeyPatch, note: Callable[[], Any]) -> Iterator[list[Any]]:
-    """What a kill would leave of a directory, between and in the middle of all that the writer asks the system for.
+def snapshots(
+    path: Path, monkeypatch: pytest.MonkeyPatch, note: Callable[[], Any]
+) -> Iterator[list[Any]]:
+    """What a kill would leave of a directory, between and in the middle of all that the writer asks
+    the system for.
 
     Each is a pair: the files, and what `note` said at that moment.
     """
@@ -109,7 +130,9 @@ def snapshots(path: Path, monkeypatch: pytest.MonkeyPatch, note: Callable[[], An
     with monkeypatch.context() as patch:
         real_open = Path.open
 
-        def watched(self: Path, mode: str = "r", buffering: int = -1, *rest: Any, **more: Any) -> Any:
+        def watched(
+            self: Path, mode: str = "r", buffering: int = -1, *rest: Any, **more: Any
+        ) -> Any:
             if "b" in mode and set(mode) & set("wxa+") and self.is_relative_to(path):
                 look()
                 return _Snapping(self, mode.replace("b", ""))
@@ -132,12 +155,16 @@ def _before_and_after(function: Callable[..., Any], look: Callable[[], None]) ->
     return call
 
 
-@pytest.mark.parametrize(("flush", "again"), [(1, "resume"), (3, "start")][: 2 if STRIDE == 1 else 1])
+@pytest.mark.parametrize(
+    ("flush", "again"), [(1, "resume"), (3, "start")][: 2 if STRIDE == 1 else 1]
+)
 @pytest.mark.parametrize("mode", some(STORIES))
 def test_a_kill_between_any_two_writes(
     mode: str, flush: int, again: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After whatever the writer had asked the system for, and in the middle of it, what lies there is a true run."""
+    """After whatever the writer had asked the system for, and in the middle of it, what lies there
+    is a true run.
+    """
     flush_each(monkeypatch, flush)
     path, settings = tmp_path / "run", STORIES[mode]
     training = Training()

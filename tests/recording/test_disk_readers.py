@@ -20,7 +20,9 @@ from minigrad.errors import RunError
 
 
 def test_reading_between_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader in the same process that opens after every step sees a prefix that never becomes shorter."""
+    """A reader in the same process that opens after every step sees a prefix that never becomes
+    shorter.
+    """
     for number, mode in enumerate(some(STORIES)):
         settings = STORIES[mode]
         flush_each(monkeypatch, 1 + number % 3)
@@ -40,8 +42,12 @@ def test_reading_between_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("mode", some(STORIES))
-def test_steps_in_the_middle_of_reading(mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever happens while a reader looks from one file to the next, it sees a true prefix, and no damage."""
+def test_steps_in_the_middle_of_reading(
+    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever happens while a reader looks from one file to the next, it sees a true prefix, and
+    no damage.
+    """
     flush_each(monkeypatch)
     settings = STORIES[mode]
     training = Training()
@@ -64,8 +70,20 @@ def test_steps_in_the_middle_of_reading(mode: str, tmp_path: Path, monkeypatch: 
 
         return call
 
-    with training.recorder(tmp_path / "run", **settings) as recorder, monkeypatch.context() as patch:
-        for name in ("open", "read_text", "read_bytes", "stat", "is_file", "rglob", "iterdir", "glob"):
+    with (
+        training.recorder(tmp_path / "run", **settings) as recorder,
+        monkeypatch.context() as patch,
+    ):
+        for name in (
+            "open",
+            "read_text",
+            "read_bytes",
+            "stat",
+            "is_file",
+            "rglob",
+            "iterdir",
+            "glob",
+        ):
             patch.setattr(Path, name, first(getattr(Path, name)))
         patch.setattr(np, "load", first(np.load))
         patch.setattr(np, "memmap", first(np.memmap))
@@ -79,7 +97,8 @@ def test_steps_in_the_middle_of_reading(mode: str, tmp_path: Path, monkeypatch: 
                 state["reading"] = False
             assert before <= len(run.steps) <= len(notes.values)
             assert not any("damaged" in note for note in run.notes), run.notes
-            # Blocks that were given up since then can no longer be read, and say so; all else must be true.
+            # Blocks that were given up since then can no longer be read, and say so; all else must
+            # be true.
             try:
                 assert [] == consistent(run, sampled(settings)), at
                 assert [] == wrong(run, notes.values)
@@ -91,7 +110,9 @@ def test_steps_in_the_middle_of_reading(mode: str, tmp_path: Path, monkeypatch: 
 
 
 def test_a_block_that_is_given_up_just_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between a look at a file and its reading the writer may give it up: the error says to open the run again."""
+    """Between a look at a file and its reading the writer may give it up: the error says to open
+    the run again.
+    """
     training = Training()
     with training.recorder(tmp_path / "run", keyframe_every=4):
         training.go(12)
@@ -106,14 +127,17 @@ def test_a_block_that_is_given_up_just_now(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(np, "memmap", late)
     with pytest.raises(
-        RunError, match=r"updates.000001\.npy' is missing; if the run is still being written, open it again"
+        RunError,
+        match=r"updates.000001\.npy' is missing; if the run is still being written, open it again",
     ):
         run["0.weight"].value(5)
 
 
 @needs_fork
 def test_reading_from_another_process(tmp_path: Path) -> None:
-    """A reader in another process, as often as it can, sees prefixes that never become shorter, all true."""
+    """A reader in another process, as often as it can, sees prefixes that never become shorter, all
+    true.
+    """
     count = len(KILLED)
     opens = 0
     with children(tmp_path, count, 80 if EVERYTHING else 40) as process:
@@ -128,7 +152,11 @@ def test_reading_from_another_process(tmp_path: Path) -> None:
                     assert not over
                     continue
                 opens += 1
-                crcs = np.fromfile(place / "values", "<u4").tolist() if (place / "values").exists() else []
+                crcs = (
+                    np.fromfile(place / "values", "<u4").tolist()
+                    if (place / "values").exists()
+                    else []
+                )
                 assert list(range(len(run.steps))) == list(run.steps)
                 assert len(run.steps) >= seen, settings
                 assert not run.complete
@@ -136,7 +164,10 @@ def test_reading_from_another_process(tmp_path: Path) -> None:
                 try:
                     assert [] == consistent(run, sampled(settings)), settings
                     for step in run.exact_steps.tolist()[-20:]:
-                        assert crcs[step] == zlib.crc32(flat_value(run, step).tobytes()), (settings, step)
+                        assert crcs[step] == zlib.crc32(flat_value(run, step).tobytes()), (
+                            settings,
+                            step,
+                        )
                 except RunError as error:
                     assert "open it again" in str(error), settings
                     assert not over
@@ -160,7 +191,12 @@ def test_a_reader_in_another_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             while True:
                 over = done.is_set()
                 run = opened(tmp_path / "run")
-                if isinstance(run, RunError) or len(run.steps) < seen or wrong(run, notes.values) or consistent(run):
+                if (
+                    isinstance(run, RunError)
+                    or len(run.steps) < seen
+                    or wrong(run, notes.values)
+                    or consistent(run)
+                ):
                     problems.append(run)
                     return
                 seen = len(run.steps)

@@ -1,4 +1,6 @@
-"""Paths that cannot be recorded into, and what is no run: one error each, and nothing that was there is touched."""
+"""Paths that cannot be recorded into, and what is no run: one error each, and nothing that was
+there is touched.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,14 @@ import minigrad as mg
 from minigrad.errors import RunError
 from minigrad.recording.format import checksum_of_json
 
-# -- paths -------------------------------------------------------------------------------------------------------------
+# -- paths ----------------------------------------------------------------------------------------
 
 
 def test_paths_that_cannot_be_written(tmp_path: Path) -> None:
-    """A path below a file, and one on which there is a file: one error before training begins; what is there stays."""
+    """A path below a file, and one on which there is a file: one error before training begins.
+
+    What is there stays.
+    """
     (tmp_path / "file").write_text("mine")
     training = Training()
     with pytest.raises(RunError, match="file"):
@@ -36,7 +41,9 @@ def test_paths_that_cannot_be_written(tmp_path: Path) -> None:
     assert ["file", "nowhere"] == sorted(path.name for path in tmp_path.iterdir())
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may write anywhere")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may write anywhere"
+)
 def test_a_directory_that_is_not_writable(tmp_path: Path) -> None:
     """A parent that may not be written is one error, and training goes on."""
     tmp_path.chmod(0o500)
@@ -67,7 +74,9 @@ def test_a_directory_that_holds_something(tmp_path: Path) -> None:
 
 
 def test_two_recorders_of_one_path(tmp_path: Path) -> None:
-    """Of two recorders made for one path, the second that starts is refused, and the first one's run is whole."""
+    """Of two recorders made for one path, the second that starts is refused, and the first one's
+    run is whole.
+    """
     first, second = Training(), Training()
     notes = Notes(first)
     one, two = first.recorder(tmp_path / "run"), second.recorder(tmp_path / "run")
@@ -82,7 +91,7 @@ def test_two_recorders_of_one_path(tmp_path: Path) -> None:
     assert [] == wrong(run, notes.values)
 
 
-# -- what is no run ----------------------------------------------------------------------------------------------------
+# -- what is no run ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -113,7 +122,9 @@ def test_two_recorders_of_one_path(tmp_path: Path) -> None:
     ids=lambda value: repr(value)[:40],
 )
 def test_what_run_json_may_say(content: Any, says: str, tmp_path: Path) -> None:
-    """A run of the future, of another program or broken is one error that says which file, and what is wrong with it."""
+    """A run of the future, of another program or broken is one error that says which file, and what
+    is wrong with it.
+    """
     training = Training()
     with training.recorder(tmp_path / "run"):
         training.go(3)
@@ -122,7 +133,10 @@ def test_what_run_json_may_say(content: Any, says: str, tmp_path: Path) -> None:
         content = json.dumps({**json.loads(file.read_text()), **content}).encode()
     file.write_bytes(content)
     before = contents(tmp_path / "run")
-    for look in (lambda: mg.Run.open(tmp_path / "run"), lambda: training.recorder(tmp_path / "run", resume=True)):
+    for look in (
+        lambda: mg.Run.open(tmp_path / "run"),
+        lambda: training.recorder(tmp_path / "run", resume=True),
+    ):
         with pytest.raises(RunError, match=says) as error:
             look()
         assert str(tmp_path / "run") in str(error.value)
@@ -130,7 +144,19 @@ def test_what_run_json_may_say(content: Any, says: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "missing", ["format", "version", "parameters", "dtype", "kinds", "buffers", "gaps", "notes", "full", "complete"]
+    "missing",
+    [
+        "format",
+        "version",
+        "parameters",
+        "dtype",
+        "kinds",
+        "buffers",
+        "gaps",
+        "notes",
+        "full",
+        "complete",
+    ],
 )
 def test_run_json_without_a_key(missing: str, tmp_path: Path) -> None:
     """Each key that is needed and not there is one error."""
@@ -146,21 +172,27 @@ def test_run_json_without_a_key(missing: str, tmp_path: Path) -> None:
 
 
 def test_a_dtype_that_is_not_ours(tmp_path: Path) -> None:
-    """A run of another dtype that a program wrote, checksum and all: the file is named, what it says, and what it may."""
+    """A run of another dtype that a program wrote, checksum and all: the file is named, what it
+    says, and what it may.
+    """
     training = Training()
     with training.recorder(tmp_path / "run"):
         training.go(3)
     file = tmp_path / "run" / "run.json"
     told = {**json.loads(file.read_text()), "dtype": "float16"}
     file.write_text(json.dumps({**told, "crc32": checksum_of_json(told)}))
-    with pytest.raises(RunError, match=r"run\.json' gives the dtype float16, expected float32 or float64") as error:
+    with pytest.raises(
+        RunError, match=r"run\.json' gives the dtype float16, expected float32 or float64"
+    ) as error:
         mg.Run.open(tmp_path / "run")
     assert str(file) in str(error.value)
 
 
 @pytest.mark.parametrize("what", ["nothing", "empty", "file", "arrays"])
 def test_what_is_no_run(what: str, tmp_path: Path) -> None:
-    """No directory, an empty one, a file, some arrays: an error that names the path and says what to give instead."""
+    """No directory, an empty one, a file, some arrays: an error that names the path and says what
+    to give instead.
+    """
     path = tmp_path / "x"
     if what == "file":
         path.write_bytes(b"text")

@@ -1,4 +1,6 @@
-"""`resume=True` goes on with a run on disk: another session, the same count of steps, and everything stays exact."""
+"""`resume=True` goes on with a run on disk: another session, the same count of steps, and
+everything stays exact.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from disk_support import ROW, Notes, Settings, Training, consistent, contents, flat_value, momentum, some, wrong
+from disk_support import (
+    ROW,
+    Notes,
+    Settings,
+    Training,
+    consistent,
+    contents,
+    flat_value,
+    momentum,
+    some,
+    wrong,
+)
 from recording_support import bits, network
 
 import minigrad as mg
@@ -31,8 +44,12 @@ MODES: dict[str, Settings] = {
 SAMPLED = {"every third", "counts alone"}
 
 
-def cut_off(path: Path, flushed: int, lost: int, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Training:
-    """A run as a kill leaves it: steps that count for readers, and then some that were not told of any more."""
+def cut_off(
+    path: Path, flushed: int, lost: int, monkeypatch: pytest.MonkeyPatch, **settings: Any
+) -> Training:
+    """A run as a kill leaves it: steps that count for readers, and then some that were not told of
+    any more.
+    """
     monkeypatch.setattr(disk, "_FLUSH_SECONDS", 1e9)
     training = Training()
     alive = path.with_name("alive")
@@ -58,7 +75,9 @@ def copied(training: Training, fresh: bool) -> Training:
 @pytest.mark.parametrize("fresh", [False, True])
 @pytest.mark.parametrize("mode", some(MODES))
 def test_sessions_make_one_run(mode: str, fresh: bool, tmp_path: Path) -> None:
-    """Three sessions, each with an optimizer restored or new, are one run of consecutive steps, exact in each."""
+    """Three sessions, each with an optimizer restored or new, are one run of consecutive steps,
+    exact in each.
+    """
     path, settings = tmp_path / "run", MODES[mode]
     training = Training()
     values = {}
@@ -78,7 +97,9 @@ def test_sessions_make_one_run(mode: str, fresh: bool, tmp_path: Path) -> None:
         assert run.complete
         assert () == run.notes
     told = json.loads((path / "run.json").read_text("utf-8"))
-    assert [{"first_step": start, "last_step": start + 10} for start in (0, 11, 22)] == told["sessions"]
+    assert [{"first_step": start, "last_step": start + 10} for start in (0, 11, 22)] == told[
+        "sessions"
+    ]
     assert [training.data.batch_size] * 33 == [
         len(rows) for step in run.steps if (rows := run.indices(step)) is not None
     ]
@@ -91,7 +112,9 @@ def test_sessions_make_one_run(mode: str, fresh: bool, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["plain", "small blocks", "every third", "counts alone"])
 def test_sessions_count_as_one(mode: str, tmp_path: Path) -> None:
-    """Two sessions of a training have the counts and reasons of the same training in one go, in memory."""
+    """Two sessions of a training have the counts and reasons of the same training in one go, in
+    memory.
+    """
     whole = Training()
     with whole.recorder(**MODES[mode]) as recorder:
         whole.go(20)
@@ -110,7 +133,10 @@ def test_sessions_count_as_one(mode: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["small blocks", "every third"])
 def test_values_changed_between_sessions(mode: str, tmp_path: Path) -> None:
-    """Values that changed between two sessions are told of; both sessions stay exact, and nothing is called damaged."""
+    """Values that changed between two sessions are told of.
+
+    Both sessions stay exact, and nothing is called damaged.
+    """
     path = tmp_path / "run"
     training = Training()
     notes = Notes(training)
@@ -127,11 +153,15 @@ def test_values_changed_between_sessions(mode: str, tmp_path: Path) -> None:
     assert [] == consistent(run, mode in SAMPLED)
     if mode not in SAMPLED:
         assert 14 == run.verify().checked
-        assert bits(notes.values[7] - changed) == bits(np.concatenate([run[name].effective(7).ravel() for name in run]))
+        assert bits(notes.values[7] - changed) == bits(
+            np.concatenate([run[name].effective(7).ravel() for name in run])
+        )
 
 
 def test_steps_between_sessions_are_a_gap(tmp_path: Path) -> None:
-    """Steps that an optimizer made between two sessions are a gap of the run, and what follows is exact."""
+    """Steps that an optimizer made between two sessions are a gap of the run, and what follows is
+    exact.
+    """
     training = Training()
     notes = Notes(training)
     with training.recorder(tmp_path / "run"):
@@ -148,8 +178,12 @@ def test_steps_between_sessions_are_a_gap(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lost", some([0, 1, 2, 3, 4, 5, 9, 14]))
 @pytest.mark.parametrize("mode", MODES)
-def test_a_run_that_was_cut_off_goes_on(mode: str, lost: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run whose writer was killed, with any number of steps not told of, goes on from the model that it restores."""
+def test_a_run_that_was_cut_off_goes_on(
+    mode: str, lost: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run whose writer was killed, with any number of steps not told of, goes on from the model
+    that it restores.
+    """
     path, settings = tmp_path / "run", MODES[mode]
     killed = cut_off(path, 8, lost, monkeypatch, **settings)
     before = mg.Run.open(path)
@@ -174,7 +208,11 @@ def test_a_run_that_was_cut_off_goes_on(mode: str, lost: int, tmp_path: Path, mo
     assert run.complete
     numbers = {int(number) for number in np.load(path / "blocks.npy")["number"]}
     for folder in ("updates", "grads", "values", "keyframes"):
-        files = {int(file.stem) for file in (path / folder).glob("*")} if (path / folder).exists() else set()
+        files = (
+            {int(file.stem) for file in (path / folder).glob("*")}
+            if (path / folder).exists()
+            else set()
+        )
         assert files <= numbers, f"{folder} holds files that belong to no block"
 
 
@@ -190,7 +228,10 @@ def test_a_run_that_was_cut_off_goes_on(mode: str, lost: int, tmp_path: Path, mo
     ],
 )
 def test_another_model_cannot_go_on(change: Settings, what: str, tmp_path: Path) -> None:
-    """A run of other parameters, kinds or dtype is refused with an error that names the difference; it stays as it was."""
+    """A run of other parameters, kinds or dtype is refused with an error that names the difference.
+
+    It stays as it was.
+    """
     path = tmp_path / "run"
     training = Training()
     with training.recorder(path):
@@ -225,7 +266,9 @@ def test_nothing_to_go_on_with(tmp_path: Path) -> None:
 
 
 def test_an_optimizer_that_has_gone_back(tmp_path: Path) -> None:
-    """An optimizer that was taken back goes on where the run ended: its count goes on, and a note says so."""
+    """An optimizer that was taken back goes on where the run ended: its count goes on, and a note
+    says so.
+    """
     path = tmp_path / "run"
     training = Training()
     training.go(2)
@@ -243,7 +286,9 @@ def test_an_optimizer_that_has_gone_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fresh", [False, True])
 def test_sampling_counts_the_runs_own_steps(fresh: bool, tmp_path: Path) -> None:
-    """`every=3` keeps each third step of the run, whatever the count of the optimizer that goes on."""
+    """`every=3` keeps each third step of the run, whatever the count of the optimizer that goes
+    on.
+    """
     training = Training()
     for session in range(3):
         if session:
@@ -254,12 +299,19 @@ def test_sampling_counts_the_runs_own_steps(fresh: bool, tmp_path: Path) -> None
                 kept = mg.Run.open(tmp_path / "run")["0.weight"].updates.steps.tolist()
                 assert set(kept) <= {0, 3, 4, 6, 9}
     run = mg.Run.open(tmp_path / "run")
-    assert [0, 3, 4, 6, 9, 12, 14] == run["0.weight"].updates.steps.tolist()  # 4, 9 and 14 are the last of a session
+    assert [0, 3, 4, 6, 9, 12, 14] == run[
+        "0.weight"
+    ].updates.steps.tolist()  # 4, 9 and 14 are the last of a session
     assert [0, 3, 4, 6, 9, 12, 14] == run.exact_steps.tolist()
 
 
-def test_what_a_run_that_was_cut_off_can_restore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a step, `restore` takes the last that is known exactly; where none is, it says so and writes nothing."""
+def test_what_a_run_that_was_cut_off_can_restore(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a step, `restore` takes the last that is known exactly.
+
+    Where none is, it says so and writes nothing.
+    """
     killed = cut_off(tmp_path / "run", 8, 3, monkeypatch)
     run = mg.Run.open(tmp_path / "run")
     model = Training(seed=5).model
@@ -272,7 +324,10 @@ def test_what_a_run_that_was_cut_off_can_restore(tmp_path: Path, monkeypatch: py
     blind = mg.Run.open(tmp_path / "blind" / "run")
     assert [] == blind.exact_steps.tolist()
     before = {name: bits(array) for name, array in model.state_dict().items()}
-    with pytest.raises(NotExact, match="no step's values are known exactly: the record was cut off before it kept any"):
+    with pytest.raises(
+        NotExact,
+        match="no step's values are known exactly: the record was cut off before it kept any",
+    ):
         blind.restore(model)
     with pytest.raises(NotExact, match="the values after step 7 are not known to the bit"):
         blind.restore(model, 7)
@@ -280,7 +335,9 @@ def test_what_a_run_that_was_cut_off_can_restore(tmp_path: Path, monkeypatch: py
 
 
 def test_start_and_stop_on_disk(tmp_path: Path) -> None:
-    """One recorder, started and stopped again and again: one run, exact, with the gaps between its parts."""
+    """One recorder, started and stopped again and again: one run, exact, with the gaps between its
+    parts.
+    """
     training = Training()
     notes = Notes(training)
     recorder = training.recorder(tmp_path / "run", keyframe_every=3)
@@ -299,7 +356,9 @@ def test_start_and_stop_on_disk(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("again", [False, True])
 def test_many_sessions_do_not_eat_the_budget(again: bool, tmp_path: Path) -> None:
-    """Forty sessions of one step take the room of forty steps and their keyframes, not of forty empty blocks."""
+    """Forty sessions of one step take the room of forty steps and their keyframes, not of forty
+    empty blocks.
+    """
     training = Training()
     recorder = training.recorder(tmp_path / "run", budget=200 * ROW)
     for session in range(40):
@@ -313,7 +372,9 @@ def test_many_sessions_do_not_eat_the_budget(again: bool, tmp_path: Path) -> Non
 
 
 def test_a_session_without_counts(tmp_path: Path) -> None:
-    """Reasons hold for all steps or for none: a session that does not count cannot follow one that does."""
+    """Reasons hold for all steps or for none: a session that does not count cannot follow one that
+    does.
+    """
     training = Training()
     for first in (True, False):
         path = tmp_path / f"counted {first}"
@@ -325,7 +386,9 @@ def test_a_session_without_counts(tmp_path: Path) -> None:
         assert before == contents(path)
 
 
-def test_no_reason_is_given_for_steps_that_were_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_reason_is_given_for_steps_that_were_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where a session was not counted, nothing is said of what its gradients never were."""
     path = tmp_path / "run"
     cut_off(path, 8, 0, monkeypatch)
@@ -352,7 +415,9 @@ def test_a_write_from_outside_in_a_later_session(tmp_path: Path) -> None:
     notes = Notes(later, 5)
     with later.recorder(tmp_path / "run", resume=True):
         later.go(2)
-        later.model.load_state_dict({name: array * 2 for name, array in later.model.state_dict().items()})
+        later.model.load_state_dict(
+            {name: array * 2 for name, array in later.model.state_dict().items()}
+        )
         with pytest.warns(OutOfBandWrite, match="before step 7 "):
             later.go(2)
     run = mg.Run.open(tmp_path / "run")
@@ -363,13 +428,17 @@ def test_a_write_from_outside_in_a_later_session(tmp_path: Path) -> None:
 def test_a_run_whose_newest_steps_were_given_up_just_before_a_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last keyframe is then older than the last step: what is resumed from it is not what that step left."""
+    """The last keyframe is then older than the last step: what is resumed from it is not what that
+    step left.
+    """
     thin, kept = DiskStore._thin, list[int]()
 
     def thin_and_look(store: DiskStore) -> None:
         thin(store)
         store.flush()
-        if not store.blocks[-1].capacity and not kept:  # a kill right here, before the next block is begun
+        if (
+            not store.blocks[-1].capacity and not kept
+        ):  # a kill right here, before the next block is begun
             shutil.copytree(store.directory, tmp_path / "run")
             kept.append(len(store))
 
@@ -391,4 +460,6 @@ def test_a_run_whose_newest_steps_were_given_up_just_before_a_kill(
     known = [step for step in later.exact_steps.tolist() if step <= run.steps[-1]]
     assert [values[step] for step in known] == [flat_value(later, step).tobytes() for step in known]
     assert run.steps[-1] not in known
-    assert any(f"before step {run.steps[-1] + 1} the values changed" in note for note in later.notes)
+    assert any(
+        f"before step {run.steps[-1] + 1} the values changed" in note for note in later.notes
+    )

@@ -32,7 +32,9 @@ from minigrad.recording.html.drawing import drawing_of
 from minigrad.recording.reasons import COLORS, ORDER, Why
 
 Pixels = npt.NDArray[np.uint8]
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+BROWSER = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 TEMPLATE = files("minigrad.recording.html").joinpath("template.html").read_text("utf-8")
 VOID = {"meta", "link", "img", "input", "br", "hr", "path"}  # the last is always written as <path/>
 
@@ -92,12 +94,14 @@ def pixels(uri: str) -> Pixels:
     width, height = struct.unpack(">II", data[16:24])
     start = data.index(b"IDAT")
     length = struct.unpack(">I", data[start - 4 : start])[0]
-    rows = np.frombuffer(zlib.decompress(data[start + 4 : start + 4 + length]), np.uint8).reshape(height, -1)
+    rows = np.frombuffer(zlib.decompress(data[start + 4 : start + 4 + length]), np.uint8).reshape(
+        height, -1
+    )
     assert not rows[:, 0].any()
     return rows[:, 1:].reshape(height, width, 3)
 
 
-# -- runs of all kinds ------------------------------------------------------------------------------------------------
+# -- runs of all kinds ---------------------------------------------------------------------------
 
 
 def recorded(
@@ -119,12 +123,19 @@ def story(steps: int = 12, tape: Tape | None = None, **settings: object) -> mg.R
     bright[4:24, 4:24] = 1
     with mg.Recorder(optimizer, **settings) as recorder, optimizer.attach(tape or Tape()):  # type: ignore[arg-type]
         for _ in range(steps):
-            one(model, optimizer, rng.random((3, 784)) * (rng.random((3, 784)) < 0.6) * bright.ravel(), rng)
+            one(
+                model,
+                optimizer,
+                rng.random((3, 784)) * (rng.random((3, 784)) < 0.6) * bright.ravel(),
+                rng,
+            )
     return recorder.run
 
 
 def reasons() -> mg.Run:
-    """6 inputs, 4 units: two inputs dark, one unit silent, one weight too large to move, one that came back."""
+    """6 inputs, 4 units: two inputs dark, one unit silent, one weight too large to move, one that
+    came back.
+    """
     model = mg.Sequential(mg.Dense(6, 4, init=mg.init.constant(1.0)))
     dense(model, 0).weight.value[0, 0] = 1e9
     optimizer = mg.SGD(model, 0.5)
@@ -156,8 +167,12 @@ def touched(model: mg.Sequential) -> mg.Run:
 
 
 def others() -> mg.Run:
-    """Layers that do not explain themselves, parameters of one axis and of one entry, a frozen layer."""
-    model = mg.Sequential(Conv1D(2, 3, np.random.default_rng(0)), Residual(mg.Dense(12, 12, rng=0)), Scale(12))
+    """Layers that do not explain themselves, parameters of one axis and of one entry, a frozen
+    layer.
+    """
+    model = mg.Sequential(
+        Conv1D(2, 3, np.random.default_rng(0)), Residual(mg.Dense(12, 12, rng=0)), Scale(12)
+    )
     model[1].freeze()
     return recorded(model, 6, every=2)
 
@@ -166,7 +181,9 @@ class Odd(mg.Layer):
     """Parameters with names that must be escaped, of three axes and of none."""
 
     def __init__(self) -> None:
-        vars(self)['</script><script>alert("1")</script>&amp;'] = mg.Parameter(np.ones((2, 3, 4), np.float32))
+        vars(self)['</script><script>alert("1")</script>&amp;'] = mg.Parameter(
+            np.ones((2, 3, 4), np.float32)
+        )
         vars(self)["\"'<b>$title ${body}"] = mg.Parameter(np.array(2, np.float32))
 
     def forward(self, x: Array) -> Array:
@@ -206,23 +223,32 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[mg.Run, s
     return {name: (run, page_of(run, folder)) for name, run in runs.items()}
 
 
-# -- structure --------------------------------------------------------------------------------------------------------
+# -- structure -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_structure(pages: dict[str, tuple[mg.Run, str]], name: str) -> None:
-    """Well-formed; ids are unique, and what refers to one finds it; pictures have words; one h1; nothing is loaded."""
+    """Well-formed; ids are unique, and what refers to one finds it; pictures have words; one h1;
+    nothing is loaded.
+    """
     run, text = pages[name]
     page = Reader(text)
     assert [] == page.errors
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(set(ids)) == len(ids)
-    wanted = {value for _, a in page.elements for key in ("for", "aria-labelledby") if (value := a.get(key))}
+    wanted = {
+        value
+        for _, a in page.elements
+        for key in ("for", "aria-labelledby")
+        if (value := a.get(key))
+    }
     wanted |= {attributes["href"][1:] for attributes in page.all("a")}
     assert not wanted - set(ids)
     assert 1 == len(page.all("h1"))
     assert all("alt" in attributes for attributes in page.all("img"))
-    assert all(attributes.get("alt") for attributes in page.all("img") if "hidden" not in attributes)
+    assert all(
+        attributes.get("alt") for attributes in page.all("img") if "hidden" not in attributes
+    )
     assert all(a.get("aria-label") for _, a in page.elements if a.get("role") == "img")
     assert all(a.get("scope") for a in page.all("th"))
     loaded = [a[key] for _, a in page.elements for key in ("src", "href") if key in a]
@@ -231,18 +257,27 @@ def test_structure(pages: dict[str, tuple[mg.Run, str]], name: str) -> None:
     assert "https:" not in text
     if name != "nonfinite":  # whose examples end at NaN
         assert not re.search(r"\bnan\b|\binf\b|\bNone\b", page.text)
-    assert len(run.names) == sum(f'id="p{place}"' in text for place in range(len(run.names))) or not run.steps
+    assert (
+        len(run.names) == sum(f'id="p{place}"' in text for place in range(len(run.names)))
+        or not run.steps
+    )
     assert len(text) < 300_000
 
 
 def test_the_page_may_load_nothing() -> None:
     """Its own policy forbids it, so that a mistake would be seen in the browser's console."""
     policy = next(a["content"] for a in Reader(TEMPLATE).all("meta") if "http-equiv" in a)
-    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'" == policy
+    assert (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+        == policy
+    )
 
 
 def test_names_are_escaped(pages: dict[str, tuple[mg.Run, str]]) -> None:
-    """Names, notes and the optimizer's words are text, whatever characters they have; the template's are left alone."""
+    """Names, notes and the optimizer's words are text, whatever characters they have.
+
+    The template's are left alone.
+    """
     run, text = pages["odd names"]
     page = Reader(text)
     for name in run.names:
@@ -265,11 +300,13 @@ def test_every_length_fits_its_json(pages: dict[str, tuple[mg.Run, str]]) -> Non
             assert [len(film["steps"])] * len(run.names) == [len(says) for says in film["says"]]
 
 
-# -- numbers ----------------------------------------------------------------------------------------------------------
+# -- numbers -------------------------------------------------------------------------------------
 
 
 def test_counts_are_true(tmp_path: Path) -> None:
-    """Headline, table, reasons and gates are what comparing the values before and after each step gives."""
+    """Headline, table, reasons and gates are what comparing the values before and after each step
+    gives.
+    """
     tape = Tape()
     run = story(tape=tape, coactivation=True)
     page = Reader(page_of(run, tmp_path))
@@ -277,24 +314,38 @@ def test_counts_are_true(tmp_path: Path) -> None:
     moved = int(np.any([a != b for a, b in pairwise(values)], axis=0).sum())
     dark = (784 - 400) * 10
     assert 4_000 - 5 < moved <= 4_000 == 7_840 - dark
-    assert f"0.weight 784 × 10, float32 {moved:,} of 7,840 entries moved; {7_840 - moved:,} never did." in page.text
-    assert f"INPUT_ZERO its input was 0 in every sample {dark:,} {100 * dark / 7840:.2f} %" in page.text
-    assert "its input was not 0 4,000 3,840 stopped here: their input was 0 in every sample" in page.text
+    assert (
+        f"0.weight 784 × 10, float32 {moved:,} of 7,840 entries moved; {7_840 - moved:,} never did."
+        in page.text
+    )
+    assert (
+        f"INPUT_ZERO its input was 0 in every sample {dark:,} {100 * dark / 7840:.2f} %"
+        in page.text
+    )
+    assert (
+        "its input was not 0 4,000 3,840 stopped here: their input was 0 in every sample"
+        in page.text
+    )
     assert f"its value changed {moved:,}" in page.text
-    assert "NumPy's print of this parameter shows 36 entries; none of them moved, so it looks unchanged." in page.text
+    assert (
+        "NumPy's print of this parameter shows 36 entries; none of them moved, so it looks "
+        "unchanged." in page.text
+    )
     assert f"0.weight {moved:,} {7_840 - moved:,} 0.bias 10 0" in page.text
     assert run["0.weight"].why.at(0, 0) in page.text
 
 
 def test_gates(pages: dict[str, tuple[mg.Run, str]]) -> None:
-    """The gates of a case made by hand: each count is the one before less those that were stopped."""
+    """The gates of a case made by hand: each count is the one before less those that were
+    stopped.
+    """
     page = Reader(pages["reasons"][1])
     part = page.text.split("passed each gate in at least one step.")[1].split("Examples")[0]
     assert (
         "it may be trained 24 backward reached it 24 "
         "its input was not 0 16 8 stopped here: their input was 0 in every sample "
-        "its unit's gradient was not 0 12 4 stopped here: their unit's gradient was 0 in every sample "
-        "both in the same sample 12 its gradient was not 0 12 its update was not 0 12 "
+        "its unit's gradient was not 0 12 4 stopped here: their unit's gradient was 0 in every "
+        "sample both in the same sample 12 its gradient was not 0 12 its update was not 0 12 "
         "its value changed 11 1 stopped here: every update was lost to rounding"
     ) == part.strip()
 
@@ -331,7 +382,9 @@ def _told(title: str, values: npt.NDArray[np.float64]) -> str:
 def test_ratio_is_the_history_s(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], entries: int
 ) -> None:
-    """The page's ratio, replayed for all parameters and many steps at once, is that of each parameter's history."""
+    """The page's ratio, replayed for all parameters and many steps at once, is that of each
+    parameter's history.
+    """
     monkeypatch.setattr("minigrad.recording.norms._ENTRIES", entries)
     run = recorded(network(5, 4, 3), 120, **settings)
     page = Reader(page_of(run, tmp_path))
@@ -340,7 +393,9 @@ def test_ratio_is_the_history_s(
 
 
 def test_pictures_are_true(tmp_path: Path) -> None:
-    """Each pixel of a unit: green where it never moved, white where it came back, red up, blue down, the more the fuller."""
+    """Each pixel of a unit: green where it never moved, white where it came back, red up, blue
+    down, the more the fuller.
+    """
     tape = Tape()
     run = story(tape=tape)
     page = Reader(page_of(run, tmp_path))
@@ -364,14 +419,19 @@ def test_pictures_are_true(tmp_path: Path) -> None:
 
 
 def test_frames_are_true(tmp_path: Path) -> None:
-    """Each frame of the slider is the update of its step, unit beside unit; its words count what is not 0."""
+    """Each frame of the slider is the update of its step, unit beside unit.
+
+    Its words count what is not 0.
+    """
     tape = Tape()
     run = story(tape=tape)
     page = Reader(page_of(run, tmp_path))
     film = json.loads(page.scripts["film"])
     assert list(run.steps) == film["steps"]
     assert "All 12 recorded updates." in page.text
-    sheet = pixels(next(a["src"] for a in page.all("img") if a.get("id") == "film-0-sheet")).astype(int)
+    sheet = pixels(next(a["src"] for a in page.all("img") if a.get("id") == "film-0-sheet")).astype(
+        int
+    )
     columns = int(next(a["data-columns"] for _, a in page.elements if a.get("id") == "film-0"))
     for place, step in enumerate(film["steps"]):
         update = tape.updates[step]["0.weight"]
@@ -382,23 +442,32 @@ def test_frames_are_true(tmp_path: Path) -> None:
         assert (~still & (frame == 0)).any()
         assert np.array_equal(still & (frame == 0), (colors == HIDDEN).all(-1))
         assert np.array_equal(~still & (frame == 0), (colors == 255).all(-1))
-        assert np.array_equal(frame > 0, (colors[..., 0] > colors[..., 2]) & ~(colors == HIDDEN).all(-1))
+        assert np.array_equal(
+            frame > 0, (colors[..., 0] > colors[..., 2]) & ~(colors == HIDDEN).all(-1)
+        )
         words = f"{np.count_nonzero(update):,} of 7,840 updates not 0"
         assert [number(float(np.abs(update).max())), words] == film["says"][0][place]
 
 
 def test_an_update_that_is_swallowed_is_seen(pages: dict[str, tuple[mg.Run, str]]) -> None:
-    """Green is an entry without an update: one whose updates rounding took has their color, although it never moved."""
+    """Green is an entry without an update: one whose updates rounding took has their color,
+    although it never moved.
+    """
     run, text = pages["reasons"]
     assert not run["0.weight"].moved[0, 0]
-    first = pixels(next(a["src"] for a in Reader(text).all("img") if a.get("id") == "film-0-sheet"))[:4, :6]
+    first = pixels(
+        next(a["src"] for a in Reader(text).all("img") if a.get("id") == "film-0-sheet")
+    )[:4, :6]
     update = run["0.weight"].updates[0].T  # more inputs than units: a unit is a row
     assert update[0, 0] < 0
     assert np.array_equal(update != 0, (first != HIDDEN).any(-1) & (first != 255).any(-1))
 
 
 def test_pictures_of_reasons_are_true(pages: dict[str, tuple[mg.Run, str]]) -> None:
-    """Each pixel has the color of its entry's reason, as the table shows it; its words give the counts."""
+    """Each pixel has the color of its entry's reason, as the table shows it.
+
+    Its words give the counts.
+    """
     run, text = pages["reasons"]
     why, page = run["0.weight"].why, Reader(text)
     shown = [a for a in page.all("img") if a["alt"].startswith("0.weight: ")][1]
@@ -421,12 +490,17 @@ def test_reasons_that_share_a_pixel() -> None:
 
 
 def test_what_is_missing_is_said(pages: dict[str, tuple[mg.Run, str]]) -> None:
-    """No counts, no tensors, no step, gaps, notes, NaN: each is told, and nothing is made up in its place."""
+    """No counts, no tensors, no step, gaps, notes, NaN: each is told, and nothing is made up in its
+    place.
+    """
 
     def text(name: str) -> str:
         return Reader(pages[name][1]).text
 
-    assert "Nothing was counted (aggregates=False), so why entries did not move is unknown." in text("no counts")
+    assert (
+        "Nothing was counted (aggregates=False), so why entries did not move is unknown."
+        in text("no counts")
+    )
     assert "passed each gate" not in text("no counts")
     assert "never moved" not in text("no counts")
     assert "The record holds no updates, so there is nothing to step through." in text("no tensors")
@@ -435,18 +509,23 @@ def test_what_is_missing_is_said(pages: dict[str, tuple[mg.Run, str]]) -> None:
     assert "Counts of every entry in 8 steps" in text("no tensors")
     assert "Counts none (aggregates=False), so reasons are unknown" in text("neither")
     assert "No step is recorded." in text("no step")
-    assert "1 NaN or infinite" in text("nonfinite") or "NaN or infinite, black" in pages["nonfinite"][1]
+    assert (
+        "1 NaN or infinite" in text("nonfinite")
+        or "NaN or infinite, black" in pages["nonfinite"][1]
+    )
     gap = pages["thinned"][0].gaps[0]
     assert f"No tensors of steps {gap.first} to {gap.last}: {gap.why}." in text("thinned")
     assert f"{pages['touched'][0].notes[0]}." in text("touched")
     assert "its update was not 0 0" in text("lr 0")
 
 
-# -- parts ------------------------------------------------------------------------------------------------------------
+# -- parts ---------------------------------------------------------------------------------------
 
 
 def test_thinning_keeps_the_extremes() -> None:
-    """However many points there are, at most 500 are drawn, and among them the smallest and largest of each bin."""
+    """However many points there are, at most 500 are drawn, and among them the smallest and largest
+    of each bin.
+    """
     rng = np.random.default_rng(0)
     values = rng.normal(size=24_000)
     values[12_345], values[23_456] = 99, -99
@@ -460,7 +539,9 @@ def test_thinning_keeps_the_extremes() -> None:
 
 
 def test_chart_draws_each_point_in_its_place() -> None:
-    """The line goes through (step, value) on axes whose ends are the outer ticks, and has holes where nothing is known."""
+    """The line goes through (step, value) on axes whose ends are the outer ticks, and has holes
+    where nothing is known.
+    """
     steps = np.array([0, 1, 2, 3, 4, 8, 9, 10])
     values = np.array([0, 1, 4, np.nan, 2, 3, np.inf, 4])
     drawn = chart(steps, values, title="a <b>", span=(0, 10))
@@ -473,11 +554,15 @@ def test_chart_draws_each_point_in_its_place() -> None:
     assert "Not drawn: 1 step of 0, NaN or infinite." in log
 
 
-@pytest.mark.parametrize("values", [[0.0], [5e-324], [1e300], [-1e299, 1e299], [1e-300, 1e-290], [3.0, 3.0], [np.nan]])
+@pytest.mark.parametrize(
+    "values", [[0.0], [5e-324], [1e300], [-1e299, 1e299], [1e-300, 1e-290], [3.0, 3.0], [np.nan]]
+)
 @pytest.mark.parametrize("log", [False, True])
 def test_charts_of_any_magnitude(values: list[float], log: bool) -> None:
     """No magnitude breaks an axis."""
-    drawn = chart(np.arange(len(values)), np.array(values), title="any", span=(0, len(values) - 1), log=log)
+    drawn = chart(
+        np.arange(len(values)), np.array(values), title="any", span=(0, len(values) - 1), log=log
+    )
     assert "nan" not in re.sub(r"<figcaption>.*?</figcaption>", "", drawn)
     assert [] == Reader(drawn).errors
 
@@ -506,9 +591,16 @@ def test_numbers_for_people() -> None:
     ],
 )
 def test_layouts(
-    shape: tuple[int, ...], first: bool, units: int | None, grid: tuple[int, int], block: tuple[int, int]
+    shape: tuple[int, ...],
+    first: bool,
+    units: int | None,
+    grid: tuple[int, int],
+    block: tuple[int, int],
 ) -> None:
-    """Images per unit where the inputs of the data fill a square, else the matrix; reduced only if it says so."""
+    """Images per unit where the inputs of the data fill a square, else the matrix.
+
+    Reduced only if it says so.
+    """
     drawing = drawing_of(shape, first, 10_000)
     assert units == (None if drawing.units is None else len(drawing.units))
     assert (grid, block) == (drawing.grid, drawing.block)
@@ -520,7 +612,9 @@ def test_layouts(
 
 
 def test_a_reduced_picture_loses_nothing() -> None:
-    """Entries that share a pixel show their largest magnitude, and green only if none of them ever moved."""
+    """Entries that share a pixel show their largest magnitude, and green only if none of them ever
+    moved.
+    """
     drawing = drawing_of((1_000, 900), False, 10_000)
     amounts, hidden = np.zeros((1_000, 900)), np.ones((1_000, 900), bool)
     amounts[501, 333], hidden[501, 333] = -1e-9, False
@@ -535,11 +629,13 @@ def test_nan_is_black_and_zero_is_white() -> None:
     """What is not a number is no amount, and looks like none."""
     drawing = drawing_of((5,), False, 100)
     values = np.array([np.nan, np.inf, 0, -1, 1])
-    colors = [tuple(map(int, color)) for color in drawing.amounts(values, np.zeros(5, bool), 1.0)[0][0]]
+    colors = [
+        tuple(map(int, color)) for color in drawing.amounts(values, np.zeros(5, bool), 1.0)[0][0]
+    ]
     assert [STRANGE, STRANGE, (255, 255, 255), (33, 82, 180), (190, 30, 45)] == colors
 
 
-# -- size -------------------------------------------------------------------------------------------------------------
+# -- size ----------------------------------------------------------------------------------------
 
 
 def noise(model: mg.Sequential, steps: int, **settings: object) -> mg.Run:
@@ -554,10 +650,13 @@ def noise(model: mg.Sequential, steps: int, **settings: object) -> mg.Run:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "steps"), [((784, 10, 10), 600), ((784, 128, 64, 10), 30), ((6,) * 60, 200), ((300, 2000), 5)]
+    ("sizes", "steps"),
+    [((784, 10, 10), 600), ((784, 128, 64, 10), 30), ((6,) * 60, 200), ((300, 2000), 5)],
 )
 def test_size_is_bounded(tmp_path: Path, sizes: tuple[int, ...], steps: int) -> None:
-    """The page has less than 5 MB, of the worst that can come: and the first and last update are always among those shown."""
+    """The page has less than 5 MB, of the worst that can come: and the first and last update are
+    always among those shown.
+    """
     run = noise(network(*sizes), steps)
     page = Reader(page_of(run, tmp_path))
     assert (tmp_path / "run.html").stat().st_size < 5_000_000
@@ -566,15 +665,21 @@ def test_size_is_bounded(tmp_path: Path, sizes: tuple[int, ...], steps: int) -> 
     assert len(shown) >= min(steps, 12)
     assert f"The steps of the slider {', '.join(f'{step:,}' for step in shown)} " in page.text
     if len(shown) < steps:
-        assert f"{len(shown):,} of the {steps:,} recorded updates: the first, the last, and others evenly" in page.text
+        assert (
+            f"{len(shown):,} of the {steps:,} recorded updates: the first, the last, and others "
+            f"evenly" in page.text
+        )
         assert np.ptp(np.diff(shown)) <= 1
 
 
-# -- the file ---------------------------------------------------------------------------------------------------------
+# -- the file ------------------------------------------------------------------------------------
 
 
 def test_saving(tmp_path: Path) -> None:
-    """A path may be a string or a path; it returns None; an older file is replaced, and nothing else is left behind."""
+    """A path may be a string or a path.
+
+    It returns None; an older file is replaced, and nothing else is left behind.
+    """
     run = reasons()
     target = tmp_path / "a report, of 100 %.html"
     target.write_text("older")
@@ -587,7 +692,9 @@ def test_saving(tmp_path: Path) -> None:
 
 
 def test_a_report_that_cannot_be_saved(tmp_path: Path) -> None:
-    """A directory that is missing or not one, a directory in its place, one that is not writable: an error that says so."""
+    """A directory that is missing or not one, a directory in its place, one that is not writable:
+    an error that says so.
+    """
     run = reasons()
     (tmp_path / "file").write_text("kept")
     (tmp_path / "directory").mkdir()
@@ -601,8 +708,8 @@ def test_a_report_that_cannot_be_saved(tmp_path: Path) -> None:
         with pytest.raises(DataFileError) as caught:
             run.save_report(path)
         assert (
-            f"the report '{path}' cannot be written: {why}; give a file in a directory that exists and is writable"
-            == str(caught.value)
+            f"the report '{path}' cannot be written: {why}; give a file in a directory that exists "
+            f"and is writable" == str(caught.value)
         )
         assert isinstance(caught.value.__cause__, OSError)
         assert before == sorted(tmp_path.rglob("*"))
@@ -615,7 +722,9 @@ def test_from_disk(tmp_path: Path, settings: dict[str, Any]) -> None:
     assert page_of(run, tmp_path) == page_of(mg.Run.open(tmp_path / "run"), tmp_path)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may write anywhere")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may write anywhere"
+)
 def test_a_directory_that_is_not_writable(tmp_path: Path) -> None:
     """One clear error."""
     run = reasons()
@@ -625,17 +734,24 @@ def test_a_directory_that_is_not_writable(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
 
 
-# -- looks ------------------------------------------------------------------------------------------------------------
+# -- looks ---------------------------------------------------------------------------------------
 
 
 def test_contrast() -> None:
-    """Letters have a contrast of at least 4.5 to what is behind them, light and dark (WCAG 2.2, 1.4.3)."""
-    themes = [dict(re.findall(r"--(\w+): (#\w{6})", block)) for block in re.findall(r":root \{([^}]*)\}", TEMPLATE)]
+    """Letters have a contrast of at least 4.5 to what is behind them, light and dark (WCAG 2.2,
+    1.4.3).
+    """
+    themes = [
+        dict(re.findall(r"--(\w+): (#\w{6})", block))
+        for block in re.findall(r":root \{([^}]*)\}", TEMPLATE)
+    ]
     assert 2 == len(themes)
     for theme in themes:
         for letters in ("ink", "soft", "accent"):
             for behind in ("paper", "card"):
-                bright, dim = sorted((_luminance(theme[letters]), _luminance(theme[behind])), reverse=True)
+                bright, dim = sorted(
+                    (_luminance(theme[letters]), _luminance(theme[behind])), reverse=True
+                )
                 assert (bright + 0.05) / (dim + 0.05) >= 4.5, (letters, behind)
 
 
@@ -646,7 +762,7 @@ def _luminance(color: str) -> float:
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
-# -- a real browser ---------------------------------------------------------------------------------------------------
+# -- a real browser ------------------------------------------------------------------------------
 
 PROBE = """<!doctype html><meta charset="utf-8"><pre id="found"></pre>
 <iframe src="run.html" width="400" height="800"></iframe><iframe src="run.html#step=5" width="1400" height="800"></iframe>
@@ -686,27 +802,48 @@ addEventListener("load", async () => {
 
 @pytest.mark.skipif(BROWSER is None, reason="chromium is not installed")
 def test_in_a_browser(tmp_path: Path) -> None:
-    """No error in the console; the slider changes pictures and words; a link leads to a step; nothing overflows at 400 px."""
+    """No error in the console.
+
+    The slider changes pictures and words; a link leads to a step; nothing overflows at 400 px.
+    """
     assert BROWSER is not None
     run = story(steps=8, coactivation=True)
     run.save_report(tmp_path / "run.html")
     (tmp_path / "probe.html").write_text(PROBE, "utf-8")
-    options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--dump-dom"]
-    options += ["--enable-logging=stderr", "--virtual-time-budget=20000", f"--user-data-dir={tmp_path / 'profile'}"]
+    options = [
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--allow-file-access-from-files",
+        "--dump-dom",
+    ]
+    options += [
+        "--enable-logging=stderr",
+        "--virtual-time-budget=20000",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ]
     address = (tmp_path / "probe.html").as_uri()
-    done = subprocess.run([BROWSER, *options, address], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [BROWSER, *options, address], capture_output=True, text=True, timeout=120, check=False
+    )
     assert [] == [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     answer = re.search(r'<pre id="found">(.+?)</pre>', done.stdout, re.DOTALL)
     if not answer:  # on a busy machine the browser may give up before the page has answered
         pytest.skip("the browser gave no answer")
-    narrow, wide = json.loads(answer[1].replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">"))
-    assert [(400, "0"), (1400, "5")] == [(found["width"], found["opened"]) for found in (narrow, wide)]
+    narrow, wide = json.loads(
+        answer[1].replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">")
+    )
+    assert [(400, "0"), (1400, "5")] == [
+        (found["width"], found["opened"]) for found in (narrow, wide)
+    ]
     page = Reader((tmp_path / "run.html").read_text("utf-8"))
     sheet = pixels(next(a["src"] for a in page.all("img") if a.get("id") == "film-2-sheet"))
     across = sheet.shape[1] // 10
     assert across > 1
     for found in (narrow, wide):
-        for place, drawn in enumerate(found["drawn"]):  # each frame is cut out of the sheet where it lies
+        for place, drawn in enumerate(
+            found["drawn"]
+        ):  # each frame is cut out of the sheet where it lies
             top, left = place // across * 10, place % across * 10
             shown = np.array(drawn).reshape(10, 10, 4)[..., :3]
             assert np.array_equal(sheet[top : top + 10, left : left + 10], shown)
@@ -718,5 +855,8 @@ def test_in_a_browser(tmp_path: Path) -> None:
         changed = [a != b for a, b in zip(first["pictures"], last["pictures"], strict=True)]
         assert len(changed) == 10 + 3  # ten units, and one picture of each other parameter
         assert all(changed)
-        assert f"{np.count_nonzero(run['0.weight'].updates[7]):,} of 7,840 updates not 0" == last["text"]
+        assert (
+            f"{np.count_nonzero(run['0.weight'].updates[7]):,} of 7,840 updates not 0"
+            == last["text"]
+        )
         assert last["text"] in last["label"]

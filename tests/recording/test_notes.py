@@ -1,4 +1,6 @@
-"""Notes as reports show them: what repeats is one line, and what is said once is not hidden behind it."""
+"""Notes as reports show them: what repeats is one line, and what is said once is not hidden behind
+it.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,17 @@ from minigrad.recording.notes import condensed, shown, written_by_others
 
 
 def test_notes_that_differ_in_their_step_are_one() -> None:
-    """25 writes are one line with their count and range; others keep their words; what is said once comes first."""
-    writes = [f"before step {step} 0.weight changed other than by an optimizer" for step in range(3, 28)]
-    others = ["before step 9 a backward replaced the gradients of 0.weight", "entries are not counted"]
+    """25 writes are one line with their count and range.
+
+    Others keep their words; what is said once comes first.
+    """
+    writes = [
+        f"before step {step} 0.weight changed other than by an optimizer" for step in range(3, 28)
+    ]
+    others = [
+        "before step 9 a backward replaced the gradients of 0.weight",
+        "entries are not counted",
+    ]
     assert [
         *others,
         "before steps 3 to 27 (25 times) 0.weight changed other than by an optimizer",
@@ -42,15 +52,23 @@ def test_condensed(notes: list[str], expected: list[str]) -> None:
 
 def test_at_most_ten_notes_are_shown() -> None:
     """Beyond that they are counted, and the writes are those that are not shown."""
-    notes = [f"before step 1 {n}.weight changed by Adam" for n in range(12)] + ["something important"]
+    notes = [f"before step 1 {n}.weight changed by Adam" for n in range(12)] + [
+        "something important"
+    ]
     told = shown(notes)
     assert 10 == len(told)
-    assert ["Note: something important.", "And 4 more notes (see run.notes)."] == [told[0], told[-1]]
+    assert ["Note: something important.", "And 4 more notes (see run.notes)."] == [
+        told[0],
+        told[-1],
+    ]
 
 
 @pytest.mark.filterwarnings("ignore::minigrad.errors.OutOfBandWrite")
 def test_a_run_with_a_write_before_every_step(tmp_path: Path) -> None:
-    """Text, notebook and HTML have one line for all of them, and name every kind of note; run.notes has each."""
+    """Text, notebook and HTML have one line for all of them, and name every kind of note.
+
+    Run.notes has each.
+    """
     model = mg.Sequential(mg.Dense(2, 2, rng=0))
     weight = dense(model, 0).weight
     with mg.Recorder(mg.SGD(model, 0.1)) as recorder:

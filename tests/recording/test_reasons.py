@@ -17,7 +17,9 @@ from minigrad.errors import GradientOverwritten, OrderError
 
 
 class Script(mg.Optimizer):
-    """Adds what the script says in each step: the gates after the gradient can be opened and shut at will."""
+    """Adds what the script says in each step: the gates after the gradient can be opened and shut
+    at will.
+    """
 
     def __init__(self, model: mg.Layer, script: list[float]) -> None:
         super().__init__(model, 1.0)
@@ -27,7 +29,9 @@ class Script(mg.Optimizer):
         update[:] = self.script[self.step_count]
 
 
-def linear(n_in: int, n_out: int, value: float = 1.0, dtype: npt.DTypeLike = np.float32) -> mg.Sequential:
+def linear(
+    n_in: int, n_out: int, value: float = 1.0, dtype: npt.DTypeLike = np.float32
+) -> mg.Sequential:
     """One Dense layer, all weights the same."""
     return mg.Sequential(mg.Dense(n_in, n_out, init=mg.init.constant(value), dtype=dtype))
 
@@ -62,16 +66,20 @@ def check_sums(history: mg.recording.ParameterHistory) -> None:
 
 
 def test_moved() -> None:
-    """MOVED: the sentence says from where to where, how far in all, and in which steps first and last."""
+    """MOVED: the sentence says from where to where, how far in all, and in which steps first and
+    last.
+    """
     model = linear(2, 1)
     run = record(model, Script(model, [0.0, 0.5, -0.25, 0.0]), [([[1, 1]], [[1]])] * 4)
     assert run["0.weight"].why.counts == {Reason.MOVED: 2}
     assert run["0.bias"].why.counts == {Reason.MOVED: 1}
     assert run["0.weight"].why.at(0, 0) == (
-        "0.weight[0, 0] moved in 2 of 4 steps: from 1 to 1.25, by 0.75 in all; first in step 1, last in step 2."
+        "0.weight[0, 0] moved in 2 of 4 steps: from 1 to 1.25, by 0.75 in all; first in step 1, "
+        "last in step 2."
     )
     assert run["0.bias"].why.at(0) == (
-        "0.bias[0] moved in 2 of 4 steps: from 0 to 0.25, by 0.75 in all; first in step 1, last in step 2."
+        "0.bias[0] moved in 2 of 4 steps: from 0 to 0.25, by 0.75 in all; first in step 1, last in "
+        "step 2."
     )
     assert run["0.weight"].why.at(-1, -1) == run["0.weight"].why.at(1, 0)
 
@@ -82,7 +90,10 @@ def test_returned() -> None:
     run = record(model, Script(model, [0.5, -0.5, 0.0]), [([[1]], [[1]])] * 3)
     assert run["0.weight"].why.counts == {Reason.RETURNED: 1}
     sentence = run["0.weight"].why.at(0, 0)
-    assert sentence == "0.weight[0, 0] moved in 2 of 3 steps, and came back to exactly where it began, 1."
+    assert (
+        sentence
+        == "0.weight[0, 0] moved in 2 of 3 steps, and came back to exactly where it began, 1."
+    )
     model = linear(1, 1, 1.0)
     run = record(model, Script(model, [0.5, -0.5, 2.0**-23]), [([[1]], [[1]])] * 3)
     assert run["0.weight"].why.counts == {Reason.MOVED: 1}
@@ -99,14 +110,16 @@ def test_the_sign_of_zero_is_no_move() -> None:
 
 
 def test_swallowed() -> None:
-    """SWALLOWED: every update was too small beside the value, and the sentence gives both numbers."""
+    """SWALLOWED: every update was too small beside the value, and the sentence gives both
+    numbers.
+    """
     model = linear(1, 1, 1.0)
     run = record(model, mg.SGD(model, 1e-9), [([[1]], [[1]])] * 3 + [([[0]], [[0]])])
     assert run["0.weight"].why.counts == {Reason.SWALLOWED: 1}
     assert run["0.bias"].why.counts == {Reason.MOVED: 1}
     assert run["0.weight"].why.at(0, 0) == (
-        "0.weight[0, 0] never moved: 3 of its 4 updates were not 0, and rounding took each of them, because they are "
-        "too small beside its value 1."
+        "0.weight[0, 0] never moved: 3 of its 4 updates were not 0, and rounding took each of "
+        "them, because they are too small beside its value 1."
     )
     assert run["0.weight"].swallowed.tolist() == [[3]]
 
@@ -137,15 +150,22 @@ def test_input_zero() -> None:
     for coactivation in (True, False):
         run = record(model, mg.SGD(model, 0.1), batches, coactivation)
         assert run["0.weight"].why.counts == {Reason.INPUT_ZERO: 4, Reason.MOVED: 2}
-        assert run["0.weight"].why.where(Reason.INPUT_ZERO).tolist() == [[True] * 2, [False] * 2, [True] * 2]
+        assert run["0.weight"].why.where(Reason.INPUT_ZERO).tolist() == [
+            [True] * 2,
+            [False] * 2,
+            [True] * 2,
+        ]
         assert run["0.weight"].why.at(2, 1) == (
-            "0.weight[2, 1] never moved: its input 2 was 0 in all 3 samples, so its gradient was 0 in all 2 steps."
+            "0.weight[2, 1] never moved: its input 2 was 0 in all 3 samples, so its gradient was 0 "
+            "in all 2 steps."
         )
         assert run["0.bias"].why.counts == {Reason.MOVED: 2}
 
 
 def test_input_zero_comes_before_unit_silent() -> None:
-    """Where the input was always 0 and the unit silent too, the reason is the earlier gate: the input."""
+    """Where the input was always 0 and the unit silent too, the reason is the earlier gate: the
+    input.
+    """
     model = linear(2, 2)
     run = record(model, mg.SGD(model, 0.1), [([[0, 1]], [[0, 1]])])
     assert [[str(reason) for reason in row] for row in run["0.weight"].why.reasons] == [
@@ -161,15 +181,19 @@ def test_unit_silent() -> None:
     run = record(model, mg.SGD(model, 0.1), [([[1, 1, 1], [1, 2, 1]], [[1, 1], [1, 0]])] * 2)
     assert run["0.weight"].why.counts == {Reason.UNIT_SILENT: 3, Reason.MOVED: 3}
     assert run["0.bias"].why.counts == {Reason.UNIT_SILENT: 1, Reason.MOVED: 1}
-    sentence = (
-        "never moved: the gradient of its unit 0 was 0 in all 4 samples (a dead unit, or nothing came from above)."
-    )
+    sentence = "never moved: the gradient of its unit 0 was 0 in all 4 samples (a dead unit, or nothing came from above)."
     assert run["0.weight"].why.at(1, 0) == f"0.weight[1, 0] {sentence}"
     assert run["0.bias"].why.at(0) == f"0.bias[0] {sentence}"
-    assert run["2.weight"].why.counts == {Reason.INPUT_ZERO: 2, Reason.MOVED: 2}  # the dead unit is an input that is 0
+    assert run["2.weight"].why.counts == {
+        Reason.INPUT_ZERO: 2,
+        Reason.MOVED: 2,
+    }  # the dead unit is an input that is 0
 
 
-NEVER = [([[1, 0], [0, 1]], [[0, 2], [3, 0]]), ([[1, 0]], [[0, 1]])]  # input 0 meets unit 1, input 1 meets unit 0
+NEVER = [
+    ([[1, 0], [0, 1]], [[0, 2], [3, 0]]),
+    ([[1, 0]], [[0, 1]]),
+]  # input 0 meets unit 1, input 1 meets unit 0
 
 
 def test_never_together() -> None:
@@ -177,10 +201,13 @@ def test_never_together() -> None:
     model = linear(2, 2)
     run = record(model, mg.SGD(model, 0.1), NEVER)
     assert run["0.weight"].why.counts == {Reason.NEVER_TOGETHER: 2, Reason.MOVED: 2}
-    assert run["0.weight"].why.where(Reason.NEVER_TOGETHER).tolist() == [[True, False], [False, True]]
+    assert run["0.weight"].why.where(Reason.NEVER_TOGETHER).tolist() == [
+        [True, False],
+        [False, True],
+    ]
     assert run["0.weight"].why.at(0, 0) == (
-        "0.weight[0, 0] never moved: its input 0 was not 0 in 2 of 3 samples, and its unit 0 had a gradient in 1, "
-        "but never both in the same one."
+        "0.weight[0, 0] never moved: its input 0 was not 0 in 2 of 3 samples, and its unit 0 had a "
+        "gradient in 1, but never both in the same one."
     )
 
 
@@ -191,7 +218,8 @@ def test_never_together_or_cancelled() -> None:
     assert run["0.weight"].why.counts == {Reason.NEVER_TOGETHER_OR_CANCELLED: 2, Reason.MOVED: 2}
     sentence = run["0.weight"].why.at(1, 1)
     assert sentence.startswith(
-        "0.weight[1, 1] never moved: its input 1 was not 0 in 1 of 3 samples, and its unit 1 had a gradient in 2, "
+        "0.weight[1, 1] never moved: its input 1 was not 0 in 1 of 3 samples, and its unit 1 had a "
+        "gradient in 2, "
     )
     assert "coactivation=True" in sentence
 
@@ -208,24 +236,31 @@ def test_cancelled(coactivation: bool) -> None:
     assert run["0.weight"].why.counts == {told: 1, Reason.MOVED: 1}
     if coactivation:
         assert run["0.weight"].why.at(0, 0) == (
-            "0.weight[0, 0] never moved: its input and its unit were active in the same sample, but summed over the "
-            "batch its gradient was 0 in all 2 steps (opposite samples cancelled out, or it underflowed)."
+            "0.weight[0, 0] never moved: its input and its unit were active in the same sample, "
+            "but summed over the batch its gradient was 0 in all 2 steps (opposite samples "
+            "cancelled out, or it underflowed)."
         )
 
 
 def test_cancelled_bias() -> None:
-    """The input of a bias is always 1, so an active unit whose gradient sums to 0 is CANCELLED, co-activation or not."""
+    """The input of a bias is always 1, so an active unit whose gradient sums to 0 is CANCELLED,
+    co-activation or not.
+    """
     model = linear(1, 2)
     for coactivation in (True, False):
         run = record(model, mg.SGD(model, 0.1), [([[1], [2]], [[1, 0], [-1, 0]])] * 2, coactivation)
         assert run["0.bias"].why.counts == {Reason.UNIT_SILENT: 1, Reason.CANCELLED: 1}
         assert (
-            run["0.bias"].why.at(0).startswith("0.bias[0] never moved: its unit was active, but summed over the batch")
+            run["0.bias"]
+            .why.at(0)
+            .startswith("0.bias[0] never moved: its unit was active, but summed over the batch")
         )
 
 
 def test_cancelled_by_underflow() -> None:
-    """A product of two numbers that are not 0 may underflow to 0: both gates passed, so CANCELLED, which says so."""
+    """A product of two numbers that are not 0 may underflow to 0: both gates passed, so CANCELLED,
+    which says so.
+    """
     model = linear(1, 1)
     run = record(model, mg.SGD(model, 0.1), [([[1e-30]], [[1e-30]])])
     assert run["0.weight"].why.counts == {Reason.CANCELLED: 1}
@@ -233,7 +268,9 @@ def test_cancelled_by_underflow() -> None:
 
 
 def test_gradient_zero() -> None:
-    """GRADIENT_ZERO: a layer that explains nothing has this for every gradient that was always 0."""
+    """GRADIENT_ZERO: a layer that explains nothing has this for every gradient that was always
+    0.
+    """
     model = mg.Sequential(Scale(3))
     run = record(model, mg.SGD(model, 0.1), [([[0, 1, 1], [0, 1, 2]], [[1, 0, 1], [1, 0, 1]])] * 2)
     assert run["0.scale"].why.counts == {Reason.GRADIENT_ZERO: 2, Reason.MOVED: 1}
@@ -244,10 +281,14 @@ def test_frozen() -> None:
     """FROZEN: it could not be trained in any step, whatever reached it."""
     model = network(3, 2, 2)
     model[0].freeze()
-    run = record(model, mg.SGD(model, 0.1, momentum=0.9, weight_decay=0.1), [([[1, 1, 1]], [[1, 1]])] * 3)
+    run = record(
+        model, mg.SGD(model, 0.1, momentum=0.9, weight_decay=0.1), [([[1, 1, 1]], [[1, 1]])] * 3
+    )
     assert run["0.weight"].why.counts == {Reason.FROZEN: 6}
     assert run["0.bias"].why.counts == {Reason.FROZEN: 2}
-    assert run["0.weight"].why.at(2, 1) == "0.weight[2, 1] never moved: it was frozen in all 3 steps."
+    assert (
+        run["0.weight"].why.at(2, 1) == "0.weight[2, 1] never moved: it was frozen in all 3 steps."
+    )
     assert run["2.weight"].why.counts == {Reason.MOVED: 4}
 
 
@@ -278,7 +319,9 @@ def test_no_gradient() -> None:
     ],
 )
 def test_the_furthest_gate_ever_passed(states: str, expected: Reason) -> None:
-    """A layer that is frozen, or not reached, in some steps gets the reason of the furthest gate ever passed."""
+    """A layer that is frozen, or not reached, in some steps gets the reason of the furthest gate
+    ever passed.
+    """
     rng = np.random.default_rng(0)
     first, other = mg.Dense(2, 2, rng=rng), mg.Dense(2, 2, rng=rng)
     switch = Switch(first, other)
@@ -288,7 +331,8 @@ def test_the_furthest_gate_ever_passed(states: str, expected: Reason) -> None:
         for state in states:
             switch.which = int(state == "N")
             first.weight.trainable = state != "F"
-            # The dark input lights up only while this layer is frozen: those samples count for nothing.
+            # The dark input lights up only while this layer is frozen: those samples count for
+            # nothing.
             one(model, optimizer, [[float(state == "F"), 1]], [[1, 1]])
     why = recorder.run["0.branches.0.0.weight"].why
     check_sums(recorder.run["0.branches.0.0.weight"])
@@ -325,7 +369,9 @@ def test_frozen_steps_count_for_nothing() -> None:
     "make",
     [
         pytest.param(lambda model: mg.SGD(model, 0.1, weight_decay=0.1), id="SGD"),
-        pytest.param(lambda model: mg.SGD(model, 0.1, weight_decay=0.1, momentum=0.9), id="SGD momentum"),
+        pytest.param(
+            lambda model: mg.SGD(model, 0.1, weight_decay=0.1, momentum=0.9), id="SGD momentum"
+        ),
         pytest.param(lambda model: mg.Adam(model, 0.1, weight_decay=0.1), id="Adam"),
         pytest.param(lambda model: mg.AdamW(model, 0.1, weight_decay=0.1), id="AdamW"),
         pytest.param(lambda model: mg.RMSprop(model, 0.1, weight_decay=0.1), id="RMSprop"),
@@ -336,9 +382,10 @@ def test_decay_alone(make: Callable[[mg.Layer], mg.Optimizer]) -> None:
     model = linear(2, 1)
     run = record(model, make(model), [([[0, 1]], [[1]])] * 3)
     assert run["0.weight"].why.counts == {Reason.MOVED: 2}
-    assert "moved in 3 of 3 steps by decay or momentum alone, its gradient was always 0: from 1 to" in run[
-        "0.weight"
-    ].why.at(0, 0)
+    assert (
+        "moved in 3 of 3 steps by decay or momentum alone, its gradient was always 0: from 1 to"
+        in run["0.weight"].why.at(0, 0)
+    )
     assert "alone" not in run["0.weight"].why.at(1, 0)
 
 
@@ -355,7 +402,10 @@ def test_decay_alone_is_swallowed() -> None:
     run = record(model, mg.SGD(model, 1e-6, weight_decay=1e-4), [([[0, 1]], [[1]])] * 3)
     assert run["0.weight"].why.counts == {Reason.SWALLOWED: 1, Reason.MOVED: 1}
     sentence = run["0.weight"].why.at(0, 0)
-    assert "3 of its 3 updates were not 0 by decay or momentum alone, its gradient was always 0" in sentence
+    assert (
+        "3 of its 3 updates were not 0 by decay or momentum alone, its gradient was always 0"
+        in sentence
+    )
     assert "rounding took each of them" in sentence
 
 
@@ -370,7 +420,9 @@ def test_decay_alone_is_swallowed() -> None:
     ],
 )
 def test_momentum_goes_on_alone(make: Callable[[mg.Layer], mg.Optimizer]) -> None:
-    """Momentum of a gradient from before the record moves entries whose recorded gradient is 0, and it is told."""
+    """Momentum of a gradient from before the record moves entries whose recorded gradient is 0, and
+    it is told.
+    """
     model = linear(1, 1)
     optimizer = make(model)
     one(model, optimizer, [[1]], [[1]])
@@ -380,7 +432,9 @@ def test_momentum_goes_on_alone(make: Callable[[mg.Layer], mg.Optimizer]) -> Non
 
 
 def test_rmsprop_without_momentum_remembers_no_direction() -> None:
-    """RMSprop's mean square lives on, but where the gradient is 0 the update is 0: the reason is the gradient's."""
+    """RMSprop's mean square lives on, but where the gradient is 0 the update is 0: the reason is
+    the gradient's.
+    """
     model = linear(1, 1)
     optimizer = mg.RMSprop(model, 0.1)
     one(model, optimizer, [[1]], [[1]])
@@ -391,12 +445,18 @@ def test_rmsprop_without_momentum_remembers_no_direction() -> None:
 
 @pytest.mark.parametrize("kind", [mg.Adam, mg.AdamW, mg.RMSprop])
 def test_an_entry_that_never_had_a_gradient(kind: Callable[..., mg.Optimizer]) -> None:
-    """Where the gradient was always 0 the adaptive optimizers divide 0 by their eps: the update is 0, in float32 too."""
+    """Where the gradient was always 0 the adaptive optimizers divide 0 by their eps: the update is
+    0, in float32 too.
+    """
     model = linear(3, 2)
     settings = {"weight_decay": 0} if kind is mg.AdamW else {}
     batches = [([[0, 1, 0], [0, 2, 0]], [[1, 0], [1, 0]]), ([[0, 1, 0]], [[1, 0]])]
     run = record(model, kind(model, 0.1, **settings), batches)
-    assert run["0.weight"].why.counts == {Reason.INPUT_ZERO: 4, Reason.UNIT_SILENT: 1, Reason.MOVED: 1}
+    assert run["0.weight"].why.counts == {
+        Reason.INPUT_ZERO: 4,
+        Reason.UNIT_SILENT: 1,
+        Reason.MOVED: 1,
+    }
     assert run["0.bias"].why.counts == {Reason.UNIT_SILENT: 1, Reason.MOVED: 1}
 
 
@@ -407,12 +467,17 @@ def test_adaptive_rates_are_swallowed_too(kind: Callable[..., mg.Optimizer]) -> 
     run = record(model, kind(model, 1e-8), [([[1]], [[1000]])] * 3)
     assert run["0.weight"].why.counts == {Reason.SWALLOWED: 1}
     assert run["0.bias"].why.counts == {Reason.MOVED: 1}
-    assert "3 of its 3 updates were not 0, and rounding took each of them" in run["0.weight"].why.at(0, 0)
+    assert "3 of its 3 updates were not 0, and rounding took each of them" in run[
+        "0.weight"
+    ].why.at(0, 0)
 
 
 @pytest.mark.parametrize("kind", [mg.SGD, mg.Adam, mg.RMSprop])
 def test_dropout_that_leaves_out_everything(kind: Callable[..., mg.Optimizer]) -> None:
-    """Behind Dropout(1) units are silent, and what is fed by it has inputs of 0; in eval mode everything moves."""
+    """Behind Dropout(1) units are silent, and what is fed by it has inputs of 0.
+
+    In eval mode everything moves.
+    """
     rng = np.random.default_rng(0)
     model = mg.Sequential(mg.Dense(2, 2, rng=rng), mg.Dropout(1, rng=rng), mg.Dense(2, 1, rng=rng))
     batches = [([[1, 1], [1, 2]], [[1], [1]])] * 3
@@ -429,17 +494,25 @@ def test_dropout_that_leaves_out_everything(kind: Callable[..., mg.Optimizer]) -
 
 @pytest.mark.parametrize("kind", [mg.SGD, mg.Adam, mg.RMSprop])
 def test_batch_norm_of_a_feature_that_never_changes(kind: Callable[..., mg.Optimizer]) -> None:
-    """A feature that is the same in every sample is 0 when normalized: its scale does not move, its shift does."""
+    """A feature that is the same in every sample is 0 when normalized: its scale does not move, its
+    shift does.
+    """
     model = mg.Sequential(mg.BatchNorm(2), mg.Dense(2, 1, init="lecun_normal", rng=0))
-    run = record(model, kind(model, 0.1), [([[3, 1], [3, 2]], [[1], [2]]), ([[3, 5], [3, 0]], [[1], [-3]])])
+    run = record(
+        model, kind(model, 0.1), [([[3, 1], [3, 2]], [[1], [2]]), ([[3, 5], [3, 0]], [[1], [-3]])]
+    )
     assert run["0.weight"].why.counts == {Reason.GRADIENT_ZERO: 1, Reason.MOVED: 1}
     assert run["0.weight"].why.where(Reason.GRADIENT_ZERO).tolist() == [True, False]
     assert run["0.bias"].why.counts == {Reason.MOVED: 2}
-    assert run["0.weight"].why.at(0) == "0.weight[0] never moved: its gradient was 0 in all 2 steps."
+    assert (
+        run["0.weight"].why.at(0) == "0.weight[0] never moved: its gradient was 0 in all 2 steps."
+    )
 
 
 def test_a_write_from_outside_is_not_called_decay() -> None:
-    """An entry that was changed only from outside moved, but neither by decay nor by momentum, and is not told so."""
+    """An entry that was changed only from outside moved, but neither by decay nor by momentum, and
+    is not told so.
+    """
     model = linear(2, 1)
     layer = dense(model, 0)
     optimizer = mg.SGD(model, 0.1)
@@ -454,7 +527,10 @@ def test_a_write_from_outside_is_not_called_decay() -> None:
 
 
 def test_unknown_without_counts() -> None:
-    """UNKNOWN: a record without counts says so instead of guessing; its tensors are there all the same."""
+    """UNKNOWN: a record without counts says so instead of guessing.
+
+    Its tensors are there all the same.
+    """
     model = linear(2, 1)
     run = record(model, mg.SGD(model, 0.1), [([[0, 1]], [[1]])], aggregates=False)
     history = run["0.weight"]
@@ -480,7 +556,9 @@ def test_no_step_recorded() -> None:
 
 
 def test_accumulated_gradients_are_not_explained_by_the_last_batch() -> None:
-    """Where several gradients went into one step the last batch's inputs prove nothing: GRADIENT_ZERO, and said why."""
+    """Where several gradients went into one step the last batch's inputs prove nothing:
+    GRADIENT_ZERO, and said why.
+    """
     model = linear(2, 1)
     optimizer = mg.SGD(model, 0.1)
     vector = mg.ParameterVector.of(model)
@@ -499,7 +577,9 @@ def test_accumulated_gradients_are_not_explained_by_the_last_batch() -> None:
 
 @pytest.mark.parametrize("backward_first", [False, True])
 def test_assigned_gradients_are_not_explained_by_an_old_batch(backward_first: bool) -> None:
-    """A gradient assigned by hand did not come from the layer's last inputs, so these explain nothing."""
+    """A gradient assigned by hand did not come from the layer's last inputs, so these explain
+    nothing.
+    """
     model = linear(2, 1)
     optimizer = mg.SGD(model, 0.1)
     if backward_first:
@@ -514,7 +594,9 @@ def test_assigned_gradients_are_not_explained_by_an_old_batch(backward_first: bo
 
 
 def test_dense_inside_other_layers_is_explained() -> None:
-    """A Dense in a nested model, in a residual block, or held by a layer of one's own explains its entries."""
+    """A Dense in a nested model, in a residual block, or held by a layer of one's own explains its
+    entries.
+    """
 
     class Holder(mg.Layer):
         def __init__(self) -> None:
@@ -529,7 +611,11 @@ def test_dense_inside_other_layers_is_explained() -> None:
     model = mg.Sequential(mg.Sequential(Residual(mg.Dense(2, 2, init="zeros"))), Holder())
     run = record(model, mg.SGD(model, 0.1), [([[0, 1]], [[1, 0]])])
     assert run["0.0.inner.0.weight"].why.counts == {Reason.INPUT_ZERO: 2, Reason.UNIT_SILENT: 2}
-    assert run["1.held.0.weight"].why.counts == {Reason.INPUT_ZERO: 2, Reason.UNIT_SILENT: 1, Reason.MOVED: 1}
+    assert run["1.held.0.weight"].why.counts == {
+        Reason.INPUT_ZERO: 2,
+        Reason.UNIT_SILENT: 1,
+        Reason.MOVED: 1,
+    }
 
 
 def test_own_layer_may_explain() -> None:
@@ -553,7 +639,11 @@ def test_own_layer_may_explain() -> None:
 
     model = mg.Sequential(Weighted())
     run = record(model, mg.SGD(model, 0.1), [([[0, 1]], [[1, 0]])])
-    assert run["0.matrix"].why.counts == {Reason.INPUT_ZERO: 2, Reason.UNIT_SILENT: 1, Reason.MOVED: 1}
+    assert run["0.matrix"].why.counts == {
+        Reason.INPUT_ZERO: 2,
+        Reason.UNIT_SILENT: 1,
+        Reason.MOVED: 1,
+    }
 
 
 def test_wrong_explanation_is_not_believed() -> None:
@@ -581,7 +671,9 @@ def test_wrong_explanation_is_not_believed() -> None:
 
 
 def test_parameters_of_any_shape() -> None:
-    """A parameter that is a single number, or has three axes, has reasons, sentences and pictures too."""
+    """A parameter that is a single number, or has three axes, has reasons, sentences and pictures
+    too.
+    """
 
     class Odd(mg.Layer):
         def __init__(self) -> None:
@@ -634,7 +726,9 @@ def test_the_only_entry_of_a_number_has_no_index() -> None:
 
 
 def test_what_moved_while_nobody_looked() -> None:
-    """An entry whose value is not what it was is never said never to have moved, also where a gap hides the step."""
+    """An entry whose value is not what it was is never said never to have moved, also where a gap
+    hides the step.
+    """
     model = linear(2, 1)
     optimizer = mg.SGD(model, 0.1)
     recorder = mg.Recorder(optimizer, coactivation=True)
@@ -680,10 +774,14 @@ def test_reasons_say_what_they_are() -> None:
 ANY: dict[str, Callable[[mg.Layer], mg.Optimizer]] = {
     "SGD": lambda model: mg.SGD(model, 1e-6, momentum=0.5, max_grad_value=0.1),
     "Adam": lambda model: mg.Adam(model, 1e-8, weight_decay={"0.*": 0.1}),
-    "Adam amsgrad": lambda model: mg.Adam(model, mg.StepDecay(0.1, 3, 0.01), amsgrad=True, max_grad_norm=1e-20),
+    "Adam amsgrad": lambda model: mg.Adam(
+        model, mg.StepDecay(0.1, 3, 0.01), amsgrad=True, max_grad_norm=1e-20
+    ),
     "AdamW": lambda model: mg.AdamW(model, 1e-7, weight_decay=0.1),
     "RMSprop": lambda model: mg.RMSprop(model, 1e-7),
-    "RMSprop with all": lambda model: mg.RMSprop(model, 1e-7, momentum=0.9, centered=True, weight_decay=0.01),
+    "RMSprop with all": lambda model: mg.RMSprop(
+        model, 1e-7, momentum=0.9, centered=True, weight_decay=0.01
+    ),
 }
 
 
@@ -715,7 +813,10 @@ def test_counts_add_up_in_any_training(
         train(model, optimizer, 10)
         model[0].freeze()
         train(model, optimizer, 10, seed=2)
-    assert sum(sum(recorder.run[name].why.counts.values()) for name in recorder.run) == flat(model).size
+    assert (
+        sum(sum(recorder.run[name].why.counts.values()) for name in recorder.run)
+        == flat(model).size
+    )
     for name in recorder.run:
         check_sums(recorder.run[name])
         assert Reason.UNKNOWN not in recorder.run[name].why.counts

@@ -1,8 +1,10 @@
-"""Random networks against brute force: what the test writes down by itself, without any of the recorder's code.
+"""Random networks against brute force: what the test writes down by itself, without any of the
+recorder's code.
 
-The test keeps, for each step, the inputs and the units' gradients of each Dense (as hooks or the layers themselves
-show them), the gradients, the updates and the values before and after. From these it decides each entry's reason by
-the gates of the specification, entry by entry and sample by sample.
+The test keeps, for each step, the inputs and the units' gradients of each Dense (as hooks or the
+layers themselves show them), the gradients, the updates and the values before and after. From these
+it decides each entry's reason by the gates of the specification, entry by entry and sample by
+sample.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ class Life:
 
 
 class Held(mg.Layer):
-    """Holds a Dense outside of any Sequential, so hooks do not see it, and writes down itself what went through."""
+    """Holds a Dense outside of any Sequential, so hooks do not see it, and writes down itself what
+    went through.
+    """
 
     def __init__(self, layer: mg.Dense) -> None:
         self.linear = layer
@@ -78,7 +82,9 @@ class Watcher(mg.Hook):
             life = self.lives[name]
             place, attribute = name.rsplit(".", 1)
             met = self.met.get(place)
-            life.batches.append(None if met is None else (met[0] if attribute == "weight" else None, met[1]))
+            life.batches.append(
+                None if met is None else (met[0] if attribute == "weight" else None, met[1])
+            )
             life.trainable.append(parameter.trainable is True)
             life.reached.append(place in self.reached)
             life.grads.append(event.grads[name])
@@ -96,7 +102,9 @@ def differ(a: Any, b: Any) -> bool:
 def truth(life: Life, index: tuple[int, ...], explained: bool, coactivation: bool) -> str:
     """The reason of one entry, by the facts of the whole run."""
     before = [life.initial, *life.values[:-1]]
-    counted = [step for step in range(len(life.values)) if life.trainable[step] and life.reached[step]]
+    counted = [
+        step for step in range(len(life.values)) if life.trainable[step] and life.reached[step]
+    ]
     if any(differ(a[index], b[index]) for a, b in zip(before, life.values, strict=True)):
         back = life.initial[index].tobytes() == life.values[-1][index].tobytes()
         return "RETURNED" if back else "MOVED"
@@ -130,12 +138,15 @@ def truth(life: Life, index: tuple[int, ...], explained: bool, coactivation: boo
     return "CANCELLED" if together else "NEVER_TOGETHER"
 
 
-def random_model(kind: str, activation: str, rng: np.random.Generator, dtype: npt.DTypeLike) -> mg.Sequential:
+def random_model(
+    kind: str, activation: str, rng: np.random.Generator, dtype: npt.DTypeLike
+) -> mg.Sequential:
     """Six inputs to three outputs, in one of several shapes."""
 
     def dense(n_in: int, n_out: int) -> mg.Dense:
         layer = mg.Dense(n_in, n_out, rng=rng, dtype=dtype, bias=bool(rng.random() < 0.8))
-        # Whole numbers cancel exactly, and a unit far below 0 is dead where the activation has a flat side.
+        # Whole numbers cancel exactly, and a unit far below 0 is dead where the activation has a
+        # flat side.
         layer.weight.value = np.rint(layer.weight.value * 2)
         if layer.bias is not None:
             layer.bias.value = np.where(rng.random(n_out) < 0.3, -60.0, rng.integers(-1, 2, n_out))
@@ -147,21 +158,31 @@ def random_model(kind: str, activation: str, rng: np.random.Generator, dtype: np
     if kind == "linear":
         return mg.Sequential(dense(6, 3))
     if kind == "nested":
-        return mg.Sequential(mg.Sequential(dense(6, 4), between[0]), mg.Sequential(Scale(4, dtype), dense(4, 3)))
+        return mg.Sequential(
+            mg.Sequential(dense(6, 4), between[0]), mg.Sequential(Scale(4, dtype), dense(4, 3))
+        )
     if kind == "convolution":
         return mg.Sequential(Conv1D(3, 1, rng, dtype), between[0], dense(4, 3))
     if kind == "residual":
-        return mg.Sequential(dense(6, 4), Residual(dense(4, 4), between[0]), Scale(4, dtype), dense(4, 3))
+        return mg.Sequential(
+            dense(6, 4), Residual(dense(4, 4), between[0]), Scale(4, dtype), dense(4, 3)
+        )
     if kind == "normalized":
         norms = mg.BatchNorm(4, dtype=dtype), mg.LayerNorm(4, dtype=dtype)
-        return mg.Sequential(dense(6, 4), norms[0], between[0], mg.Dropout(0.5, rng=rng), norms[1], dense(4, 3))
+        return mg.Sequential(
+            dense(6, 4), norms[0], between[0], mg.Dropout(0.5, rng=rng), norms[1], dense(4, 3)
+        )
     if kind == "switch":
-        return mg.Sequential(dense(6, 4), Switch(dense(4, 4), dense(4, 4), dense(4, 4)), between[0], dense(4, 3))
+        return mg.Sequential(
+            dense(6, 4), Switch(dense(4, 4), dense(4, 4), dense(4, 4)), between[0], dense(4, 3)
+        )
     assert kind == "held"
     return mg.Sequential(dense(6, 4), between[0], Held(dense(4, 4)), between[1], dense(4, 3))
 
 
-def random_optimizer(model: mg.Sequential, dtype: npt.DTypeLike, rng: np.random.Generator) -> mg.Optimizer:
+def random_optimizer(
+    model: mg.Sequential, dtype: npt.DTypeLike, rng: np.random.Generator
+) -> mg.Optimizer:
     """Momentum, decay, clipping, schedules, and rates so small that rounding takes the updates."""
     momentum = float(rng.choice([0, 0, 0.5]))
     rates = [0.5, 1e-3, 1e-8, 1e-46] if dtype is np.float32 else [0.5, 1e-17, 5e-324]
@@ -176,16 +197,36 @@ def random_optimizer(model: mg.Sequential, dtype: npt.DTypeLike, rng: np.random.
     if kind == "adam":
         betas = [(0.9, 0.999), (0.0, 0.0), (0.5, 0.9)][rng.integers(3)]
         return mg.Adam(
-            model, lr, betas=betas, amsgrad=flag, weight_decay=decay, max_grad_norm=norm, max_grad_value=value
+            model,
+            lr,
+            betas=betas,
+            amsgrad=flag,
+            weight_decay=decay,
+            max_grad_norm=norm,
+            max_grad_value=value,
         )
     if kind == "adamw":
-        return mg.AdamW(model, lr, amsgrad=flag, weight_decay=decay, max_grad_norm=norm, max_grad_value=value)
+        return mg.AdamW(
+            model, lr, amsgrad=flag, weight_decay=decay, max_grad_norm=norm, max_grad_value=value
+        )
     if kind == "rmsprop":
         return mg.RMSprop(
-            model, lr, momentum=momentum, centered=flag, weight_decay=decay, max_grad_norm=norm, max_grad_value=value
+            model,
+            lr,
+            momentum=momentum,
+            centered=flag,
+            weight_decay=decay,
+            max_grad_norm=norm,
+            max_grad_value=value,
         )
     return mg.SGD(
-        model, lr, momentum=momentum, nesterov=nesterov, weight_decay=decay, max_grad_norm=norm, max_grad_value=value
+        model,
+        lr,
+        momentum=momentum,
+        nesterov=nesterov,
+        weight_decay=decay,
+        max_grad_norm=norm,
+        max_grad_value=value,
     )
 
 
@@ -201,7 +242,9 @@ def freeze_some(model: mg.Sequential, rng: np.random.Generator) -> None:
 def simulate(
     kind: str, activation: str, dtype: npt.DTypeLike, coactivation: bool, seed: int
 ) -> tuple[mg.Run, Watcher, mg.Sequential]:
-    """Train a random network on sparse whole numbers, with the recorder and the watcher side by side."""
+    """Train a random network on sparse whole numbers, with the recorder and the watcher side by
+    side.
+    """
     rng = np.random.default_rng([seed, *f"{kind} {activation} {dtype}".encode()])
     model = random_model(kind, activation, rng, dtype)
     optimizer = random_optimizer(model, dtype, rng)
@@ -245,8 +288,12 @@ seen: dict[bool, set[str]] = {True: set(), False: set()}
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_entry_has_the_reason_that_brute_force_finds(kind: str, activation: str, dtype: npt.DTypeLike) -> None:
-    """On random networks each entry's reason, and every count, is what a record of everything says."""
+def test_every_entry_has_the_reason_that_brute_force_finds(
+    kind: str, activation: str, dtype: npt.DTypeLike
+) -> None:
+    """On random networks each entry's reason, and every count, is what a record of everything
+    says.
+    """
     for seed, coactivation in product(range(SEEDS), (True, False)):
         run, watcher, model = simulate(kind, activation, dtype, coactivation, seed)
         explained = {
@@ -266,9 +313,13 @@ def test_every_entry_has_the_reason_that_brute_force_finds(kind: str, activation
 
 
 def check_counts(history: mg.recording.ParameterHistory, life: Life, where: str) -> None:
-    """Moves, lost updates, first and last moves and the way made, against a record of everything."""
+    """Moves, lost updates, first and last moves and the way made, against a record of
+    everything.
+    """
     before = [life.initial, *life.values[:-1]]
-    moved = np.array([(a != b) & ~(np.isnan(a) & np.isnan(b)) for a, b in zip(before, life.values, strict=True)])
+    moved = np.array(
+        [(a != b) & ~(np.isnan(a) & np.isnan(b)) for a, b in zip(before, life.values, strict=True)]
+    )
     counted = np.array([t and r for t, r in zip(life.trainable, life.reached, strict=True)])
     counted = counted.reshape(-1, *[1] * life.initial.ndim)
     lost = (np.array(life.updates) != 0) & counted & ~moved
@@ -279,7 +330,9 @@ def check_counts(history: mg.recording.ParameterHistory, life: Life, where: str)
     np.testing.assert_array_equal(
         history.first_move, np.where(moved.any(axis=0), moved.argmax(axis=0), -1), err_msg=where
     )
-    np.testing.assert_array_equal(history.last_move, np.where(moved.any(axis=0), last, -1), err_msg=where)
+    np.testing.assert_array_equal(
+        history.last_move, np.where(moved.any(axis=0), last, -1), err_msg=where
+    )
     with np.errstate(invalid="ignore", over="ignore"):
         way = np.abs(np.diff(np.array([life.initial, *life.values]), axis=0).astype(np.float64))
     np.testing.assert_allclose(
@@ -289,7 +342,9 @@ def check_counts(history: mg.recording.ParameterHistory, life: Life, where: str)
 
 
 def test_brute_force_has_met_every_reason() -> None:
-    """The random networks above really produce each reason, so that agreement on them means something."""
+    """The random networks above really produce each reason, so that agreement on them means
+    something.
+    """
     if not seen[True]:
         for kind, activation in product(KINDS, ("relu", "tanh")):
             for seed, coactivation in product(range(SEEDS), (True, False)):

@@ -27,7 +27,7 @@ from minigrad.errors import (
     StaleParameters,
 )
 
-# -- arguments -------------------------------------------------------------------------------------------------------
+# -- arguments ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -44,13 +44,18 @@ from minigrad.errors import (
 )
 @pytest.mark.parametrize("frozen", [None, 0, 2])
 def test_params_select(params: Any, names: list[str], frozen: int | None) -> None:
-    """A glob, several, or a function select parameters; the record of these is as that of all, and replays."""
+    """A glob, several, or a function select parameters.
+
+    The record of these is as that of all, and replays.
+    """
     runs: list[mg.Run] = []
     for selection in (params, "*"):
         model, optimizer = small(momentum=0.9)
         if frozen is not None:
             model[frozen].freeze()
-        with mg.Recorder(optimizer, params=selection, coactivation=True, keyframe_every=4) as recorder:
+        with mg.Recorder(
+            optimizer, params=selection, coactivation=True, keyframe_every=4
+        ) as recorder:
             train(model, optimizer, 10)
         runs.append(recorder.run)
         if selection is not params:
@@ -71,14 +76,24 @@ def test_params_select(params: Any, names: list[str], frozen: int | None) -> Non
 
 @pytest.mark.parametrize("params", ["9.*", ["*.weight", "bias"], [], lambda name: False, "Weight"])
 def test_params_that_match_nothing_are_an_error(params: Any) -> None:
-    """A selection, or one glob of several, that matches no parameter is an error that lists those there are."""
-    with pytest.raises(ModelError, match=r"matches no parameter; there are 0\.weight, 0\.bias, 2\.weight, 2\.bias"):
+    """A selection, or one glob of several, that matches no parameter is an error that lists those
+    there are.
+    """
+    with pytest.raises(
+        ModelError, match=r"matches no parameter; there are 0\.weight, 0\.bias, 2\.weight, 2\.bias"
+    ):
         mg.Recorder(small()[1], params=params)
 
 
 @pytest.mark.parametrize(
     ("keep", "updates", "grads"),
-    [((), 0, 0), ("update", 8, 0), (("grad",), 0, 8), (["grad", "update"], 8, 8), ({"update"}, 8, 0)],
+    [
+        ((), 0, 0),
+        ("update", 8, 0),
+        (("grad",), 0, 8),
+        (["grad", "update"], 8, 8),
+        ({"update"}, 8, 0),
+    ],
 )
 def test_keep(keep: Any, updates: int, grads: int) -> None:
     """`keep` chooses the tensors; the counts and the final values are there whatever it says."""
@@ -132,7 +147,10 @@ def test_an_optimizer_is_needed() -> None:
     ("settings", "message"),
     [
         ({"loss": "mse"}, "loss of a Recorder is 'mse', expected a Loss"),
-        ({"loss": mg.SoftmaxCrossEntropy}, "loss of a Recorder is the class SoftmaxCrossEntropy, expected a Loss"),
+        (
+            {"loss": mg.SoftmaxCrossEntropy},
+            "loss of a Recorder is the class SoftmaxCrossEntropy, expected a Loss",
+        ),
         ({"data": ["x", "y"]}, r"data of a Recorder is \['x', 'y'\], expected a Batches"),
         ({"path": 3}, "path of a Recorder is 3, expected a path"),
         ({"params": 3}, "params is 3, expected a glob, several, or a function of the name"),
@@ -146,7 +164,10 @@ def test_an_optimizer_is_needed() -> None:
     ids=str,
 )
 def test_settings_of_the_wrong_kind(settings: dict[str, Any], message: str) -> None:
-    """Each argument of the wrong kind is named, with what it was and what was expected; nothing is attached."""
+    """Each argument of the wrong kind is named, with what it was and what was expected.
+
+    Nothing is attached.
+    """
     model, optimizer = small()
     with pytest.raises(KindError, match=message):
         mg.Recorder(optimizer, **settings)
@@ -172,7 +193,9 @@ def test_settings_of_the_wrong_kind(settings: dict[str, Any], message: str) -> N
     ids=repr,
 )
 def test_budget_as_text(budget: Any, bytes_: int) -> None:
-    """A budget is a number of bytes or a text with a decimal unit, in any case and spacing: all mean the same."""
+    """A budget is a number of bytes or a text with a decimal unit, in any case and spacing: all
+    mean the same.
+    """
     runs: list[mg.Run] = []
     for given in (budget, bytes_):
         model, optimizer = small()
@@ -187,7 +210,10 @@ def test_budget_as_text(budget: Any, bytes_: int) -> None:
 @pytest.mark.parametrize("keep", [("update",), ("update", "grad")])
 @pytest.mark.parametrize("every", [1, 3])
 def test_smallest_budget(keep: tuple[str, ...], every: int) -> None:
-    """One step with its keyframe is the least; a byte less is an error that says how much it takes."""
+    """One step with its keyframe is the least.
+
+    A byte less is an error that says how much it takes.
+    """
     model, optimizer = small()
     with pytest.raises(BudgetError, match=r"takes \d") as error:
         mg.Recorder(optimizer, keep=keep, every=every, budget=1)
@@ -200,7 +226,7 @@ def test_smallest_budget(keep: tuple[str, ...], every: int) -> None:
     assert same(recorder.run["0.weight"].value(9), dense(model, 0).weight.value)
 
 
-# -- start, stop, with -----------------------------------------------------------------------------------------------
+# -- start, stop, with ---------------------------------------------------------------------------
 
 
 def listeners(optimizer: mg.Optimizer) -> int:
@@ -234,7 +260,9 @@ def test_start_and_stop() -> None:
 
 
 def test_an_exception_inside_the_with_removes_the_hook() -> None:
-    """What passes through the `with` goes on its way, and the recorder is detached, with what it has recorded."""
+    """What passes through the `with` goes on its way, and the recorder is detached, with what it
+    has recorded.
+    """
     model, optimizer = small()
     other = Tape()
     optimizer.attach(other)
@@ -279,7 +307,9 @@ def test_a_failing_neighbour_leaves_no_hole() -> None:
 
 
 def test_two_recorders_at_once() -> None:
-    """Two recorders on one optimizer, with other settings, record the same steps and do not disturb each other."""
+    """Two recorders on one optimizer, with other settings, record the same steps and do not disturb
+    each other.
+    """
     model, optimizer = small(momentum=0.9)
     first = mg.Recorder(optimizer, keyframe_every=3)
     second = mg.Recorder(optimizer, params="*.weight", every=4, keep=("update", "grad"))
@@ -298,7 +328,10 @@ def test_two_recorders_at_once() -> None:
 
 
 def test_run_is_readable_while_recording_and_does_not_change() -> None:
-    """`recorder.run` may be read after any step; what was read stays as it was, and reading it changes no count."""
+    """`recorder.run` may be read after any step.
+
+    What was read stays as it was, and reading it changes no count.
+    """
     model, optimizer = small(momentum=0.9)
     runs: list[mg.Run] = []
     with mg.Recorder(optimizer, loss=None, keyframe_every=4, budget=60 * ROW) as recorder:
@@ -322,12 +355,18 @@ def test_run_is_readable_while_recording_and_does_not_change() -> None:
     assert undisturbed.run.verify().mismatch is None
     for name in undisturbed.run:
         for count in ("moves", "swallowed", "first_move", "last_move"):
-            np.testing.assert_array_equal(getattr(runs[-1][name], count), getattr(undisturbed.run[name], count))
-        np.testing.assert_allclose(runs[-1][name].movement, undisturbed.run[name].movement, rtol=1e-5)
+            np.testing.assert_array_equal(
+                getattr(runs[-1][name], count), getattr(undisturbed.run[name], count)
+            )
+        np.testing.assert_allclose(
+            runs[-1][name].movement, undisturbed.run[name].movement, rtol=1e-5
+        )
 
 
 def test_recording_only_parts() -> None:
-    """Stop, train on, start again: one run of both parts, exact in both, with a note of what lies between."""
+    """Stop, train on, start again: one run of both parts, exact in both, with a note of what lies
+    between.
+    """
     model, optimizer = small(momentum=0.9)
     tape = Tape()
     optimizer.attach(tape)
@@ -358,7 +397,9 @@ def test_recording_only_parts() -> None:
 
 
 def test_the_gap_between_two_parts_is_a_gap() -> None:
-    """Steps that were not recorded are in `run.gaps`, which is where people look for what is missing."""
+    """Steps that were not recorded are in `run.gaps`, which is where people look for what is
+    missing.
+    """
     model, optimizer = small()
     recorder = mg.Recorder(optimizer)
     with recorder:
@@ -383,7 +424,9 @@ def test_starting_again_at_once_leaves_no_trace() -> None:
 
 @pytest.mark.parametrize("every", [1, 5])
 def test_the_first_and_the_last_step_of_two_parts(every: int) -> None:
-    """With sampling too, the first and the last step are kept, also when there was a pause between."""
+    """With sampling too, the first and the last step are kept, also when there was a pause
+    between.
+    """
     model, optimizer = small()
     recorder = mg.Recorder(optimizer, every=every)
     for _ in range(2):
@@ -395,7 +438,9 @@ def test_the_first_and_the_last_step_of_two_parts(every: int) -> None:
 
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_the_last_step_of_each_part_stays(on_disk: bool, tmp_path: Path) -> None:
-    """With sampling, the tensors of the last step before a stop are kept for good, also when the record goes on."""
+    """With sampling, the tensors of the last step before a stop are kept for good, also when the
+    record goes on.
+    """
     model, optimizer = small()
     tape = Tape()
     optimizer.attach(tape)
@@ -411,7 +456,9 @@ def test_the_last_step_of_each_part_stays(on_disk: bool, tmp_path: Path) -> None
 
 
 def test_a_step_count_that_goes_back() -> None:
-    """After the optimizer has gone back to an earlier step, a record never gives two answers for one step."""
+    """After the optimizer has gone back to an earlier step, a record never gives two answers for
+    one step.
+    """
     model, optimizer = small()
     recorder = mg.Recorder(optimizer)
     with recorder:
@@ -440,7 +487,7 @@ def test_stale_parameters_are_not_recorded() -> None:
     assert listeners(optimizer) == 0
 
 
-# -- copies and lifetimes --------------------------------------------------------------------------------------------
+# -- copies and lifetimes ------------------------------------------------------------------------
 
 
 def test_a_run_keeps_no_model_alive() -> None:
@@ -459,7 +506,9 @@ def test_a_run_keeps_no_model_alive() -> None:
 
 
 def test_a_model_forgets_its_recorder() -> None:
-    """After the `with`, the model and the optimizer hold nothing of the recorder: its memory goes with it."""
+    """After the `with`, the model and the optimizer hold nothing of the recorder: its memory goes
+    with it.
+    """
     model, optimizer = small()
     with mg.Recorder(optimizer) as recorder:
         train(model, optimizer, 3)
@@ -470,7 +519,9 @@ def test_a_model_forgets_its_recorder() -> None:
 
 
 def test_many_recorders_leave_nothing_behind() -> None:
-    """Hundreds of recorders, one after the other, leave neither hooks nor threads, even if they are kept."""
+    """Hundreds of recorders, one after the other, leave neither hooks nor threads, even if they are
+    kept.
+    """
     model, optimizer = small()
     threads = threading.active_count()
     kept = []
@@ -489,7 +540,9 @@ def test_many_recorders_leave_nothing_behind() -> None:
 @pytest.mark.parametrize("way", ["deepcopy", "pickle"])
 @pytest.mark.parametrize("what", ["model", "optimizer"])
 def test_copies_of_what_is_being_recorded(way: str, what: str) -> None:
-    """A copy of a recorded model or optimizer trains by itself: the record hears nothing of it, and nothing changes."""
+    """A copy of a recorded model or optimizer trains by itself: the record hears nothing of it, and
+    nothing changes.
+    """
 
     def copied(thing: Any) -> Any:
         return copy.deepcopy(thing) if way == "deepcopy" else pickle.loads(pickle.dumps(thing))

@@ -25,20 +25,28 @@ from minigrad.errors import (
 def test_the_budget_holds(rows: int, on_full: Any, keyframe_every: int) -> None:
     """The tensors never take more than the budget, at any step, and all counts stay exact."""
     model, optimizer = small()
-    recorder = mg.Recorder(optimizer, budget=rows * ROW, on_full=on_full, keyframe_every=keyframe_every)
+    recorder = mg.Recorder(
+        optimizer, budget=rows * ROW, on_full=on_full, keyframe_every=keyframe_every
+    )
     with recorder:
         for seed in range(80):
             train(model, optimizer, 1, seed=seed)
             run = recorder.run
             assert run.bytes <= rows * ROW + 80 * 64
-            held = sum((block.keyframe is not None) + len(block.rows.get("update", ())) for block in run._record.blocks)
+            held = sum(
+                (block.keyframe is not None) + len(block.rows.get("update", ()))
+                for block in run._record.blocks
+            )
             assert held <= rows
     assert recorder.run.verify().mismatch is None
     assert recorder.run["2.bias"].moves.min() == 80
 
 
 def test_on_full_raise() -> None:
-    """on_full="raise" raises once, from the step that did not fit; that step is complete, and the record stays true."""
+    """on_full="raise" raises once, from the step that did not fit.
+
+    That step is complete, and the record stays true.
+    """
     model, optimizer = small()
     tape = Tape()
     optimizer.attach(tape)
@@ -78,14 +86,18 @@ def test_on_full_raise_at_the_last_step() -> None:
 @pytest.mark.parametrize("every", [1, 6])
 @pytest.mark.parametrize("keep", [(), ("update",), ("update", "grad")])
 @pytest.mark.parametrize("keyframe_every", [10, 256])
-def test_estimate_agrees_with_what_the_record_takes(keyframe_every: int, keep: tuple[str, ...], every: int) -> None:
+def test_estimate_agrees_with_what_the_record_takes(
+    keyframe_every: int, keep: tuple[str, ...], every: int
+) -> None:
     """`estimate(steps)` says before training what a record will take, to a tenth."""
     rng = np.random.default_rng(0)
     model = network(40, 30, 3)
     optimizer = mg.SGD(model, 0.01)
     loss = mg.SoftmaxCrossEntropy()
     data = mg.Batches(rng.normal(size=(800, 40)), rng.integers(0, 3, 800), batch_size=10, rng=0)
-    recorder = mg.Recorder(optimizer, loss=loss, data=data, keep=keep, every=every, keyframe_every=keyframe_every)
+    recorder = mg.Recorder(
+        optimizer, loss=loss, data=data, keep=keep, every=every, keyframe_every=keyframe_every
+    )
     told = recorder.estimate(400)
     with recorder:
         for _ in range(5):
@@ -140,20 +152,26 @@ def memory_of(budget: int, steps: int) -> tuple[int, int]:
         told = recorder.run.bytes
         del recorder
         gc.collect()
-        assert tracemalloc.get_traced_memory()[0] - begin < 0.1 * taken, "memory is given back with the record"
+        assert tracemalloc.get_traced_memory()[0] - begin < 0.1 * taken, (
+            "memory is given back with the record"
+        )
         return taken, told
     finally:
         tracemalloc.stop()
 
 
 def test_memory_is_what_bytes_says() -> None:
-    """`run.bytes` is what the record really takes, but for one block made ahead, an eighth of the budget at most."""
+    """`run.bytes` is what the record really takes, but for one block made ahead, an eighth of the
+    budget at most.
+    """
     taken, told = memory_of(20_000_000, 330)
     assert told <= taken <= 1.05 * told + 20_000_000 / 8
 
 
 def test_memory_stays_within_the_budget() -> None:
-    """Whatever is made ahead counts: what a recorder really takes is the budget at most, with the rows on top."""
+    """Whatever is made ahead counts: what a recorder really takes is the budget at most, with the
+    rows on top.
+    """
     taken, told = memory_of(8_000_000, 600)
     assert told <= 8_000_000 + 600 * 32
     assert taken <= 1.05 * 8_000_000

@@ -19,14 +19,18 @@ from minigrad.errors import (
 
 @pytest.mark.parametrize("every", [1, 3])
 def test_a_write_from_outside_is_noticed(every: int) -> None:
-    """A value changed between two steps other than by an optimizer: a warning naming parameter and step."""
+    """A value changed between two steps other than by an optimizer: a warning naming parameter and
+    step.
+    """
     model, optimizer = small(momentum=0.9)
     tape = Tape()
     optimizer.attach(tape)
     with mg.Recorder(optimizer, keyframe_every=8, every=every) as recorder:
         train(model, optimizer, 5)
         dense(model, 2).weight.value[1, 1] += 1
-        with pytest.warns(OutOfBandWrite, match=r"before step 5 2\.weight changed other than by an optimizer") as seen:
+        with pytest.warns(
+            OutOfBandWrite, match=r"before step 5 2\.weight changed other than by an optimizer"
+        ) as seen:
             train(model, optimizer, 1)
         train(model, optimizer, 6)
     assert len(seen) == 1
@@ -43,13 +47,19 @@ def test_a_write_from_outside_is_noticed(every: int) -> None:
         verified = run.verify()
         assert verified.mismatch is None
         assert verified.checked + verified.unchecked == 12
-        assert verified.unchecked >= 1, "the update of step 5 alone does not lead from value to value"
+        assert verified.unchecked >= 1, (
+            "the update of step 5 alone does not lead from value to value"
+        )
     assert same(run["2.weight"].final, dense(model, 2).weight.value)
 
 
-@pytest.mark.parametrize("settings", [{}, {"keep": ("update", "grad")}, {"params": "*.weight"}, {"every": 3}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"keep": ("update", "grad")}, {"params": "*.weight"}, {"every": 3}], ids=str
+)
 def test_a_write_from_outside_without_counts(settings: dict[str, Any]) -> None:
-    """Rows alone notice a write from outside too, in time for every step that the run calls exact to be so."""
+    """Rows alone notice a write from outside too, in time for every step that the run calls exact
+    to be so.
+    """
     model, optimizer = small(momentum=0.9)
     tape = Tape()
     optimizer.attach(tape)
@@ -73,7 +83,9 @@ PERMUTATIONS: dict[str, Callable[[Array], Array]] = {
     "rows swapped": lambda value: value[[1, 0, 2, 3, 4]],
     "units swapped": lambda value: value[:, [2, 3, 0, 1]],
     "two signs": lambda value: value * np.array([1, -1, 1, -1], np.float32),
-    "one up, one down": lambda value: (value.view(np.int32) + np.array([[1, 0, -1, 0]], np.int32)).view(np.float32),
+    "one up, one down": lambda value: (
+        value.view(np.int32) + np.array([[1, 0, -1, 0]], np.int32)
+    ).view(np.float32),
 }
 
 
@@ -81,7 +93,9 @@ PERMUTATIONS: dict[str, Callable[[Array], Array]] = {
 @pytest.mark.parametrize("aggregates", [True, False])
 @pytest.mark.parametrize("write", PERMUTATIONS)
 def test_a_write_that_keeps_a_sum_is_noticed(write: str, aggregates: bool, in_place: bool) -> None:
-    """Swapping units, turning signs or moving two entries against each other is noticed as any other write."""
+    """Swapping units, turning signs or moving two entries against each other is noticed as any
+    other write.
+    """
     model, optimizer = small()
     tape = Tape()
     optimizer.attach(tape)
@@ -113,7 +127,9 @@ def test_another_nan_is_no_write(aggregates: bool) -> None:
 
 
 def test_the_warning_points_at_the_callers_line() -> None:
-    """The warning of a write from outside points at the line that called `step`, not into minigrad."""
+    """The warning of a write from outside points at the line that called `step`, not into
+    minigrad.
+    """
     model, optimizer = small()
     with mg.Recorder(optimizer):
         train(model, optimizer, 1)
@@ -124,7 +140,9 @@ def test_the_warning_points_at_the_callers_line() -> None:
 
 
 def test_the_final_value_is_that_of_the_last_step() -> None:
-    """What somebody writes after the last step is not the run's: `final` is the value after the last step."""
+    """What somebody writes after the last step is not the run's: `final` is the value after the
+    last step.
+    """
     for settings in ({}, {"aggregates": False}, {"every": 3}):
         model, optimizer = small()
         tape = Tape()
@@ -138,7 +156,10 @@ def test_the_final_value_is_that_of_the_last_step() -> None:
 
 
 def test_several_parameters_written_at_once() -> None:
-    """All changed parameters are named, and only those; bits count, so a change of the sign of zero is noticed too."""
+    """All changed parameters are named, and only those.
+
+    Bits count, so a change of the sign of zero is noticed too.
+    """
     model, optimizer = small()
     layer = dense(model, 0)
     with mg.Recorder(optimizer) as recorder:
@@ -160,7 +181,9 @@ def test_several_parameters_written_at_once() -> None:
 
 @pytest.mark.parametrize("write", ["load_state_dict", "assignment", "restore", "vector"])
 def test_every_way_of_writing_is_noticed(write: str) -> None:
-    """Loading a state, assigning, restoring or writing into the flat vector between steps is noticed and survived."""
+    """Loading a state, assigning, restoring or writing into the flat vector between steps is
+    noticed and survived.
+    """
     model, optimizer = small()
     state = network(5, 4, 3, seed=7).state_dict()
     with mg.Recorder(optimizer) as recorder:
@@ -191,7 +214,9 @@ def test_a_write_of_the_same_bits_is_none() -> None:
 
 
 def test_another_optimizer_on_the_same_parameters_is_told_by_name() -> None:
-    """A step of another optimizer is told apart from a write from outside: no warning, a note with its name."""
+    """A step of another optimizer is told apart from a write from outside: no warning, a note with
+    its name.
+    """
 
     class Other(mg.Optimizer):
         def compute(self, values: Array, grads: Array, update: Array) -> None:
@@ -228,7 +253,9 @@ def test_another_optimizer_of_the_same_kind() -> None:
 
 
 def test_an_optimizer_of_other_parameters_is_not_blamed() -> None:
-    """A write from outside is warned of, also if an optimizer of quite other parameters made a step meanwhile."""
+    """A write from outside is warned of, also if an optimizer of quite other parameters made a step
+    meanwhile.
+    """
     model = network(5, 4, 3)
     lower, upper = mg.SGD(model[:1], 0.1), mg.SGD(model[2:], 0.1)
     rng = np.random.default_rng(0)
@@ -242,7 +269,9 @@ def test_an_optimizer_of_other_parameters_is_not_blamed() -> None:
     with mg.Recorder(lower) as recorder:
         both()
         dense(model, 0).weight.value[0, 0] += 1
-        with pytest.warns(OutOfBandWrite, match=r"before step 1 0\.weight changed other than by an optimizer"):
+        with pytest.warns(
+            OutOfBandWrite, match=r"before step 1 0\.weight changed other than by an optimizer"
+        ):
             both()
     assert len(recorder.run.notes) == 1
     assert "2.weight" not in recorder.run.notes[0]
@@ -250,7 +279,9 @@ def test_an_optimizer_of_other_parameters_is_not_blamed() -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_warnings_as_errors_lose_nothing() -> None:
-    """Where warnings are errors each write from outside raises, and the record is as true as with warnings."""
+    """Where warnings are errors each write from outside raises, and the record is as true as with
+    warnings.
+    """
     model, optimizer = small()
     with mg.Recorder(optimizer) as recorder:
         train(model, optimizer, 2)
@@ -261,14 +292,19 @@ def test_warnings_as_errors_lose_nothing() -> None:
             assert isinstance(error.value.__cause__, OutOfBandWrite)
         train(model, optimizer, 2)
     assert recorder.run.steps == tuple(range(6))
-    assert [note.split(" changed")[1] for note in recorder.run.notes] == [" other than by an optimizer"] * 2
+    assert [note.split(" changed")[1] for note in recorder.run.notes] == [
+        " other than by an optimizer"
+    ] * 2
     assert recorder.run.verify().mismatch is None
     assert recorder.run.exact_steps.tolist() == list(range(6))
     assert same(recorder.run["0.weight"].final, dense(model, 0).weight.value)
 
 
 def test_report_stays_short_with_many_notes() -> None:
-    """Two optimizers that take turns make a note each step; the counts are still near the top of the report."""
+    """Two optimizers that take turns make a note each step.
+
+    The counts are still near the top of the report.
+    """
     model, optimizer = small()
     twin = mg.SGD(model, 0.2)
     with mg.Recorder(optimizer) as recorder:

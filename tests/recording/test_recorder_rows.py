@@ -9,13 +9,15 @@ from recording_support import Array, Tape, network, one, small, train
 
 import minigrad as mg
 
-# -- rows ------------------------------------------------------------------------------------------------------------
+# -- rows -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("every", [1, 7])
 @pytest.mark.parametrize("keep", [(), ("update",)])
 def test_rows_hold_loss_rate_clipping_and_indices(keep: tuple[str, ...], every: int) -> None:
-    """Each step's row has the loss, the rate, the clip factor and the rows of the batch, whatever tensors are kept."""
+    """Each step's row has the loss, the rate, the clip factor and the rows of the batch, whatever
+    tensors are kept.
+    """
     rng = np.random.default_rng(0)
     model = network(5, 4, 3)
     optimizer = mg.SGD(model, lambda step: 0.1 / (1 + step), max_grad_norm=0.5)
@@ -49,7 +51,9 @@ def test_rows_hold_loss_rate_clipping_and_indices(keep: tuple[str, ...], every: 
 
 
 def test_rows_without_loss_and_data() -> None:
-    """Where nothing is known of loss and rows, they are NaN and None, and the report does without."""
+    """Where nothing is known of loss and rows, they are NaN and None, and the report does
+    without.
+    """
     model, optimizer = small()
     with mg.Recorder(optimizer) as recorder:
         train(model, optimizer, 2)
@@ -117,7 +121,7 @@ def test_data_that_have_given_no_batch() -> None:
     assert recorder.run.indices(0) is None
 
 
-# -- counts ----------------------------------------------------------------------------------------------------------
+# -- counts --------------------------------------------------------------------------------------
 
 
 class Random(mg.Optimizer):
@@ -144,7 +148,9 @@ class Random(mg.Optimizer):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("steps", [1, 254, 255, 256, 511, 600])
 def test_counts_over_many_steps(steps: int, dtype: npt.DTypeLike) -> None:
-    """Every count is exact over any number of steps: beyond 255 and 510 too, where single bytes would overflow."""
+    """Every count is exact over any number of steps: beyond 255 and 510 too, where single bytes
+    would overflow.
+    """
     model = network(5, 4, 3, dtype=dtype)
     optimizer = Random(model)
     tape = Tape()
@@ -162,14 +168,19 @@ def test_counts_over_many_steps(steps: int, dtype: npt.DTypeLike) -> None:
         np.testing.assert_array_equal(history.moves, moved.sum(axis=0))
         np.testing.assert_array_equal(history.swallowed, ((updates != 0) & ~moved).sum(axis=0))
         np.testing.assert_array_equal(
-            history.first_move, np.where(moved, number, 10**6).min(axis=0) % 10**6 - ~moved.any(axis=0)
+            history.first_move,
+            np.where(moved, number, 10**6).min(axis=0) % 10**6 - ~moved.any(axis=0),
         )
         np.testing.assert_array_equal(history.last_move, np.where(moved, number, -1).max(axis=0))
         way = np.abs(after - before).astype(np.float64).sum(axis=0)
-        np.testing.assert_allclose(history.movement, way, rtol=1e-5 if dtype == np.float32 else 1e-12)
+        np.testing.assert_allclose(
+            history.movement, way, rtol=1e-5 if dtype == np.float32 else 1e-12
+        )
         index = np.unravel_index(int(history.moves.argmax()), history.shape)
         if history.moves.max():
-            assert f"in {history.moves.max():,} of {steps:,} step" in history.why.at(*map(int, index))
+            assert f"in {history.moves.max():,} of {steps:,} step" in history.why.at(
+                *map(int, index)
+            )
 
 
 @pytest.mark.parametrize("rows", [1, 255, 256, 300, 511, 700])
@@ -195,21 +206,32 @@ def test_counts_of_inputs_in_large_batches(rows: int) -> None:
     if units[0] and inputs[1]:
         assert why.reasons[1, 0] is mg.Reason.NEVER_TOGETHER
         assert (
-            f"its input 1 was not 0 in {inputs[1]:,} of {3 * rows:,} samples, and its unit 0 had a gradient in "
+            f"its input 1 was not 0 in {inputs[1]:,} of {3 * rows:,} samples, and its unit 0 had a "
+            f"gradient in "
             f"{units[0]:,}," in why.at(1, 0)
         )
 
 
 def test_a_count_of_256_rows_is_not_0() -> None:
-    """An input that is active in 256 rows, or in 256 batches, is not taken for one that never was."""
+    """An input that is active in 256 rows, or in 256 batches, is not taken for one that never
+    was.
+    """
     model = mg.Sequential(mg.Dense(2, 2, init="zeros"))
     optimizer = mg.SGD(model, 0.1)
     with mg.Recorder(optimizer, coactivation=True) as recorder:
-        one(model, optimizer, np.tile([[1, 0], [0, 1]], (256, 1)), np.tile([[0, 1], [0, -1]], (256, 1)))
+        one(
+            model,
+            optimizer,
+            np.tile([[1, 0], [0, 1]], (256, 1)),
+            np.tile([[0, 1], [0, -1]], (256, 1)),
+        )
     assert recorder.run["0.weight"].why.counts == {mg.Reason.UNIT_SILENT: 2, mg.Reason.MOVED: 2}
     model = mg.Sequential(mg.Dense(1, 2, init="zeros"))
     optimizer = mg.SGD(model, 0.1)
     with mg.Recorder(optimizer, coactivation=True) as recorder:
         for _ in range(256):
             one(model, optimizer, [[1], [0]], [[0, 0], [1, 0]])
-    assert recorder.run["0.weight"].why.counts == {mg.Reason.NEVER_TOGETHER: 1, mg.Reason.UNIT_SILENT: 1}
+    assert recorder.run["0.weight"].why.counts == {
+        mg.Reason.NEVER_TOGETHER: 1,
+        mg.Reason.UNIT_SILENT: 1,
+    }

@@ -30,7 +30,9 @@ MODES: list[dict[str, Any]] = [
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("mode", MODES, ids=str)
 def test_watching_changes_nothing(mode: dict[str, Any], dtype: npt.DTypeLike) -> None:
-    """With a recorder in any mode the values, the gradients, the state and the data are the same bits as without."""
+    """With a recorder in any mode the values, the gradients, the state and the data are the same
+    bits as without.
+    """
     if dtype == np.float64 and "budget" in mode:
         mode = {**mode, "budget": 2 * mode["budget"]}
     results = []
@@ -57,8 +59,12 @@ def test_watching_changes_nothing(mode: dict[str, Any], dtype: npt.DTypeLike) ->
             recorder.stop()
         assert np.random.get_state()[1].tolist() == global_state  # type: ignore[index]  # noqa: NPY002
         vector = mg.ParameterVector.of(model)
-        velocity = np.concatenate([array.ravel() for array in optimizer.state_dict()["state"]["velocity"].values()])
-        results.append((vector.values, vector.grads, velocity, np.array(losses), np.array(data.rng.random(3))))
+        velocity = np.concatenate(
+            [array.ravel() for array in optimizer.state_dict()["state"]["velocity"].values()]
+        )
+        results.append(
+            (vector.values, vector.grads, velocity, np.array(losses), np.array(data.rng.random(3)))
+        )
     for without, with_ in zip(*results, strict=True):
         assert same(without, with_)
 
@@ -67,23 +73,32 @@ def test_watching_changes_nothing(mode: dict[str, Any], dtype: npt.DTypeLike) ->
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("width", [1, 3, 8, 17])
 def test_nan_and_infinity_in_training(width: int, frozen: bool, dtype: npt.DTypeLike) -> None:
-    """NaN and infinity, of either sign, are recorded and replayed, with no false alarm about writes from outside.
+    """NaN and infinity, of either sign, are recorded and replayed, with no false alarm about writes
+    from outside.
 
-    Which of two NaNs a sum takes its sign from is the processor's choice, so NaN counts as equal to NaN.
+    Which of two NaNs a sum takes its sign from is the processor's choice, so NaN counts as equal to
+    NaN.
     """
     rng = np.random.default_rng(width)
-    model = mg.Sequential(mg.Dense(3, width, rng=0, dtype=dtype), mg.Dense(width, 2, rng=0, dtype=dtype))
+    model = mg.Sequential(
+        mg.Dense(3, width, rng=0, dtype=dtype), mg.Dense(width, 2, rng=0, dtype=dtype)
+    )
     if frozen:
         bias(dense(model, 0)).trainable = False
     optimizer = mg.SGD(model, 0.1, momentum=0.5)
     vector = mg.ParameterVector.of(model)
     specials = np.array([0.0, -0.0, 1.0, np.nan, -np.nan, np.inf, -np.inf], dtype)
-    with mg.Recorder(optimizer, keep=("update", "grad"), keyframe_every=5) as recorder, np.errstate(all="ignore"):
+    with (
+        mg.Recorder(optimizer, keep=("update", "grad"), keyframe_every=5) as recorder,
+        np.errstate(all="ignore"),
+    ):
         for _ in range(12):
             model(np.ones((1, 3), dtype))
             model.backward(np.ones((1, 2), dtype))
             for parameter in vector.parameters:
-                parameter.grad[...] = rng.choice(specials, parameter.shape, p=[0.2, 0.1, 0.6, 0.03, 0.03, 0.02, 0.02])
+                parameter.grad[...] = rng.choice(
+                    specials, parameter.shape, p=[0.2, 0.1, 0.6, 0.03, 0.03, 0.02, 0.02]
+                )
             optimizer.step()
     run = recorder.run
     assert run.notes == ()
@@ -105,7 +120,9 @@ def test_nan_and_infinity_in_training(width: int, frozen: bool, dtype: npt.DType
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 3e38, -3e38])
 def test_extreme_values_give_no_warning_that_training_does_not(value: float) -> None:
-    """Watching changes nothing: a value at or beyond the end of the range warns no more with a recorder than without."""
+    """Watching changes nothing: a value at or beyond the end of the range warns no more with a
+    recorder than without.
+    """
     for recording in (False, True):
         model = mg.Sequential(Scale(4))
         optimizer = mg.SGD(model, 0.1)
@@ -129,7 +146,9 @@ def test_extreme_values_give_no_warning_that_training_does_not(value: float) -> 
 
 @pytest.mark.parametrize("jump", [1e30, -1e25])
 def test_large_finite_moves_give_no_warning(jump: float) -> None:
-    """A change whose square is beyond float32 is still a change: counted, measured, and no warning."""
+    """A change whose square is beyond float32 is still a change: counted, measured, and no
+    warning.
+    """
     model = mg.Sequential(Scale(3))
     optimizer = mg.SGD(model, 1.0)
     scale = dict(model.parameters())["0.scale"]

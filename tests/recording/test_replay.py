@@ -1,4 +1,7 @@
-"""Initial values plus the recorded updates, added in order, are the final values, bit for bit; and reading back."""
+"""Initial values plus the recorded updates, added in order, are the final values, bit for bit.
+
+And reading back.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,19 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from layer_support import Residual
-from recording_support import Array, Conv1D, Scale, Switch, Tape, bias, dense, flat, network, same, train
+from recording_support import (
+    Array,
+    Conv1D,
+    Scale,
+    Switch,
+    Tape,
+    bias,
+    dense,
+    flat,
+    network,
+    same,
+    train,
+)
 
 import minigrad as mg
 from minigrad.arrays import described
@@ -32,12 +47,19 @@ OPTIMIZERS: dict[str, Make] = {
     "gentle momentum": lambda model: mg.SGD(model, 0.01, momentum=0.9),
     "nesterov": lambda model: mg.SGD(model, 0.1, momentum=0.9, nesterov=True),
     "decay": lambda model: mg.SGD(model, 0.1, weight_decay=0.01),
-    "decay of weights": lambda model: mg.SGD(model, 0.1, momentum=0.5, weight_decay={"*.weight": 0.1}),
+    "decay of weights": lambda model: mg.SGD(
+        model, 0.1, momentum=0.5, weight_decay={"*.weight": 0.1}
+    ),
     "clipping": lambda model: mg.SGD(model, 0.1, max_grad_norm=0.5),
     "clipping entries": lambda model: mg.SGD(model, 0.1, max_grad_value=0.25),
     "schedule": lambda model: mg.SGD(model, lambda step: 0.2 / (1 + step)),
     "everything": lambda model: mg.SGD(
-        model, lambda step: 0.1 * 0.9**step, momentum=0.9, nesterov=True, weight_decay=0.01, max_grad_norm=1.0
+        model,
+        lambda step: 0.1 * 0.9**step,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=0.01,
+        max_grad_norm=1.0,
     ),
     "tiny": lambda model: mg.SGD(model, 1e-7),
     "adam": lambda model: mg.Adam(model, 0.01),
@@ -51,11 +73,21 @@ OPTIMIZERS: dict[str, Make] = {
         max_grad_value=0.5,
     ),
     "adamw": lambda model: mg.AdamW(model, 0.01),
-    "adamw decay of weights": lambda model: mg.AdamW(model, mg.StepDecay(0.1, 10, 0.5), weight_decay={"*.weight": 0.1}),
+    "adamw decay of weights": lambda model: mg.AdamW(
+        model, mg.StepDecay(0.1, 10, 0.5), weight_decay={"*.weight": 0.1}
+    ),
     "rmsprop": lambda model: mg.RMSprop(model),
-    "rmsprop momentum": lambda model: mg.RMSprop(model, mg.ExponentialDecay(0.02, 0.9), momentum=0.9),
+    "rmsprop momentum": lambda model: mg.RMSprop(
+        model, mg.ExponentialDecay(0.02, 0.9), momentum=0.9
+    ),
     "rmsprop everything": lambda model: mg.RMSprop(
-        model, 0.01, momentum=0.5, centered=True, weight_decay=0.01, max_grad_norm=1.0, max_grad_value=0.5
+        model,
+        0.01,
+        momentum=0.5,
+        centered=True,
+        weight_decay=0.01,
+        max_grad_norm=1.0,
+        max_grad_value=0.5,
     ),
     "own": lambda model: SignDescent(model, 0.01),
 }
@@ -81,7 +113,9 @@ def check_against(run: mg.Run, tape: Tape, first: int = 0) -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_replay_gives_the_final_bits(kind: str, dtype: npt.DTypeLike) -> None:
-    """Initial plus the updates in order is the final value bit for bit, and so is every value in between."""
+    """Initial plus the updates in order is the final value bit for bit, and so is every value in
+    between.
+    """
     model = network(5, 4, 3, dtype=dtype)
     optimizer = OPTIMIZERS[kind](model)
     tape = Tape()
@@ -109,8 +143,12 @@ def test_replay_gives_the_final_bits(kind: str, dtype: npt.DTypeLike) -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", ["everything", *STATEFUL])
 @pytest.mark.parametrize("frozen", [(0,), (2,), (4,), (0, 4), (0, 2)])
-def test_frozen_layers_keep_minus_zero(frozen: tuple[int, ...], kind: str, dtype: npt.DTypeLike) -> None:
-    """A frozen entry of -0.0 stays -0.0 in training and in replay, also where it is frozen only for some steps."""
+def test_frozen_layers_keep_minus_zero(
+    frozen: tuple[int, ...], kind: str, dtype: npt.DTypeLike
+) -> None:
+    """A frozen entry of -0.0 stays -0.0 in training and in replay, also where it is frozen only for
+    some steps.
+    """
     model = network(5, 4, 4, 3, dtype=dtype)
     for index in frozen:
         layer = dense(model, index)
@@ -129,9 +167,13 @@ def test_frozen_layers_keep_minus_zero(frozen: tuple[int, ...], kind: str, dtype
 
 
 @pytest.mark.parametrize("kind", STATEFUL)
-@pytest.mark.parametrize("pattern", ["TF", "FT", "FTF", "FFTTFFTT", "TFTFTTFFFT", "0202", "0220", "0T2T0T2"])
+@pytest.mark.parametrize(
+    "pattern", ["TF", "FT", "FTF", "FFTTFFTT", "TFTFTTFFFT", "0202", "0220", "0T2T0T2"]
+)
 def test_freezing_and_unfreezing_between_steps(pattern: str, kind: str) -> None:
-    """Freezing a layer, letting it go and freezing it again leaves a record that replays, with no false alarm."""
+    """Freezing a layer, letting it go and freezing it again leaves a record that replays, with no
+    false alarm.
+    """
     model = network(5, 4, 3)
     optimizer = OPTIMIZERS[kind](model)
     tape = Tape()
@@ -157,7 +199,9 @@ def test_freezing_and_unfreezing_between_steps(pattern: str, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["gentle momentum", *STATEFUL[1:]])
 def test_parts_without_a_gradient(kind: str) -> None:
-    """A branch that backward does not reach gets no update, and the record replays whichever branch runs."""
+    """A branch that backward does not reach gets no update, and the record replays whichever branch
+    runs.
+    """
     rng = np.random.default_rng(0)
     switch = Switch(mg.Dense(4, 4, rng=rng), mg.Dense(4, 4, rng=rng), mg.Dense(4, 4, rng=rng))
     model = mg.Sequential(mg.Dense(5, 4, rng=rng), switch, mg.Dense(4, 3, rng=rng))
@@ -178,7 +222,9 @@ def test_parts_without_a_gradient(kind: str) -> None:
     assert same(run["1.branches.1.0.weight"].value(1), run["1.branches.1.0.weight"].initial)
 
 
-@pytest.mark.parametrize("make", [lambda model: mg.SGD(model, 0.001, momentum=0.9), mg.Adam, mg.AdamW, mg.RMSprop])
+@pytest.mark.parametrize(
+    "make", [lambda model: mg.SGD(model, 0.001, momentum=0.9), mg.Adam, mg.AdamW, mg.RMSprop]
+)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_nested_models_and_own_layers(make: Make, dtype: npt.DTypeLike) -> None:
     """Nested models, a residual block and layers of one's own replay as any other."""
@@ -207,7 +253,9 @@ def test_nested_models_and_own_layers(make: Make, dtype: npt.DTypeLike) -> None:
 
 @pytest.mark.filterwarnings("ignore::minigrad.errors.GradientOverwritten")
 def test_two_optimizers_over_two_slices() -> None:
-    """Each of two optimizers over slices of one model has a record of its own part, exact and without alarms."""
+    """Each of two optimizers over slices of one model has a record of its own part, exact and
+    without alarms.
+    """
     model = network(5, 4, 4, 3)
     lower, upper = mg.SGD(model[:2], 0.1, momentum=0.9), mg.Adam(model[2:], 0.01, weight_decay=0.01)
     tapes = Tape(), Tape()
@@ -237,7 +285,7 @@ def test_two_optimizers_over_two_slices() -> None:
             assert same(replayed(recorder.run[parameter.name]), parameter.value)
 
 
-# -- sampled and bounded records -------------------------------------------------------------------------------------
+# -- sampled and bounded records -----------------------------------------------------------------
 
 ROW = (5 * 4 + 4 + 4 * 3 + 3) * 4  # bytes of one flat float32 array of the network 5-4-3
 
@@ -246,8 +294,12 @@ ROW = (5 * 4 + 4 + 4 * 3 + 3) * 4  # bytes of one flat float32 array of the netw
 @pytest.mark.parametrize("rows", [4, 9, 40, 10_000])
 @pytest.mark.parametrize("keep", [("update",), ("update", "grad"), ("grad",), ()])
 @pytest.mark.parametrize("every", [1, 7])
-def test_every_exact_step_is_exact(every: int, keep: tuple[str, ...], rows: int, on_full: Any) -> None:
-    """Whatever the budget gave up or the sampling left out: what the run calls exact is exact, all else is refused."""
+def test_every_exact_step_is_exact(
+    every: int, keep: tuple[str, ...], rows: int, on_full: Any
+) -> None:
+    """Whatever the budget gave up or the sampling left out: what the run calls exact is exact, all
+    else is refused.
+    """
     model = network(5, 4, 3)
     optimizer = mg.SGD(model, 0.1, momentum=0.9)
     tape = Tape()
@@ -263,7 +315,10 @@ def test_every_exact_step_is_exact(every: int, keep: tuple[str, ...], rows: int,
     for step in set(range(75)) - set(exact):
         with pytest.raises(NotExact, match="nearest") as error:
             run["0.weight"].value(step)
-        below, above = (max((e for e in exact if e < step), default=None), min(e for e in exact if e > step))
+        below, above = (
+            max((e for e in exact if e < step), default=None),
+            min(e for e in exact if e > step),
+        )
         for near in (below, above):
             assert near is None or str(near) in str(error.value)
     for kind, rows_of in (("update", tape.updates), ("grad", tape.grads)):
@@ -281,7 +336,9 @@ def test_every_exact_step_is_exact(every: int, keep: tuple[str, ...], rows: int,
 
 
 def test_sampling_keeps_first_and_last() -> None:
-    """With every=7, the tensors of every seventh step are kept, and those of the first and the last step too."""
+    """With every=7, the tensors of every seventh step are kept, and those of the first and the last
+    step too.
+    """
     model = network(5, 4, 3)
     optimizer = mg.SGD(model, 0.1)
     train(model, optimizer, 3)  # the record begins at step 3
@@ -297,7 +354,10 @@ def test_sampling_keeps_first_and_last() -> None:
 
 
 def test_thinning_gives_up_alternate_blocks_and_says_so() -> None:
-    """Thinning drops whole blocks and lists them as gaps; what is kept and what is given up make up the run."""
+    """Thinning drops whole blocks and lists them as gaps.
+
+    What is kept and what is given up make up the run.
+    """
     model = network(5, 4, 3)
     optimizer = mg.SGD(model, 0.1)
     with mg.Recorder(optimizer, keyframe_every=3, budget=60 * ROW) as recorder:
@@ -344,7 +404,9 @@ def test_a_ring_never_stops_recording(rows: int) -> None:
 
 
 def test_stop_keeps_the_beginning() -> None:
-    """With on_full="stop" the beginning is kept without a hole, and one gap says where the tensors end."""
+    """With on_full="stop" the beginning is kept without a hole, and one gap says where the tensors
+    end.
+    """
     model = network(5, 4, 3)
     optimizer = mg.SGD(model, 0.1)
     with mg.Recorder(optimizer, keyframe_every=3, budget=30 * ROW, on_full="stop") as recorder:
@@ -355,11 +417,13 @@ def test_stop_keeps_the_beginning() -> None:
     assert same(recorder.run["0.weight"].final, dense(model, 0).weight.value)
 
 
-# -- verification ----------------------------------------------------------------------------------------------------
+# -- verification --------------------------------------------------------------------------------
 
 
 def test_verify_is_never_true_over_nothing() -> None:
-    """A record without updates, or without steps, verifies nothing: it is false, and says 0 steps."""
+    """A record without updates, or without steps, verifies nothing: it is false, and says 0
+    steps.
+    """
     model = network(5, 4, 3)
     optimizer = mg.SGD(model, 0.1)
     empty = mg.Recorder(optimizer)
@@ -374,7 +438,9 @@ def test_verify_is_never_true_over_nothing() -> None:
 
 
 def test_verify_finds_a_planted_error() -> None:
-    """One wrong bit in a keyframe or in an update is found, and the parameter and the entry are named."""
+    """One wrong bit in a keyframe or in an update is found, and the parameter and the entry are
+    named.
+    """
     model = network(5, 4, 3)
     optimizer = mg.SGD(model, 0.1)
     for kind, where in (("keyframe", 2), ("update", 1)):
@@ -387,7 +453,9 @@ def test_verify_finds_a_planted_error() -> None:
         first = block.first
         array = block.keyframe if kind == "keyframe" else block.rows["update"][2]
         assert array is not None
-        damaged = array if array.flags.writeable else np.asarray(array.base).reshape(-1, array.size)[2]
+        damaged = (
+            array if array.flags.writeable else np.asarray(array.base).reshape(-1, array.size)[2]
+        )
         damaged[24 + 4 + 0] += 1  # 2.weight[1, 1]: the flat place is 24 + 4
         found = run.verify()
         assert not found
@@ -399,7 +467,7 @@ def test_verify_finds_a_planted_error() -> None:
         assert found.checked < 20
 
 
-# -- what the run hands out ------------------------------------------------------------------------------------------
+# -- what the run hands out ----------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -416,7 +484,9 @@ def recorded() -> tuple[mg.Run, Tape, Array]:
 
 
 def test_effective_is_the_change_that_happened(recorded: tuple[mg.Run, Tape, Array]) -> None:
-    """`effective(step)` is the value after a step less the value before it, at the first and the last step too."""
+    """`effective(step)` is the value after a step less the value before it, at the first and the
+    last step too.
+    """
     run, tape, _ = recorded
     before = {name: run[name].initial for name in run}
     for step in range(40):
@@ -426,7 +496,9 @@ def test_effective_is_the_change_that_happened(recorded: tuple[mg.Run, Tape, Arr
 
 
 def test_effective_needs_both_values() -> None:
-    """Where the value before a step is not known exactly, `effective` says so instead of guessing."""
+    """Where the value before a step is not known exactly, `effective` says so instead of
+    guessing.
+    """
     model = network(5, 4, 3)
     optimizer = mg.SGD(model, 0.1)
     with mg.Recorder(optimizer, every=5) as recorder:
@@ -445,7 +517,14 @@ def test_updates_are_a_sequence(recorded: tuple[mg.Run, Tape, Array]) -> None:
     assert updates.shape == (40, 5, 4)
     assert updates.steps.tolist() == list(range(40))
     assert same(np.asarray(updates), truth)
-    for part in (slice(10, 20), slice(3, 35), slice(None, None, 7), slice(30, 5, -4), slice(-3, None), slice(50, 60)):
+    for part in (
+        slice(10, 20),
+        slice(3, 35),
+        slice(None, None, 7),
+        slice(30, 5, -4),
+        slice(-3, None),
+        slice(50, 60),
+    ):
         assert updates[part].steps.tolist() == list(range(40))[part]
         assert updates[part].shape == (len(range(40)[part]), 5, 4)
         assert same(np.asarray(updates[part]), truth[part])
@@ -462,8 +541,13 @@ def test_updates_are_a_sequence(recorded: tuple[mg.Run, Tape, Array]) -> None:
     assert sum(1 for _ in updates) == 40
 
 
-def test_an_array_of_updates_is_a_view_where_it_can_be(recorded: tuple[mg.Run, Tape, Array]) -> None:
-    """Consecutive steps of one block come as a read-only view without a copy; np.array always copies."""
+def test_an_array_of_updates_is_a_view_where_it_can_be(
+    recorded: tuple[mg.Run, Tape, Array],
+) -> None:
+    """Consecutive steps of one block come as a read-only view without a copy.
+
+    Np.array always copies.
+    """
     run, _, _ = recorded
     updates = run["2.weight"].updates
     first, again = np.asarray(updates[2:9]), np.asarray(updates[4:12])
@@ -477,7 +561,9 @@ def test_an_array_of_updates_is_a_view_where_it_can_be(recorded: tuple[mg.Run, T
 
 
 def test_an_array_without_a_copy_is_never_a_copy(recorded: tuple[mg.Run, Tape, Array]) -> None:
-    """`copy=False` gives a view, or raises where there is none: steps of several blocks, or another dtype."""
+    """`copy=False` gives a view, or raises where there is none: steps of several blocks, or another
+    dtype.
+    """
     updates = recorded[0]["2.weight"].updates
     assert np.shares_memory(np.array(updates[2:9], copy=False), np.asarray(updates[2:9]))
     with pytest.raises(ValueError):
@@ -515,7 +601,8 @@ def test_ratio_is_update_over_value(recorded: tuple[mg.Run, Tape, Array]) -> Non
     run, tape, _ = recorded
     for name in run:
         truth = [
-            np.linalg.norm(update[name].astype(np.float64)) / np.linalg.norm(value[name].astype(np.float64))
+            np.linalg.norm(update[name].astype(np.float64))
+            / np.linalg.norm(value[name].astype(np.float64))
             for update, value in zip(tape.updates, tape.values, strict=True)
         ]
         np.testing.assert_allclose(run[name].ratio, truth, rtol=1e-10)
@@ -547,7 +634,9 @@ def test_ratio_is_sampled_and_thinned_with_the_updates() -> None:
 
 
 def test_what_the_run_hands_out_is_the_callers() -> None:
-    """Arrays from a run never change when training goes on, and changing them changes neither run nor model."""
+    """Arrays from a run never change when training goes on, and changing them changes neither run
+    nor model.
+    """
     model = network(5, 4, 3)
     optimizer = mg.SGD(model, 0.1, momentum=0.9)
     recorder = mg.Recorder(optimizer, keep=("update", "grad"), keyframe_every=4, budget=100 * ROW)
@@ -591,7 +680,9 @@ def test_what_the_run_hands_out_is_the_callers() -> None:
         if array.flags.writeable:
             array[...] = np.zeros((), array.dtype)
     for name, array in everything().items():
-        np.testing.assert_array_equal(array, before[name], err_msg=f"changed through what was handed out: {name}")
+        np.testing.assert_array_equal(
+            array, before[name], err_msg=f"changed through what was handed out: {name}"
+        )
     assert same(flat(model), values)
     train(model, optimizer, 3)
     recorder.stop()
@@ -638,14 +729,19 @@ def test_names_steps_and_indices_are_checked(recorded: tuple[mg.Run, Tape, Array
 
 @pytest.mark.parametrize("step", ["1", 1.0, True, [1], np.array([0, 1])], ids=str)
 def test_a_step_is_a_whole_number(step: Any, recorded: tuple[mg.Run, Tape, Array]) -> None:
-    """Anything else in the place of a step's number is a KindError that tells what it is; NumPy's whole numbers will do."""
+    """Anything else in the place of a step's number is a KindError that tells what it is.
+
+    NumPy's whole numbers will do.
+    """
     run, tape, _ = recorded
     history = run["0.weight"]
     asked: list[Callable[[Any], object]] = [
         run.indices, history.value, history.effective, lambda step: run.restore(network(5, 4, 3), step)
     ]  # fmt: skip
     for ask in asked:
-        with pytest.raises(KindError, match="is no number of a step; expected a whole number") as error:
+        with pytest.raises(
+            KindError, match="is no number of a step; expected a whole number"
+        ) as error:
             ask(step)
         assert described(step) in str(error.value)
         ask(np.int64(1))
@@ -653,7 +749,9 @@ def test_a_step_is_a_whole_number(step: Any, recorded: tuple[mg.Run, Tape, Array
 
 
 def test_arguments_of_the_wrong_kind(recorded: tuple[mg.Run, Tape, Array]) -> None:
-    """What a run and a parameter's history cannot use is an error that shows it, and says what was expected."""
+    """What a run and a parameter's history cannot use is an error that shows it, and says what was
+    expected.
+    """
     run: Any = recorded[0]
     why, history = run["0.weight"].why, run["0.weight"]
     asked: list[tuple[Callable[[], object], str]] = [
@@ -668,7 +766,10 @@ def test_arguments_of_the_wrong_kind(recorded: tuple[mg.Run, Tape, Array]) -> No
         (lambda: why.at("a", "b"), r"'0.weight' has entries like \(0, 0\), not \('a', 'b'\)"),
         (lambda: history.picture("a"), "'a' is no number of a unit"),
         (lambda: history.picture(True), "True is no number of a unit"),
-        (lambda: history.picture(0, shape=5), "shape is 5, expected the height and width of a picture"),
+        (
+            lambda: history.picture(0, shape=5),
+            "shape is 5, expected the height and width of a picture",
+        ),
         (lambda: history.png(scale="4"), "scale is '4', expected a whole number"),
     ]
     for ask, message in asked:
@@ -676,11 +777,14 @@ def test_arguments_of_the_wrong_kind(recorded: tuple[mg.Run, Tape, Array]) -> No
             ask()
 
 
-# -- restoring and comparing -----------------------------------------------------------------------------------------
+# -- restoring and comparing ---------------------------------------------------------------------
 
 
 def test_restore_gives_the_model_of_that_step(recorded: tuple[mg.Run, Tape, Array]) -> None:
-    """`restore(model, step)` puts the exact values of that step into a model; without a step, those of the last."""
+    """`restore(model, step)` puts the exact values of that step into a model.
+
+    Without a step, those of the last.
+    """
     run, tape, _ = recorded
     model = network(5, 4, 3, seed=99)
     for step in (0, 1, 15, 16, 17, 38, 39):
@@ -694,7 +798,9 @@ def test_restore_gives_the_model_of_that_step(recorded: tuple[mg.Run, Tape, Arra
 
 
 def test_restore_into_the_model_in_training() -> None:
-    """Going back to an earlier step of the same training gives the same bits when it is repeated from there."""
+    """Going back to an earlier step of the same training gives the same bits when it is repeated
+    from there.
+    """
     model = network(5, 4, 3)
     optimizer = mg.SGD(model, 0.1)
     with mg.Recorder(optimizer) as recorder:
@@ -724,7 +830,10 @@ def test_restore_refuses_another_model(
         optimizer = mg.SGD(wide, 0.1)
         with mg.Recorder(optimizer) as recorder:
             train(wide, optimizer, 2)
-        run, model = recorder.run, network(5, 4, 3)  # float64 values do not fit a float32 model to the bit
+        run, model = (
+            recorder.run,
+            network(5, 4, 3),
+        )  # float64 values do not fit a float32 model to the bit
     else:
         run, model = recorded[0], other()
     before = flat(model).copy()
@@ -751,7 +860,9 @@ class RunningMean(mg.Layer):
 
 
 def test_restored_model_predicts_as_it_did_then() -> None:
-    """State that is not a parameter comes back too: a restored model predicts as it did at that step."""
+    """State that is not a parameter comes back too: a restored model predicts as it did at that
+    step.
+    """
     rng = np.random.default_rng(0)
     model = mg.Sequential(mg.Dense(5, 4, rng=rng), RunningMean(4), mg.Dense(4, 3, rng=rng))
     optimizer = mg.SGD(model, 0.1)
@@ -789,7 +900,9 @@ class Counting(mg.Layer):
 
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_state_without_a_dimension_is_restored(on_disk: bool, tmp_path: Path) -> None:
-    """Plain numbers and 0-d arrays that layers keep come back with the values of their step, to the bit."""
+    """Plain numbers and 0-d arrays that layers keep come back with the values of their step, to the
+    bit.
+    """
     model = mg.Sequential(mg.Dense(5, 3, rng=0), Counting())
     optimizer = mg.SGD(model, 0.1)
     then = []
@@ -810,11 +923,15 @@ def test_state_without_a_dimension_is_restored(on_disk: bool, tmp_path: Path) ->
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", STATEFUL)
 def test_normalization_and_dropout_replay(kind: str, dtype: npt.DTypeLike) -> None:
-    """With BatchNorm, LayerNorm and Dropout every step replays, and restored it predicts as it did, to the bit."""
+    """With BatchNorm, LayerNorm and Dropout every step replays, and restored it predicts as it did,
+    to the bit.
+    """
     rng = np.random.default_rng(0)
     model = mg.Sequential(
         mg.Dense(5, 4, rng=rng, dtype=dtype),
-        mg.Sequential(mg.BatchNorm(4, dtype=dtype), mg.Activation("gelu"), mg.Dropout(0.5, rng=rng)),
+        mg.Sequential(
+            mg.BatchNorm(4, dtype=dtype), mg.Activation("gelu"), mg.Dropout(0.5, rng=rng)
+        ),
         mg.LayerNorm(4, dtype=dtype),
         mg.Dense(4, 3, rng=rng, dtype=dtype),
     )
@@ -829,7 +946,10 @@ def test_normalization_and_dropout_replay(kind: str, dtype: npt.DTypeLike) -> No
             then.append(model.predict(x))
             buffers.append(model.state_dict())
     run = recorder.run
-    assert not set(run.names) & {"1.0.running_mean", "1.0.running_var"}  # no parameters, so they have no updates
+    assert not set(run.names) & {
+        "1.0.running_mean",
+        "1.0.running_var",
+    }  # no parameters, so they have no updates
     assert run.verify().checked == 12
     check_against(run, tape)
     for name, parameter in model.parameters():
@@ -841,7 +961,9 @@ def test_normalization_and_dropout_replay(kind: str, dtype: npt.DTypeLike) -> No
             assert same(array, buffers[step][name]), (step, name)
 
 
-def run_of(before: Callable[[mg.Sequential, int], None] | None = None, steps: int = 20, **settings: Any) -> mg.Run:
+def run_of(
+    before: Callable[[mg.Sequential, int], None] | None = None, steps: int = 20, **settings: Any
+) -> mg.Run:
     """A run of the network 5-4-3, which `before` may meddle with before a step."""
     model = network(5, 4, 3)
     optimizer = mg.SGD(model, 0.1, momentum=0.9)
@@ -855,7 +977,9 @@ def run_of(before: Callable[[mg.Sequential, int], None] | None = None, steps: in
     return recorder.run
 
 
-@pytest.mark.parametrize("settings", [{}, {"every": 7}, {"keep": ()}, {"keyframe_every": 3, "budget": 20 * ROW}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"every": 7}, {"keep": ()}, {"keyframe_every": 3, "budget": 20 * ROW}]
+)
 def test_equal_runs_have_no_difference(settings: dict[str, Any]) -> None:
     """The same training twice gives runs without a difference, however they were recorded."""
     assert run_of().first_difference(run_of(**settings)) is None
@@ -864,7 +988,8 @@ def test_equal_runs_have_no_difference(settings: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "index"), [("0.weight", (3, 2)), ("0.bias", (1,)), ("2.weight", (0, 0)), ("2.bias", (2,))]
+    ("name", "index"),
+    [("0.weight", (3, 2)), ("0.bias", (1,)), ("2.weight", (0, 0)), ("2.bias", (2,))],
 )
 def test_difference_in_the_initial_values(name: str, index: tuple[int, ...]) -> None:
     """Runs that start one bit apart part before the first step, in that entry."""
@@ -900,9 +1025,16 @@ class Nudge(mg.Optimizer):
 @pytest.mark.parametrize("step", [0, 1, 8, 19])
 @pytest.mark.parametrize(
     ("flat_index", "name", "index"),
-    [(0, "0.weight", (0, 0)), (13, "0.weight", (3, 1)), (28, "2.weight", (1, 1)), (38, "2.bias", (2,))],
+    [
+        (0, "0.weight", (0, 0)),
+        (13, "0.weight", (3, 1)),
+        (28, "2.weight", (1, 1)),
+        (38, "2.bias", (2,)),
+    ],
 )
-def test_difference_in_one_update(step: int, flat_index: int, name: str, index: tuple[int, ...]) -> None:
+def test_difference_in_one_update(
+    step: int, flat_index: int, name: str, index: tuple[int, ...]
+) -> None:
     """One update that differs in one entry is named: step, parameter, entry and both numbers."""
     runs: list[mg.Run] = []
     for at in (None, (step, flat_index)):
@@ -918,12 +1050,20 @@ def test_difference_in_one_update(step: int, flat_index: int, name: str, index: 
     assert found.there == runs[1][name].updates[step][index]
     back = runs[1].first_difference(runs[0])
     assert back is not None
-    assert (back.step, back.name, back.index, back.here, back.there) == (step, name, index, found.there, found.here)
+    assert (back.step, back.name, back.index, back.here, back.there) == (
+        step,
+        name,
+        index,
+        found.there,
+        found.here,
+    )
 
 
 @pytest.mark.parametrize("settings", [{"every": 4}, {"keep": ()}])
 def test_difference_where_updates_are_not_held(settings: dict[str, Any]) -> None:
-    """Where updates are not held, values are compared: the first step that both know exactly is named."""
+    """Where updates are not held, values are compared: the first step that both know exactly is
+    named.
+    """
     runs: list[mg.Run] = []
     for at in (None, (6, 28)):
         model = network(5, 4, 3)
@@ -938,11 +1078,15 @@ def test_difference_where_updates_are_not_held(settings: dict[str, Any]) -> None
 
 @pytest.mark.filterwarnings("ignore::minigrad.errors.OutOfBandWrite")
 def test_difference_by_a_write_from_outside() -> None:
-    """Runs that part by a write from outside part in that step, also where the entry never gets an update."""
+    """Runs that part by a write from outside part in that step, also where the entry never gets an
+    update.
+    """
 
     def write(model: mg.Sequential, step: int) -> None:
         if step == 10:
-            dense(model, 0).weight.value[4, 1] += 1  # its input is always 0: no update will ever show it
+            dense(model, 0).weight.value[4, 1] += (
+                1  # its input is always 0: no update will ever show it
+            )
 
     runs: list[mg.Run] = []
     for meddle in (False, True):

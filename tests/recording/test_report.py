@@ -17,7 +17,9 @@ from minigrad.errors import RangeError, ShapeError
 
 
 def hand_made() -> tuple[mg.Run, mg.Sequential]:
-    """6 inputs, 4 units: two inputs dark, one unit silent, one weight too large to move, one that came back."""
+    """6 inputs, 4 units: two inputs dark, one unit silent, one weight too large to move, one that
+    came back.
+    """
     model = mg.Sequential(mg.Dense(6, 4, init=mg.init.constant(1.0)))
     layer = dense(model, 0)
     layer.weight.value[0, 0] = 1e9
@@ -30,7 +32,9 @@ def hand_made() -> tuple[mg.Run, mg.Sequential]:
 
 
 def test_hand_made_report() -> None:
-    """The report of a case made by hand, word for word: counts first, then the reasons in the order of the gates."""
+    """The report of a case made by hand, word for word: counts first, then the reasons in the order
+    of the gates.
+    """
     lines = hand_made()[0].report().splitlines()
     assert lines[0].startswith("2 steps of SGD(lr=0.5, 28 entries). Kept: the tensors of 2 steps, ")
     assert lines[1:] == [
@@ -99,13 +103,18 @@ def test_report_names_the_losses() -> None:
             values.append(loss(model(np.ones((2, 3), np.float32)), np.array([0, 1])))
             model.backward(loss.backward())
             optimizer.step()
-    assert f"loss {values[0]:.4g} at the first and {values[-1]:.4g} at the last" in recorder.run.report()
+    assert (
+        f"loss {values[0]:.4g} at the first and {values[-1]:.4g} at the last"
+        in recorder.run.report()
+    )
 
 
 @pytest.mark.filterwarnings("ignore::minigrad.errors.OutOfBandWrite")
 @pytest.mark.parametrize("names", ["short", "long"])
 def test_report_is_100_columns_wide(names: str) -> None:
-    """No line of a report is longer than 100 columns: long names, notes, gaps and all reasons included."""
+    """No line of a report is longer than 100 columns: long names, notes, gaps and all reasons
+    included.
+    """
     rng = np.random.default_rng(0)
     inner = mg.Dense(64, 64, rng=rng)
     layers = {"first": mg.Dense(64, 64, rng=rng), "second": inner}
@@ -132,7 +141,7 @@ def test_report_is_100_columns_wide(names: str) -> None:
     assert max(len(line) for line in text.splitlines()) <= 100
 
 
-# -- NumPy's own print -----------------------------------------------------------------------------------------------
+# -- NumPy's own print ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -151,8 +160,12 @@ def test_report_is_100_columns_wide(names: str) -> None:
         ((50, 41), {"threshold": 2000, "edgeitems": 1}),
     ],
 )
-def test_what_the_report_says_of_numpys_print(shape: tuple[int, int], options: dict[str, Any]) -> None:
-    """The number of entries that NumPy's print shows, and how many of them moved, is what NumPy really prints."""
+def test_what_the_report_says_of_numpys_print(
+    shape: tuple[int, int], options: dict[str, Any]
+) -> None:
+    """The number of entries that NumPy's print shows, and how many of them moved, is what NumPy
+    really prints.
+    """
     rng = np.random.default_rng(0)
     model = mg.Sequential(mg.Dense(*shape, init="zeros"))
     layer = dense(model, 0)
@@ -169,13 +182,19 @@ def test_what_the_report_says_of_numpys_print(shape: tuple[int, int], options: d
     if len(shown) == place.size:
         assert "NumPy" not in told
     elif moved:
-        assert f"NumPy's print of this parameter shows {len(shown):,} entries, of which {moved:,} moved." in told
+        assert (
+            f"NumPy's print of this parameter shows {len(shown):,} entries, of which {moved:,} "
+            f"moved." in told
+        )
     else:
         assert f"shows {len(shown):,} entries; none of them moved, so it looks unchanged." in told
 
 
 def test_none_of_the_printed_entries_moved() -> None:
-    """Where only the printed corners stayed, the report says that the print looks unchanged; and it does."""
+    """Where only the printed corners stayed, the report says that the print looks unchanged.
+
+    And it does.
+    """
     model = mg.Sequential(mg.Dense(784, 10, rng=0))
     before = repr(dense(model, 0).weight.value)
     optimizer = mg.SGD(model, 1.0)
@@ -187,14 +206,19 @@ def test_none_of_the_printed_entries_moved() -> None:
     assert repr(dense(model, 0).weight.value) == before
     assert "0.weight (784, 10) float32: 7,780 of 7,840 entries moved; 60 never did:" in text
     assert "       60  their input was 0 in every sample (6 inputs)" in text
-    assert "    NumPy's print of this parameter shows 36 entries; none of them moved, so it looks unchanged." in text
+    assert (
+        "    NumPy's print of this parameter shows 36 entries; none of them moved, so it looks "
+        "unchanged." in text
+    )
 
 
-# -- pictures --------------------------------------------------------------------------------------------------------
+# -- pictures ------------------------------------------------------------------------------------
 
 
 def decode(png: bytes) -> npt.NDArray[np.uint8]:
-    """A PNG's pixels, after the specification: signature, chunks with their check sums, and the five filters."""
+    """A PNG's pixels, after the specification: signature, chunks with their check sums, and the
+    five filters.
+    """
     assert png[:8] == bytes([137, 80, 78, 71, 13, 10, 26, 10])
     chunks: list[tuple[bytes, bytes]] = []
     place = 8
@@ -206,7 +230,9 @@ def decode(png: bytes) -> npt.NDArray[np.uint8]:
         chunks.append((kind, data))
         place += 12 + length
     assert [kind for kind, _ in chunks][0 :: len(chunks) - 1] == [b"IHDR", b"IEND"]
-    width, height, depth, color, compression, filtering, interlace = struct.unpack(">IIBBBBB", chunks[0][1])
+    width, height, depth, color, compression, filtering, interlace = struct.unpack(
+        ">IIBBBBB", chunks[0][1]
+    )
     assert (depth, color, compression, filtering, interlace) == (8, 2, 0, 0, 0)
     data = zlib.decompress(b"".join(data for kind, data in chunks if kind == b"IDAT"))
     assert len(data) == height * (1 + 3 * width)
@@ -233,7 +259,9 @@ def pictured() -> mg.recording.ParameterHistory:
 
 
 def test_picture_in_text() -> None:
-    """One character an entry: `·` exactly where nothing moved, and the darker, the further it moved."""
+    """One character an entry: `·` exactly where nothing moved, and the darker, the further it
+    moved.
+    """
     history = pictured()
     lines = history.picture(unit=0, shape=(3, 4)).splitlines()
     assert lines[0] == "·░▒▒"
@@ -266,9 +294,13 @@ def test_a_move_that_is_small_beside_others_is_not_drawn_as_none() -> None:
 
 
 def test_png_of_a_unit() -> None:
-    """Red where a weight grew, blue where it fell, white where it came back, and a color of its own where it never moved."""
+    """Red where a weight grew, blue where it fell, white where it came back, and a color of its own
+    where it never moved.
+    """
     history = pictured()
-    picture = {unit: decode(history.png(unit=unit, shape=(3, 4), scale=1))[2:5, 2:6] for unit in range(3)}
+    picture = {
+        unit: decode(history.png(unit=unit, shape=(3, 4), scale=1))[2:5, 2:6] for unit in range(3)
+    }
     moved = {unit: history.moved[:, unit].reshape(3, 4) for unit in range(3)}
     change = (history.final - history.initial).T.reshape(3, 3, 4)
     never = {tuple(color) for unit in range(3) for color in picture[unit][~moved[unit]].tolist()}
@@ -282,7 +314,9 @@ def test_png_of_a_unit() -> None:
         assert (picture[unit][moved[unit] & (change[unit] == 0)] == 255).all()
     strength = 255 - picture[0].min(axis=2).astype(int)
     grown = change[0] * moved[0] > 0
-    assert (np.diff(strength[grown][np.argsort(change[0][grown])]) >= 0).all(), "the further, the stronger"
+    assert (np.diff(strength[grown][np.argsort(change[0][grown])]) >= 0).all(), (
+        "the further, the stronger"
+    )
 
 
 def test_no_amount_has_the_color_of_unmoved() -> None:
@@ -300,7 +334,9 @@ def test_no_amount_has_the_color_of_unmoved() -> None:
 
 @pytest.mark.parametrize("scale", [1, 3, 4])
 def test_png_of_all_units(scale: int) -> None:
-    """Without a unit all stand side by side, each pixel `scale` wide, and each as in its own picture."""
+    """Without a unit all stand side by side, each pixel `scale` wide, and each as in its own
+    picture.
+    """
     history = pictured()
     sheet = decode(history.png(shape=(3, 4), scale=scale))
     assert sheet.shape == (2 + 3 * scale + 2, 2 + 3 * (4 * scale + 2), 3)

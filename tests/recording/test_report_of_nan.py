@@ -1,4 +1,6 @@
-"""Runs that became NaN or infinite: said before anything else, with the step, the counts and the parameters."""
+"""Runs that became NaN or infinite: said before anything else, with the step, the counts and the
+parameters.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the trainin
 
 
 def blown_up(**settings: Any) -> tuple[mg.Run, list[float], list[Array]]:
-    """A regression with a rate that is far too high: the run, each step's loss, and the weight after each step."""
+    """A regression with a rate that is far too high: the run, each step's loss, and the weight
+    after each step.
+    """
     x = np.arange(1.0, 9).reshape(8, 1)
     model = mg.Sequential(mg.Dense(1, 1, rng=0))
     optimizer, loss = mg.SGD(model, lr=1e3), mg.MeanSquaredError()
@@ -38,16 +42,21 @@ def first_bad(values: list[Any]) -> int:
 
 
 def test_the_loss_that_blew_up_is_said_first() -> None:
-    """The first lines have the first step in which the loss was not finite, and that the values are NaN at the end."""
+    """The first lines have the first step in which the loss was not finite, and that the values are
+    NaN at the end.
+    """
     run, losses, weights = blown_up()
     first, *rest = run.report().splitlines()
     bad = first_bad(losses)
     assert f"NaN or infinity appeared in step {bad}." == first
     count = sum(not np.isfinite(loss) for loss in losses)
-    assert f"    The loss was infinite in step {bad}, and NaN or infinite in {count} of 20 steps." == rest[0]
     assert (
-        f"    After step {first_bad(weights)}, 2 of 2 values were NaN or infinite, of 0.weight, 0.bias; at the end 2 are NaN:"
-        == rest[1]
+        f"    The loss was infinite in step {bad}, and NaN or infinite in {count} of 20 steps."
+        == rest[0]
+    )
+    assert (
+        f"    After step {first_bad(weights)}, 2 of 2 values were NaN or infinite, of 0.weight, "
+        f"0.bias; at the end 2 are NaN:" == rest[1]
     )
     assert f"loss {losses[0]:.4g} at the first and NaN at the last" in run.report()
     assert "0.weight (1, 1) float32: its one entry moved; at the end 1 is NaN" in run.report()
@@ -57,15 +66,23 @@ def test_the_loss_that_blew_up_is_said_first() -> None:
 
 
 def test_an_entry_that_is_nan_is_not_just_moved() -> None:
-    """Its sentence says since when it has been NaN; it was infinite before, which is another step."""
+    """Its sentence says since when it has been NaN.
+
+    It was infinite before, which is another step.
+    """
     run, _, weights = blown_up()
     nan = next(step for step, weight in enumerate(weights) if np.isnan(weight).all())
-    assert f"0.weight[0, 0] has been NaN since step {nan}: it moved in" in run["0.weight"].why.at(0, 0)
+    assert f"0.weight[0, 0] has been NaN since step {nan}: it moved in" in run["0.weight"].why.at(
+        0, 0
+    )
     assert "At the end 1 is NaN." in str(run["0.weight"].why)
 
 
 def data_with_a_hole(**settings: Any) -> mg.Run:
-    """Six steps of finite numbers but for one NaN in the input of step 3; the third input is always 0."""
+    """Six steps of finite numbers but for one NaN in the input of step 3.
+
+    The third input is always 0.
+    """
     rng = np.random.default_rng(0)
     model = mg.Sequential(mg.Dense(3, 2, rng=0))
     with mg.Recorder(mg.SGD(model, 0.1), **settings) as recorder:
@@ -96,7 +113,10 @@ def data_with_a_hole(**settings: Any) -> mg.Run:
 def test_where_values_became_nan(
     settings: dict[str, Any], step: int, exact: bool, on_disk: bool, tmp_path: Path
 ) -> None:
-    """The first step by what the record holds: rows, counts or keyframes; where there may be an earlier one, it says so."""
+    """The first step by what the record holds: rows, counts or keyframes.
+
+    Where there may be an earlier one, it says so.
+    """
     run = data_with_a_hole(path=tmp_path / "run" if on_disk else None, **settings)
     found = run.first_non_finite
     assert found is not None
@@ -140,17 +160,33 @@ def test_a_loss_that_is_not_given_is_no_nan() -> None:
 
 
 def test_no_calculation_gives_the_nan_of_a_loss() -> None:
-    """Whatever NaN arithmetic makes, it is not taken for a loss that was kept as NaN; and what is kept is."""
+    """Whatever NaN arithmetic makes, it is not taken for a loss that was kept as NaN.
+
+    And what is kept is.
+    """
     with np.errstate(all="ignore"):
-        made = np.array([np.nan, -np.nan, np.inf - np.inf, np.float64(0) / 0, np.sqrt(np.float64(-1)), float("nan")])
+        made = np.array(
+            [
+                np.nan,
+                -np.nan,
+                np.inf - np.inf,
+                np.float64(0) / 0,
+                np.sqrt(np.float64(-1)),
+                float("nan"),
+            ]
+        )
     assert not is_nan_loss(made).any()
     assert is_nan_loss(np.array([kept_loss(float(one)) for one in made])).all()
-    assert [False, False, False] == is_nan_loss(np.array([kept_loss(None), kept_loss(1.0), kept_loss(np.inf)])).tolist()
+    assert [False, False, False] == is_nan_loss(
+        np.array([kept_loss(None), kept_loss(1.0), kept_loss(np.inf)])
+    ).tolist()
 
 
 @pytest.mark.filterwarnings("ignore::minigrad.errors.OutOfBandWrite")
 def test_nan_that_somebody_wrote() -> None:
-    """NaN that was assigned between two steps is said to be so, also if it was mended before the end."""
+    """NaN that was assigned between two steps is said to be so, also if it was mended before the
+    end.
+    """
     model = mg.Sequential(mg.Dense(2, 2, rng=0))
     weight, optimizer = dense(model, 0).weight, mg.SGD(model, 0.1)
     with mg.Recorder(optimizer) as recorder:
@@ -170,7 +206,10 @@ def test_nan_that_somebody_wrote() -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_nan_before_the_first_step(value: float) -> None:
-    """What was not finite before the first step is said to be so; an update that cannot change it is no rounding."""
+    """What was not finite before the first step is said to be so.
+
+    An update that cannot change it is no rounding.
+    """
     model = mg.Sequential(mg.Dense(2, 2, rng=0))
     dense(model, 0).weight.value = [[value, 1], [1, 1]]
     with mg.Recorder(mg.SGD(model, 0.1)) as recorder:
@@ -185,8 +224,8 @@ def test_nan_before_the_first_step(value: float) -> None:
     assert "rounding" not in run.report()
     kind = "NaN" if np.isnan(value) else "infinite"
     assert (
-        f"0.weight[0, 0] never moved: it was {kind} before the first step, which none of its 1 update that was not 0 changed."
-        == run["0.weight"].why.at(0, 0)
+        f"0.weight[0, 0] never moved: it was {kind} before the first step, which none of its 1 "
+        f"update that was not 0 changed." == run["0.weight"].why.at(0, 0)
     )
 
 
@@ -198,7 +237,11 @@ def test_a_finite_run_says_nothing_of_nan(tmp_path: Path) -> None:
     run = recorder.run
     run.save_report(tmp_path / "run.html")
     assert run.first_non_finite is None
-    for text in (run.report(), run._repr_html_(), (tmp_path / "run.html").read_text("utf-8").split("<body>")[1]):
+    for text in (
+        run.report(),
+        run._repr_html_(),
+        (tmp_path / "run.html").read_text("utf-8").split("<body>")[1],
+    ):
         assert "NaN" not in text
 
 
@@ -215,7 +258,10 @@ def test_html_and_notebook_say_it_first(tmp_path: Path) -> None:
 
 
 def test_pictures_mark_what_is_nan() -> None:
-    """A cross in text, and one color in the PNG, exactly where the value is NaN or infinite; the legend says so."""
+    """A cross in text, and one color in the PNG, exactly where the value is NaN or infinite.
+
+    The legend says so.
+    """
     model = mg.Sequential(mg.Dense(2, 3, rng=0))
     with mg.Recorder(mg.SGD(model, 1.0)) as recorder:
         for grad in ([[1, 2, 3], [0, 4, 5]], [[np.nan, 2, np.inf], [0, 4, 5]]):

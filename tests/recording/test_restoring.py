@@ -14,7 +14,9 @@ from minigrad.recording.record import Record
 
 
 def of_a_part() -> tuple[mg.Run, mg.Sequential]:
-    """A run of the last layer of 5-4-3, with the names that the whole model has for it: "2.weight", "2.bias"."""
+    """A run of the last layer of 5-4-3, with the names that the whole model has for it: "2.weight",
+    "2.bias".
+    """
     model = network(5, 4, 3)
     last = model[2:]
     optimizer = mg.SGD(last, 0.1)
@@ -41,11 +43,16 @@ def test_a_part_is_restored_into_the_part() -> None:
 
 
 def test_a_part_is_restored_into_the_whole_if_asked() -> None:
-    """With strict=False what the run does not have stays as it is; without, an error says both ways."""
+    """With strict=False what the run does not have stays as it is.
+
+    Without, an error says both ways.
+    """
     run, _ = of_a_part()
     other = network(5, 4, 3, seed=7)
     before = flat(other).copy()
-    with pytest.raises(ModelError, match=r"different are 0\.bias, 0\.weight; .* model\[a:b\], or give strict=False"):
+    with pytest.raises(
+        ModelError, match=r"different are 0\.bias, 0\.weight; .* model\[a:b\], or give strict=False"
+    ):
         run.restore(other, 1)
     assert same(before, flat(other))
     run.restore(other, 1, strict=False)
@@ -67,20 +74,31 @@ def normalized(seed: int) -> mg.Sequential:
     """Two blocks with running statistics, of the same shapes."""
     rng = np.random.default_rng(seed)
     return mg.Sequential(
-        mg.Dense(4, 4, rng=rng), mg.BatchNorm(4), mg.Dense(4, 4, rng=rng), mg.BatchNorm(4), mg.Dense(4, 2, rng=rng)
+        mg.Dense(4, 4, rng=rng),
+        mg.BatchNorm(4),
+        mg.Dense(4, 4, rng=rng),
+        mg.BatchNorm(4),
+        mg.Dense(4, 2, rng=rng),
     )
 
 
 def test_running_statistics_of_a_part() -> None:
-    """They come back into the part; into a whole in which their place is not known they are refused, not put elsewhere."""
+    """They come back into the part.
+
+    Into a whole in which their place is not known they are refused, not put elsewhere.
+    """
     model = normalized(0)
     last = model[2:]
     optimizer = mg.SGD(last, 0.1)
     with mg.Recorder(optimizer) as recorder:
         train(last, optimizer, 4, n_in=4)
     record: Record = vars(recorder.run)["_record"]
-    names = {name: f"{int(name[0]) + 2}{name[1:]}" if name[0] in "012" else name for name in record.slots}
-    if "2.weight" in record.slots and "0.weight" not in record.slots:  # they are those of the whole already
+    names = {
+        name: f"{int(name[0]) + 2}{name[1:]}" if name[0] in "012" else name for name in record.slots
+    }
+    if (
+        "2.weight" in record.slots and "0.weight" not in record.slots
+    ):  # they are those of the whole already
         names = dict(zip(record.slots, record.slots, strict=True))
     run = mg.Run(replace(record, slots={names[name]: slot for name, slot in record.slots.items()}))
     other = normalized(1)
@@ -90,8 +108,13 @@ def test_running_statistics_of_a_part() -> None:
     third = normalized(2)
     before = third.state_dict()
     buffers = set(record.meta.buffers[-1])
-    if buffers == {"1.running_mean", "1.running_var"}:  # by the names of the part: "1." is another layer of the whole
-        with pytest.raises(ModelError, match=r"where '1\.running_mean' of the run belongs in this larger model"):
+    if buffers == {
+        "1.running_mean",
+        "1.running_var",
+    }:  # by the names of the part: "1." is another layer of the whole
+        with pytest.raises(
+            ModelError, match=r"where '1\.running_mean' of the run belongs in this larger model"
+        ):
             run.restore(third, strict=False)
         assert all(same(before[name], array) for name, array in third.state_dict().items())
     else:

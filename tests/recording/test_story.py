@@ -1,4 +1,7 @@
-"""The story: a layer that seems frozen in NumPy's print, and what the record says. As examples/frozen_layer.py."""
+"""The story: a layer that seems frozen in NumPy's print, and what the record says.
+
+As examples/frozen_layer.py.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ import minigrad as mg
 from minigrad import Reason
 
 needs_mnist = pytest.mark.skipif(
-    not os.environ.get("MINIGRAD_DATA"), reason="MINIGRAD_DATA is not set: it names the directory of MNIST's four files"
+    not os.environ.get("MINIGRAD_DATA"),
+    reason="MINIGRAD_DATA is not set: it names the directory of MNIST's four files",
 )
 
 
@@ -29,19 +33,25 @@ class Story(NamedTuple):
     model: mg.Sequential
 
 
-def tell(data: str, dtype: npt.DTypeLike, rate: float, epochs: int, keep: tuple[str, ...] = ("update",)) -> Story:
+def tell(
+    data: str, dtype: npt.DTypeLike, rate: float, epochs: int, keep: tuple[str, ...] = ("update",)
+) -> Story:
     """The story's network and training, exactly as in the example."""
     rng = np.random.default_rng(0)
     load = mg.datasets.load_mnist if data == "mnist" else mg.datasets.load_digits
     x_train, y_train, x_test, y_test = load()
     weights = mg.init.uniform(-0.5, 0.5)
     first = mg.Dense(784, 10, init=weights, dtype=dtype, rng=rng)
-    model = mg.Sequential(first, mg.Activation("sigmoid"), mg.Dense(10, 10, init=weights, dtype=dtype, rng=rng))
+    model = mg.Sequential(
+        first, mg.Activation("sigmoid"), mg.Dense(10, 10, init=weights, dtype=dtype, rng=rng)
+    )
     loss = mg.SoftmaxCrossEntropy()
     optimizer = mg.SGD(model, lr=rate)
     batches = mg.Batches(x_train, y_train, batch_size=50, rng=rng)
     before = first.weight.value.copy()
-    with mg.Recorder(optimizer, loss=loss, data=batches, coactivation=True, budget="2GB", keep=keep) as recorder:
+    with mg.Recorder(
+        optimizer, loss=loss, data=batches, coactivation=True, budget="2GB", keep=keep
+    ) as recorder:
         for _ in range(epochs):
             for x, y in batches:
                 loss.forward(model(x), y)
@@ -70,19 +80,26 @@ def test_it_learns(digits: Story) -> None:
 
 
 def test_the_print_shows_no_change(digits: Story) -> None:
-    """NumPy prints the first layer before and after as the same text, to the byte, though most of it moved."""
+    """NumPy prints the first layer before and after as the same text, to the byte, though most of
+    it moved.
+    """
     assert str(digits.before) == str(digits.after)
     assert repr(digits.before) == repr(digits.after)
     assert (digits.before != digits.after).mean() > 0.5
 
 
 def test_the_reasons_come_from_the_data(digits: Story) -> None:
-    """The entries with INPUT_ZERO are those of the columns that are 0 in the data, 10 for each; the counts add up."""
+    """The entries with INPUT_ZERO are those of the columns that are 0 in the data, 10 for each.
+
+    The counts add up.
+    """
     dark = dark_inputs(digits)
     why = digits.run["0.weight"].why
     assert dark.sum() > 100
     assert why.counts[Reason.INPUT_ZERO] == 10 * int(dark.sum())
-    np.testing.assert_array_equal(why.where(Reason.INPUT_ZERO), np.repeat(dark[:, np.newaxis], 10, axis=1))
+    np.testing.assert_array_equal(
+        why.where(Reason.INPUT_ZERO), np.repeat(dark[:, np.newaxis], 10, axis=1)
+    )
     for name in digits.run:
         assert sum(digits.run[name].why.counts.values()) == digits.run[name].size
     assert Reason.UNKNOWN not in why.counts
@@ -91,7 +108,9 @@ def test_the_reasons_come_from_the_data(digits: Story) -> None:
 
 
 def test_what_moved_is_what_differs(digits: Story) -> None:
-    """Moved or came back: the two make up what the record calls moved, and only MOVED differs in the end."""
+    """Moved or came back: the two make up what the record calls moved, and only MOVED differs in
+    the end.
+    """
     history = digits.run["0.weight"]
     differs = digits.before != digits.after
     np.testing.assert_array_equal(history.why.where(Reason.MOVED), differs)
@@ -99,7 +118,9 @@ def test_what_moved_is_what_differs(digits: Story) -> None:
 
 
 def test_every_update_is_there_and_replays(digits: Story) -> None:
-    """All 580 steps are recorded and exact: replayed from the first value they give the last, bit for bit."""
+    """All 580 steps are recorded and exact: replayed from the first value they give the last, bit
+    for bit.
+    """
     run = digits.run
     assert len(run.steps) == 580
     assert run.gaps == ()
@@ -120,11 +141,18 @@ def test_the_report_tells_it(digits: Story) -> None:
     dark = int(dark_inputs(digits).sum())
     moved = int(digits.run["0.weight"].moved.sum())
     assert (
-        f"0.weight (784, 10) {digits.before.dtype}: {moved:,} of 7,840 entries moved; {7840 - moved:,} never did:"
-        in text
+        f"0.weight (784, 10) {digits.before.dtype}: {moved:,} of 7,840 entries moved; "
+        f"{7840 - moved:,} never did:" in text
     )
-    assert re.search(rf"^ +{10 * dark:,}  their input was 0 in every sample \({dark} inputs\)$", text, re.MULTILINE)
-    assert "NumPy's print of this parameter shows 36 entries; none of them moved, so it looks unchanged." in text
+    assert re.search(
+        rf"^ +{10 * dark:,}  their input was 0 in every sample \({dark} inputs\)$",
+        text,
+        re.MULTILINE,
+    )
+    assert (
+        "NumPy's print of this parameter shows 36 entries; none of them moved, so it looks "
+        "unchanged." in text
+    )
     picture = digits.run["0.weight"].picture(unit=3, shape=(28, 28)).splitlines()
     assert [len(line) for line in picture[:28]] == [28] * 28
     assert picture[0] == "·" * 28
@@ -157,7 +185,9 @@ def test_mnist_in_float64() -> None:
 
 @needs_mnist
 def test_mnist_in_float32() -> None:
-    """In float32 exactly 670 entries had a dark input, a handful more did not move or came back, and each is told apart."""
+    """In float32 exactly 670 entries had a dark input, a handful more did not move or came back,
+    and each is told apart.
+    """
     story = tell("mnist", np.float32, 0.01, 20, keep=())
     why = story.run["0.weight"].why
     assert why.counts[Reason.INPUT_ZERO] == 670

@@ -1,4 +1,6 @@
-"""Entries that moved though their gradient was always 0: counted beside the reasons, and said first."""
+"""Entries that moved though their gradient was always 0: counted beside the reasons, and said
+first.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ from minigrad.recording.tally import Tally
 
 
 def decayed() -> tuple[mg.Run, npt.NDArray[np.int64]]:
-    """40 steps of AdamW on inputs of which some are always 0; and how often each weight had a gradient, by NumPy alone."""
+    """40 steps of AdamW on inputs of which some are always 0.
+
+    And how often each weight had a gradient, by NumPy alone.
+    """
     rng = np.random.default_rng(0)
     model = mg.Sequential(mg.Dense(30, 20, rng=0), mg.Activation("relu"), mg.Dense(20, 3, rng=1))
     bias(dense(model, 0)).value = np.where(np.arange(20) < 4, -100, 0)  # four units are dead
@@ -42,7 +47,9 @@ def decayed() -> tuple[mg.Run, npt.NDArray[np.int64]]:
 
 
 def test_what_decay_alone_moved_is_counted() -> None:
-    """All entries moved, 284 of 600 by decay alone: 7 dark inputs of 20 units, and 4 dead units of the other 23."""
+    """All entries moved, 284 of 600 by decay alone: 7 dark inputs of 20 units, and 4 dead units of
+    the other 23.
+    """
     run, counts = decayed()
     why = run["0.weight"].why
     alone = int(np.count_nonzero(counts == 0))
@@ -52,25 +59,31 @@ def test_what_decay_alone_moved_is_counted() -> None:
     assert np.array_equal(counts == 0, why.where_moved_without_gradient)
     line = " ".join(line.strip() for line in run.report().split("\n\n")[1].splitlines())
     assert line.startswith(
-        f"0.weight (30, 20) float32: all 600 entries moved; {alone} of them by decay or momentum alone: "
-        f"their gradient was 0 in every step"
+        f"0.weight (30, 20) float32: all 600 entries moved; {alone} of them by decay or momentum "
+        f"alone: their gradient was 0 in every step"
     )
     assert f"{alone} of them without a gradient" in repr(run["0.weight"])
-    assert f"Of those that moved, {alone} did by decay or momentum alone: their gradient was 0 in every step." in str(
-        why
+    assert (
+        f"Of those that moved, {alone} did by decay or momentum alone: their gradient was 0 in "
+        f"every step." in str(why)
     )
     assert 0 == run["2.bias"].why.moved_without_gradient
     assert "alone" not in run.report().split("2.bias")[1]
 
 
 def test_html_and_notebook_say_it_too(tmp_path: Path) -> None:
-    """The same count stands in the page, in the notebook's table, and beside the parameter's history."""
+    """The same count stands in the page, in the notebook's table, and beside the parameter's
+    history.
+    """
     run, counts = decayed()
     run.save_report(tmp_path / "run.html")
     said = f"{np.count_nonzero(counts == 0)} of them by decay or momentum alone: their gradient was 0 in every step"
     for html in ((tmp_path / "run.html").read_text("utf-8"), run._repr_html_()):
         assert said in re.sub(r"<[^>]+>", "", html)
-    assert f"{np.count_nonzero(counts == 0)} of them without a gradient" in run["0.weight"]._repr_html_()
+    assert (
+        f"{np.count_nonzero(counts == 0)} of them without a gradient"
+        in run["0.weight"]._repr_html_()
+    )
 
 
 def test_some_moved_without_a_gradient_and_some_never() -> None:
@@ -80,8 +93,8 @@ def test_some_moved_without_a_gradient_and_some_never() -> None:
     with mg.Recorder(mg.SGD(model, 0.1, weight_decay=0.1)) as recorder:
         one(model, recorder.optimizer, [[0, 0, 1]], [[1]])
     assert (
-        "0.weight (3, 1) float32: 2 of 3 entries moved, 1 of them by decay or momentum alone: their gradient"
-        in recorder.run.report()
+        "0.weight (3, 1) float32: 2 of 3 entries moved, 1 of them by decay or momentum alone: "
+        "their gradient" in recorder.run.report()
     )
     assert "was 0 in every step; 1 never did:" in recorder.run.report()
     assert 1 == recorder.run["0.weight"].why.moved_without_gradient
@@ -106,7 +119,9 @@ def test_the_cause_is_claimed_only_of_optimizers_that_are_known() -> None:
 
 @pytest.mark.filterwarnings("ignore::minigrad.errors.OutOfBandWrite")
 def test_writes_of_others_are_a_possible_cause() -> None:
-    """Where a note says that somebody else wrote into this parameter, decay is not the only thing that may have moved it."""
+    """Where a note says that somebody else wrote into this parameter, decay is not the only thing
+    that may have moved it.
+    """
     model = mg.Sequential(mg.Dense(2, 1, rng=0), mg.Dense(1, 1, rng=0))
     with mg.Recorder(mg.SGD(model, 0.1, weight_decay=0.1)) as recorder:
         for step in range(3):
@@ -119,7 +134,12 @@ def test_writes_of_others_are_a_possible_cause() -> None:
 @pytest.mark.parametrize(
     ("optimizer", "written", "movers", "stoppers"),
     [
-        ("SGD(lr=0.1, 28 entries)", False, "decay or momentum", "a learning rate of 0, clipping, or underflow"),
+        (
+            "SGD(lr=0.1, 28 entries)",
+            False,
+            "decay or momentum",
+            "a learning rate of 0, clipping, or underflow",
+        ),
         (
             "AdamW(lr=0.001 by pattern, ClipNorm, MaxNorm, 79,510 entries)",
             False,
@@ -130,7 +150,10 @@ def test_writes_of_others_are_a_possible_cause() -> None:
             "SGD(lr=CosineDecay, GradientNoise, Mask, shrink, 7 entries)",
             False,
             "decay, momentum, the transform GradientNoise or the transform shrink",
-            "a learning rate of 0, clipping, the transform GradientNoise, the transform Mask, the transform shrink, or underflow",
+            (
+                "a learning rate of 0, clipping, the transform GradientNoise, the transform Mask, "
+                "the transform shrink, or underflow"
+            ),
         ),
         (
             "Mine(lr=1, 3 entries)",
@@ -146,8 +169,13 @@ def test_writes_of_others_are_a_possible_cause() -> None:
         ),
     ],
 )
-def test_causes_by_the_text_of_the_optimizer(optimizer: str, written: bool, movers: str, stoppers: str) -> None:
-    """Transforms that the record names are possible causes; clipping makes no update, and a mask takes it away."""
+def test_causes_by_the_text_of_the_optimizer(
+    optimizer: str, written: bool, movers: str, stoppers: str
+) -> None:
+    """Transforms that the record names are possible causes.
+
+    Clipping makes no update, and a mask takes it away.
+    """
     causes = Causes.of(optimizer, written)
     assert (movers, stoppers) == (causes.movers, causes.stoppers)
 
@@ -161,7 +189,7 @@ def test_optimizers_that_come_with_minigrad_are_read_right() -> None:
             assert "decay or momentum" == Causes.of(repr(make(model, lr)), False).movers
 
 
-# -- entries that are frozen by themselves, and gradients that were changed by hand -----------------------------------
+# -- entries that are frozen by themselves, and gradients that were changed by hand --------------
 
 
 def counted(shape: tuple[int, int], steps: int = 4, **counts: object) -> Tally:
@@ -183,17 +211,25 @@ def told(tally: Tally, shape: tuple[int, int]) -> tuple[list[list[str]], Entries
 
 
 def test_entries_that_are_frozen_by_themselves() -> None:
-    """Frozen in all steps is FROZEN; in some, the furthest gate counts, and activity while it was frozen proves nothing."""
+    """Frozen in all steps is FROZEN.
+
+    In some, the furthest gate counts, and activity while it was frozen proves nothing.
+    """
     both = Activity(np.array([0, 3]), np.array([5, 5, 5]), None, 8)
     held = np.array([4, 2, 0, 4, 2, 0])  # of 4 steps, two inputs and three units
-    reasons, sentences = told(counted((2, 3), frozen_entries={"w": held}, activity={"w": both}), (2, 3))
+    reasons, sentences = told(
+        counted((2, 3), frozen_entries={"w": held}, activity={"w": both}), (2, 3)
+    )
     assert [
         ["FROZEN", "INPUT_ZERO", "INPUT_ZERO"],
         ["FROZEN", "GRADIENT_ZERO", "NEVER_TOGETHER_OR_CANCELLED"],
     ] == reasons
-    assert "w[0, 0] never moved: it was frozen in all 4 steps." == sentences.sentence((0, 0), Reason.FROZEN)
-    assert "w[1, 1] never moved: its gradient was 0 in all 4 steps; it was frozen in 2 of them." == sentences.sentence(
-        (1, 1), Reason.GRADIENT_ZERO
+    assert "w[0, 0] never moved: it was frozen in all 4 steps." == sentences.sentence(
+        (0, 0), Reason.FROZEN
+    )
+    assert (
+        "w[1, 1] never moved: its gradient was 0 in all 4 steps; it was frozen in 2 of them."
+        == sentences.sentence((1, 1), Reason.GRADIENT_ZERO)
     )
 
 
@@ -204,23 +240,31 @@ def test_entries_that_are_frozen_with_their_parameter_in_the_other_steps() -> No
     assert [["FROZEN", "GRADIENT_ZERO"], ["GRADIENT_ZERO", "GRADIENT_ZERO"]] == reasons
     reasons, _ = told(counted((2, 2), unreached={"w": 1}, frozen_entries=held), (2, 2))
     assert [["NO_GRADIENT", "GRADIENT_ZERO"], ["GRADIENT_ZERO", "GRADIENT_ZERO"]] == reasons
-    moved = counted((2, 2), frozen_entries=held, grads=np.array([1, 1, 0, 0]), updates=np.array([1, 0, 0, 0]))
-    assert [["SWALLOWED", "UPDATE_ZERO"], ["GRADIENT_ZERO", "GRADIENT_ZERO"]] == told(moved, (2, 2))[0]
+    moved = counted(
+        (2, 2), frozen_entries=held, grads=np.array([1, 1, 0, 0]), updates=np.array([1, 0, 0, 0])
+    )
+    assert [["SWALLOWED", "UPDATE_ZERO"], ["GRADIENT_ZERO", "GRADIENT_ZERO"]] == told(
+        moved, (2, 2)
+    )[0]
 
 
-@pytest.mark.parametrize("why", ["its gradient was changed after backward", "several backwards went into one step"])
+@pytest.mark.parametrize(
+    "why", ["its gradient was changed after backward", "several backwards went into one step"]
+)
 def test_a_gradient_that_is_not_explained_says_why(why: str) -> None:
     """The sentence of an entry whose gradient was 0 says why its input and unit are not told."""
     reasons, sentences = told(counted((1, 2), unexplained={"w": why}), (1, 2))
     assert [["GRADIENT_ZERO", "GRADIENT_ZERO"]] == reasons
     assert (
-        f"w[0, 1] never moved: its gradient was 0 in all 4 steps (inputs and units are not told apart: {why})."
-        == sentences.sentence((0, 1), Reason.GRADIENT_ZERO)
+        f"w[0, 1] never moved: its gradient was 0 in all 4 steps (inputs and units are not told "
+        f"apart: {why})." == sentences.sentence((0, 1), Reason.GRADIENT_ZERO)
     )
 
 
 def test_the_report_says_why_too(tmp_path: Path) -> None:
-    """In text and HTML, of a gradient that was assigned by hand and of a layer that does not explain itself."""
+    """In text and HTML, of a gradient that was assigned by hand and of a layer that does not
+    explain itself.
+    """
     model = mg.Sequential(mg.Dense(2, 2, rng=0), Scale(2))
     with mg.Recorder(mg.SGD(model, 0.1)) as recorder:
         model.backward(np.ones_like(model(np.ones((1, 2)))))
@@ -231,4 +275,6 @@ def test_the_report_says_why_too(tmp_path: Path) -> None:
     (line,) = [line for line in run.report().splitlines() if "not told apart" in line]
     problem = line.removeprefix("    Inputs and units are not told apart: ").removesuffix(".")
     assert f"(inputs and units are not told apart: {problem})" in run["0.weight"].why.at(0, 0)
-    assert f"Inputs and units are not told apart: {problem}." in (tmp_path / "run.html").read_text("utf-8")
+    assert f"Inputs and units are not told apart: {problem}." in (tmp_path / "run.html").read_text(
+        "utf-8"
+    )

@@ -38,7 +38,9 @@ def paths(tmp_path: Path) -> dict[str, Path]:
 def test_what_was_added_stays_as_it_was_while_the_disk_is_slow(
     paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The caller uses its rows again at once, and adds more chunks, before the first one is written."""
+    """The caller uses its rows again at once, and adds more chunks, before the first one is
+    written.
+    """
     go = threading.Event()
     append = GrowingArray.append
 
@@ -70,7 +72,10 @@ def test_what_was_added_stays_as_it_was_while_the_disk_is_slow(
 def test_what_the_disk_refuses_is_raised_and_what_was_published_stays(
     paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error in the thread reaches the caller at the latest when it settles; the file holds the rows before."""
+    """An error in the thread reaches the caller at the latest when it settles.
+
+    The file holds the rows before.
+    """
     writer = RowWriter(KINDS, SIZE, np.dtype(np.float32))
     writer.begin(paths)
     for step in range(5):

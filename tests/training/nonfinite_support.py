@@ -1,4 +1,6 @@
-"""What the tests of NaN and infinity share: a training in which one is born at a chosen place, in a step that is known."""
+"""What the tests of NaN and infinity share: a training in which one is born at a chosen place, in a
+step that is known.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ STEP = 3
 
 
 class Born(mg.Layer):
-    """Each feature times a scale; in a batch with a very large entry something goes wrong, at a place to be chosen.
+    """Each feature times a scale; in a batch with a very large entry something goes wrong, at a
+    place to be chosen.
 
     Args:
         where: "forward", "gradient" (of the scale), "backward", or "" for nowhere.
@@ -27,7 +30,9 @@ class Born(mg.Layer):
         dtype: That of the model.
     """
 
-    def __init__(self, where: str, value: float, features: int, dtype: npt.DTypeLike = np.float32) -> None:
+    def __init__(
+        self, where: str, value: float, features: int, dtype: npt.DTypeLike = np.float32
+    ) -> None:
         self.scale = mg.Parameter(np.ones(features, dtype))
         self.where, self.value = where, value
 
@@ -108,7 +113,10 @@ def training(
     optimizer: Any = None,
     plain: bool = False,
 ) -> Training:
-    """A training in which something is born in step 3; with statistics and dropout, or of one layer alone."""
+    """A training in which something is born in step 3.
+
+    With statistics and dropout, or of one layer alone.
+    """
     rng = np.random.default_rng(0)
     model: mg.Layer = Plain(where, value, dtype)
     if not plain:

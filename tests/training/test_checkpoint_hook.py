@@ -1,4 +1,7 @@
-"""`Checkpoint`: which files it writes, when, and what is in them. In these trainings w goes down by 1 with each step."""
+"""`Checkpoint`: which files it writes, when, and what is in them.
+
+In these trainings w goes down by 1 with each step.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ def weights(directory: Path) -> dict[str, float]:
     return found
 
 
-# -- which files -------------------------------------------------------------------------------------------------------
+# -- which files ---------------------------------------------------------------------------------
 
 
 def test_the_newest(tmp_path: Path) -> None:
@@ -51,7 +54,11 @@ def test_after_so_many_steps(tmp_path: Path) -> None:
     there: list[dict[str, float]] = []
     notes = [Act(lambda event: there.append(weights(tmp_path)), step=step) for step in (1, 2, 4)]
     descent(9.0, steps=7).fit(hooks=[mg.Checkpoint(tmp_path / "a.npz", every=2, keep=2), *notes])
-    assert [{}, {"a.npz": 7.0}, {"a-1.npz": 7.0, "a.npz": 5.0}] == there  # a hook is told before the step's is written
+    assert [
+        {},
+        {"a.npz": 7.0},
+        {"a-1.npz": 7.0, "a.npz": 5.0},
+    ] == there  # a hook is told before the step's is written
     assert {"a-1.npz": 3.0, "a.npz": 2.0} == weights(tmp_path)
 
 
@@ -64,7 +71,9 @@ def test_steps_are_those_of_the_optimizer(tmp_path: Path) -> None:
 
 
 def test_the_best(tmp_path: Path) -> None:
-    """Beside the newest, that of the epoch with the least |w - 6|: it stays when worse ones follow."""
+    """Beside the newest, that of the epoch with the least |w - 6|: it stays when worse ones
+    follow.
+    """
     hook = mg.Checkpoint(tmp_path / "a.npz", monitor="val_loss")
     descent(9.0).fit(5, hooks=[hook], validation_data=towards(6.0))
     assert {"a.npz": 4.0, "a-best.npz": 6.0} == weights(tmp_path)
@@ -88,7 +97,10 @@ def test_the_best_where_checkpoints_are_rare(tmp_path: Path) -> None:
 
 
 def test_the_best_of_a_training_that_goes_on(tmp_path: Path) -> None:
-    """A worse epoch of the second part does not replace the best of the first; of another training, it does."""
+    """A worse epoch of the second part does not replace the best of the first.
+
+    Of another training, it does.
+    """
     for resume, best in ((True, 6.0), (False, 2.0)):
         path = tmp_path / str(resume) / "a.npz"
         path.parent.mkdir()
@@ -119,7 +131,7 @@ def test_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert ["a.npz", "elsewhere"] == sorted(path.name for path in tmp_path.iterdir())
 
 
-# -- when --------------------------------------------------------------------------------------------------------------
+# -- when ----------------------------------------------------------------------------------------
 
 
 def test_one_of_the_end(tmp_path: Path) -> None:
@@ -130,7 +142,10 @@ def test_one_of_the_end(tmp_path: Path) -> None:
 
 
 def test_nothing_twice(tmp_path: Path) -> None:
-    """The end of the last epoch is one checkpoint, not two; and a training that does nothing writes none."""
+    """The end of the last epoch is one checkpoint, not two.
+
+    And a training that does nothing writes none.
+    """
     path = tmp_path / "a.npz"
     descent(9.0, steps=2).fit(2, hooks=[mg.Checkpoint(path, keep=9)])
     assert {"a.npz": 5.0, "a-1.npz": 7.0} == weights(tmp_path)
@@ -141,17 +156,21 @@ def test_nothing_twice(tmp_path: Path) -> None:
 
 
 def test_it_holds_what_all_hooks_have_seen(tmp_path: Path) -> None:
-    """It is written once all were told, also those after it: the rate that one lowered in this epoch is in it."""
+    """It is written once all were told, also those after it: the rate that one lowered in this
+    epoch is in it.
+    """
     training = descent(6.0)
     plateau = mg.ReduceOnPlateau(training.optimizer, monitor="val_loss", patience=0, factor=0.5)
-    training.fit(4, hooks=[mg.Checkpoint(tmp_path / "a.npz"), plateau], validation_data=towards(3.0))
+    training.fit(
+        4, hooks=[mg.Checkpoint(tmp_path / "a.npz"), plateau], validation_data=towards(3.0)
+    )
     other = descent(0.0)
     again = mg.ReduceOnPlateau(other.optimizer, monitor="val_loss", patience=0, factor=0.5)
     mg.load(tmp_path / "a.npz", optimizer=other.optimizer, hooks=[again])
     assert (0.5, 0.0) == (other.optimizer.lr, again.best)
 
 
-# -- where it cannot be written ----------------------------------------------------------------------------------------
+# -- where it cannot be written ------------------------------------------------------------------
 
 
 class Disk:
@@ -175,7 +194,9 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 
 def test_a_full_disk(disk: Disk, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """It is a warning in the log, the training goes on, the file before stays whole, and nothing half lies about."""
+    """It is a warning in the log, the training goes on, the file before stays whole, and nothing
+    half lies about.
+    """
     training, straight = descent(9.0), descent(9.0)
     disk.full = lambda: training.optimizer.step_count == 2
     seen: list[dict[str, float]] = []
@@ -215,13 +236,19 @@ def test_a_directory_that_goes_away(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert all(record.getMessage().endswith("; the training goes on") for record in caplog.records)
 
 
-def test_it_is_whole_while_the_next_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At each change of a name, the files that are there can be read, and the newest has its name from the first on."""
+def test_it_is_whole_while_the_next_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each change of a name, the files that are there can be read, and the newest has its name
+    from the first on.
+    """
     seen: list[dict[str, float]] = []
     replace = Path.replace
 
     def watched(self: Path, target: Path) -> Path:
-        before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.suffix == ".npz"}
+        before = {
+            path.name: path.read_bytes() for path in tmp_path.iterdir() if path.suffix == ".npz"
+        }
         result = replace(self, target)
         copies = tmp_path.parent / f"copies-{len(seen)}"
         copies.mkdir()
@@ -253,12 +280,14 @@ def test_a_file_system_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert {"a.npz": 6.0, "a-1.npz": 7.0, "a-best.npz": 6.0} == weights(tmp_path)
 
 
-# -- going on ----------------------------------------------------------------------------------------------------------
+# -- going on ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("every", ["epoch", 1, 3])
 def test_going_on_is_as_never_stopping(every: Any, tmp_path: Path) -> None:
-    """Stopped in the middle of the second of four epochs, and built anew: the same bits, the same history."""
+    """Stopped in the middle of the second of four epochs, and built anew: the same bits, the same
+    history.
+    """
     path = tmp_path / "a.npz"
     straight, first, second = classifier(), classifier(), classifier()
     history = straight.fit(4)
@@ -271,20 +300,38 @@ def test_going_on_is_as_never_stopping(every: Any, tmp_path: Path) -> None:
 
 
 def test_figures_go_on_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
-    """Their sums are in the file: r2, the error, and a function's mean over batches of 3, 3 and 1 are those of all samples."""
-    outputs, targets = np.array([[1.0], [3.0], [2.0], [7.0], [5.0], [4.0], [9.0]]), np.arange(7.0)[:, np.newaxis]
-    metrics = {"r2": "r2", "error": "mean_absolute_error", "most": lambda outputs, targets: outputs.max()}
+    """Their sums are in the file: r2, the error, and a function's mean over batches of 3, 3 and 1
+    are those of all samples.
+    """
+    outputs, targets = (
+        np.array([[1.0], [3.0], [2.0], [7.0], [5.0], [4.0], [9.0]]),
+        np.arange(7.0)[:, np.newaxis],
+    )
+    metrics = {
+        "r2": "r2",
+        "error": "mean_absolute_error",
+        "most": lambda outputs, targets: outputs.max(),
+    }
     path = tmp_path / "a.npz"
     for step, resume in ((0, None), (1, path), (9, path)):
         training = constant(mg.MeanSquaredError(), outputs, targets, 3, shuffle=False)
         stop = Act(lambda event: event.stop("now"), step=step)
-        history = training.fit(metrics=metrics, hooks=[mg.Checkpoint(path), stop], resume_from=resume)
+        history = training.fit(
+            metrics=metrics, hooks=[mg.Checkpoint(path), stop], resume_from=resume
+        )
     squares, spread = ((outputs - targets) ** 2).sum(), ((targets - 3) ** 2).sum()
-    expected = [squares / 7, 1 - squares / spread, np.abs(outputs - targets).mean(), (3 * 3 + 7 * 3 + 9) / 7]
-    np.testing.assert_allclose([history[name][0] for name in ("loss", *metrics)], expected, rtol=1e-14)
+    expected = [
+        squares / 7,
+        1 - squares / spread,
+        np.abs(outputs - targets).mean(),
+        (3 * 3 + 7 * 3 + 9) / 7,
+    ]
+    np.testing.assert_allclose(
+        [history[name][0] for name in ("loss", *metrics)], expected, rtol=1e-14
+    )
 
 
-# -- settings ----------------------------------------------------------------------------------------------------------
+# -- settings ------------------------------------------------------------------------------------
 
 WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"path": 5}, KindError, "the path of a Checkpoint is 5, expected a path"),
@@ -295,11 +342,17 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"keep": "all"}, KindError, "keep is 'all', expected a whole number, 1 or more"),
     ({"monitor": 1}, KindError, "monitor is 1, expected the name of a figure, such as 'val_loss'"),
     ({"monitor": "top3"}, RangeError, "whether less or more of 'top3' is better is not known"),
-    ({"monitor": "loss", "mode": "less"}, RangeError, "mode is 'less', expected 'min', 'max' or 'auto'"),
+    (
+        {"monitor": "loss", "mode": "less"},
+        RangeError,
+        "mode is 'less', expected 'min', 'max' or 'auto'",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("settings", "error", "told"), WRONG, ids=[str(settings) for settings, _, _ in WRONG])
+@pytest.mark.parametrize(
+    ("settings", "error", "told"), WRONG, ids=[str(settings) for settings, _, _ in WRONG]
+)
 def test_wrong_settings(settings: dict[str, Any], error: type[Exception], told: str) -> None:
     """Refused where they are given, in a sentence."""
     with pytest.raises(error) as caught:
@@ -311,7 +364,9 @@ def test_wrong_settings(settings: dict[str, Any], error: type[Exception], told: 
 def test_a_place_that_cannot_be(name: str, tmp_path: Path) -> None:
     """It is told before the first step, not after the first epoch."""
     training: Training = descent(9.0)
-    with pytest.raises(DataFileError, match="cannot be written; give a file in a directory that exists"):
+    with pytest.raises(
+        DataFileError, match="cannot be written; give a file in a directory that exists"
+    ):
         training.fit(hooks=[mg.Checkpoint(tmp_path / name)])
     assert 9.0 == weight(training.model)
 
@@ -320,7 +375,8 @@ def test_a_figure_that_there_is_not(tmp_path: Path) -> None:
     """It says which there are, before the first step."""
     training = descent(9.0)
     with pytest.raises(
-        UnknownName, match=r"Checkpoint monitors 'val_loss', but the epochs have only loss \(there is no"
+        UnknownName,
+        match=r"Checkpoint monitors 'val_loss', but the epochs have only loss \(there is no",
     ):
         training.fit(hooks=[mg.Checkpoint(tmp_path / "a.npz", monitor="val_loss")])
     assert 9.0 == weight(training.model)

@@ -1,4 +1,7 @@
-"""Bad data, as `Batches` refuses them: a sentence that says what to do; and data of many kinds that are good."""
+"""Bad data, as `Batches` refuses them: a sentence that says what to do.
+
+And data of many kinds that are good.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,11 @@ from minigrad.errors import KindError, MinigradError, RangeError, ShapeError
 X, Y = samples()
 
 BAD_DATA: dict[str, tuple[dict[str, Any], type[MinigradError], str]] = {
-    "two lengths": ({"x": X, "y": Y[:-1]}, ShapeError, "Batches got 23 samples in x but 22 targets in y"),
+    "two lengths": (
+        {"x": X, "y": Y[:-1]},
+        ShapeError,
+        "Batches got 23 samples in x but 22 targets in y",
+    ),
     "no samples": (
         {"x": X[:0], "y": Y[:0]},
         ShapeError,
@@ -32,11 +39,18 @@ BAD_DATA: dict[str, tuple[dict[str, Any], type[MinigradError], str]] = {
         RangeError,
         "batch_size is 24, but there are only 23 samples; use batch_size=23 for all at once",
     ),
-    "batches of nothing": ({"batch_size": 0}, RangeError, "batch_size is 0, expected a whole number, 1 or more"),
+    "batches of nothing": (
+        {"batch_size": 0},
+        RangeError,
+        "batch_size is 0, expected a whole number, 1 or more",
+    ),
     "labels that are text": (
         {"y": np.array(["cat", "dog"] * 11 + ["cat"])},
         KindError,
-        "y of Batches has dtype <U3: text, not numbers; encode categories as numbers first: names, labels = np.unique(text",
+        (
+            "y of Batches has dtype <U3: text, not numbers; encode categories as numbers first: "
+            "names, labels = np.unique(text"
+        ),
     ),
     "complex samples": (
         {"x": X * 1j},
@@ -47,7 +61,9 @@ BAD_DATA: dict[str, tuple[dict[str, Any], type[MinigradError], str]] = {
 
 
 class Column:
-    """As a library of tables hands out a column: anything that NumPy makes an array of Python objects of."""
+    """As a library of tables hands out a column: anything that NumPy makes an array of Python
+    objects of.
+    """
 
     def __init__(self, items: Sequence[object]) -> None:
         self._items = list(items)
@@ -64,7 +80,10 @@ BAD_DATA["a column of text"] = (
 BAD_DATA["a column with a gap"] = (
     {"y": Column([*range(22), None])},
     KindError,
-    "y of Batches has dtype object: Python objects; the first that is no number is None in row 22; expected real numbers",
+    (
+        "y of Batches has dtype object: Python objects; the first that is no number is None in row "
+        "22; expected real numbers"
+    ),
 )
 
 
@@ -79,29 +98,41 @@ def test_bad_data(name: str) -> None:
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint64, list])
 def test_what_is_right_is_not_refused(kind: Any) -> None:
-    """Labels of any integer kind, lists, NumPy's whole numbers, an iterator of hooks: the same figures."""
+    """Labels of any integer kind, lists, NumPy's whole numbers, an iterator of hooks: the same
+    figures.
+    """
     labels = Y.tolist() if kind is list else Y.astype(kind)
     expected = classifier().fit(1, validation_data=(X, Y))
     training = classifier()
     model, loss, optimizer, _ = training
     data = mg.Batches(X, labels, 5, rng=training.data.rng)
-    settings: dict[str, Any] = {"epochs": np.int8(1), "validation_data": [X.tolist(), labels], "hooks": iter([Diary()])}
+    settings: dict[str, Any] = {
+        "epochs": np.int8(1),
+        "validation_data": [X.tolist(), labels],
+        "hooks": iter([Diary()]),
+    }
     assert dict(expected) == dict(mg.fit(model, loss, optimizer, data, **settings))
 
 
 @pytest.mark.parametrize(("n", "settings"), [(9, {"batch_size": 4}), (4, {"batch_size": 1})])
 def test_a_batch_of_one_sample_for_batchnorm(n: int, settings: dict[str, Any]) -> None:
-    """It is refused before the first step, and not at the end of the first epoch; in eval mode it is none."""
+    """It is refused before the first step, and not at the end of the first epoch.
+
+    In eval mode it is none.
+    """
     x, y = samples(n)
     model = mg.Sequential(mg.Dense(4, 3, rng=0), mg.BatchNorm(3))
     before = plain(model.state_dict())
     loss, optimizer = mg.SoftmaxCrossEntropy(), mg.SGD(model, lr=0.1)
     with pytest.raises(
-        ShapeError, match=r"a batch of 1, which layer '1', BatchNorm\(3\) cannot normalize in training; use"
+        ShapeError,
+        match=r"a batch of 1, which layer '1', BatchNorm\(3\) cannot normalize in training; use",
     ):
         mg.fit(model, loss, optimizer, mg.Batches(x, y, rng=0, **settings), epochs=1)
     assert before == plain(model.state_dict())
     if n == 9:
-        mg.fit(model, loss, optimizer, mg.Batches(x, y, rng=0, drop_last=True, **settings), epochs=1)
+        mg.fit(
+            model, loss, optimizer, mg.Batches(x, y, rng=0, drop_last=True, **settings), epochs=1
+        )
     model[1].eval()
     mg.fit(model, loss, optimizer, mg.Batches(x, y, rng=0, **settings), epochs=1)

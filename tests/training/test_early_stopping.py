@@ -1,4 +1,6 @@
-"""`EarlyStopping`, with figures that are known on paper: w goes down by 1 in each epoch, val_loss is |w - 3|."""
+"""`EarlyStopping`, with figures that are known on paper: w goes down by 1 in each epoch, val_loss
+is |w - 3|.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +19,22 @@ from minigrad.errors import KindError, RangeError, UnknownName
 
 
 def scripted(figures: list[float]) -> Iterator[float]:
-    """The figures of the epochs, for a metric that is asked once in the check before the first step."""
+    """The figures of the epochs, for a metric that is asked once in the check before the first
+    step.
+    """
     return itertools.chain([0.0], figures)
 
 
 def ended(figures: list[float], **settings: Any) -> tuple[int, int | None, float | None, float]:
-    """How many epochs a training with these figures has, which was the best, its figure, and w at the end, from 0 down."""
+    """How many epochs a training with these figures has, which was the best, its figure, and w at
+    the end, from 0 down.
+    """
     training = descent(0.0)
     told = scripted(figures)
     hook = mg.EarlyStopping("figure", **{"mode": "min", **settings})
-    history = training.fit(len(figures), hooks=[hook], metrics={"figure": lambda outputs, targets: next(told)})
+    history = training.fit(
+        len(figures), hooks=[hook], metrics={"figure": lambda outputs, targets: next(told)}
+    )
     np.testing.assert_array_equal(history["figure"], figures[: history.epochs])
     return history.epochs, hook.best_epoch, hook.best, weight(training.model)
 
@@ -44,7 +52,9 @@ def test_it_ends_and_restores_the_best() -> None:
 def test_it_can_leave_the_last() -> None:
     """With restore_best=False, w is that of the last epoch."""
     training = descent(6.0)
-    training.fit(9, hooks=[mg.EarlyStopping("val_loss", 2, restore_best=False)], validation_data=towards(3.0))
+    training.fit(
+        9, hooks=[mg.EarlyStopping("val_loss", 2, restore_best=False)], validation_data=towards(3.0)
+    )
     assert 1.0 == weight(training.model)
 
 
@@ -56,7 +66,10 @@ def test_the_best_is_restored_after_the_last_epoch_too() -> None:
 
 
 def test_statistics_are_restored_too() -> None:
-    """The buffers of the best epoch come back with the weights; the optimizer is where it was at the end."""
+    """The buffers of the best epoch come back with the weights.
+
+    The optimizer is where it was at the end.
+    """
     straight, stopped, training = classifier(), classifier(), classifier()
     straight.fit(1)
     stopped.fit(3)
@@ -67,7 +80,9 @@ def test_statistics_are_restored_too() -> None:
 
 
 def test_nothing_is_restored_in_the_middle_of_an_epoch() -> None:
-    """Where a hook, or Ctrl-C, ends the training there: w is that of the last step, also in a checkpoint."""
+    """Where a hook, or Ctrl-C, ends the training there: w is that of the last step, also in a
+    checkpoint.
+    """
     training = descent(9.0, steps=3)
     stop = Act(lambda event: event.stop("now"), step=4)
     training.fit(9, hooks=[mg.EarlyStopping("val_loss", 5), stop], validation_data=towards(6.0))
@@ -87,7 +102,9 @@ def test_a_recorder_knows_who_restored() -> None:
         weight(training.model),
     )
     assert run.verify()
-    assert ["before step 4 0.weight changed by EarlyStopping, which restored the best"] == list(run.notes)
+    assert ["before step 4 0.weight changed by EarlyStopping, which restored the best"] == list(
+        run.notes
+    )
 
 
 def test_a_checkpoint_holds_the_last_and_the_model_the_best(tmp_path: Path) -> None:
@@ -101,7 +118,7 @@ def test_a_checkpoint_holds_the_last_and_the_model_the_best(tmp_path: Path) -> N
         assert (3.0, 1.0) == (weight(training.model), weight(fresh.model))
 
 
-# -- patience and what is better ---------------------------------------------------------------------------------------
+# -- patience and what is better -----------------------------------------------------------------
 
 
 def test_patience_counts_epochs_in_a_row() -> None:
@@ -136,7 +153,10 @@ def test_more_may_be_better() -> None:
     ],
 )
 def test_what_is_better_is_known_of_names(monitor: str, best: int) -> None:
-    """Less of losses and errors, more of accuracy and r2, in training and in validation. The loss |w| rises from 0."""
+    """Less of losses and errors, more of accuracy and r2, in training and in validation.
+
+    The loss |w| rises from 0.
+    """
     training, figures = descent(0.0), iter([0.0] * 2 + [5.0, 5.0, 9.0, 9.0, 1.0, 1.0])
     name = monitor.removeprefix("val_")
     metrics = {} if name == "loss" else {name: lambda outputs, targets: next(figures)}
@@ -165,7 +185,7 @@ def test_infinity_is_no_better_than_infinity() -> None:
     assert (3, 0, math.inf, -1.0) == ended([math.inf, math.inf, math.inf, 1.0], patience=2)
 
 
-# -- several trainings -------------------------------------------------------------------------------------------------
+# -- several trainings ---------------------------------------------------------------------------
 
 
 def test_each_training_begins_anew() -> None:
@@ -179,7 +199,9 @@ def test_each_training_begins_anew() -> None:
 
 
 def test_each_training_begins_anew_where_nothing_is_better() -> None:
-    """One without any number: the epochs of the training before do not count, and its weights are not brought back."""
+    """One without any number: the epochs of the training before do not count, and its weights are
+    not brought back.
+    """
     hook = mg.EarlyStopping("val_loss", 2)
     descent(6.0).fit(4, hooks=[hook], validation_data=towards(3.0))
     training = descent(9.0)
@@ -189,18 +211,24 @@ def test_each_training_begins_anew_where_nothing_is_better() -> None:
 
 
 def test_one_that_was_at_its_end_ends_again(tmp_path: Path) -> None:
-    """A training that goes on from its last checkpoint makes no step, says why, and has the best weights."""
+    """A training that goes on from its last checkpoint makes no step, says why, and has the best
+    weights.
+    """
     path = tmp_path / "a.npz"
     first = descent(6.0).fit(
-        9, hooks=[mg.EarlyStopping("val_loss", 2), mg.Checkpoint(path)], validation_data=towards(3.0)
+        9,
+        hooks=[mg.EarlyStopping("val_loss", 2), mg.Checkpoint(path)],
+        validation_data=towards(3.0),
     )
     training = descent(0.0)
-    second = training.fit(9, hooks=[mg.EarlyStopping("val_loss", 2)], validation_data=towards(3.0), resume_from=path)
+    second = training.fit(
+        9, hooks=[mg.EarlyStopping("val_loss", 2)], validation_data=towards(3.0), resume_from=path
+    )
     assert (first.stopped, dict(first)) == (second.stopped, dict(second))
     assert (3.0, 5) == (weight(training.model), training.optimizer.step_count)
 
 
-# -- settings ----------------------------------------------------------------------------------------------------------
+# -- settings ------------------------------------------------------------------------------------
 
 WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"monitor": 5}, KindError, "monitor is 5, expected the name of a figure, such as 'val_loss'"),
@@ -219,7 +247,9 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("settings", "error", "told"), WRONG, ids=[str(settings) for settings, _, _ in WRONG])
+@pytest.mark.parametrize(
+    ("settings", "error", "told"), WRONG, ids=[str(settings) for settings, _, _ in WRONG]
+)
 def test_wrong_settings(settings: dict[str, Any], error: type[Exception], told: str) -> None:
     """Refused where they are given, in a sentence."""
     with pytest.raises(error) as caught:
@@ -228,12 +258,16 @@ def test_wrong_settings(settings: dict[str, Any], error: type[Exception], told: 
 
 
 def test_a_figure_that_there_is_not() -> None:
-    """It says which there are, before the first step, and that there is no validation data where that is why."""
+    """It says which there are, before the first step, and that there is no validation data where
+    that is why.
+    """
     training = descent(3.0)
     with pytest.raises(UnknownName) as caught:
         training.fit(hooks=[mg.EarlyStopping()])
     told = "EarlyStopping monitors 'val_loss', but the epochs have only loss (there is no validation data)"
     assert told == str(caught.value)
-    with pytest.raises(UnknownName, match=r"monitors 'accuracy', but the epochs have only loss, val_loss$"):
+    with pytest.raises(
+        UnknownName, match=r"monitors 'accuracy', but the epochs have only loss, val_loss$"
+    ):
         training.fit(hooks=[mg.EarlyStopping("accuracy")], validation_data=towards(0.0))
     assert 3.0 == weight(training.model)

@@ -1,4 +1,7 @@
-"""`fit` is the loop by hand: the same bits, whatever is around it; and a small training worked out on paper."""
+"""`fit` is the loop by hand: the same bits, whatever is around it.
+
+And a small training worked out on paper.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 from hook_support import Vandal
-from training_support import Act, Diary, Losses, Optimizers, Training, classifier, descent, sgd, weight
+from training_support import (
+    Act,
+    Diary,
+    Losses,
+    Optimizers,
+    Training,
+    classifier,
+    descent,
+    sgd,
+    weight,
+)
 
 import minigrad as mg
 from minigrad.arrays import Array
@@ -28,9 +41,13 @@ class Signs(mg.Optimizer):
 
 OPTIMIZERS: dict[str, Optimizers] = {
     "SGD": sgd,
-    "Nesterov, clipped": lambda model: mg.SGD(model, 0.05, momentum=0.9, nesterov=True, max_grad_norm=0.5),
+    "Nesterov, clipped": lambda model: mg.SGD(
+        model, 0.05, momentum=0.9, nesterov=True, max_grad_norm=0.5
+    ),
     "Adam": lambda model: mg.Adam(model, 0.01),
-    "AdamW, scheduled": lambda model: mg.AdamW(model, mg.LinearWarmup(mg.StepDecay(0.01, 6, 0.5), 4)),
+    "AdamW, scheduled": lambda model: mg.AdamW(
+        model, mg.LinearWarmup(mg.StepDecay(0.01, 6, 0.5), 4)
+    ),
     "RMSprop": lambda model: mg.RMSprop(model, 0.01, weight_decay={"*.weight": 1e-3}),
     "of one's own": lambda model: Signs(model, 0.01),
 }
@@ -38,9 +55,13 @@ OPTIMIZERS: dict[str, Optimizers] = {
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("settings", [{}, {"drop_last": True}, {"shuffle": False}, {"batch_size": 23}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"drop_last": True}, {"shuffle": False}, {"batch_size": 23}], ids=str
+)
 def test_fit_is_the_loop_by_hand(name: str, dtype: Any, settings: dict[str, Any]) -> None:
-    """Values, statistics, moments and generators are the same bits after three epochs, and so is the loss of each step."""
+    """Values, statistics, moments and generators are the same bits after three epochs, and so is
+    the loss of each step.
+    """
     hand, fitted = (classifier(OPTIMIZERS[name], dtype=dtype, **settings) for _ in range(2))
     losses, seen = hand.by_hand(3), Losses()
     fitted.fit(3, hooks=[seen])
@@ -49,8 +70,13 @@ def test_fit_is_the_loop_by_hand(name: str, dtype: Any, settings: dict[str, Any]
 
 
 def test_the_bits_tell_trainings_apart() -> None:
-    """The comparison that these tests rest on sees one step more, another seed, another rate, and one number drawn."""
-    trainings = [classifier() for _ in range(2)] + [classifier(seed=1), classifier(lambda model: mg.SGD(model, 0.2))]
+    """The comparison that these tests rest on sees one step more, another seed, another rate, and
+    one number drawn.
+    """
+    trainings = [classifier() for _ in range(2)] + [
+        classifier(seed=1),
+        classifier(lambda model: mg.SGD(model, 0.2)),
+    ]
     first, same, *others = (training.bits() for training in trainings)
     assert first == same
     assert all(first != other for other in others)
@@ -68,9 +94,13 @@ AROUND: dict[str, Callable[[Training, Path], dict[str, Any]]] = {
     "progress": lambda t, path: {"progress": True},
     "a diary": lambda t, path: {"hooks": [Diary()]},
     "a vandal": lambda t, path: {"hooks": [Vandal()]},
-    "a recorder": lambda t, path: {"hooks": [mg.Recorder(t.optimizer, t.loss, t.data, keep=("update", "grad"))]},
+    "a recorder": lambda t, path: {
+        "hooks": [mg.Recorder(t.optimizer, t.loss, t.data, keep=("update", "grad"))]
+    },
     "a recorder on disk": lambda t, path: {"hooks": [mg.Recorder(t.optimizer, path=path / "run")]},
-    "checkpoints": lambda t, path: {"hooks": [mg.Checkpoint(path / "a.npz", every=2, keep=2, monitor="loss")]},
+    "checkpoints": lambda t, path: {
+        "hooks": [mg.Checkpoint(path / "a.npz", every=2, keep=2, monitor="loss")]
+    },
     "early stopping": lambda t, path: {"hooks": [mg.EarlyStopping("loss", restore_best=False)]},
     "a search for NaN": lambda t, path: {"hooks": [mg.StopOnNonFinite()]},
 }
@@ -84,15 +114,23 @@ def spoiling(outputs: Array, targets: Array) -> float:
 
 
 @pytest.mark.parametrize("around", [*AROUND, "all"])
-def test_what_is_around_it_changes_nothing(around: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With metrics, validation, progress and hooks, one by one and together, all bits are those of the loop by hand."""
+def test_what_is_around_it_changes_nothing(
+    around: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With metrics, validation, progress and hooks, one by one and together, all bits are those of
+    the loop by hand.
+    """
     hand, fitted = classifier(), classifier()
     hand.by_hand(3)
     settings: dict[str, Any] = {}
     for name, given in AROUND.items():
         if around in (name, "all"):
             for setting, value in given(fitted, tmp_path).items():
-                settings[setting] = settings[setting] + value if setting == "hooks" and setting in settings else value
+                settings[setting] = (
+                    settings[setting] + value
+                    if setting == "hooks" and setting in settings
+                    else value
+                )
     fitted.fit(3, **settings)
     assert hand.bits() == fitted.bits()
 
@@ -107,12 +145,20 @@ def test_what_is_around_it_changes_nothing_in_pieces() -> None:
 
 
 def test_training_on_paper() -> None:
-    """From w = 0 to y = x with rate 0.1: gradients of -5, -2.5, -1.25; the loss is a quarter of the one before."""
+    """From w = 0 to y = x with rate 0.1: gradients of -5, -2.5, -1.25.
+
+    The loss is a quarter of the one before.
+    """
     model = mg.Sequential(mg.Dense(1, 1, bias=False, dtype=np.float64, rng=0))
     mg.ParameterVector.of(model).values = np.zeros(1)
     data = mg.Batches([[1.0], [2.0]], [[1.0], [2.0]], 2, rng=0)
     history = mg.fit(
-        model, mg.MeanSquaredError(), mg.SGD(model, 0.1), data, epochs=3, validation_data=([[4.0]], [[4.0]])
+        model,
+        mg.MeanSquaredError(),
+        mg.SGD(model, 0.1),
+        data,
+        epochs=3,
+        validation_data=([[4.0]], [[4.0]]),
     )
     # After the epochs w is 0.5, 0.75, 0.875; the loss of x = 4 is 16 (1 - w)^2.
     np.testing.assert_allclose(history["loss"], [2.5, 0.625, 0.15625], rtol=1e-12)
@@ -122,7 +168,9 @@ def test_training_on_paper() -> None:
 
 
 def test_a_short_last_batch_counts_by_its_size() -> None:
-    """Seven steps of one weight in batches of 3, 3 and 1: the losses 5, 4 and 3 have the mean (3 5 + 3 4 + 3) / 7."""
+    """Seven steps of one weight in batches of 3, 3 and 1: the losses 5, 4 and 3 have the mean (3 5
+    + 3 4 + 3) / 7.
+    """
     training = descent()
     data = mg.Batches(np.ones((7, 1)), np.zeros((7, 1)), 3, rng=0)
     history = training._replace(data=data).fit(1)
@@ -138,7 +186,7 @@ def test_hooks_are_told_the_loss_and_the_rows_of_each_step() -> None:
     assert [0, 1, 2] == sorted(row for rows in seen.rows[3:] for row in rows)
 
 
-# -- modes -------------------------------------------------------------------------------------------------------------
+# -- modes ---------------------------------------------------------------------------------------
 
 
 def modes(model: mg.Layer) -> dict[str, bool]:
@@ -146,7 +194,9 @@ def modes(model: mg.Layer) -> dict[str, bool]:
 
 
 def test_a_part_in_eval_mode_stays_so() -> None:
-    """A BatchNorm that is switched to eval mode keeps its statistics, while dropout goes on dropping."""
+    """A BatchNorm that is switched to eval mode keeps its statistics, while dropout goes on
+    dropping.
+    """
     training, diary = classifier(), Diary()
     model = training.model
     assert isinstance(model, mg.Sequential)
@@ -154,10 +204,25 @@ def test_a_part_in_eval_mode_stays_so() -> None:
     before, statistics = modes(model), model[1].running_mean.copy()
     training.fit(2, hooks=[diary], validation_data=(training.data.x, training.data.y))
     assert before == modes(model)
-    assert {"": True, "0": True, "1": False, "2": True, "2.0": True, "2.1": True, "3": True} == before
+    assert {
+        "": True,
+        "0": True,
+        "1": False,
+        "2": True,
+        "2.0": True,
+        "2.1": True,
+        "3": True,
+    } == before
     assert statistics.tobytes() == model[1].running_mean.tobytes()
     assert model[2][1].mask is not None
-    layers_in_training = [True, False, True, True, True, True]  # the inner ones before the one that holds them
+    layers_in_training = [
+        True,
+        False,
+        True,
+        True,
+        True,
+        True,
+    ]  # the inner ones before the one that holds them
     assert layers_in_training == diary.of("forward")[:6]
 
 
@@ -177,7 +242,9 @@ def test_a_model_in_eval_mode_is_trained_and_put_back() -> None:
     [(Act(lambda event: 1 / 0, step=2), HookError), (mg.EarlyStopping("val_loss"), UnknownName)],
     ids=["in the middle", "before it began"],
 )
-def test_a_model_in_eval_mode_is_put_back_after_an_error(hook: mg.Hook, error: type[Exception]) -> None:
+def test_a_model_in_eval_mode_is_put_back_after_an_error(
+    hook: mg.Hook, error: type[Exception]
+) -> None:
     """Whether a hook fails in the middle, or one cannot begin."""
     training = classifier()
     training.model.eval()
@@ -186,7 +253,7 @@ def test_a_model_in_eval_mode_is_put_back_after_an_error(hook: mg.Hook, error: t
     assert [False] * 7 == list(modes(training.model).values())
 
 
-# -- other models and parts --------------------------------------------------------------------------------------------
+# -- other models and parts ----------------------------------------------------------------------
 
 
 def test_an_optimizer_of_a_part() -> None:
@@ -207,7 +274,9 @@ def test_a_layer_alone_is_a_model() -> None:
     for _ in range(2):
         model = mg.Dense(4, 3, rng=0)
         x, y = classifier().data.x, classifier().data.y
-        trainings.append(Training(model, mg.SoftmaxCrossEntropy(), mg.Adam(model), mg.Batches(x, y, 6, rng=1)))
+        trainings.append(
+            Training(model, mg.SoftmaxCrossEntropy(), mg.Adam(model), mg.Batches(x, y, 6, rng=1))
+        )
     hand, fitted = trainings
     entries: list[tuple[str, object]] = []
     told = Act(lambda event: entries.append(("step", event.step)), step=3)
@@ -240,7 +309,11 @@ def test_a_metric_that_writes_into_what_a_layer_keeps() -> None:
     for _ in range(2):
         model = Tanh()
         x, y = classifier().data.x, classifier().data.y
-        trainings.append(Training(model, mg.SoftmaxCrossEntropy(), mg.SGD(model, 0.1), mg.Batches(x, y, 6, rng=1)))
+        trainings.append(
+            Training(
+                model, mg.SoftmaxCrossEntropy(), mg.SGD(model, 0.1), mg.Batches(x, y, 6, rng=1)
+            )
+        )
     trainings[0].by_hand(2)
     trainings[1].fit(2, metrics=spoiling)
     assert trainings[0].bits() == trainings[1].bits()

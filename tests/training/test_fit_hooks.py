@@ -14,7 +14,7 @@ from training_support import Act, Diary, classifier, descent, samples, weight
 import minigrad as mg
 from minigrad.errors import DataFileError, HookError, OrderError
 
-# -- being told ---------------------------------------------------------------------------------------------------------
+# -- being told -----------------------------------------------------------------------------------
 
 
 def test_all_four_methods_are_called() -> None:
@@ -46,10 +46,15 @@ def test_hooks_are_told_in_order() -> None:
 
 
 def test_hooks_hear_of_validation_as_no_training() -> None:
-    """After the steps of each epoch, with `event.training` False; of the checks before the first step they hear nothing."""
+    """After the steps of each epoch, with `event.training` False.
+
+    Of the checks before the first step they hear nothing.
+    """
     training, diary = classifier(batch_size=10), Diary()
     training.fit(2, hooks=[diary], validation_data=samples(6))
-    epoch = [True] * 3 * 6 + [False] * 6  # three batches, and one pass of validation, through six layers
+    epoch = [True] * 3 * 6 + [
+        False
+    ] * 6  # three batches, and one pass of validation, through six layers
     assert epoch * 2 == diary.of("forward")
     assert [0, 1, 2, 3, 4, 5] == diary.of("step")
 
@@ -64,22 +69,28 @@ def test_what_an_epoch_hands_out_cannot_be_changed() -> None:
 
     seen: list[float] = []
     with pytest.raises(HookError, match="TypeError"):
-        descent(3.0).fit(hooks=[Vandal(), Act(lambda event: seen.append(event.metrics["loss"]), epoch=0)])
+        descent(3.0).fit(
+            hooks=[Vandal(), Act(lambda event: seen.append(event.metrics["loss"]), epoch=0)]
+        )
     assert [3.0] == seen
 
 
 def test_reduce_on_plateau_lowers_the_rate() -> None:
-    """|w - 3| falls by 1 in each of three epochs, rises in the fourth, and so does a tenth of that in the fifth."""
+    """|w - 3| falls by 1 in each of three epochs, rises in the fourth, and so does a tenth of that
+    in the fifth.
+    """
     training = descent(6.0)
     rates: list[object] = []
     plateau = mg.ReduceOnPlateau(training.optimizer, monitor="val_loss", patience=0)
-    notes = [Act(lambda event: rates.append(training.optimizer.lr), epoch=epoch) for epoch in range(5)]
+    notes = [
+        Act(lambda event: rates.append(training.optimizer.lr), epoch=epoch) for epoch in range(5)
+    ]
     history = training.fit(5, hooks=[plateau, *notes], validation_data=([[1.0]], [[3.0]]))
     np.testing.assert_allclose(history["val_loss"], [2.0, 1.0, 0.0, 1.0, 1.1], rtol=1e-12)
     np.testing.assert_allclose(rates, [1.0, 1.0, 1.0, 0.1, 0.01], rtol=1e-12)  # type: ignore[arg-type]
 
 
-# -- attached while it runs ------------------------------------------------------------------------------------------
+# -- attached while it runs ----------------------------------------------------------------------
 
 
 def test_hooks_are_attached_only_while_fit_runs() -> None:
@@ -96,8 +107,12 @@ def test_hooks_are_attached_only_while_fit_runs() -> None:
 
 @pytest.mark.parametrize("when", [{"step": 1}, {"epoch": 0}], ids=str)
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt], ids=str)
-def test_hooks_are_not_attached_after_an_exception(when: dict[str, int], error: type[BaseException]) -> None:
-    """Whatever ended it, nobody is told any more, and the events of a loop by hand know no `fit`."""
+def test_hooks_are_not_attached_after_an_exception(
+    when: dict[str, int], error: type[BaseException]
+) -> None:
+    """Whatever ended it, nobody is told any more, and the events of a loop by hand know no
+    `fit`.
+    """
     training, diary, events = descent(steps=2), Diary(), list[Any]()
 
     def fail(event: object) -> None:
@@ -140,7 +155,10 @@ class Lamp(mg.Hook):
 
 
 def test_a_hook_is_told_of_the_beginning_and_the_end() -> None:
-    """Of each `fit`, also after an exception. If it is a context manager, that is its own affair."""
+    """Of each `fit`, also after an exception.
+
+    If it is a context manager, that is its own affair.
+    """
     training, lamp = descent(5.0), Lamp()
     training.fit(2, hooks=[lamp])
     assert ["on", 0, 5.0, 1, 4.0, "off"] == lamp.entries
@@ -164,7 +182,10 @@ def test_a_recorder_records_while_fit_runs() -> None:
 
 
 def test_a_recorder_around_fit_is_told_of_each_step_once() -> None:
-    """In a `with` around it; among the hooks as well, it goes on recording afterwards, for it was not `fit` that started it."""
+    """In a `with` around it.
+
+    Among the hooks as well, it goes on recording afterwards, for it was not `fit` that started it.
+    """
     training = descent(9.0, steps=2)
     with mg.Recorder(training.optimizer) as recorder:
         training.fit(2)
@@ -172,16 +193,21 @@ def test_a_recorder_around_fit_is_told_of_each_step_once() -> None:
         assert not recorder.run.complete
         training.by_hand(1)
     assert list(range(8)) == list(recorder.run.steps)
-    assert [9.0 - step for step in range(1, 9)] == [recorder.run["0.weight"].value(step).item() for step in range(8)]
+    assert [9.0 - step for step in range(1, 9)] == [
+        recorder.run["0.weight"].value(step).item() for step in range(8)
+    ]
     assert recorder.run.complete
     assert recorder.run.verify()
 
 
-# -- what goes wrong in hooks -----------------------------------------------------------------------------------------
+# -- what goes wrong in hooks --------------------------------------------------------------------
 
 
 def test_an_exception_names_the_epoch() -> None:
-    """The others are told first; the original is the cause; the epoch counts from 0 as its event does."""
+    """The others are told first.
+
+    The original is the cause; the epoch counts from 0 as its event does.
+    """
     training, diary = descent(), Diary()
     with pytest.raises(HookError) as caught:
         training.fit(3, hooks=[Act(lambda event: event.metrics["nothing"], epoch=1), diary])
@@ -208,15 +234,20 @@ def test_a_hook_that_returns_something_is_told_that_it_must_not() -> None:
         def on_epoch(self, event: mg.Epoch) -> None:
             return event.epoch  # type: ignore[return-value]
 
-    with pytest.raises(HookError, match="on_epoch returned int; hooks only observe and return nothing"):
+    with pytest.raises(
+        HookError, match="on_epoch returned int; hooks only observe and return nothing"
+    ):
         descent().fit(hooks=[Returns()])
 
 
-# -- what events can ask for -------------------------------------------------------------------------------------------
+# -- what events can ask for ---------------------------------------------------------------------
 
 
 def test_stopping_after_a_step() -> None:
-    """All hooks are still told of it; there is no step more; the epoch that is under way has no figures."""
+    """All hooks are still told of it.
+
+    There is no step more; the epoch that is under way has no figures.
+    """
     training, diary = descent(9.0, steps=3), Diary()
     history = training.fit(5, hooks=[Act(lambda event: event.stop("seen enough"), step=4), diary])
     assert "seen enough" == history.stopped
@@ -236,10 +267,19 @@ def test_stopping_after_an_epoch() -> None:
 
 
 def test_the_first_reason_counts() -> None:
-    """Where several ask for the end of the same step; and without a reason, it says that a hook asked."""
-    ask = [Act(lambda event: event.stop("first"), step=0), Act(lambda event: event.stop("second"), step=0)]
+    """Where several ask for the end of the same step.
+
+    And without a reason, it says that a hook asked.
+    """
+    ask = [
+        Act(lambda event: event.stop("first"), step=0),
+        Act(lambda event: event.stop("second"), step=0),
+    ]
     assert "first" == descent().fit(2, hooks=ask).stopped
-    assert "a hook asked for it" == descent().fit(2, hooks=[Act(lambda event: event.stop(""), step=0)]).stopped
+    assert (
+        "a hook asked for it"
+        == descent().fit(2, hooks=[Act(lambda event: event.stop(""), step=0)]).stopped
+    )
 
 
 def test_what_stopped_one_training_does_not_stop_the_next() -> None:
@@ -250,9 +290,14 @@ def test_what_stopped_one_training_does_not_stop_the_next() -> None:
 
 
 def test_saving_after_a_step(tmp_path: Path) -> None:
-    """The checkpoint is written once all hooks were told, also when asked by the first, and holds the step."""
+    """The checkpoint is written once all hooks were told, also when asked by the first, and holds
+    the step.
+    """
     path, there = tmp_path / "a.npz", list[bool]()
-    hooks = [Act(lambda event: event.save(path), step=1), Act(lambda event: there.append(path.exists()), step=1)]
+    hooks = [
+        Act(lambda event: event.save(path), step=1),
+        Act(lambda event: there.append(path.exists()), step=1),
+    ]
     descent(9.0, steps=3).fit(2, hooks=hooks)
     fresh = descent(0.0, steps=3)
     mg.load(path, model=fresh.model, optimizer=fresh.optimizer)
@@ -302,13 +347,17 @@ def test_a_loop_by_hand_has_nobody_to_ask(what: str) -> None:
         training.by_hand(1)
     cause = caught.value.__cause__
     assert OrderError is type(cause)
-    told = "this event comes from a loop by hand, not from minigrad.fit; use break, or minigrad.save"
+    told = (
+        "this event comes from a loop by hand, not from minigrad.fit; use break, or minigrad.save"
+    )
     assert f"{what}: {told}" == str(cause)
     with pytest.raises(OrderError, match=what):
         ASK[what](mg.Epoch(0, {"loss": 1.0}))
 
 
-@pytest.mark.parametrize("hook", [mg.EarlyStopping("loss"), mg.Checkpoint("never.npz")], ids=["stopping", "checkpoint"])
+@pytest.mark.parametrize(
+    "hook", [mg.EarlyStopping("loss"), mg.Checkpoint("never.npz")], ids=["stopping", "checkpoint"]
+)
 def test_hooks_of_fit_work_nowhere_else(hook: mg.Hook) -> None:
     """In a loop of one's own they say where they belong."""
     with pytest.raises(OrderError, match=r"works only in minigrad.fit\(\.\.\., hooks=\[\.\.\.\]\)"):

@@ -1,4 +1,6 @@
-"""The beginning and the end of `fit`: who is told, in which order, of what, and what hooks may ask for there."""
+"""The beginning and the end of `fit`: who is told, in which order, of what, and what hooks may ask
+for there.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from minigrad.errors import AttachError, HookError, NotFinite, OrderError, Unkno
 
 @pytest.fixture(autouse=True)
 def _as_in_a_program() -> Iterator[None]:
-    """Python's own handler of Ctrl-C, which a shell that runs tests in the background takes away."""
+    """Python's own handler of Ctrl-C, which a shell that runs tests in the background takes
+    away.
+    """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -49,7 +53,7 @@ def divide(event: object) -> None:
     1 / 0  # noqa: B018
 
 
-# -- everybody is told of the end --------------------------------------------------------------------------------------
+# -- everybody is told of the end ----------------------------------------------------------------
 
 
 def test_everybody_is_told_of_the_end_though_one_of_them_is_interrupted() -> None:
@@ -91,12 +95,12 @@ def test_an_error_at_the_end_after_another_is_a_note() -> None:
     """The first is what counts, and the second is not lost."""
     with pytest.raises(HookError, match="failed in Epoch of epoch 0: KeyError") as caught:
         descent().fit(hooks=[Ends(divide), Act(lambda event: event.metrics["no"], epoch=0)])
-    assert ["and when fit had ended: Ends failed in FitEnd: ZeroDivisionError: division by zero"] == (
-        caught.value.__notes__
-    )
+    assert [
+        "and when fit had ended: Ends failed in FitEnd: ZeroDivisionError: division by zero"
+    ] == (caught.value.__notes__)
 
 
-# -- NaN ends it as an error does ---------------------------------------------------------------------------------------
+# -- NaN ends it as an error does ----------------------------------------------------------------
 
 
 class Spoils(mg.Loss):
@@ -115,7 +119,9 @@ class Spoils(mg.Loss):
 
 
 def test_a_checkpoint_is_not_overwritten_with_moments_that_are_nan(tmp_path: Path) -> None:
-    """The newest is that of the last whole epoch: three good batches in each, and the eighth is NaN."""
+    """The newest is that of the last whole epoch: three good batches in each, and the eighth is
+    NaN.
+    """
     given = descent(9.0, steps=3)
     optimizer = mg.SGD(given.model, 0.1, momentum=0.9)
     training, end = Training(given.model, Spoils(7), optimizer, given.data), Ends()
@@ -128,21 +134,27 @@ def test_a_checkpoint_is_not_overwritten_with_moments_that_are_nan(tmp_path: Pat
     velocity = 0.0
     for _ in range(6):
         velocity = 0.9 * velocity - 0.1
-    np.testing.assert_allclose(abs(fresh.state_dict()["state"]["velocity"]["0.weight"]), [[-velocity / 0.1]])
+    np.testing.assert_allclose(
+        abs(fresh.state_dict()["state"]["velocity"]["0.weight"]), [[-velocity / 0.1]]
+    )
 
 
 def test_nothing_is_restored_after_a_nan() -> None:
-    """Also where it comes in the first step of an epoch: the weights are those before it, as `history.stopped` says."""
+    """Also where it comes in the first step of an epoch: the weights are those before it, as
+    `history.stopped` says.
+    """
     training = descent(6.0)
     x = np.ones((1, 1))
     training = training._replace(data=mg.Batches(x, np.zeros((1, 1)), 1))
     spoil = Act(lambda event: x.fill(np.nan), epoch=4)
-    history = training.fit(9, hooks=[mg.EarlyStopping("val_loss", 5), spoil], validation_data=towards(3.0))
+    history = training.fit(
+        9, hooks=[mg.EarlyStopping("val_loss", 5), spoil], validation_data=towards(3.0)
+    )
     assert history.stopped.endswith("the weights are those before this step")
     assert 1.0 == weight(training.model)
 
 
-# -- where hooks are attached -------------------------------------------------------------------------------------------
+# -- where hooks are attached --------------------------------------------------------------------
 
 
 def test_a_recorder_comes_where_it_stands_among_the_hooks() -> None:
@@ -150,7 +162,10 @@ def test_a_recorder_comes_where_it_stands_among_the_hooks() -> None:
     training, told = descent(), list[mg.Hook]()
     recorder = mg.Recorder(training.optimizer)
     first, last = (Act(lambda event: None, step=0) for _ in range(2))
-    look = Act(lambda event: told.extend(listener.hook for listener in training.optimizer.listeners), step=0)
+    look = Act(
+        lambda event: told.extend(listener.hook for listener in training.optimizer.listeners),
+        step=0,
+    )
     training.fit(hooks=[first, recorder, look, last])
     assert [first, recorder, look, last] == told[1:]
 
@@ -177,13 +192,19 @@ def test_a_hook_that_is_attached_already_is_told_once() -> None:
     data = mg.Batches(np.ones((3, 1)), np.ones((3, 1)), 1)
     mg.fit(model, mg.MeanSquaredError(), optimizer, data, epochs=1, hooks=[whole, part])
     assert ["0", "1.0", "1"] * 3 == whole.forwards
-    assert ["0", "0", "1"] * 3 == part.forwards  # "0" of the whole; in the part, its own name; "1" of the whole
+    assert [
+        "0",
+        "0",
+        "1",
+    ] * 3 == part.forwards  # "0" of the whole; in the part, its own name; "1" of the whole
     assert (3, 3) == (whole.steps, part.steps)
     assert [whole] == [listener.hook for listener in optimizer.listeners]
 
 
 def test_flush_is_called_before_a_checkpoint_is_written(tmp_path: Path) -> None:
-    """Also of a hook that looks at epochs alone, and of one attached by hand that does nothing else."""
+    """Also of a hook that looks at epochs alone, and of one attached by hand that does nothing
+    else.
+    """
 
     class Flushes(mg.Hook):
         count = 0
@@ -204,21 +225,28 @@ def test_flush_is_called_before_a_checkpoint_is_written(tmp_path: Path) -> None:
     assert 1 == alone.count
 
 
-# -- what events tell -----------------------------------------------------------------------------------------------------
+# -- what events tell ----------------------------------------------------------------------------
 
 
 def test_steps_tell_where_they_are(tmp_path: Path) -> None:
-    """Epoch, step in the epoch, and totals; also where the training goes on in the middle of an epoch; not by hand."""
+    """Epoch, step in the epoch, and totals.
+
+    Also where the training goes on in the middle of an epoch; not by hand.
+    """
 
     class Places(mg.Hook):
         def __init__(self) -> None:
             self.before, self.after = list[tuple[int | None, ...]](), list[tuple[int | None, ...]]()
 
         def before_step(self, event: mg.Step) -> None:
-            self.before.append((event.epoch, event.step_in_epoch, event.epochs, event.steps_per_epoch))
+            self.before.append(
+                (event.epoch, event.step_in_epoch, event.epochs, event.steps_per_epoch)
+            )
 
         def on_step(self, event: mg.Step) -> None:
-            self.after.append((event.epoch, event.step_in_epoch, event.epochs, event.steps_per_epoch))
+            self.after.append(
+                (event.epoch, event.step_in_epoch, event.epochs, event.steps_per_epoch)
+            )
 
     every = [(epoch, step, 2, 3) for epoch in range(2) for step in range(3)]
     path, first, rest, by_hand = tmp_path / "a.npz", Places(), Places(), Places()
@@ -262,11 +290,13 @@ def test_the_beginning_tells_of_validation(validation: Any) -> None:
     assert [validation is not None] == seen
 
 
-# -- what hooks may ask for ----------------------------------------------------------------------------------------------
+# -- what hooks may ask for ----------------------------------------------------------------------
 
 
 def test_what_is_asked_for_at_the_beginning_is_carried_out(tmp_path: Path) -> None:
-    """A checkpoint is written before the first step, also where another hook stops the training at once."""
+    """A checkpoint is written before the first step, also where another hook stops the training at
+    once.
+    """
 
     class Begins(mg.Hook):
         def on_fit_begin(self, event: mg.FitBegin) -> None:
@@ -287,7 +317,9 @@ def test_a_checkpoint_at_the_end_holds_the_last_and_the_model_the_best(tmp_path:
         event.restore(kept)
 
     def save(event: mg.FitEnd) -> None:
-        event.later(lambda: event.later(lambda: event.save_now(tmp_path / "a.npz")))  # an action may ask, too
+        event.later(
+            lambda: event.later(lambda: event.save_now(tmp_path / "a.npz"))
+        )  # an action may ask, too
 
     keep = Act(lambda event: kept.update(event.model.state_dict()), epoch=1)
     for acts in ((restore, save), (save, restore)):
@@ -325,21 +357,26 @@ def test_an_event_of_a_training_that_is_over_says_so(what: str, tmp_path: Path) 
     """Who has kept one is not left to wait for what never comes."""
     events: list[Any] = []
     descent().fit(hooks=[Act(events.append, epoch=0)])
-    with pytest.raises(OrderError, match=f"{what}: the training that this event comes from is over"):
+    with pytest.raises(
+        OrderError, match=f"{what}: the training that this event comes from is over"
+    ):
         getattr(events[0], what)(tmp_path / "a.npz")
     assert [] == [*tmp_path.iterdir()]
 
 
-# -- hooks that are no observers ------------------------------------------------------------------------------------------
+# -- hooks that are no observers -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("method", "event"), [("on_fit_begin", "FitBegin"), ("before_step", "Step of step 0")])
+@pytest.mark.parametrize(
+    ("method", "event"), [("on_fit_begin", "FitBegin"), ("before_step", "Step of step 0")]
+)
 def test_a_method_that_may_refuse_returns_nothing_either(method: str, event: str) -> None:
     """It thinks that it can change something: nothing is written."""
     hook = type("Returning", (mg.Hook,), {method: lambda self, event: 1})()
     training = descent(6.0)
     with pytest.raises(
-        HookError, match=f"Returning failed in {event}: TypeError: {method} returned int; hooks only obs"
+        HookError,
+        match=f"Returning failed in {event}: TypeError: {method} returned int; hooks only obs",
     ):
         training.fit(hooks=[hook])
     assert 6.0 == weight(training.model)
@@ -350,7 +387,9 @@ def test_a_name_of_a_method_under_which_there_is_none() -> None:
     told = r"\.on_step is None, expected a method; leave it out"
     with pytest.raises(AttachError, match=f"Mine{told}"):
         type("Mine", (mg.Hook,), {"on_step": None})
-    with pytest.raises(AttachError, match=r"Mine\.on_stepp would never be called: .*; is on_step meant\?"):
+    with pytest.raises(
+        AttachError, match=r"Mine\.on_stepp would never be called: .*; is on_step meant\?"
+    ):
         type("Mine", (type("Mixin", (), {"on_stepp": lambda self, event: None}), mg.Hook), {})
     hook = mg.Hook()
     vars(hook)["on_step"] = None

@@ -1,4 +1,7 @@
-"""Bad input to `fit`: a sentence that says what to do, before the first step; nothing is changed and nothing is shown."""
+"""Bad input to `fit`: a sentence that says what to do, before the first step.
+
+Nothing is changed and nothing is shown.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,9 @@ class Case(NamedTuple):
     told: str
 
 
-def batches(x: npt.ArrayLike, y: npt.ArrayLike, **settings: Any) -> Callable[[Training], dict[str, Any]]:
+def batches(
+    x: npt.ArrayLike, y: npt.ArrayLike, **settings: Any
+) -> Callable[[Training], dict[str, Any]]:
     """Other training data."""
     return lambda training: {"data": mg.Batches(x, y, **{"batch_size": 5, "rng": 0, **settings})}
 
@@ -73,7 +78,10 @@ CASES: dict[str, Case] = {
     "data of another width": Case(
         batches(X[:, :3], Y),
         ShapeError,
-        "data: layer '0', Dense(4, 6) got an input of shape (23, 3), expected (batch, 4): each row has 3 features and must have 4",
+        (
+            "data: layer '0', Dense(4, 6) got an input of shape (23, 3), expected (batch, 4): each "
+            "row has 3 features and must have 4"
+        ),
     ),
     "targets of another shape": Case(
         batches(X, Y[:, np.newaxis]),
@@ -83,13 +91,20 @@ CASES: dict[str, Case] = {
     "labels that are floats": Case(
         batches(X, Y.astype(np.float32)),
         LabelError,
-        "data: labels of dtype float32, expected integers from 0 to 2: pass labels.astype(np.int64)",
+        (
+            "data: labels of dtype float32, expected integers from 0 to 2: pass "
+            "labels.astype(np.int64)"
+        ),
     ),
     "a label out of range at the end": Case(
-        batches(X, late(Y, -1, 3)), LabelError, f"data: label 3 of sample 22 is out of range: {WRONG_LABEL}"
+        batches(X, late(Y, -1, 3)),
+        LabelError,
+        f"data: label 3 of sample 22 is out of range: {WRONG_LABEL}",
     ),
     "a negative label at the end": Case(
-        batches(X, late(Y, -1, -1)), LabelError, f"data: label -1 of sample 22 is out of range: {WRONG_LABEL}"
+        batches(X, late(Y, -1, -1)),
+        LabelError,
+        f"data: label -1 of sample 22 is out of range: {WRONG_LABEL}",
     ),
     "a label out of range at the end of much data": Case(
         batches(MANY, late(np.zeros(20_000, np.int64), -1, 7)),
@@ -105,7 +120,10 @@ CASES: dict[str, Case] = {
     "validation data of another width": Case(
         lambda training: {"validation_data": (X[:, :2], Y)},
         ShapeError,
-        "validation_data: layer '0', Dense(4, 6) got an input of shape (23, 2), expected (batch, 4)",
+        (
+            "validation_data: layer '0', Dense(4, 6) got an input of shape (23, 2), expected "
+            "(batch, 4)"
+        ),
     ),
     "validation data of two lengths": Case(
         lambda training: {"validation_data": (X[:7], Y[:6])},
@@ -125,7 +143,10 @@ CASES: dict[str, Case] = {
     "labels of validation that are text": Case(
         lambda training: {"validation_data": (X, np.array(["cat"] * 23))},
         KindError,
-        "validation_data: y of Batches has dtype <U3: text, not numbers; encode categories as numbers first",
+        (
+            "validation_data: y of Batches has dtype <U3: text, not numbers; encode categories as "
+            "numbers first"
+        ),
     ),
     "validation data alone": Case(
         lambda training: {"validation_data": X},
@@ -139,23 +160,35 @@ CASES: dict[str, Case] = {
     ),
     # numbers
     "negative epochs": Case(
-        lambda training: {"epochs": -1}, RangeError, "epochs is -1, expected a whole number, 0 or more"
+        lambda training: {"epochs": -1},
+        RangeError,
+        "epochs is -1, expected a whole number, 0 or more",
     ),
     "half an epoch": Case(
-        lambda training: {"epochs": 0.5}, KindError, "epochs is 0.5, expected a whole number, 0 or more"
+        lambda training: {"epochs": 0.5},
+        KindError,
+        "epochs is 0.5, expected a whole number, 0 or more",
     ),
     "epochs as a float": Case(
-        lambda training: {"epochs": 3.0}, KindError, "epochs is 3.0, expected a whole number, 0 or more"
+        lambda training: {"epochs": 3.0},
+        KindError,
+        "epochs is 3.0, expected a whole number, 0 or more",
     ),
     "epochs as text": Case(
-        lambda training: {"epochs": "3"}, KindError, "epochs is '3', expected a whole number, 0 or more"
+        lambda training: {"epochs": "3"},
+        KindError,
+        "epochs is '3', expected a whole number, 0 or more",
     ),
     "epochs as yes": Case(
-        lambda training: {"epochs": True}, KindError, "epochs is True, expected a whole number, 0 or more"
+        lambda training: {"epochs": True},
+        KindError,
+        "epochs is True, expected a whole number, 0 or more",
     ),
     # wrong kinds
     "a model that is none": Case(
-        lambda training: {"model": [1]}, KindError, "fit got [1] as model, expected a layer, such as a Sequential"
+        lambda training: {"model": [1]},
+        KindError,
+        "fit got [1] as model, expected a layer, such as a Sequential",
     ),
     "a model that is a class": Case(
         lambda training: {"model": mg.Dropout},
@@ -178,31 +211,46 @@ CASES: dict[str, Case] = {
         "fit got (1, 2) as data, expected minigrad.Batches(x, y, batch_size)",
     ),
     "progress in words": Case(
-        lambda training: {"progress": "yes"}, KindError, "progress is 'yes', expected True, False or 'auto'"
+        lambda training: {"progress": "yes"},
+        KindError,
+        "progress is 'yes', expected True, False or 'auto'",
     ),
     "progress as a number": Case(
         lambda training: {"progress": 1}, KindError, "progress is 1, expected True, False or 'auto'"
     ),
     "no progress at all": Case(
-        lambda training: {"progress": None}, KindError, "progress is None, expected True, False or 'auto'"
+        lambda training: {"progress": None},
+        KindError,
+        "progress is None, expected True, False or 'auto'",
     ),
     "a checkpoint by number": Case(
-        lambda training: {"resume_from": 5}, KindError, "load got 5 as path, expected the path of a file"
+        lambda training: {"resume_from": 5},
+        KindError,
+        "load got 5 as path, expected the path of a file",
     ),
     "a checkpoint that there is not": Case(
-        lambda training: {"resume_from": Path("no") / "such.npz"}, DataFileError, "such.npz' cannot be read"
+        lambda training: {"resume_from": Path("no") / "such.npz"},
+        DataFileError,
+        "such.npz' cannot be read",
     ),
     # hooks
     "one hook": Case(
-        lambda training: {"hooks": Diary()}, KindError, "fit got a Diary as hooks, expected several, hooks=[...]"
+        lambda training: {"hooks": Diary()},
+        KindError,
+        "fit got a Diary as hooks, expected several, hooks=[...]",
     ),
     "no hooks": Case(
-        lambda training: {"hooks": None}, KindError, "fit got None as hooks, expected several, hooks=[...]"
+        lambda training: {"hooks": None},
+        KindError,
+        "fit got None as hooks, expected several, hooks=[...]",
     ),
     "a function among the hooks": Case(
         lambda training: {"hooks": [Diary(), len]},
         KindError,
-        "fit got the function len among its hooks, expected an instance of a subclass of minigrad.Hook",
+        (
+            "fit got the function len among its hooks, expected an instance of a subclass of "
+            "minigrad.Hook"
+        ),
     ),
     "a class among the hooks": Case(
         lambda training: {"hooks": [Diary]},
@@ -217,17 +265,28 @@ CASES: dict[str, Case] = {
     "a recorder of another model": Case(
         lambda training: {"hooks": [mg.Recorder(other().optimizer)]},
         ModelError,
-        "Recorder among the hooks is of another optimizer than SGD(lr=0.1, 63 entries); make one of this",
+        (
+            "Recorder among the hooks is of another optimizer than SGD(lr=0.1, 63 entries); make "
+            "one of this"
+        ),
     ),
     "a plateau of another model": Case(
-        lambda training: {"hooks": [Diary(), mg.ReduceOnPlateau(other().optimizer, monitor="loss")]},
+        lambda training: {
+            "hooks": [Diary(), mg.ReduceOnPlateau(other().optimizer, monitor="loss")]
+        },
         ModelError,
-        "ReduceOnPlateau among the hooks is of another optimizer than SGD(lr=0.1, 63 entries); make one of this",
+        (
+            "ReduceOnPlateau among the hooks is of another optimizer than SGD(lr=0.1, 63 entries); "
+            "make one of this"
+        ),
     ),
     "a figure that there is not": Case(
         lambda training: {"hooks": [Diary(), mg.EarlyStopping("val_accuracy")]},
         UnknownName,
-        "EarlyStopping monitors 'val_accuracy', but the epochs have only loss, accuracy (there is no validation data)",
+        (
+            "EarlyStopping monitors 'val_accuracy', but the epochs have only loss, accuracy (there "
+            "is no validation data)"
+        ),
     ),
     "a figure to keep the best by": Case(
         lambda training: {"hooks": [mg.Checkpoint("never.npz", monitor="r2")]},
@@ -243,10 +302,15 @@ CASES: dict[str, Case] = {
     "a loss of numbers with labels": Case(
         lambda training: {"loss": mg.MeanSquaredError()},
         ShapeError,
-        "data: MeanSquaredError got outputs of shape (23, 3) and targets of shape (23,): these are labels; use SoftmaxCrossEntropy",
+        (
+            "data: MeanSquaredError got outputs of shape (23, 3) and targets of shape (23,): these "
+            "are labels; use SoftmaxCrossEntropy"
+        ),
     ),
     "a loss that returns nothing": Case(
-        lambda training: {"loss": Returning(None)}, KindError, "data: Returning returned None, expected one number"
+        lambda training: {"loss": Returning(None)},
+        KindError,
+        "data: Returning returned None, expected one number",
     ),
     "a loss that returns one for each sample": Case(
         lambda training: {"loss": Returning(np.ones(8))},
@@ -259,7 +323,9 @@ CASES: dict[str, Case] = {
         "there is no metric 'acc'; there are accuracy, mean_absolute_error, r2, or give a function",
     ),
     "a metric that returns an array": Case(
-        lambda training: {"metrics": {"right": lambda outputs, targets: outputs.argmax(axis=1) == targets}},
+        lambda training: {
+            "metrics": {"right": lambda outputs, targets: outputs.argmax(axis=1) == targets}
+        },
         KindError,
         "data: the metric 'right' returned an array of shape (23,), expected one number",
     ),
@@ -270,7 +336,10 @@ CASES: dict[str, Case] = {
 def test_bad_input(
     name: str, capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error, in one line; the training and another model as before, no hook attached, no line shown, no file written."""
+    """The error, in one line.
+
+    The training and another model as before, no hook attached, no line shown, no file written.
+    """
     monkeypatch.chdir(tmp_path)
     case, training, diary = CASES[name], classifier(), Diary()
     settings: dict[str, Any] = {
@@ -305,7 +374,8 @@ def test_a_hook_that_nobody_tells(capsys: pytest.CaptureFixture[str]) -> None:
 
     model = mg.Dense(4, 3, rng=0)
     with pytest.raises(
-        AttachError, match="there is no Sequential inside, which is what tells hooks: Waiting would never"
+        AttachError,
+        match="there is no Sequential inside, which is what tells hooks: Waiting would never",
     ):
         mg.fit(
             model,

@@ -18,20 +18,31 @@ from training_support import constant, descent, towards
 import minigrad as mg
 from minigrad.errors import DataFileError, MissingExtra, ModelError, ShapeError, UnknownName
 
-FIGURES = {"loss": [2.5, 0.125, 1 / 3], "val_loss": [12345.678, 0.00012345, math.nan], "accuracy": [0.0, 1.0, 0.5]}
+FIGURES = {
+    "loss": [2.5, 0.125, 1 / 3],
+    "val_loss": [12345.678, 0.00012345, math.nan],
+    "accuracy": [0.0, 1.0, 0.5],
+}
 
 
 def history() -> mg.History:
     return mg.History(FIGURES)
 
 
-# -- lists by name -----------------------------------------------------------------------------------------------------
+# -- lists by name -------------------------------------------------------------------------------
 
 
 def test_what_fit_returns() -> None:
     """A mapping of plain lists of plain numbers: |w| and |w - 2| for w = 4, 3 and 3, 2."""
-    found = descent(4.0).fit(2, validation_data=towards(2.0), metrics={"two": lambda outputs, targets: 2})
-    expected = {"loss": [4.0, 3.0], "two": [2.0, 2.0], "val_loss": [1.0, 0.0], "val_two": [2.0, 2.0]}
+    found = descent(4.0).fit(
+        2, validation_data=towards(2.0), metrics={"two": lambda outputs, targets: 2}
+    )
+    expected = {
+        "loss": [4.0, 3.0],
+        "two": [2.0, 2.0],
+        "val_loss": [1.0, 0.0],
+        "val_two": [2.0, 2.0],
+    }
     assert expected == dict(found)
     assert ["loss", "two", "val_loss", "val_two"] == list(found)
     assert {list} == {type(column) for column in found.values()}
@@ -58,7 +69,9 @@ def test_an_unknown_name_is_told_which_there_are() -> None:
     with pytest.raises(KeyError) as caught:
         history()["acc"]
     assert UnknownName is type(caught.value)
-    assert "no figure 'acc' in this history; there are loss, val_loss, accuracy" == str(caught.value)
+    assert "no figure 'acc' in this history; there are loss, val_loss, accuracy" == str(
+        caught.value
+    )
     with pytest.raises(UnknownName, match="there are none"):
         mg.History()["loss"]
 
@@ -101,13 +114,16 @@ def test_state_and_pickle() -> None:
         assert FIGURES["loss"] == found["loss"]
         assert math.isnan(found["val_loss"][2])
         assert {float} == {type(figure) for column in found.values() for figure in column}
-    assert ("", "enough") == (other.stopped, copy.stopped)  # a training that goes on has not ended early
+    assert ("", "enough") == (
+        other.stopped,
+        copy.stopped,
+    )  # a training that goes on has not ended early
     with pytest.raises(ModelError, match=r"this is no state of a History: it has \['loss'\]"):
         other.load_state_dict({"loss": [1.0]})
     assert FIGURES["loss"] == other["loss"]
 
 
-# -- text --------------------------------------------------------------------------------------------------------------
+# -- text ----------------------------------------------------------------------------------------
 
 
 def test_it_prints_as_a_table() -> None:
@@ -131,7 +147,7 @@ def test_it_says_why_the_training_ended() -> None:
     assert "History(0 epochs of nothing)" == repr(mg.History())
 
 
-# -- files -------------------------------------------------------------------------------------------------------------
+# -- files ---------------------------------------------------------------------------------------
 
 
 def test_csv(tmp_path: Path) -> None:
@@ -143,7 +159,9 @@ def test_csv(tmp_path: Path) -> None:
     assert ["epoch", "loss", "val_loss", "accuracy"] == header
     assert ["1", "2", "3"] == [row[0] for row in rows]
     for column, name in enumerate(header[1:], start=1):
-        assert [repr(figure) for figure in FIGURES[name]] == [repr(float(row[column])) for row in rows]
+        assert [repr(figure) for figure in FIGURES[name]] == [
+            repr(float(row[column])) for row in rows
+        ]
     assert text.endswith("\n")
     assert "\r" not in text
 
@@ -185,11 +203,14 @@ def test_files_of_an_empty_history(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", ["to_csv", "to_json"])
 def test_files_that_cannot_be_written(method: str, tmp_path: Path) -> None:
     """They say which file, and what to do."""
-    with pytest.raises(DataFileError, match=r"the history '.*no.a' cannot be written: .*; give a file in a directory"):
+    with pytest.raises(
+        DataFileError,
+        match=r"the history '.*no.a' cannot be written: .*; give a file in a directory",
+    ):
         getattr(history(), method)(tmp_path / "no" / "a")
 
 
-# -- a picture ---------------------------------------------------------------------------------------------------------
+# -- a picture -----------------------------------------------------------------------------------
 
 
 class Axis:
@@ -238,12 +259,17 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Axis]:
 
 
 def test_what_is_drawn(drawn: list[Axis]) -> None:
-    """The losses in one picture, each other figure in one of its own, training and validation together."""
-    found = mg.History({"loss": [3.0, 2.0], "mean_absolute_error": [1.0, 0.5], "val_loss": [4.0, 5.0]})
+    """The losses in one picture, each other figure in one of its own, training and validation
+    together.
+    """
+    found = mg.History(
+        {"loss": [3.0, 2.0], "mean_absolute_error": [1.0, 0.5], "val_loss": [4.0, 5.0]}
+    )
     assert "the figure" == found.plot()
-    assert [{"title": "loss", "xlabel": "epoch"}, {"title": "mean absolute error", "xlabel": "epoch"}] == [
-        axis.settings for axis in drawn
-    ]
+    assert [
+        {"title": "loss", "xlabel": "epoch"},
+        {"title": "mean absolute error", "xlabel": "epoch"},
+    ] == [axis.settings for axis in drawn]
     assert {"training": ([1, 2], [3.0, 2.0]), "validation": ([1, 2], [4.0, 5.0])} == drawn[0].lines
     assert {"training": ([1, 2], [1.0, 0.5])} == drawn[1].lines
     assert all(axis.has_legend and axis.whole_numbers for axis in drawn)
@@ -262,7 +288,9 @@ def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImportError) as caught:
         history().plot()
     assert MissingExtra is type(caught.value)
-    told = 'history.plot needs matplotlib: run `pip install -e ".[plot]"` in the checkout of minigrad'
+    told = (
+        'history.plot needs matplotlib: run `pip install -e ".[plot]"` in the checkout of minigrad'
+    )
     assert told == str(caught.value)
     assert "\nplot = [" in (Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8")
 
@@ -276,7 +304,10 @@ def test_with_matplotlib(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
         loss, accuracy = figure.axes
         assert ["training", "validation"] == [line.get_label() for line in loss.get_lines()]
         assert FIGURES["loss"] == list(loss.get_lines()[0].get_ydata())
-        assert ([1, 2, 3], "accuracy") == (list(accuracy.get_lines()[0].get_xdata()), accuracy.get_title())
+        assert ([1, 2, 3], "accuracy") == (
+            list(accuracy.get_lines()[0].get_xdata()),
+            accuracy.get_title(),
+        )
         figure.savefig(tmp_path / "history.png")
     finally:
         pyplot.close(figure)

@@ -61,12 +61,18 @@ def with_layer(layer: mg.Layer) -> Training:
     """Statistics and dropout, and this layer in the middle."""
     rng = np.random.default_rng(0)
     model = mg.Sequential(
-        mg.Dense(4, 6, rng=rng), layer, mg.BatchNorm(6), mg.Dropout(0.3, rng=rng), mg.Dense(6, 3, rng=rng)
+        mg.Dense(4, 6, rng=rng),
+        layer,
+        mg.BatchNorm(6),
+        mg.Dropout(0.3, rng=rng),
+        mg.Dense(6, 3, rng=rng),
     )
-    return Training(model, mg.SoftmaxCrossEntropy(), mg.Adam(model), mg.Batches(*samples(), 5, rng=rng))
+    return Training(
+        model, mg.SoftmaxCrossEntropy(), mg.Adam(model), mg.Batches(*samples(), 5, rng=rng)
+    )
 
 
-# -- between steps -----------------------------------------------------------------------------------------------------
+# -- between steps -------------------------------------------------------------------------------
 
 
 def test_it_ends_after_the_step() -> None:
@@ -80,8 +86,14 @@ def test_it_ends_after_the_step() -> None:
 
 @pytest.mark.parametrize("where", ["forward", "backward"])
 def test_a_step_that_has_begun_is_made_whole(where: Any) -> None:
-    """Pressed in the middle of the fourth: the bits are those of four steps by hand. One forward more is the check before the first."""
-    straight, pressed = with_layer(Pressing()), with_layer(Pressing(**{where: 5 if where == "forward" else 4}))
+    """Pressed in the middle of the fourth: the bits are those of four steps by hand.
+
+    One forward more is the check before the first.
+    """
+    straight, pressed = (
+        with_layer(Pressing()),
+        with_layer(Pressing(**{where: 5 if where == "forward" else 4})),
+    )
     straight.by_hand(1, steps=4)
     history = pressed.fit(9)
     assert "Ctrl-C" == history.stopped
@@ -108,7 +120,9 @@ def test_in_validation() -> None:
             press()
         return 1.0
 
-    history = descent(9.0, steps=3).fit(9, metrics=metric, validation_data=(np.ones((4, 1)), np.zeros((4, 1))))
+    history = descent(9.0, steps=3).fit(
+        9, metrics=metric, validation_data=(np.ones((4, 1)), np.zeros((4, 1)))
+    )
     assert ("Ctrl-C", [6.0]) == (history.stopped, history["val_loss"])
 
 
@@ -130,7 +144,7 @@ def test_it_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert "stopped: Ctrl-C" == capsys.readouterr().out.splitlines()[-1]
 
 
-# -- handlers ----------------------------------------------------------------------------------------------------------
+# -- handlers ------------------------------------------------------------------------------------
 
 
 def test_pythons_own_handler_is_back_afterwards() -> None:
@@ -170,7 +184,10 @@ def test_each_training_counts_its_own() -> None:
     """One in each of two trainings is not a second one."""
     training = descent(9.0)
     for _ in range(2):
-        assert "Ctrl-C" == training.fit(9, hooks=[Act(press, step=training.optimizer.step_count)]).stopped
+        assert (
+            "Ctrl-C"
+            == training.fit(9, hooks=[Act(press, step=training.optimizer.step_count)]).stopped
+        )
     assert 7.0 == weight(training.model)
 
 
@@ -204,18 +221,24 @@ def test_another_thread() -> None:
     assert signal.default_int_handler is signal.getsignal(signal.SIGINT)
 
 
-# -- going on ----------------------------------------------------------------------------------------------------------
+# -- going on ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "when", [{"step": 0}, {"step": 2}, {"step": 4}, {"step": 7}, {"epoch": 0}, {"epoch": 1}], ids=str
+    "when",
+    [{"step": 0}, {"step": 2}, {"step": 4}, {"step": 7}, {"epoch": 0}, {"epoch": 1}],
+    ids=str,
 )
 def test_going_on_is_as_never_stopping(when: dict[str, int], tmp_path: Path) -> None:
-    """With a Checkpoint one is written of the end: at the first step, in an epoch, at its last step, after it."""
+    """With a Checkpoint one is written of the end: at the first step, in an epoch, at its last
+    step, after it.
+    """
     path, validation = tmp_path / "a.npz", samples(7)
     straight, first, second = classifier(), classifier(), classifier()
     history = straight.fit(3, validation_data=validation)
-    stopped = first.fit(3, hooks=[mg.Checkpoint(path), Act(press, **when)], validation_data=validation)
+    stopped = first.fit(
+        3, hooks=[mg.Checkpoint(path), Act(press, **when)], validation_data=validation
+    )
     resumed = second.fit(3, resume_from=path, validation_data=validation)
     assert ("Ctrl-C", "") == (stopped.stopped, resumed.stopped)
     assert {name: figures[: stopped.epochs] for name, figures in history.items()} == dict(stopped)
@@ -224,14 +247,20 @@ def test_going_on_is_as_never_stopping(when: dict[str, int], tmp_path: Path) -> 
 
 
 def test_again_and_again(tmp_path: Path) -> None:
-    """Interrupted after each single step, and built anew each time: the same bits after two epochs."""
+    """Interrupted after each single step, and built anew each time: the same bits after two
+    epochs.
+    """
     path = tmp_path / "a.npz"
     straight, training = classifier(batch_size=10), classifier(batch_size=10)
     history = straight.fit(2)
     found = training.fit(2, hooks=[mg.Checkpoint(path), Act(press, step=0)])
     for step in range(1, 6):
-        training = classifier(batch_size=10, seed=step)  # its generator too takes the state of the file
-        found = training.fit(2, hooks=[mg.Checkpoint(path), Act(press, step=step)], resume_from=path)
+        training = classifier(
+            batch_size=10, seed=step
+        )  # its generator too takes the state of the file
+        found = training.fit(
+            2, hooks=[mg.Checkpoint(path), Act(press, step=step)], resume_from=path
+        )
     found = training.fit(2, resume_from=path)
     assert dict(history) == dict(found)
     assert straight.bits() == training.bits()
@@ -258,9 +287,13 @@ print(history.stopped, history.epochs >= 1, np.isfinite(model[0].weight.value).a
 """
 
 
-@pytest.mark.skipif(os.name != "posix", reason="elsewhere a process cannot be sent Ctrl-C without the whole console")
+@pytest.mark.skipif(
+    os.name != "posix", reason="elsewhere a process cannot be sent Ctrl-C without the whole console"
+)
 def test_a_program() -> None:
-    """A process that trains for ever is interrupted from outside, goes on after `fit`, and ends without an error."""
+    """A process that trains for ever is interrupted from outside, goes on after `fit`, and ends
+    without an error.
+    """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", PROGRAM]
     with subprocess.Popen(

@@ -1,4 +1,6 @@
-"""Data that is read batch by batch: memory maps, of which what was read is given back, and images kept as bytes."""
+"""Data that is read batch by batch: memory maps, of which what was read is given back, and images
+kept as bytes.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def trained(
 ) -> tuple[object, object]:
     """The bits and the history of a training with these data."""
     rng = np.random.default_rng(0)
-    model = mg.Sequential(mg.Dense(WIDTH, 4, rng=rng), mg.Dropout(0.2, rng=rng), mg.Dense(4, 3, rng=rng))
+    model = mg.Sequential(
+        mg.Dense(WIDTH, 4, rng=rng), mg.Dropout(0.2, rng=rng), mg.Dense(4, 3, rng=rng)
+    )
     data = mg.Batches(x, y, 16, rng=rng, scale=scale)
     training = Training(model, mg.SoftmaxCrossEntropy(), sgd(model), data)
     return training.fit(3, validation_data=validation), training.bits()
@@ -55,16 +59,21 @@ def saved(path: Path, array: npt.NDArray[Any], mode: Any = "r") -> npt.NDArray[A
 def resident(path: Path) -> int:
     """How many KB of a mapped file are in the memory of this process."""
     smaps = Path("/proc/self/smaps").read_text("utf-8")
-    return sum(int(size) for size in re.findall(rf"{re.escape(str(path))}\n.*?\nRss: +(\d+) kB", smaps, re.DOTALL))
+    return sum(
+        int(size)
+        for size in re.findall(rf"{re.escape(str(path))}\n.*?\nRss: +(\d+) kB", smaps, re.DOTALL)
+    )
 
 
-# -- the same as in memory ---------------------------------------------------------------------------------------------
+# -- the same as in memory -----------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("all_are_large")
 @pytest.mark.parametrize("mode", ["r", "r+", "c"])
 def test_a_map_is_as_good_as_an_array(mode: str, tmp_path: Path) -> None:
-    """Samples, targets and validation from files: the same bits and figures, and the files as before."""
+    """Samples, targets and validation from files: the same bits and figures, and the files as
+    before.
+    """
     (x, y), (more, labels) = images(), images(1)
     arrays: list[npt.NDArray[Any]] = [x, y, more, labels]
     maps = [saved(tmp_path / f"{n}.npy", array, mode) for n, array in enumerate(arrays)]
@@ -76,7 +85,9 @@ def test_a_map_is_as_good_as_an_array(mode: str, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("all_are_large")
 def test_views_of_maps(tmp_path: Path) -> None:
-    """Slices, other shapes and orders of axes, and a map of raw bytes that begins later in its file."""
+    """Slices, other shapes and orders of axes, and a map of raw bytes that begins later in its
+    file.
+    """
     x, y = images()
     raw = tmp_path / "raw"
     raw.write_bytes(b"header" + x.tobytes())
@@ -93,15 +104,20 @@ def test_views_of_maps(tmp_path: Path) -> None:
         assert expected == trained(view, y), name
 
 
-# -- what is given back ------------------------------------------------------------------------------------------------
+# -- what is given back --------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells what is resident")
+@pytest.mark.skipif(
+    not Path("/proc/self/smaps").exists(), reason="only Linux tells what is resident"
+)
 @pytest.mark.parametrize("large", [True, False])
 def test_what_was_read_of_large_maps_is_given_back(
     large: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After training and validation hardly anything of the file is in memory; of a small one, what was read stays."""
+    """After training and validation hardly anything of the file is in memory.
+
+    Of a small one, what was read stays.
+    """
     monkeypatch.setattr(data_module, "_LARGE", 1 << 20 if large else 1 << 30)
     wide = np.ones((2000, 1000), np.uint8)
     mapped = saved(tmp_path / "a.npy", wide)
@@ -137,7 +153,9 @@ def test_shared_changes_are_kept(mode: Any, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("all_are_large")
 def test_maps_that_numpy_knows_nothing_of(tmp_path: Path) -> None:
-    """An array over somebody's own map, private to a process, or of no file at all, keeps what is in it."""
+    """An array over somebody's own map, private to a process, or of no file at all, keeps what is
+    in it.
+    """
     x, y = images()
     (tmp_path / "a").write_bytes(bytes(x.size))
     with (tmp_path / "a").open("rb") as file:
@@ -145,15 +163,22 @@ def test_maps_that_numpy_knows_nothing_of(tmp_path: Path) -> None:
     if hasattr(mmap, "MAP_ANONYMOUS"):
         own.append(mmap.mmap(-1, x.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
     for memory in own:
-        for array in (np.ndarray(x.shape, np.uint8, memory), np.frombuffer(memory, np.uint8).reshape(x.shape)):
+        for array in (
+            np.ndarray(x.shape, np.uint8, memory),
+            np.frombuffer(memory, np.uint8).reshape(x.shape),
+        ):
             array[:] = x
             assert trained(x, y) == trained(array, y)
             assert x.tobytes() == array.tobytes()
 
 
-@pytest.mark.skipif(os.name != "posix", reason="a file that is all hole takes its place on the disk elsewhere")
+@pytest.mark.skipif(
+    os.name != "posix", reason="a file that is all hole takes its place on the disk elsewhere"
+)
 def test_data_larger_than_what_is_read(tmp_path: Path) -> None:
-    """Of eight billion bytes only the batches of two steps, and what the check before them looks at, come into memory."""
+    """Of eight billion bytes only the batches of two steps, and what the check before them looks
+    at, come into memory.
+    """
     path = tmp_path / "zeros"
     with path.open("wb") as file:
         file.truncate(8_000_000_000)
@@ -163,7 +188,9 @@ def test_data_larger_than_what_is_read(tmp_path: Path) -> None:
     tracemalloc.start()
     try:
         stop = Act(lambda event: event.stop("enough"), step=1)
-        history = mg.fit(model, mg.MeanSquaredError(), mg.SGD(model, 0.1), data, epochs=1, hooks=[stop])
+        history = mg.fit(
+            model, mg.MeanSquaredError(), mg.SGD(model, 0.1), data, epochs=1, hooks=[stop]
+        )
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -171,7 +198,7 @@ def test_data_larger_than_what_is_read(tmp_path: Path) -> None:
     assert peak < 150_000_000
 
 
-# -- scale -------------------------------------------------------------------------------------------------------------
+# -- scale ---------------------------------------------------------------------------------------
 
 
 class Seen(mg.Layer):
@@ -192,14 +219,24 @@ class Seen(mg.Layer):
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int64, np.float16, np.bool_, np.float32, np.float64])
 def test_each_batch_is_scaled(kind: Any) -> None:
-    """Times the scale in float32, or in the float that the samples are; the data stay as they are."""
+    """Times the scale in float32, or in the float that the samples are.
+
+    The data stay as they are.
+    """
     x = np.array([[0], [1], [51], [255]]).astype(kind)
     before = x.tobytes()
     expected_kind = kind if kind in (np.float32, np.float64) else np.float32
     expected = [[expected_kind(number) * expected_kind(1 / 255)] for number in x[:, 0].tolist()]
     layer = Seen(np.float64)
     data = mg.Batches(x, np.zeros((4, 1)), 2, shuffle=False, scale=1 / 255)
-    mg.fit(layer, mg.MeanSquaredError(), mg.SGD(layer, 0.1), data, epochs=1, validation_data=(x, np.zeros((4, 1))))
+    mg.fit(
+        layer,
+        mg.MeanSquaredError(),
+        mg.SGD(layer, 0.1),
+        data,
+        epochs=1,
+        validation_data=(x, np.zeros((4, 1))),
+    )
     assert {np.dtype(expected_kind)} == {seen.dtype for seen in layer.inputs}
     *_, first, second, validation = layer.inputs
     assert expected == np.concatenate([first, second]).tolist() == validation.tolist()

@@ -1,4 +1,6 @@
-"""The figures of an epoch are those of all its samples: each against a formula over the whole data."""
+"""The figures of an epoch are those of all its samples: each against a formula over the whole
+data.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +17,30 @@ from minigrad.arrays import Array
 from minigrad.errors import KindError, RangeError, ShapeError
 
 Targets = npt.NDArray[Any]
-LOGITS = np.array([[2.0, 1.0], [0.0, 3.0], [1.0, 0.0], [5.0, 4.0], [0.0, 1.0], [0.0, 2.0], [3.0, 1.0]])
+LOGITS = np.array(
+    [[2.0, 1.0], [0.0, 3.0], [1.0, 0.0], [5.0, 4.0], [0.0, 1.0], [0.0, 2.0], [3.0, 1.0]]
+)
 """Largest in the columns 0 1 0 0 1 1 0."""
 
 
 def figures(
-    name: str, loss: mg.Loss, outputs: npt.ArrayLike, targets: npt.ArrayLike, batch_size: int, **settings: Any
+    name: str,
+    loss: mg.Loss,
+    outputs: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    batch_size: int,
+    **settings: Any,
 ) -> tuple[float, float]:
-    """The figure of an epoch in such batches, and that of validation with the same data; the model stays as it is."""
+    """The figure of an epoch in such batches, and that of validation with the same data.
+
+    The model stays as it is.
+    """
     training = constant(loss, outputs, targets, batch_size, **settings)
     history = training.fit(metrics=[name], validation_data=(outputs, targets))
     return history[name][0], history[f"val_{name}"][0]
 
 
-# -- the loss ----------------------------------------------------------------------------------------------------------
+# -- the loss ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 7])
@@ -41,26 +53,32 @@ def test_the_loss_is_the_mean_over_all_samples(batch_size: int) -> None:
 
 def test_each_epoch_begins_anew() -> None:
     """The figures of one epoch do not flow into the next: means of 6, 5 and of 4, 3."""
-    history = descent(6.0, steps=2).fit(2, metrics={"out": lambda outputs, targets: float(outputs.mean())})
+    history = descent(6.0, steps=2).fit(
+        2, metrics={"out": lambda outputs, targets: float(outputs.mean())}
+    )
     assert [5.5, 3.5] == history["loss"]
     assert [5.5, 3.5] == history["out"]
 
 
 def test_samples_that_are_dropped_do_not_count() -> None:
     """With `drop_last`, the figure is that of the samples that were seen."""
-    training = constant(mg.MeanAbsoluteError(), np.zeros((5, 1)), [[1.0], [2.0], [3.0], [4.0], [100.0]], 2)
+    training = constant(
+        mg.MeanAbsoluteError(), np.zeros((5, 1)), [[1.0], [2.0], [3.0], [4.0], [100.0]], 2
+    )
     data = mg.Batches(training.data.x, training.data.y, 2, shuffle=False, drop_last=True)
     assert [2.5] == training._replace(data=data).fit()["loss"]
 
 
-# -- accuracy ----------------------------------------------------------------------------------------------------------
+# -- accuracy ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 7])
 def test_accuracy(batch_size: int) -> None:
     """Four of seven are right; the mean of the batches' shares would be another number."""
     labels = np.array([0, 1, 0, 0, 0, 0, 1])
-    assert (4 / 7, 4 / 7) == figures("accuracy", mg.SoftmaxCrossEntropy(), LOGITS, labels, batch_size)
+    assert (4 / 7, 4 / 7) == figures(
+        "accuracy", mg.SoftmaxCrossEntropy(), LOGITS, labels, batch_size
+    )
 
 
 def test_accuracy_leaves_ignored_samples_out() -> None:
@@ -73,13 +91,17 @@ def test_accuracy_leaves_ignored_samples_out() -> None:
 
 def test_accuracy_of_rows_of_probabilities() -> None:
     """The class of a row is its largest entry: right but for the first and the last."""
-    rows = np.array([[0.4, 0.6], [0.0, 1.0], [0.9, 0.1], [0.7, 0.3], [0.2, 0.8], [0.1, 0.9], [0.3, 0.7]])
+    rows = np.array(
+        [[0.4, 0.6], [0.0, 1.0], [0.9, 0.1], [0.7, 0.3], [0.2, 0.8], [0.1, 0.9], [0.3, 0.7]]
+    )
     assert (5 / 7, 5 / 7) == figures("accuracy", mg.SoftmaxCrossEntropy(), LOGITS, rows, 3)
 
 
 def test_accuracy_of_yes_and_no() -> None:
     """Above 0 means yes, for each entry; 0 itself means no. Ten of fourteen are right."""
-    logits = np.array([[1.0, -1.0], [-2.0, 3.0], [0.0, 0.0], [4.0, 1.0], [-1.0, -1.0], [2.0, 2.0], [0.5, -0.5]])
+    logits = np.array(
+        [[1.0, -1.0], [-2.0, 3.0], [0.0, 0.0], [4.0, 1.0], [-1.0, -1.0], [2.0, 2.0], [0.5, -0.5]]
+    )
     targets = np.array([[1, 0], [0, 1], [0, 0], [1, 0], [1, 1], [1, 1], [0, 0]])
     #                    ✓  ✓    ✓  ✓    ✓  ✓    ✓  ✗    ✗  ✗    ✓  ✓    ✗  ✓
     assert (10 / 14, 10 / 14) == figures("accuracy", mg.SigmoidCrossEntropy(), logits, targets, 7)
@@ -91,7 +113,9 @@ def test_accuracy_is_measured_by_itself_for_cross_entropies() -> None:
     """And for no other loss."""
     softmax = constant(mg.SoftmaxCrossEntropy(), LOGITS, [0, 1, 0, 0, 0, 0, 1], 7).fit()
     sigmoid = constant(mg.SigmoidCrossEntropy(), LOGITS, np.ones((7, 2)), 7).fit()
-    squares = constant(mg.MeanSquaredError(), LOGITS, LOGITS, 7).fit(validation_data=(LOGITS, LOGITS))
+    squares = constant(mg.MeanSquaredError(), LOGITS, LOGITS, 7).fit(
+        validation_data=(LOGITS, LOGITS)
+    )
     assert ["loss", "accuracy"] == list(softmax) == list(sigmoid)
     assert ["loss", "val_loss"] == list(squares)
     assert ["loss"] == list(constant(mg.SoftmaxCrossEntropy(), LOGITS, [0] * 7, 7).fit(metrics=()))
@@ -112,24 +136,31 @@ def test_accuracy_while_the_model_learns() -> None:
     assert [sum(right[:5]) / 23, sum(right[5:]) / 23] == history["accuracy"]
 
 
-# -- numbers -----------------------------------------------------------------------------------------------------------
+# -- numbers -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 4, 5])
 def test_mean_absolute_error(batch_size: int) -> None:
     """Distances of 1, 2, 0, 4, 3 and of 0, 1, 1, 0, 8: their mean is 2."""
     targets = np.array([[1.0, 0.0], [-2.0, 1.0], [0.0, -1.0], [4.0, 0.0], [-3.0, 8.0]])
-    found = figures("mean_absolute_error", mg.MeanSquaredError(), np.zeros((5, 2)), targets, batch_size)
+    found = figures(
+        "mean_absolute_error", mg.MeanSquaredError(), np.zeros((5, 2)), targets, batch_size
+    )
     np.testing.assert_allclose(found, [2.0, 2.0], rtol=1e-14)
 
 
 def r2(outputs: Array, targets: Array) -> float:
     """1 - sum (y - o)^2 / sum (y - mean)^2, over all entries at once."""
-    return 1 - math.fsum(((targets - outputs) ** 2).ravel()) / math.fsum(((targets - targets.mean()) ** 2).ravel())
+    return 1 - math.fsum(((targets - outputs) ** 2).ravel()) / math.fsum(
+        ((targets - targets.mean()) ** 2).ravel()
+    )
 
 
 def test_r2_by_hand() -> None:
-    """Targets 1, 2, 3, 6 spread by 4 + 1 + 0 + 9 = 14; outputs are off by 1 once and by 2 once: 1 - 5 / 14."""
+    """Targets 1, 2, 3, 6 spread by 4 + 1 + 0 + 9 = 14.
+
+    Outputs are off by 1 once and by 2 once: 1 - 5 / 14.
+    """
     outputs, targets = [[1.0], [3.0], [3.0], [4.0]], [[1.0], [2.0], [3.0], [6.0]]
     for batch_size in (1, 2, 3, 4):
         found = figures("r2", mg.MeanSquaredError(), outputs, targets, batch_size)
@@ -153,7 +184,7 @@ def test_r2_where_all_targets_are_the_same() -> None:
     assert (0.0, 0.0) == figures("r2", mg.MeanSquaredError(), [[3.0], [2.0]], [[3.0], [3.0]], 1)
 
 
-# -- functions of one's own --------------------------------------------------------------------------------------------
+# -- functions of one's own ----------------------------------------------------------------------
 
 
 def most(outputs: Array, targets: Targets) -> Any:
@@ -174,7 +205,10 @@ class Counted:
 
 
 def test_a_function_is_weighted_by_the_batch_sizes() -> None:
-    """Largest outputs 3 of three samples, 7 of three, and 9 of one: (3 3 + 3 7 + 9) / 7; in validation all are seen at once."""
+    """Largest outputs 3 of three samples, 7 of three, and 9 of one: (3 3 + 3 7 + 9) / 7.
+
+    In validation all are seen at once.
+    """
     outputs = np.array([[1.0], [3.0], [2.0], [7.0], [5.0], [4.0], [9.0]])
     training = constant(mg.MeanSquaredError(), outputs, outputs, 3, shuffle=False)
     history = training.fit(metrics=most, validation_data=(outputs, outputs))
@@ -215,15 +249,22 @@ def test_a_metric_may_be_no_number() -> None:
     assert [True, True] == [math.isnan(figure) for figure in history["nothing"]]
 
 
-# -- what cannot be measured -------------------------------------------------------------------------------------------
+# -- what cannot be measured ---------------------------------------------------------------------
 
 REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "an unknown name": (
         "acuracy",
         RangeError,
-        "there is no metric 'acuracy'; there are accuracy, mean_absolute_error, r2, or give a function",
+        (
+            "there is no metric 'acuracy'; there are accuracy, mean_absolute_error, r2, or give a "
+            "function"
+        ),
     ),
-    "a number": (5, KindError, "metrics is 5, expected 'auto', names (accuracy, mean_absolute_error, r2) or functions"),
+    "a number": (
+        5,
+        KindError,
+        "metrics is 5, expected 'auto', names (accuracy, mean_absolute_error, r2) or functions",
+    ),
     "nothing": (None, KindError, "metrics is None, expected"),
     "a set": ({"r2"}, KindError, "metrics is {'r2'}, expected"),
     "a number among several": (["r2", 5], KindError, "metric 'int' is 5, expected a name"),
@@ -250,7 +291,11 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
         KindError,
         "the metric 'one' returned an array of shape (1,), expected one number",
     ),
-    "text": ({"text": lambda outputs, targets: "1"}, KindError, "the metric 'text' returned '1', expected one number"),
+    "text": (
+        {"text": lambda outputs, targets: "1"},
+        KindError,
+        "the metric 'text' returned '1', expected one number",
+    ),
     "no result": (
         {"none": lambda outputs, targets: None},
         KindError,
@@ -259,7 +304,10 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "accuracy of one column": (
         "accuracy",
         ShapeError,
-        "data: accuracy got outputs of shape (2, 1), expected (batch, classes): one column for each class",
+        (
+            "data: accuracy got outputs of shape (2, 1), expected (batch, classes): one column for "
+            "each class"
+        ),
     ),
 }
 
@@ -295,7 +343,9 @@ def test_accuracy_of_targets_that_are_no_labels() -> None:
         def backward(self) -> Array:
             return np.zeros((7, 2))
 
-    with pytest.raises(ShapeError, match=r"accuracy got targets of shape \(7, 3\), expected labels, \(7,\)"):
+    with pytest.raises(
+        ShapeError, match=r"accuracy got targets of shape \(7, 3\), expected labels, \(7,\)"
+    ):
         constant(Any2(), LOGITS, np.zeros((7, 3)), 7).fit(metrics="accuracy")
 
 

@@ -1,4 +1,6 @@
-"""`fit` stops at the first NaN or infinity, says where it was born, and leaves the last finite weights in the model."""
+"""`fit` stops at the first NaN or infinity, says where it was born, and leaves the last finite
+weights in the model.
+"""
 
 from __future__ import annotations
 
@@ -45,35 +47,59 @@ def with_y(value: float) -> Training:
 BIRTHS: dict[str, tuple[Callable[[], Training], str]] = {
     "x": (
         lambda: with_x(NAN),
-        "the loss is nan: x of the batch: nan at (2, 1) (row 17 of the data); not finite: 1 of 20 entries",
+        (
+            "the loss is nan: x of the batch: nan at (2, 1) (row 17 of the data); not finite: 1 of "
+            "20 entries"
+        ),
     ),
     "infinite x": (
         lambda: with_x(-INF),
-        "the loss is nan: x of the batch: -inf at (2, 1) (row 17 of the data); not finite: 1 of 20 entries",
+        (
+            "the loss is nan: x of the batch: -inf at (2, 1) (row 17 of the data); not finite: 1 "
+            "of 20 entries"
+        ),
     ),
     "y": (
         lambda: with_y(NAN),
-        "the loss is nan: y of the batch: nan at (2, 1) (row 17 of the data); not finite: 1 of 10 entries",
+        (
+            "the loss is nan: y of the batch: nan at (2, 1) (row 17 of the data); not finite: 1 of "
+            "10 entries"
+        ),
     ),
     "infinite y": (
         lambda: with_y(INF),
-        "the loss is inf: y of the batch: inf at (2, 1) (row 17 of the data); not finite: 1 of 10 entries",
+        (
+            "the loss is inf: y of the batch: inf at (2, 1) (row 17 of the data); not finite: 1 of "
+            "10 entries"
+        ),
     ),
     "forward": (
         lambda: training("forward", NAN),
-        "the loss is nan: the output of layer '1.0', Born(): nan at (2, 1); not finite: 1 of 20 entries",
+        (
+            "the loss is nan: the output of layer '1.0', Born(): nan at (2, 1); not finite: 1 of "
+            "20 entries"
+        ),
     ),
     "infinity in forward": (
         lambda: training("forward", INF),
-        "the loss is nan: the output of layer '1.0', Born(): inf at (2, 1); not finite: 1 of 20 entries",
+        (
+            "the loss is nan: the output of layer '1.0', Born(): inf at (2, 1); not finite: 1 of "
+            "20 entries"
+        ),
     ),
     "gradient of a parameter": (
         lambda: training("gradient", NAN),
-        "the update is not finite: the gradient of 'scale' in layer '1.0', Born(): nan at (3,); not finite: 1 of 4 entries",
+        (
+            "the update is not finite: the gradient of 'scale' in layer '1.0', Born(): nan at "
+            "(3,); not finite: 1 of 4 entries"
+        ),
     ),
     "gradient of an input": (
         lambda: training("backward", INF),
-        "the update is not finite: the gradient of the input of layer '1.0', Born(): inf at (2, 0); not finite: 1 of 20 entries",
+        (
+            "the update is not finite: the gradient of the input of layer '1.0', Born(): inf at "
+            "(2, 0); not finite: 1 of 20 entries"
+        ),
     ),
     "loss": (
         lambda: training(loss=BornInLoss("value", NAN)),
@@ -85,7 +111,10 @@ BIRTHS: dict[str, tuple[Callable[[], Training], str]] = {
     ),
     "gradient of the loss": (
         lambda: training(loss=BornInLoss("backward", NAN)),
-        "the update is not finite: the gradient that the loss returned: nan at (4, 1); not finite: 1 of 10 entries",
+        (
+            "the update is not finite: the gradient that the loss returned: nan at (4, 1); not "
+            "finite: 1 of 10 entries"
+        ),
     ),
     "update": (
         lambda: training(optimizer=lambda model: BreaksUpdate(model, 1e-3)),
@@ -97,11 +126,17 @@ BIRTHS: dict[str, tuple[Callable[[], Training], str]] = {
     ),
     "gradient of one layer alone": (
         lambda: training("gradient", -INF, plain=True),
-        "the update is not finite: the gradient of 'born.scale': -inf at (3,); not finite: 1 of 4 entries",
+        (
+            "the update is not finite: the gradient of 'born.scale': -inf at (3,); not finite: 1 "
+            "of 4 entries"
+        ),
     ),
     "loss of one layer alone": (
         lambda: training(loss=BornInLoss("backward", NAN), plain=True),
-        "the update is not finite: the gradient that the loss returned: nan at (4, 1); not finite: 1 of 10 entries",
+        (
+            "the update is not finite: the gradient that the loss returned: nan at (4, 1); not "
+            "finite: 1 of 10 entries"
+        ),
     ),
 }
 
@@ -120,12 +155,17 @@ def straight(broken: Training) -> Training:
 @pytest.mark.parametrize("name", BIRTHS)
 @pytest.mark.parametrize("recorded", ["", "around", "among the hooks"])
 def test_where_it_was_born(name: str, recorded: str, caplog: pytest.LogCaptureFixture) -> None:
-    """It names step, layer, tensor and entry; values, statistics and generators are those of three steps without it."""
+    """It names step, layer, tensor and entry.
+
+    Values, statistics and generators are those of three steps without it.
+    """
     make, told = BIRTHS[name]
     broken = make()
     expected = straight(broken)
     if "MOST" in told:
-        told = told.replace("MOST", f"{np.abs(straight(broken).model(broken.data.x[15:20])).max():.3g}")
+        told = told.replace(
+            "MOST", f"{np.abs(straight(broken).model(broken.data.x[15:20])).max():.3g}"
+        )
     recorder = mg.Recorder(broken.optimizer, broken.loss, broken.data)
     with recorder if recorded == "around" else nullcontext():
         history = broken.fit(2, hooks=[recorder] if recorded == "among the hooks" else [])
@@ -137,7 +177,10 @@ def test_where_it_was_born(name: str, recorded: str, caplog: pytest.LogCaptureFi
     if told.startswith("the loss"):
         assert expected.bits()["optimizer"] == broken.bits()["optimizer"]
     (record,) = caplog.records
-    assert (logging.WARNING, f"fit stopped at {history.stopped}") == (record.levelno, record.getMessage())
+    assert (logging.WARNING, f"fit stopped at {history.stopped}") == (
+        record.levelno,
+        record.getMessage(),
+    )
     with pytest.raises(NoGradient):
         broken.optimizer.step()
     if recorded:
@@ -148,7 +191,9 @@ def test_where_it_was_born(name: str, recorded: str, caplog: pytest.LogCaptureFi
 
 
 def test_without_it_nothing_stops() -> None:
-    """The same training where nothing goes wrong, which is what makes the other tests say something."""
+    """The same training where nothing goes wrong, which is what makes the other tests say
+    something.
+    """
     hand, fitted = training(), training()
     hand.by_hand(2)
     history = fitted.fit(2)
@@ -167,8 +212,8 @@ def test_a_weight_that_is_no_number(dtype: Any) -> None:
 
     history = broken.fit(3, hooks=[Act(write, step=6)])
     assert (
-        f"step 7: the loss is nan: '3.weight' of the model: nan at (1, 0); not finite: 1 of 8 entries{END}"
-        == history.stopped
+        f"step 7: the loss is nan: '3.weight' of the model: nan at (1, 0); not finite: 1 of 8 "
+        f"entries{END}" == history.stopped
     )
     assert 1 == history.epochs
     assert 7 == broken.optimizer.step_count
@@ -181,8 +226,8 @@ def test_an_infinite_weight_before_the_first_step() -> None:
     model[0].weight.value = np.full((4, 4), INF)
     history = broken.fit(progress=True)
     assert (
-        f"step 0: the loss is nan: '0.weight' of the model: inf at (0, 0); not finite: 16 of 16 entries{END}"
-        == history.stopped
+        f"step 0: the loss is nan: '0.weight' of the model: inf at (0, 0); not finite: 16 of 16 "
+        f"entries{END}" == history.stopped
     )
 
 
@@ -213,7 +258,10 @@ class Sometimes(mg.Layer):
 
 
 def test_what_chance_brings_about_is_found() -> None:
-    """The numbers that were drawn are drawn again in the search; afterwards the generator is as before the step."""
+    """The numbers that were drawn are drawn again in the search.
+
+    Afterwards the generator is as before the step.
+    """
     seed = 6
     model = mg.Sequential(mg.Dense(4, 2, rng=0), Sometimes(np.random.default_rng(seed)))
     history = mg.fit(model, mg.MeanSquaredError(), mg.SGD(model, 1e-3), data(), epochs=99)
@@ -248,10 +296,12 @@ def test_hooks_do_not_hear_of_the_search(where: str) -> None:
         with np.errstate(invalid="ignore"):
             broken.model(broken.data.x[:5])
     assert [True] * 4 * 6 == given.of("forward")
-    assert [False] * 6 + [True] * 5 * 6 == attached.of("forward")  # the check before the first step is a forward, too
+    assert [False] * 6 + [True] * 5 * 6 == attached.of(
+        "forward"
+    )  # the check before the first step is a forward, too
 
 
-# -- updates that are finite themselves ------------------------------------------------------------------------------
+# -- updates that are finite themselves ----------------------------------------------------------
 
 
 def falling(dtype: Any, lr: float) -> Training:
@@ -263,19 +313,20 @@ def falling(dtype: Any, lr: float) -> Training:
 
 @pytest.mark.parametrize(("dtype", "lr"), [(np.float32, 3e38), (np.float64, 1.5e308)])
 def test_a_sum_that_overflows(dtype: Any, lr: float) -> None:
-    """The second update of this size would make the weight infinite, though it is a number itself."""
+    """The second update of this size would make the weight infinite, though it is a number
+    itself.
+    """
     made = falling(dtype, lr)
     history = made.fit()
-    told = (
-        "the update is not finite: the value after the update of '0.weight': -inf at (0, 0); not finite: 1 of 1 entries"
-    )
+    told = "the update is not finite: the value after the update of '0.weight': -inf at (0, 0); not finite: 1 of 1 entries"
     assert f"step 1: {told}{END}" == history.stopped
     assert -float(dtype(lr)) == weight(made.model)
     assert 1 == made.optimizer.step_count
 
 
 @pytest.mark.parametrize(
-    ("dtype", "lr"), [(np.float32, 1e30), (np.float32, 1e38), (np.float64, 1e200), (np.float64, 5e307)]
+    ("dtype", "lr"),
+    [(np.float32, 1e30), (np.float32, 1e38), (np.float64, 1e200), (np.float64, 5e307)],
 )
 def test_updates_that_are_huge_and_fit(dtype: Any, lr: float) -> None:
     """Their squares overflow, but three of them do not: the training goes on as by hand."""

@@ -27,7 +27,9 @@ OPTIMIZERS: dict[str, Optimizers] = {
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_gradient(name: str, value: float, dtype: Any) -> None:
-    """Of whichever optimizer: nothing is written, the step does not count, and the message names the gradient."""
+    """Of whichever optimizer: nothing is written, the step does not count, and the message names
+    the gradient.
+    """
     straight = training(dtype=dtype, optimizer=OPTIMIZERS[name])
     broken = training("gradient", value, dtype=dtype, optimizer=OPTIMIZERS[name])
     straight.by_hand(1, steps=STEP)
@@ -38,18 +40,23 @@ def test_a_gradient(name: str, value: float, dtype: Any) -> None:
     told = f"the update is not finite: the gradient of '1.0.scale': {value} at (3,); not finite: 1 of 4 entries"
     assert told == str(caught.value)
     assert STEP == broken.optimizer.step_count
-    for parameter, other in zip(straight.model.parameters(), broken.model.parameters(), strict=True):
+    for parameter, other in zip(
+        straight.model.parameters(), broken.model.parameters(), strict=True
+    ):
         assert parameter[1].value.tobytes() == other[1].value.tobytes()
 
 
 def test_the_first_of_backward_is_named() -> None:
-    """It goes from the last layer to the first: a gradient of the loss reaches the last bias before all others."""
+    """It goes from the last layer to the first: a gradient of the loss reaches the last bias before
+    all others.
+    """
     broken = training(loss=BornInLoss("backward"))
     broken.optimizer.attach(mg.StopOnNonFinite())
     with pytest.raises(NotFinite) as caught:
         broken.by_hand(1)
-    assert "the update is not finite: the gradient of '3.bias': nan at (1,); not finite: 1 of 2 entries" == str(
-        caught.value
+    assert (
+        "the update is not finite: the gradient of '3.bias': nan at (1,); not finite: 1 of 2 "
+        "entries" == str(caught.value)
     )
 
 
@@ -68,7 +75,9 @@ def test_the_loop_can_go_on() -> None:
 
 
 def test_it_is_told_before_a_recorder_writes() -> None:
-    """Attached before or after it: the run holds the finite steps, and its values are the model's."""
+    """Attached before or after it: the run holds the finite steps, and its values are the
+    model's.
+    """
     for first in (True, False):
         made = descent(5.0)
         if first:
@@ -106,7 +115,9 @@ def test_it_is_told_before_a_recorder_writes() -> None:
     ],
 )
 def test_the_sum_is_what_counts(dtype: Any, value: float, update: float, fits: bool) -> None:
-    """The largest float32 is 3.4028e38, the largest float64 1.7977e308: a sum above it is not written."""
+    """The largest float32 is 3.4028e38, the largest float64 1.7977e308: a sum above it is not
+    written.
+    """
     model = mg.Sequential(mg.Dense(1, 1, bias=False, dtype=dtype, rng=0))
     set_weight(model, value)
     optimizer = mg.SGD(model, 1.0)
@@ -125,7 +136,10 @@ def test_the_sum_is_what_counts(dtype: Any, value: float, update: float, fits: b
 
 
 def test_frozen_values_do_not_matter() -> None:
-    """A value that is infinite already, and is not updated, stops nobody; nor does one that no backward has reached."""
+    """A value that is infinite already, and is not updated, stops nobody.
+
+    Nor does one that no backward has reached.
+    """
     model = mg.Sequential(mg.Dense(1, 1, dtype=np.float64, rng=0))
     for name, parameter in model.parameters():
         parameter.value = np.full(parameter.shape, math.inf if name == "0.bias" else 2.0)
@@ -143,7 +157,9 @@ def test_fit_has_one_already() -> None:
     made[1].fit(2, hooks=[mg.StopOnNonFinite()])
     assert made[0].bits() == made[1].bits()
     broken = training("gradient")
-    assert broken.fit(hooks=[mg.StopOnNonFinite()]).stopped.startswith("step 3: the update is not finite")
+    assert broken.fit(hooks=[mg.StopOnNonFinite()]).stopped.startswith(
+        "step 3: the update is not finite"
+    )
 
 
 def test_after_a_training_it_is_gone() -> None:

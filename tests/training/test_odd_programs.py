@@ -1,4 +1,6 @@
-"""Programs that are odd, but somebody's: losses, hooks, data and terminals that are not as ours are."""
+"""Programs that are odd, but somebody's: losses, hooks, data and terminals that are not as ours
+are.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ import minigrad as mg
 from minigrad.arrays import Array
 from minigrad.errors import DataFileError, KindError, ShapeError, StaleParameters, UnknownName
 
-# -- losses ------------------------------------------------------------------------------------------------------------
+# -- losses ---------------------------------------------------------------------------------------
 
 
 class Squares(mg.Loss):
@@ -42,7 +44,9 @@ def regression(loss: mg.Loss, targets: npt.NDArray[Any], batch_size: int = 5) ->
 
 
 def test_a_loss_that_writes_into_its_targets() -> None:
-    """What it is given are copies: nobody's data change, read-only data are good, and training sees them as they are."""
+    """What it is given are copies: nobody's data change, read-only data are good, and training sees
+    them as they are.
+    """
 
     class Masked(Squares):
         def prepared(self, targets: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -52,12 +56,16 @@ def test_a_loss_that_writes_into_its_targets() -> None:
     targets = np.where(np.random.default_rng(0).random((23, 2)) < 0.5, -1.0, 2.0)
     before = targets.tobytes()
     targets.flags.writeable = False
-    regression(Masked(), targets).fit(1, validation_data=(samples(9)[0], targets[:9]), progress=True)
+    regression(Masked(), targets).fit(
+        1, validation_data=(samples(9)[0], targets[:9]), progress=True
+    )
     assert before == targets.tobytes()
 
 
 def test_a_loss_of_pairs_sees_batches_alone() -> None:
-    """Before the first step it is not given more samples than a batch of some size holds: pairs of all would be too many."""
+    """Before the first step it is not given more samples than a batch of some size holds: pairs of
+    all would be too many.
+    """
     seen: list[int] = []
 
     class Pairs(Squares):
@@ -103,7 +111,9 @@ def test_a_batch_of_which_all_is_ignored_is_explained() -> None:
     """The mean over nothing is NaN, as in PyTorch; the reason says that it is over nothing."""
     model = mg.Sequential(mg.Dense(4, 3, rng=0))
     data = mg.Batches(samples(20)[0], np.full(20, -1), 5, rng=1)
-    history = mg.fit(model, mg.SoftmaxCrossEntropy(ignore_index=-1), mg.SGD(model, lr=0.1), data, epochs=1)
+    history = mg.fit(
+        model, mg.SoftmaxCrossEntropy(ignore_index=-1), mg.SGD(model, lr=0.1), data, epochs=1
+    )
     assert "all samples of the batch are ignored, or have the weight 0" in history.stopped
 
 
@@ -125,7 +135,7 @@ def test_float32_losses_are_summed_in_float64() -> None:
     np.testing.assert_allclose(history["loss"], [np.mean(seen, dtype=np.float64)], rtol=1e-15)
 
 
-# -- layers ------------------------------------------------------------------------------------------------------------
+# -- layers --------------------------------------------------------------------------------------
 
 
 class Drifting(mg.Layer):
@@ -149,11 +159,15 @@ class Drifting(mg.Layer):
 
 
 def test_buffers_that_are_changed_in_place_are_those_before_the_step() -> None:
-    """After a NaN in the fourth step: three draws have been added to the buffer, and the generator stands after them."""
+    """After a NaN in the fourth step: three draws have been added to the buffer, and the generator
+    stands after them.
+    """
     layer = Drifting(3)
     model = mg.Sequential(layer, mg.Dense(4, 3, rng=0))
     x, y = samples(20)
-    history = mg.fit(model, mg.SoftmaxCrossEntropy(), mg.SGD(model, lr=0.1), mg.Batches(x, y, 5, rng=1), epochs=1)
+    history = mg.fit(
+        model, mg.SoftmaxCrossEntropy(), mg.SGD(model, lr=0.1), mg.Batches(x, y, 5, rng=1), epochs=1
+    )
     assert history.stopped.startswith("step 3: the loss is nan")
     rng, expected = np.random.default_rng(0), np.zeros(4, np.float32)
     for _ in range(3):
@@ -163,7 +177,9 @@ def test_buffers_that_are_changed_in_place_are_those_before_the_step() -> None:
 
 
 def test_generators_in_lists_and_in_optimizers_resume(tmp_path: Path) -> None:
-    """A layer with its generators in a list, and an optimizer with noise of its own, go on bit for bit."""
+    """A layer with its generators in a list, and an optimizer with noise of its own, go on bit for
+    bit.
+    """
 
     class Langevin(mg.Optimizer):
         def __init__(self, model: mg.Layer) -> None:
@@ -171,12 +187,16 @@ def test_generators_in_lists_and_in_optimizers_resume(tmp_path: Path) -> None:
             self.noise = {"rng": np.random.default_rng(3)}
 
         def compute(self, values: Array, grads: Array, update: Array) -> None:
-            update[...] = -self.current_lr * grads + 0.01 * self.noise["rng"].normal(size=len(grads))
+            update[...] = -self.current_lr * grads + 0.01 * self.noise["rng"].normal(
+                size=len(grads)
+            )
 
     def build() -> Training:
         model = mg.Sequential(Drifting(1000), mg.Dense(4, 3, rng=0))
         x, y = samples(20)
-        return Training(model, mg.SoftmaxCrossEntropy(), Langevin(model), mg.Batches(x, y, 5, rng=1))
+        return Training(
+            model, mg.SoftmaxCrossEntropy(), Langevin(model), mg.Batches(x, y, 5, rng=1)
+        )
 
     whole, part, rest = build(), build(), build()
     whole.fit(3)
@@ -185,7 +205,7 @@ def test_generators_in_lists_and_in_optimizers_resume(tmp_path: Path) -> None:
     assert plain(whole.model.state_dict()) == plain(rest.model.state_dict())
 
 
-# -- hooks -------------------------------------------------------------------------------------------------------------
+# -- hooks ---------------------------------------------------------------------------------------
 
 
 def test_a_plateau_without_its_figure_is_refused_at_once() -> None:
@@ -193,7 +213,8 @@ def test_a_plateau_without_its_figure_is_refused_at_once() -> None:
     training = classifier()
     before = training.bits()
     with pytest.raises(
-        UnknownName, match="ReduceOnPlateau monitors 'val_loss', but the epochs have only loss, accuracy"
+        UnknownName,
+        match="ReduceOnPlateau monitors 'val_loss', but the epochs have only loss, accuracy",
     ):
         training.fit(1, hooks=[mg.ReduceOnPlateau(training.optimizer)])
     assert before == training.bits()
@@ -252,7 +273,7 @@ def test_two_checkpoints_are_told_apart_by_what_they_monitor(tmp_path: Path) -> 
     assert {"monitor": "accuracy", "best": None} == other.state_dict()
 
 
-# -- models, data, terminals ---------------------------------------------------------------------------------------------
+# -- models, data, terminals ---------------------------------------------------------------------
 
 
 def test_parameters_that_have_moved_are_noticed_at_once() -> None:
@@ -270,11 +291,19 @@ def test_batchnorm_in_a_model_that_is_in_eval_mode() -> None:
     x, y = samples(9)
     model = mg.Sequential(mg.Dense(4, 3, rng=0), mg.BatchNorm(3)).eval()
     with pytest.raises(ShapeError, match="gives a batch of 1"):
-        mg.fit(model, mg.SoftmaxCrossEntropy(), mg.SGD(model, lr=0.1), mg.Batches(x, y, 4, rng=0), epochs=1)
+        mg.fit(
+            model,
+            mg.SoftmaxCrossEntropy(),
+            mg.SGD(model, lr=0.1),
+            mg.Batches(x, y, 4, rng=0),
+            epochs=1,
+        )
 
 
 def test_a_rest_of_nothing_is_no_epoch(tmp_path: Path) -> None:
-    """Somebody saved in the loop at the last batch, loaded, and trains on with fit: the first epoch is a whole one."""
+    """Somebody saved in the loop at the last batch, loaded, and trains on with fit: the first epoch
+    is a whole one.
+    """
     training = classifier()
     training.by_hand(1)
     saved = classifier()
@@ -292,7 +321,9 @@ def test_a_rest_of_nothing_is_no_epoch(tmp_path: Path) -> None:
 
 
 def test_fewer_epochs_than_the_checkpoint_has(tmp_path: Path) -> None:
-    """From the middle of the third epoch with epochs=2: nothing is trained, and no best is restored."""
+    """From the middle of the third epoch with epochs=2: nothing is trained, and no best is
+    restored.
+    """
 
     class Stop(mg.Hook):
         def on_step(self, event: mg.Step) -> None:
@@ -333,15 +364,21 @@ def test_errors_show_no_corner_of_an_array(tmp_path: Path) -> None:
     training = classifier()
     x, y = samples(2000)
     with pytest.raises(
-        KindError, match=r"fit got a tuple of 2 as data, expected minigrad\.Batches\(x, y, batch_size\)$"
+        KindError,
+        match=r"fit got a tuple of 2 as data, expected minigrad\.Batches\(x, y, batch_size\)$",
     ):
         mg.fit(training.model, training.loss, training.optimizer, (x, y), epochs=1)  # type: ignore[arg-type]
-    with pytest.raises(KindError, match=r"save got an array of shape \(2000, 4\) as model, expected a layer"):
+    with pytest.raises(
+        KindError, match=r"save got an array of shape \(2000, 4\) as model, expected a layer"
+    ):
         mg.save(tmp_path / "x", model=x)  # type: ignore[arg-type]
 
 
 def test_names_of_files_that_are_long_or_links(tmp_path: Path) -> None:
-    """A name may be as long as the system allows; where a link is, what it points to is replaced."""
+    """A name may be as long as the system allows.
+
+    Where a link is, what it points to is replaced.
+    """
     training = classifier()
     path = tmp_path / ("x" * 250)
     mg.save(path, model=training.model)

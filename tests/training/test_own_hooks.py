@@ -26,7 +26,11 @@ class OwnEarlyStopping(mg.Hook):
 
     def on_epoch(self, event: mg.Epoch) -> None:
         if event.metrics[self.monitor] < self.best:
-            self.best, self.bad, self.state = event.metrics[self.monitor], 0, event.model.state_dict()
+            self.best, self.bad, self.state = (
+                event.metrics[self.monitor],
+                0,
+                event.model.state_dict(),
+            )
         else:
             self.bad += 1
         if self.bad >= self.patience:
@@ -49,7 +53,9 @@ class Bar(mg.Hook):
         self.lines.append(f"0 of {event.epochs * event.steps_per_epoch}")
 
     def on_step(self, event: mg.Step) -> None:
-        self.lines.append(f"{event.step + 1} of {(event.epochs or 0) * (event.steps_per_epoch or 0)}")
+        self.lines.append(
+            f"{event.step + 1} of {(event.epochs or 0) * (event.steps_per_epoch or 0)}"
+        )
 
     def on_fit_end(self, event: mg.FitEnd) -> None:
         self.lines.append(f"over: {type(event.error).__name__}, {event.stopped}")
@@ -64,16 +70,27 @@ class Veto(mg.Hook):
 
 
 def noisy(seed: int) -> tuple[mg.Sequential, Callable[..., mg.History]]:
-    """A training whose validation loss falls and rises again, because there is little data and a high rate."""
+    """A training whose validation loss falls and rises again, because there is little data and a
+    high rate.
+    """
     rng = np.random.default_rng(seed)
     x, y = rng.normal(size=(24, 5)), rng.integers(0, 3, 24)
-    model = mg.Sequential(mg.Dense(5, 32, rng=0), mg.BatchNorm(32), mg.Activation("relu"), mg.Dense(32, 3, rng=1))
+    model = mg.Sequential(
+        mg.Dense(5, 32, rng=0), mg.BatchNorm(32), mg.Activation("relu"), mg.Dense(32, 3, rng=1)
+    )
     optimizer, loss = mg.Adam(model, 0.02), mg.SoftmaxCrossEntropy()
     data, validation = mg.Batches(x[:12], y[:12], 4, rng=2), (x[12:], y[12:])
 
     def fit(hooks: list[mg.Hook], epochs: int = 40) -> mg.History:
         return mg.fit(
-            model, loss, optimizer, data, epochs=epochs, validation_data=validation, hooks=hooks, progress=False
+            model,
+            loss,
+            optimizer,
+            data,
+            epochs=epochs,
+            validation_data=validation,
+            hooks=hooks,
+            progress=False,
         )
 
     return model, fit
@@ -81,7 +98,9 @@ def noisy(seed: int) -> tuple[mg.Sequential, Callable[..., mg.History]]:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_early_stopping_of_ones_own(seed: int) -> None:
-    """It ends in the same epoch as ours, and the model has the same bits, running statistics too."""
+    """It ends in the same epoch as ours, and the model has the same bits, running statistics
+    too.
+    """
     (ours, fit_ours), (own, fit_own) = noisy(seed), noisy(seed)
     first = fit_ours([mg.EarlyStopping("val_loss", 3)])
     second = fit_own([OwnEarlyStopping("val_loss", 3)])
@@ -90,7 +109,8 @@ def test_early_stopping_of_ones_own(seed: int) -> None:
     assert plain(ours.state_dict()) == plain(own.state_dict())
     assert second.stopped == "it brings nothing"
     with pytest.raises(
-        UnknownName, match="OwnEarlyStopping monitors 'accuracy_of_none', but the epochs have only loss"
+        UnknownName,
+        match="OwnEarlyStopping monitors 'accuracy_of_none', but the epochs have only loss",
     ):
         fit_own([OwnEarlyStopping("accuracy_of_none", 3)])
 
@@ -114,7 +134,10 @@ def test_a_bar_of_ones_own_knows_totals_and_is_told_of_the_end() -> None:
 
 
 def test_a_hook_that_refuses_the_beginning_is_not_told_of_the_end() -> None:
-    """Those before it are; those after it hear of neither; nothing was trained, and nobody stays attached."""
+    """Those before it are.
+
+    Those after it hear of neither; nothing was trained, and nobody stays attached.
+    """
 
     class Refuses(mg.Hook):
         def on_fit_begin(self, event: mg.FitBegin) -> None:
@@ -134,7 +157,9 @@ def test_a_hook_that_refuses_the_beginning_is_not_told_of_the_end() -> None:
 
 
 def test_a_veto_of_ones_own() -> None:
-    """Nothing is written, what it raises is raised as it is, in `fit` and by hand, and the gradient is used up."""
+    """Nothing is written, what it raises is raised as it is, in `fit` and by hand, and the gradient
+    is used up.
+    """
     training = classifier()
     with pytest.raises(PermissionError, match=r"not \d+ entries"):
         training.fit(1, hooks=[Veto()])
@@ -161,10 +186,14 @@ def test_a_checkpoint_of_ones_own(tmp_path: Path) -> None:
     assert whole.bits() == rest.bits()
 
 
-@pytest.mark.parametrize("name", ["on_batch", "on_train_begin", "before_epoch", "on_steps", "after_step"])
+@pytest.mark.parametrize(
+    "name", ["on_batch", "on_train_begin", "before_epoch", "on_steps", "after_step"]
+)
 def test_an_unknown_method_is_an_error_when_the_class_is_made(name: str) -> None:
     """It would never be called; the error lists those that are."""
-    with pytest.raises(AttachError, match=rf"Mine.{name} would never be called: a hook's methods are on_fit_begin"):
+    with pytest.raises(
+        AttachError, match=rf"Mine.{name} would never be called: a hook's methods are on_fit_begin"
+    ):
         type("Mine", (mg.Hook,), {name: lambda self, event: None})
 
 

@@ -1,4 +1,6 @@
-"""What `fit` shows: nothing where output is redirected, a line an epoch on a terminal, and with tqdm a bar inside of it."""
+"""What `fit` shows: nothing where output is redirected, a line an epoch on a terminal, and with
+tqdm a bar inside of it.
+"""
 
 from __future__ import annotations
 
@@ -77,10 +79,12 @@ def lines(capture: pytest.CaptureFixture[str] | Terminal) -> list[str]:
     return [re.sub(r"\(\d+\.\d+ s\)", "(0 s)", line) for line in out.splitlines()]
 
 
-# -- where it is shown -------------------------------------------------------------------------------------------------
+# -- where it is shown ---------------------------------------------------------------------------
 
 
-def test_nothing_where_output_is_redirected(capsys: pytest.CaptureFixture[str], bars: list[Bar]) -> None:
+def test_nothing_where_output_is_redirected(
+    capsys: pytest.CaptureFixture[str], bars: list[Bar]
+) -> None:
     """No line and no bar, by itself and with progress=False."""
     for progress in ({}, {"progress": "auto"}, {"progress": False}):
         descent().fit(2, **progress)
@@ -92,7 +96,12 @@ def test_nothing_where_output_is_redirected(capsys: pytest.CaptureFixture[str], 
 def test_redirected_output_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     """A line for what is before the first step, and one for each epoch, with all figures."""
     training = descent(3.0, steps=2)
-    training.fit(2, progress=True, validation_data=towards(0.25), metrics={"m": lambda outputs, targets: 12345.678})
+    training.fit(
+        2,
+        progress=True,
+        validation_data=towards(0.25),
+        metrics={"m": lambda outputs, targets: 12345.678},
+    )
     expected = [
         "loss 3.00",
         "epoch 1/2: loss 2.5000, m 1.235e+04, val_loss 0.7500, val_m 1.235e+04 (0 s)",
@@ -145,19 +154,26 @@ def test_no_output_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [3.0, 2.0] == descent(3.0).fit(2)["loss"]
 
 
-# -- the bar -----------------------------------------------------------------------------------------------------------
+# -- the bar -------------------------------------------------------------------------------------
 
 
 def test_a_bar_for_each_epoch(terminal: Terminal, bars: list[Bar]) -> None:
-    """It counts the steps and shows their loss, goes away, and a line stays; it is where the lines are."""
+    """It counts the steps and shows their loss, goes away, and a line stays.
+
+    It is where the lines are.
+    """
     with redirect_stdout(terminal):
         descent(6.0, steps=3).fit(2)
     assert [3, 3] == [bar.steps for bar in bars]
-    assert [["loss 6", "loss 5", "loss 4"], ["loss 3", "loss 2", "loss 1"]] == [bar.texts for bar in bars]
+    assert [["loss 6", "loss 5", "loss 4"], ["loss 3", "loss 2", "loss 1"]] == [
+        bar.texts for bar in bars
+    ]
     assert [1, 1] == [bar.closed for bar in bars]
     expected = {"total": 3, "desc": "epoch 1/2", "leave": False, "unit": "step", "file": terminal}
     assert expected == bars[0].settings
-    assert ["loss 6.00", "epoch 1/2: loss 5.0000 (0 s)", "epoch 2/2: loss 2.0000 (0 s)"] == lines(terminal)
+    assert ["loss 6.00", "epoch 1/2: loss 5.0000 (0 s)", "epoch 2/2: loss 2.0000 (0 s)"] == lines(
+        terminal
+    )
 
 
 def test_the_bar_goes_away_at_an_early_end(terminal: Terminal, bars: list[Bar]) -> None:
@@ -188,8 +204,9 @@ def test_the_real_tqdm(terminal: Terminal, capsys: pytest.CaptureFixture[str]) -
     assert "" == capsys.readouterr().err
 
 
-# -- what guessing would give -----------------------------------------------------------------------------------------
-# The best outputs that are the same for every sample, each worked out on paper.
+# -- what guessing would give
+# ----------------------------------------------------------------------------------------- The best
+# outputs that are the same for every sample, each worked out on paper.
 
 
 def opening(training: Training, capture: pytest.CaptureFixture[str]) -> str:
@@ -240,7 +257,8 @@ GUESSES: dict[str, tuple[mg.Loss, Any, Any, str]] = {
         "loss 0.69; always guessing the class shares gives 0.56",  # of a sample
     ),
     "smoothed labels": (
-        # a tenth is spread over three classes: shares of 0.9 0.75 + 0.1 / 3, 0.9 0.25 + 0.1 / 3 and 0.1 / 3, and their entropy
+        # a tenth is spread over three classes: shares of 0.9 0.75 + 0.1 / 3, 0.9 0.25 + 0.1 / 3 and
+        # 0.1 / 3, and their entropy
         mg.SoftmaxCrossEntropy(label_smoothing=0.1),
         np.zeros((4, 3)),
         LABELS,
@@ -251,20 +269,23 @@ GUESSES: dict[str, tuple[mg.Loss, Any, Any, str]] = {
         mg.SoftmaxCrossEntropy(class_weight=[1.0, 3.0]),
         np.full((4, 2), [2.0, 0.0]),
         LABELS,
-        "loss 1.13; always guessing the class shares gives 0.69",  # (3 log(1 + e^-2) + 3 (2 + log(1 + e^-2))) / 6
+        # (3 log(1 + e^-2) + 3 (2 + log(1 + e^-2))) / 6
+        "loss 1.13; always guessing the class shares gives 0.69",
     ),
     "weighted yes": (
         # one yes of four that counts three times: log 2 for each of six, divided by four
         mg.SigmoidCrossEntropy(pos_weight=3.0),
         np.full((4, 1), -2.0),
         LABELS[:, np.newaxis],
-        "loss 1.69; always guessing the shares gives 1.04",  # (3 log(1 + e^-2) + 3 (2 + log(1 + e^-2))) / 4
+        # (3 log(1 + e^-2) + 3 (2 + log(1 + e^-2))) / 4
+        "loss 1.69; always guessing the shares gives 1.04",
     ),
     "always yes": (
         mg.SigmoidCrossEntropy(),
         np.zeros((4, 2)),
         np.array([[1, 0], [1, 0], [1, 0], [1, 1]], np.float32),
-        "loss 0.69; always guessing the shares gives 0.28",  # nothing for the first column, 0.56 for the second
+        # nothing for the first column, 0.56 for the second
+        "loss 0.69; always guessing the shares gives 0.28",
     ),
     "yes and no": (
         mg.SigmoidCrossEntropy(),
@@ -295,7 +316,9 @@ GUESSES: dict[str, tuple[mg.Loss, Any, Any, str]] = {
 
 @pytest.mark.parametrize("name", GUESSES)
 def test_what_guessing_would_give(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The loss before the first step, and that of the best outputs that are the same for every sample."""
+    """The loss before the first step, and that of the best outputs that are the same for every
+    sample.
+    """
     loss, outputs, targets, expected = GUESSES[name]
     assert expected == opening(constant(loss, outputs, targets, 2), capsys)
 
@@ -317,7 +340,9 @@ def test_the_numbers_of_the_guesses() -> None:
     assert [*numbers] == [f"{number:.2f}" for number in numbers.values()]
 
 
-def test_the_opening_is_in_eval_mode_and_leaves_no_trace(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_opening_is_in_eval_mode_and_leaves_no_trace(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """Dropout of everything would make the loss log 3; the training is the same as without it."""
     silent, shown = classifier(), classifier()
     silent.fit(2)
@@ -325,7 +350,12 @@ def test_the_opening_is_in_eval_mode_and_leaves_no_trace(capsys: pytest.CaptureF
     assert silent.bits() == shown.bits()
     model = mg.Sequential(identity(3), mg.Dropout(1.0, rng=0))
     outputs = np.eye(3) * 9
-    training = Training(model, mg.SoftmaxCrossEntropy(), mg.SGD(model, 0.1), mg.Batches(outputs, [0, 1, 2], 3, rng=0))
+    training = Training(
+        model,
+        mg.SoftmaxCrossEntropy(),
+        mg.SGD(model, 0.1),
+        mg.Batches(outputs, [0, 1, 2], 3, rng=0),
+    )
     capsys.readouterr()
     assert "loss 0.000247; always guessing the class shares gives 1.10" == opening(training, capsys)
 

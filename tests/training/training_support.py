@@ -1,4 +1,6 @@
-"""What the tests of training share: small trainings, all of their bits, the loop by hand, and trainings that are known by hand."""
+"""What the tests of training share: small trainings, all of their bits, the loop by hand, and
+trainings that are known by hand.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ class Training(NamedTuple):
         return losses
 
     def bits(self) -> dict[str, object]:
-        """All that a training is, to the bit: values, buffers, modes, generators, the optimizer's state, the loss, the data."""
+        """All that a training is, to the bit: values, buffers, modes, generators, the optimizer's
+        state, the loss, the data.
+        """
         return {
             "model": plain(self.model.state_dict()),
             "modes": [layer.training for _, layer in self.model.layers()],
@@ -62,7 +66,9 @@ def plain(thing: object) -> object:
     return [plain(part) for part in thing] if isinstance(thing, list | tuple) else thing
 
 
-def samples(n: int = 23, features: int = 4, classes: int = 3, seed: int = 5) -> tuple[Array, npt.NDArray[np.int64]]:
+def samples(
+    n: int = 23, features: int = 4, classes: int = 3, seed: int = 5
+) -> tuple[Array, npt.NDArray[np.int64]]:
     """Random samples in float32, and labels."""
     rng = np.random.default_rng(seed)
     return rng.normal(size=(n, features)).astype(np.float32), rng.integers(0, classes, n)
@@ -73,9 +79,16 @@ def sgd(model: mg.Layer) -> mg.Optimizer:
 
 
 def classifier(
-    optimizer: Optimizers = sgd, *, dtype: npt.DTypeLike = np.float32, seed: int = 0, **settings: Any
+    optimizer: Optimizers = sgd,
+    *,
+    dtype: npt.DTypeLike = np.float32,
+    seed: int = 0,
+    **settings: Any,
 ) -> Training:
-    """A network with BatchNorm and Dropout; data, weights and dropout share one generator; the last batch is short."""
+    """A network with BatchNorm and Dropout.
+
+    Data, weights and dropout share one generator; the last batch is short.
+    """
     rng = np.random.default_rng(seed)
     model = mg.Sequential(
         mg.Dense(4, 6, dtype=dtype, rng=rng),
@@ -87,11 +100,13 @@ def classifier(
     return Training(model, mg.SoftmaxCrossEntropy(), optimizer(model), data)
 
 
-# -- a training that is known by hand ----------------------------------------------------------------------------------
+# -- a training that is known by hand ------------------------------------------------------------
 
 
 class Downhill(mg.Loss):
-    """The mean distance of outputs and targets, with a slope of 1 wherever they are: each step goes down by the rate."""
+    """The mean distance of outputs and targets, with a slope of 1 wherever they are: each step goes
+    down by the rate.
+    """
 
     def forward(self, logits: Array, targets: npt.ArrayLike) -> float:
         self.shape = logits.shape
@@ -102,7 +117,10 @@ class Downhill(mg.Loss):
 
 
 def descent(start: float = 5.0, *, steps: int = 1, lr: float = 1.0) -> Training:
-    """One weight w with outputs w x, where x is 1: `steps` times in an epoch it goes down by `lr`; the loss is |w|."""
+    """One weight w with outputs w x, where x is 1: `steps` times in an epoch it goes down by `lr`.
+
+    The loss is |w|.
+    """
     model = mg.Sequential(mg.Dense(1, 1, bias=False, dtype=np.float64, rng=0))
     set_weight(model, start)
     data = mg.Batches(np.ones((steps, 1)), np.zeros((steps, 1)), 1, rng=0)
@@ -124,7 +142,7 @@ def towards(target: float) -> tuple[Array, Array]:
     return np.ones((1, 1)), np.full((1, 1), target)
 
 
-# -- a model that stays as it is ---------------------------------------------------------------------------------------
+# -- a model that stays as it is -----------------------------------------------------------------
 
 
 class Idle(mg.Layer):
@@ -142,7 +160,9 @@ class Idle(mg.Layer):
 
 
 def identity(features: int = 1, dtype: npt.DTypeLike = np.float64) -> mg.Sequential:
-    """Outputs are inputs, and no optimizer changes that: figures of training are those of the data."""
+    """Outputs are inputs, and no optimizer changes that: figures of training are those of the
+    data.
+    """
     dense = mg.Dense(features, features, bias=False, dtype=dtype, rng=0)
     dense.weight.value = np.eye(features)
     return mg.Sequential(dense.freeze(), Idle(dtype))
@@ -154,10 +174,12 @@ def constant(
     """A training whose model gives these outputs for ever."""
     outputs = np.asarray(outputs, np.float64)
     model = identity(outputs.shape[1])
-    return Training(model, loss, mg.SGD(model, 0.1), mg.Batches(outputs, targets, batch_size, rng=0, **settings))
+    return Training(
+        model, loss, mg.SGD(model, 0.1), mg.Batches(outputs, targets, batch_size, rng=0, **settings)
+    )
 
 
-# -- hooks -------------------------------------------------------------------------------------------------------------
+# -- hooks ---------------------------------------------------------------------------------------
 
 
 class Diary(mg.Hook):
@@ -183,7 +205,9 @@ class Diary(mg.Hook):
 class Act(mg.Hook):
     """Does something after one step, or after one epoch."""
 
-    def __init__(self, act: Callable[[Any], object], *, step: int | None = None, epoch: int | None = None) -> None:
+    def __init__(
+        self, act: Callable[[Any], object], *, step: int | None = None, epoch: int | None = None
+    ) -> None:
         self._act, self._step, self._epoch = act, step, epoch
 
     def on_step(self, event: mg.Step) -> None:

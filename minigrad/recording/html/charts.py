@@ -27,7 +27,8 @@ def number(value: float) -> str:
 
 
 def thinned(values: Floats, most: int) -> Integers:
-    """The positions of at most `most` points that look like all: of each bin, the smallest and the largest.
+    """The positions of at most `most` points that look like all: of each bin, the smallest and the
+    largest.
 
     Args:
         values: The values; NaN where there is none to draw.
@@ -47,13 +48,20 @@ def thinned(values: Floats, most: int) -> Integers:
 
 
 def chart(
-    steps: Integers, values: Array, *, title: str, span: tuple[int, int], log: bool = False, most: int = 500
+    steps: Integers,
+    values: Array,
+    *,
+    title: str,
+    span: tuple[int, int],
+    log: bool = False,
+    most: int = 500,
 ) -> str:
     """A figure with a line.
 
     Args:
         steps: The number of each step, in order.
-        values: What to draw, one a step. What is not finite, or on a log scale not above 0, is left out and counted.
+        values: What to draw, one a step. What is not finite, or on a log scale not above 0, is left
+            out and counted.
         title: What it is, as plain text.
         span: The first and the last step of the axis.
         log: Whether the vertical axis is logarithmic.
@@ -75,12 +83,19 @@ def chart(
     across = _across(steps, span)
     up = HEIGHT * (1 - (shown - low) / (high - low))
     label = escape(f"{title}, line chart. {told}")
-    marks = "".join(f'<span style="bottom:{100 * (at - low) / (high - low):.2f}%">{text}</span>' for at, text in ticks)
-    rules = "".join(f"M0 {HEIGHT * (1 - (at - low) / (high - low)):.1f}H{WIDTH:.0f}" for at, _ in ticks)
+    marks = "".join(
+        f'<span style="bottom:{100 * (at - low) / (high - low):.2f}%">{text}</span>'
+        for at, text in ticks
+    )
+    rules = "".join(
+        f"M0 {HEIGHT * (1 - (at - low) / (high - low)):.1f}H{WIDTH:.0f}" for at, _ in ticks
+    )
     return (
-        f'<figure class="chart"><figcaption><b>{escape(title)}</b> <span>{escape(told)}</span></figcaption>'
+        f'<figure class="chart"><figcaption><b>{escape(title)}</b> '
+        f"<span>{escape(told)}</span></figcaption>"
         f'<div class="plot"><div class="y" aria-hidden="true">{marks}</div>'
-        f'<svg viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" preserveAspectRatio="none" role="img" aria-label="{label}">'
+        f'<svg viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" preserveAspectRatio="none" role="img" '
+        f'aria-label="{label}">'
         f'<path class="rule" d="{rules}"/><path class="line" d="{_path(across, up, steps, kept)}"/>'
         f'<path class="now" d="M0 0V{HEIGHT:.0f}"/></svg>'
         f'<div class="x" aria-hidden="true">{_steps_below(span)}</div></div></figure>'
@@ -107,7 +122,11 @@ def _across(steps: Integers, span: tuple[int, int]) -> Floats:
 def _path(across: Floats, up: Floats, steps: Integers, kept: Integers) -> str:
     """The line, with a hole where a value is missing, and where steps are farther apart than they usually are."""
     apart = np.diff(steps)
-    holes = np.concatenate([[0], np.cumsum(apart > 1.5 * np.median(apart))]) if len(apart) else np.zeros(1, np.int64)
+    holes = (
+        np.concatenate([[0], np.cumsum(apart > 1.5 * np.median(apart))])
+        if len(apart)
+        else np.zeros(1, np.int64)
+    )
     parts: list[str] = []
     before = None  # the stretch without holes that the last point belongs to
     for place in kept.tolist():

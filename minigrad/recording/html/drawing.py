@@ -1,4 +1,7 @@
-"""How a parameter's entries become pictures: an image per unit, or the matrix; every entry counts, none is interpolated."""
+"""How a parameter's entries become pictures: an image per unit, or the matrix.
+
+Every entry counts, none is interpolated.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,8 @@ class Drawing:
     """The layout of one parameter.
 
     Attributes:
-        units: The units that are drawn, each as an image of its weights; None: one picture of the whole parameter.
+        units: The units that are drawn, each as an image of its weights; None: one picture of the
+            whole parameter.
         grid: Height and width of a picture, in entries.
         block: Height and width of the entries that share a pixel.
         turned: Whether a unit's weights are a row, because there are more inputs than units.
@@ -76,8 +80,14 @@ class Drawing:
             rank = np.nan_to_num(np.abs(entries), nan=np.inf)
             one = np.take_along_axis(entries, rank.argmax(-1)[..., np.newaxis], -1)[..., 0]
             one[~np.isfinite(one)] = np.nan  # infinity would become the largest level
-            levels = np.sign(one) * np.ceil(np.minimum(np.abs(one) / (top or 1.0), 1.0) * _LEVELS) / _LEVELS
-            colored.append(diverging(levels, np.asarray(_shared(masked, self.block, True).all(-1)), 1.0))
+            levels = (
+                np.sign(one)
+                * np.ceil(np.minimum(np.abs(one) / (top or 1.0), 1.0) * _LEVELS)
+                / _LEVELS
+            )
+            colored.append(
+                diverging(levels, np.asarray(_shared(masked, self.block, True).all(-1)), 1.0)
+            )
         return colored
 
     def reasons(self, why: Why, shape: tuple[int, ...]) -> list[Pixels]:
@@ -86,7 +96,10 @@ class Drawing:
         for reason in why.counts:
             codes[why.where(reason)] = code(reason)
         palette = np.array([COLORS[reason] for reason in ORDER], np.uint8)
-        return [palette[_shared(picture, self.block, len(ORDER) - 1).min(-1)] for picture in self.pictures(codes)]
+        return [
+            palette[_shared(picture, self.block, len(ORDER) - 1).min(-1)]
+            for picture in self.pictures(codes)
+        ]
 
 
 def drawing_of(shape: tuple[int, ...], first: bool, most: int) -> Drawing:
@@ -95,7 +108,8 @@ def drawing_of(shape: tuple[int, ...], first: bool, most: int) -> Drawing:
     Args:
         shape: Its shape.
         first: Whether its inputs are the data, so that they may be an image.
-        most: How many pixels at most. Beyond that fewer units are drawn, or several entries share a pixel.
+        most: How many pixels at most. Beyond that fewer units are drawn, or several entries share a
+            pixel.
     """
     side = math.isqrt(shape[0]) if len(shape) == 2 else 0
     if first and side >= _SMALLEST_IMAGE and side * side == shape[0] and side <= _SIDE:
@@ -119,7 +133,10 @@ def drawing_of(shape: tuple[int, ...], first: bool, most: int) -> Drawing:
     block = (-(-height // _SIDE), -(-width // _SIDE))
     if (pixels := -(-height // block[0]) * -(-width // block[1])) > most:
         factor = math.sqrt(pixels / most) if min(height, width) > 1 else pixels / most
-        block = (min(height, math.ceil(block[0] * factor)), min(width, math.ceil(block[1] * factor)))
+        block = (
+            min(height, math.ceil(block[0] * factor)),
+            min(width, math.ceil(block[1] * factor)),
+        )
     if block != (1, 1):
         says += f" Reduced: {block[0]} × {block[1]} entries share a pixel, which shows {{which}} of them."
     return Drawing(None, (height, width), block, turned, says)
@@ -155,9 +172,12 @@ def image(pixels: Pixels, alt: str, scale: int, kind: str = "") -> str:
 def scale_bar(top: str) -> str:
     """The colors from the most negative to the most positive amount, between their numbers."""
     low = "0" if top == "0" else f"-{top}"
-    colors = Drawing(None, (1, 61), (1, 1), False, "").amounts(np.linspace(-1, 1, 61), np.zeros(61, bool), 1.0)[0]
+    colors = Drawing(None, (1, 61), (1, 1), False, "").amounts(
+        np.linspace(-1, 1, 61), np.zeros(61, bool), 1.0
+    )[0]
     return (
-        f'<span class="scale"><span>{low}</span><img class="pixels" src="{data_uri(colors)}" width="61" height="1" '
+        f'<span class="scale"><span>{low}</span><img class="pixels" src="{data_uri(colors)}" '
+        f'width="61" height="1" '
         f'alt="blue, by white for 0, to red"><span>{top}</span></span>'
     )
 

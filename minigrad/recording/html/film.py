@@ -45,7 +45,8 @@ class _Reel:
 
 
 def film(record: Record, first: str | None) -> str:
-    """The section with the slider, its pictures, and the data of its script; a sentence where no updates are held.
+    """The section with the slider, its pictures, and the data of its script; a sentence where no
+    updates are held.
 
     Args:
         record: The record.
@@ -75,14 +76,18 @@ def film(record: Record, first: str | None) -> str:
     first_step, last_step = int(record.meta.steps[0]), int(record.meta.steps[-1])
     data = {
         "steps": held[chosen].tolist(),
-        "x": [round(WIDTH * (step - first_step) / max(1, last_step - first_step), 1) for step in held[chosen].tolist()],
+        "x": [
+            round(WIDTH * (step - first_step) / max(1, last_step - first_step), 1)
+            for step in held[chosen].tolist()
+        ],
         "says": told,
     }
     return (
-        f"<p>{_which(held, chosen)} A positive update is red, a negative one blue, and white is exactly 0. Each step has a "
-        f"scale of its own, up to the largest magnitude of that step. {_green(record)}</p>"
-        f"{_slider(held[chosen])}<div class='columns'>{views}</div>"
-        f"<details><summary>The steps of the slider</summary><p>{', '.join(f'{step:,}' for step in held[chosen])}</p></details>"
+        f"<p>{_which(held, chosen)} A positive update is red, a negative one blue, and white is "
+        f"exactly 0. Each step has a scale of its own, up to the largest magnitude of that step. "
+        f"{_green(record)}</p>{_slider(held[chosen])}<div class='columns'>{views}</div>"
+        f"<details><summary>The steps of the "
+        f"slider</summary><p>{', '.join(f'{step:,}' for step in held[chosen])}</p></details>"
         f'<script type="application/json" id="film">{_safe(data)}</script>'
     )
 
@@ -91,8 +96,8 @@ def _which(held: Integers, chosen: Integers) -> str:
     if len(chosen) == len(held):
         return f"All {counted(len(held), 'recorded update')}."
     return (
-        f"{len(chosen):,} of the {len(held):,} recorded updates: the first, the last, and others evenly between, so that "
-        f"the page stays small."
+        f"{len(chosen):,} of the {len(held):,} recorded updates: the first, the last, and others "
+        f"evenly between, so that the page stays small."
     )
 
 
@@ -105,11 +110,13 @@ def _green(record: Record) -> str:
 def _slider(steps: Integers) -> str:
     first, last = int(steps[0]), int(steps[-1])
     return (
-        '<noscript><p class="note">The slider needs JavaScript; everything else on this page does without.</p></noscript>'
+        '<noscript><p class="note">The slider needs JavaScript; everything else on this page does '
+        "without.</p></noscript>"
         '<div class="slider"><label for="slider">Step</label>'
         f'<input id="slider" type="range" min="0" max="{len(steps) - 1}" step="1" value="0" '
         f'aria-valuetext="step {first}" autocomplete="off">'
-        f'<output id="step" for="slider">{first:,}</output><span class="of">of {first:,} to {last:,}</span></div>'
+        f'<output id="step" for="slider">{first:,}</output><span class="of">of {first:,} to '
+        f"{last:,}</span></div>"
     )
 
 
@@ -126,21 +133,31 @@ def _view(reel: _Reel, chosen: Integers, top: str, says: str) -> str:
     pictures = "".join(_canvas(reel.drawing, part) for part in range(len(units or (0,))))
     which = reel.drawing.says.format(which="the largest update")
     return (
-        f'<figure class="view"><figcaption><b><code>{name}</code></b> <span>{escape(which)}</span></figcaption>'
-        f'<div id="{own}" class="film{" units" if units else ""}" style="--tile:{UNIT_SCALE * reel.drawing.size[1]}px" '
-        f'role="img" data-name="{name}" data-columns="{columns}" aria-label="updates of {name}">{pictures}</div>'
+        f'<figure class="view"><figcaption><b><code>{name}</code></b> '
+        f"<span>{escape(which)}</span></figcaption>"
+        f'<div id="{own}" class="film{" units" if units else ""}" '
+        f'style="--tile:{UNIT_SCALE * reel.drawing.size[1]}px" '
+        f'role="img" data-name="{name}" data-columns="{columns}" aria-label="updates of '
+        f'{name}">{pictures}</div>'
         f'<img id="{own}-sheet" src="{data_uri(sheet)}" alt="" hidden>'
-        f'<p class="legend" id="{own}-says">{scale_bar(top)}<span class="says">{escape(says)}</span></p></figure>'
+        f'<p class="legend" id="{own}-says">{scale_bar(top)}<span '
+        f'class="says">{escape(says)}</span></p></figure>'
     )
 
 
 def _canvas(drawing: Drawing, part: int) -> str:
     height, width = drawing.size
-    scale, kind = (scale_of(width), "strip" if height == 1 else "") if drawing.units is None else (UNIT_SCALE, "")
-    canvas = (
-        f'<canvas class="pixels {kind}" width="{width}" height="{height}" style="width:{width * scale}px"></canvas>'
+    scale, kind = (
+        (scale_of(width), "strip" if height == 1 else "")
+        if drawing.units is None
+        else (UNIT_SCALE, "")
     )
-    return canvas if drawing.units is None else f"<div>{canvas}<span>unit {drawing.units[part]}</span></div>"
+    canvas = f'<canvas class="pixels {kind}" width="{width}" height="{height}" style="width:{width * scale}px"></canvas>'
+    return (
+        canvas
+        if drawing.units is None
+        else f"<div>{canvas}<span>unit {drawing.units[part]}</span></div>"
+    )
 
 
 def _frame(reel: _Reel, position: int) -> Pixels:

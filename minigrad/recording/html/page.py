@@ -31,7 +31,8 @@ def save_page(record: Record, path: str | os.PathLike[str]) -> None:
         path: The file. One that exists is replaced.
 
     Raises:
-        DataFileError: It cannot be written: its directory is missing or not writable, the disk is full.
+        DataFileError: It cannot be written: its directory is missing or not writable, the disk is
+            full.
     """
     with np.errstate(all="ignore"):  # NaN and infinity are shown as what they are
         text = page_of(record)
@@ -49,20 +50,24 @@ def page_of(record: Record) -> str:
         norms = norms_of(record, record.slots)
         for place, name in enumerate(record.slots):
             body.append(parameter_section(record, place, name == first, norms[name]))
-    return Template(template).substitute(title=escape(f"{steps} of {record.optimizer}"), body="\n".join(body))
+    return Template(template).substitute(
+        title=escape(f"{steps} of {record.optimizer}"), body="\n".join(body)
+    )
 
 
 def _section(title: str, place: str, content: str) -> str:
     return f'<section aria-labelledby="{place}"><h2 id="{place}">{escape(title)}</h2>{content}</section>'
 
 
-# -- the run ----------------------------------------------------------------------------------------------------------
+# -- the run -------------------------------------------------------------------------------------
 
 
 def _overview(record: Record) -> str:
     said = condensed(record.notes)
     notes = [f"{note}." for note in said]
-    notes += [f"No tensors of steps {gap.first:,} to {gap.last:,}: {gap.why}." for gap in record.gaps]
+    notes += [
+        f"No tensors of steps {gap.first:,} to {gap.last:,}: {gap.why}." for gap in record.gaps
+    ]
     told = f"<p class='lead'>{escape(headline(record))}</p>"
     if strange := lines_of(record):
         told = f"<div class='note'>{''.join(f'<p><b>{escape(line.strip())}</b></p>' for line in strange)}</div>{told}"
@@ -70,10 +75,12 @@ def _overview(record: Record) -> str:
         items = "".join(f"<li>{escape(note)}</li>" for note in notes[:200])
         more = f"<p>And {len(notes) - 200:,} more.</p>" if len(notes) > 200 else ""
         opened = " open" if len(notes) <= 3 or said else ""  # a note is never hidden
-        kinds = [counted(len(things), noun) for things, noun in ((said, "note"), (record.gaps, "gap")) if things]
-        told += (
-            f"<details class='note'{opened}><summary>{' and '.join(kinds)}</summary><ul>{items}</ul>{more}</details>"
-        )
+        kinds = [
+            counted(len(things), noun)
+            for things, noun in ((said, "note"), (record.gaps, "gap"))
+            if things
+        ]
+        told += f"<details class='note'{opened}><summary>{' and '.join(kinds)}</summary><ul>{items}</ul>{more}</details>"
     return f'{told}{_table(record)}<div class="columns">{_training(record)}{_facts(record)}</div>'
 
 
@@ -86,13 +93,17 @@ def _table(record: Record) -> str:
         history = ParameterHistory(record, name)
         moved = int(np.count_nonzero(history.moved))
         rows += (
-            f'<tr><th scope="row"><a href="#p{place}"><code>{escape(name)}</code></a></th><td>{moved:,}</td>'
-            f'<td>{history.size - moved:,}</td><td class="wide">{reasons_bar(history.why)}</td></tr>'
+            f'<tr><th scope="row"><a '
+            f'href="#p{place}"><code>{escape(name)}</code></a></th><td>{moved:,}</td>'
+            f"<td>{history.size - moved:,}</td><td "
+            f'class="wide">{reasons_bar(history.why)}</td></tr>'
         )
     head = '<th scope="col">parameter</th><th scope="col">moved</th><th scope="col">never</th>'
     return (
-        f'<table class="parameters"><caption>How many entries moved at least once</caption><thead><tr>{head}'
-        f'<th scope="col" class="wide"><span class="hidden">shares</span></th></tr></thead><tbody>{rows}</tbody></table>'
+        f'<table class="parameters"><caption>How many entries moved at least '
+        f"once</caption><thead><tr>{head}"
+        f'<th scope="col" class="wide"><span '
+        f'class="hidden">shares</span></th></tr></thead><tbody>{rows}</tbody></table>'
     )
 
 
@@ -123,20 +134,33 @@ def _facts(record: Record) -> str:
         if not np.isfinite(meta.loss).any():
             known = np.isinf(meta.loss) | is_nan_loss(meta.loss)
             facts["Loss"] = (
-                "NaN or infinite in every step" if known.all() else "never finite" if known.any() else "not recorded"
+                "NaN or infinite in every step"
+                if known.all()
+                else "never finite"
+                if known.any()
+                else "not recorded"
             )
         if clipped := int(np.count_nonzero(meta.clip_factor != 1)):
             facts["Clipping"] = f"scaled the gradients down in {counted(clipped, 'step')}"
-    kinds = {kind: sum(len(rows) for _, rows in record.rows(kind)) for kind in ("update", "grad", "value")}
+    kinds = {
+        kind: sum(len(rows) for _, rows in record.rows(kind))
+        for kind in ("update", "grad", "value")
+    }
     held = [f"{kind}s of {counted(count, 'step')}" for kind, count in kinds.items() if count]
     facts["Tensors held"] = ", ".join(held) or "none"
     facts["Size"] = f"{record.bytes:,} bytes"
-    facts["Known to the bit"] = f"the values after {len(record.exact_steps):,} of {counted(len(meta.steps), 'step')}"
-    facts["State"] = "complete" if record.complete else "the recorder had not stopped when this page was written"
+    facts["Known to the bit"] = (
+        f"the values after {len(record.exact_steps):,} of {counted(len(meta.steps), 'step')}"
+    )
+    facts["State"] = (
+        "complete" if record.complete else "the recorder had not stopped when this page was written"
+    )
     facts["Counts"] = (
         "none (aggregates=False), so reasons are unknown"
         if record.tally is None
         else f"of every entry in {counted(record.tally.steps, 'step')}"
     )
-    items = "".join(f"<div><dt>{escape(term)}</dt><dd>{escape(told)}</dd></div>" for term, told in facts.items())
+    items = "".join(
+        f"<div><dt>{escape(term)}</dt><dd>{escape(told)}</dd></div>" for term, told in facts.items()
+    )
     return f"<div><h3>What the record holds</h3><dl>{items}</dl></div>"

@@ -48,7 +48,8 @@ def parameter_section(record: Record, place: int, first: bool, norms: Norms) -> 
     history = ParameterHistory(record, list(record.slots)[place])
     shape = " × ".join(f"{n:,}" for n in history.shape) or "a single number"
     told = (
-        f'<h2 id="p{place}"><code>{escape(history.name)}</code> <small>{shape}, {record.final.dtype}</small></h2>'
+        f'<h2 id="p{place}"><code>{escape(history.name)}</code> <small>{shape}, '
+        f"{record.final.dtype}</small></h2>"
         f"{_moved(record, history)}"
     )
     told += f'<div class="columns">{_pictures_and_reasons(record, history, first)}</div>'
@@ -59,10 +60,15 @@ def parameter_section(record: Record, place: int, first: bool, norms: Norms) -> 
 
 
 def _pictures_and_reasons(record: Record, history: ParameterHistory, first: bool) -> str:
-    """What moved and why, as pictures and as numbers. Where all have one reason, a picture of it would say nothing."""
+    """What moved and why, as pictures and as numbers.
+
+    Where all have one reason, a picture of it would say nothing.
+    """
     if not history.size:
         return ""
-    drawing = drawing_of(history.shape, first, max(1_000, min(40_000, _PIXELS // len(record.slots))))
+    drawing = drawing_of(
+        history.shape, first, max(1_000, min(40_000, _PIXELS // len(record.slots)))
+    )
     where = _where(record, history, drawing)
     if record.tally is None:
         return where
@@ -77,8 +83,10 @@ def _moved(record: Record, history: ParameterHistory) -> str:
         before, after = history.initial, history.final
         differ = int(np.count_nonzero((before != after) & ~(np.isnan(before) & np.isnan(after))))
         return (
-            f'<p class="lead">Nothing was counted (aggregates=False), so why entries did not move is unknown. '
-            f"<b>{differ:,}</b> of {history.size:,} differ between the first and the last value.</p>"
+            f'<p class="lead">Nothing was counted (aggregates=False), so why entries did not move '
+            f"is unknown. "
+            f"<b>{differ:,}</b> of {history.size:,} differ between the first and the last "
+            f"value.</p>"
         )
     moved = int(np.count_nonzero(history.moved))
     told = f"All <b>{moved:,}</b> entries moved" if moved != 1 else "Its <b>1</b> entry moved"
@@ -140,8 +148,13 @@ def _swatch(color: tuple[int, int, int]) -> str:
 
 def _reasons_drawn(history: ParameterHistory, drawing: Drawing) -> str:
     def alt(part: str, entries: Part) -> str:
-        counts = {reason: np.count_nonzero(entries(history.why.where(reason))) for reason in history.why.counts}
-        return f"{part}: " + ", ".join(f"{count:,} {reason.name}" for reason, count in counts.items() if count)
+        counts = {
+            reason: np.count_nonzero(entries(history.why.where(reason)))
+            for reason in history.why.counts
+        }
+        return f"{part}: " + ", ".join(
+            f"{count:,} {reason.name}" for reason, count in counts.items() if count
+        )
 
     tiles = drawing.reasons(history.why, history.shape)
     says = "The colors are those of the table below."
@@ -153,14 +166,23 @@ def _reasons_drawn(history: ParameterHistory, drawing: Drawing) -> str:
     )
 
 
-def _pictures(name: str, drawing: Drawing, tiles: list[Pixels], alt: Callable[[str, Part], str]) -> str:
+def _pictures(
+    name: str, drawing: Drawing, tiles: list[Pixels], alt: Callable[[str, Part], str]
+) -> str:
     if drawing.units is None:
         height, width = drawing.size
-        return image(tiles[0], alt(name, lambda array: array), scale_of(width), "strip" if height == 1 else "")
+        return image(
+            tiles[0],
+            alt(name, lambda array: array),
+            scale_of(width),
+            "strip" if height == 1 else "",
+        )
     figures = ""
     for unit, tile in zip(drawing.units, tiles, strict=True):
         told = alt(f"{name}, unit {unit}", partial(_of_unit, unit))
-        figures += f"<figure>{image(tile, told, UNIT_SCALE)}<figcaption>unit {unit}</figcaption></figure>"
+        figures += (
+            f"<figure>{image(tile, told, UNIT_SCALE)}<figcaption>unit {unit}</figcaption></figure>"
+        )
     return f'<div class="units" style="--tile:{drawing.size[1] * UNIT_SCALE}px">{figures}</div>'
 
 
@@ -172,14 +194,17 @@ def _reasons(record: Record, history: ParameterHistory) -> str:
     rows = ""
     for reason, count in history.why.counts.items():
         rows += (
-            f'<tr><th scope="row">{_swatch(COLORS[reason])}{reason.name}<span>{escape(_says(history, reason))}</span></th>'
+            f"<tr><th "
+            f'scope="row">{_swatch(COLORS[reason])}{reason.name}<span>{escape(_says(history, reason))}</span></th>'
             f"<td>{count:,}</td><td>{_share(count, history.size)}</td></tr>"
         )
     problem = record.tally.unexplained.get(history.name) if record.tally else None
     note = f"<p>Inputs and units are not told apart: {escape(problem)}.</p>" if problem else ""
     return (
-        '<div><table class="reasons"><caption>Reasons</caption><thead><tr><th scope="col">reason</th>'
-        f'<th scope="col">entries</th><th scope="col">share</th></tr></thead><tbody>{rows}</tbody></table>{note}</div>'
+        '<div><table class="reasons"><caption>Reasons</caption><thead><tr><th '
+        'scope="col">reason</th>'
+        f'<th scope="col">entries</th><th '
+        f'scope="col">share</th></tr></thead><tbody>{rows}</tbody></table>{note}</div>'
     )
 
 
@@ -195,11 +220,12 @@ def _share(count: int, size: int) -> str:
     return f"{percent:.2f} %" if percent < 99.995 or count == size else "> 99.99 %"
 
 
-# -- the gates --------------------------------------------------------------------------------------------------------
+# -- the gates -----------------------------------------------------------------------------------
 
 
 def gates(record: Record, history: ParameterHistory) -> list[tuple[str, int, dict[Reason, int]]]:
-    """The gates that an update passes: each with how many entries passed it, and who did not and why.
+    """The gates that an update passes: each with how many entries passed it, and who did not and
+    why.
 
     Entries whose reason is UNKNOWN are not among them.
     """
@@ -241,12 +267,11 @@ def _funnel(record: Record, history: ParameterHistory) -> str:
             color = color_name(COLORS[reason])
             track += f'<i class="stopped" style="width:{100 * count / size:.3f}%;background:{color}"></i>'
             words += f'<span class="why">{count:,} stopped here: {why_not(history, reason)}</span>'
-        rows += (
-            f'<li><span>{gate}</span><b>{passed:,}</b><span class="track" aria-hidden="true">{track}</span>{words}</li>'
-        )
+        rows += f'<li><span>{gate}</span><b>{passed:,}</b><span class="track" aria-hidden="true">{track}</span>{words}</li>'
     note = f"<p>{unknown:,} whose reason is unknown are left out.</p>" if unknown else ""
     return (
-        f'<div class="funnel"><h3>Gates</h3><p>How many of {counted(size, "entr").replace("entrs", "entries")} passed each '
+        f'<div class="funnel"><h3>Gates</h3><p>How many of '
+        f"{counted(size, 'entr').replace('entrs', 'entries')} passed each "
         f"gate in at least one step.</p><ol>{rows}</ol>{note}</div>"
     )
 
@@ -269,6 +294,7 @@ def _charts(record: Record, history: ParameterHistory, norms: Norms) -> str:
     span = int(record.meta.steps[0]), int(record.meta.steps[-1])
     most = max(20, min(500, _POINTS // len(record.slots)))
     return (
-        f'<div class="columns">{chart(steps, norms.updates, title="Norm of its updates", span=span, most=most)}'
+        f"<div "
+        f'class="columns">{chart(steps, norms.updates, title="Norm of its updates", span=span, most=most)}'
         f"{chart(steps, norms.ratios, title='|update| / |value|', span=span, log=True, most=most)}</div>"
     )
