@@ -28,10 +28,10 @@ from peers.minigrad_loops import parts
 from workloads import WORKLOADS, make_data
 
 import minigrad as mg
-from minigrad.recording.activity import ExplainedLayer
-from minigrad.recording.aggregates import Aggregates
-from minigrad.recording.memory import MemoryStore
-from minigrad.recording.watch import Watch
+from minigrad.recording.coactivity import ExplainedLayer
+from minigrad.recording.counting import Aggregates
+from minigrad.recording.memory_store import MemoryStore
+from minigrad.recording.out_of_band import Watch
 
 STEPS = {"S": 400, "M": 100, "L": 15}
 

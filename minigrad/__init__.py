@@ -8,12 +8,12 @@ from minigrad.activations import ActivationFunction
 from minigrad.compare import compare
 from minigrad.data import Batches
 from minigrad.errors import MinigradError
-from minigrad.events import Backward, Forward, Step
-from minigrad.explanation import Factors
-from minigrad.fit_events import Epoch, FitBegin, FitEnd
-from minigrad.hooks import Handle, Hook
-from minigrad.layer import Layer
+from minigrad.hooks.events import Backward, Forward, Step
+from minigrad.hooks.fit_events import Epoch, FitBegin, FitEnd
+from minigrad.hooks.hook import Handle, Hook
 from minigrad.layers import Activation, BatchNorm, Dense, Dropout, Flatten, LayerNorm, Sequential
+from minigrad.layers.factors import Factors
+from minigrad.layers.layer import Layer
 from minigrad.losses import (
     ElementwiseLoss,
     Huber,
@@ -25,8 +25,8 @@ from minigrad.losses import (
 )
 from minigrad.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from minigrad.optimizers.transforms import ClipNorm, ClipValue, GradientNoise, Mask, MaxNorm
-from minigrad.parameter import Parameter
-from minigrad.vector import ParameterVector
+from minigrad.parameters.parameter import Parameter
+from minigrad.parameters.vector import ParameterVector
 
 if (
     TYPE_CHECKING
@@ -35,17 +35,17 @@ if (
     from minigrad.checkpoint import load, save
     from minigrad.comparison import Comparison
     from minigrad.config import show_config
-    from minigrad.optimizers.reduce_on_plateau import ReduceOnPlateau
     from minigrad.optimizers.schedules import CosineDecay, ExponentialDecay, LinearWarmup, StepDecay
     from minigrad.recording import Reason, Recorder, Run
     from minigrad.training import Checkpoint, EarlyStopping, History, StopOnNonFinite, fit
+    from minigrad.training.callbacks.reduce_on_plateau import ReduceOnPlateau
 
 _LATER = {
     "minigrad.checkpoint": ("load", "save"),
     "minigrad.comparison": ("Comparison",),
     "minigrad.config": ("show_config",),
     "minigrad.datasets": (),
-    "minigrad.optimizers.reduce_on_plateau": ("ReduceOnPlateau",),
+    "minigrad.training.callbacks.reduce_on_plateau": ("ReduceOnPlateau",),
     "minigrad.optimizers.schedules": (
         "CosineDecay",
         "ExponentialDecay",
@@ -60,29 +60,26 @@ _LATER = {
 __version__ = "0.1.0"
 
 __all__ = [
+    "SGD",
     "Activation",
     "ActivationFunction",
     "Adam",
     "AdamW",
     "Backward",
-    "Batches",
     "BatchNorm",
+    "Batches",
     "Checkpoint",
     "ClipNorm",
     "ClipValue",
-    "compare",
     "Comparison",
     "CosineDecay",
-    "datasets",
     "Dense",
     "Dropout",
     "EarlyStopping",
     "ElementwiseLoss",
     "Epoch",
-    "errors",
     "ExponentialDecay",
     "Factors",
-    "fit",
     "FitBegin",
     "FitEnd",
     "Flatten",
@@ -92,11 +89,9 @@ __all__ = [
     "History",
     "Hook",
     "Huber",
-    "init",
     "Layer",
     "LayerNorm",
     "LinearWarmup",
-    "load",
     "Loss",
     "Mask",
     "MaxNorm",
@@ -106,20 +101,25 @@ __all__ = [
     "Optimizer",
     "Parameter",
     "ParameterVector",
+    "RMSprop",
     "Reason",
     "Recorder",
     "ReduceOnPlateau",
-    "RMSprop",
     "Run",
-    "save",
     "Sequential",
-    "SGD",
-    "show_config",
     "SigmoidCrossEntropy",
     "SoftmaxCrossEntropy",
     "Step",
     "StepDecay",
     "StopOnNonFinite",
+    "compare",
+    "datasets",
+    "errors",
+    "fit",
+    "init",
+    "load",
+    "save",
+    "show_config",
     "testing",
 ]
 

@@ -19,8 +19,8 @@ from typing import Any, SupportsIndex, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.doors import described as described  # noqa: PLC0414 - others import it from here
-from minigrad.doors import no_numbers, refusal, unreadable, where
+from minigrad._wording import described as described
+from minigrad._wording import no_numbers, refusal, unreadable, where
 from minigrad.errors import KindError, ModelError, RangeError, ShapeError
 
 Array: TypeAlias = npt.NDArray[np.floating[Any]]

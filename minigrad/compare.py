@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad.arrays import Mask, real_array
+from minigrad.display.pictures import not_finite
 from minigrad.errors import ShapeError, SharedMemoryError
-from minigrad.pictures import not_finite
 
 if TYPE_CHECKING:
     from minigrad.comparison import Comparison

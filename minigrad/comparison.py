@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad.arrays import Mask
-from minigrad.pictures import strange_in_words
+from minigrad.display.pictures import strange_in_words
 
 
 @final
@@ -67,9 +67,8 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the sentences, and where the arrays differ."""
-        from minigrad import (
-            notebook,
-        )  # not at the top: only notebooks need it, and it takes long to load
+        # not at the top: only notebooks need it, and it takes long to load
+        from minigrad.display import notebook
 
         return notebook.block(
             notebook.lines(str(self).splitlines()),

@@ -21,7 +21,7 @@ from minigrad.arrays import (
     set_generator,
     whole,
 )
-from minigrad.errors import ModelError, OrderError, RangeError, ShapeError
+from minigrad.errors import CallOrderError, ModelError, RangeError, ShapeError
 
 _LARGE = 256 << 20  # bytes of a memory map from which on it is worth giving its pages back
 _PART = 1 << 23  # numbers that a part of samples has at most
@@ -164,10 +164,10 @@ class Batches:
         """The rows of the batch that was given last, a copy.
 
         Raises:
-            OrderError: No batch was given yet.
+            CallOrderError: No batch was given yet.
         """
         if self._order is None:
-            raise OrderError("Batches.indices: no batch was given yet; iterate first")
+            raise CallOrderError("Batches.indices: no batch was given yet; iterate first")
         return self._order[self._start : self._stop].copy()
 
     def state_dict(self) -> dict[str, Any]:

@@ -6,20 +6,20 @@
     ├── RangeError        (ValueError)          a setting outside its range: a rate, a size, a
     fraction ├── KindError         (TypeError)           the wrong kind of thing: complex numbers,
     strings, not a layer ├── ModelError        (ValueError)          a model that is put together
-    wrongly, a layer used twice ├── OrderError        (RuntimeError)        something done at the
-    wrong time, backward before forward │   ├── NoGradient                          a step without a
-    new gradient │   └── StaleParameters                     parameters that have moved into another
-    model's memory ├── UnknownName       (KeyError)            a parameter name that the model or
+    wrongly, a layer used twice ├── CallOrderError        (RuntimeError)        something done at the
+    wrong time, backward before forward │   ├── MissingGradientError                          a step without a
+    new gradient │   └── StaleParametersError                     parameters that have moved into another
+    model's memory ├── UnknownNameError       (KeyError)            a parameter name that the model or
     the record does not have ├── AttachError       (TypeError)           a hook attached where none
     of its methods would be called ├── HookError         (RuntimeError)        an exception inside a
     hook; the original is its `__cause__` ├── BudgetError       (MemoryError)         a record that
-    does not fit its budget ├── NotFinite         (FloatingPointError)  NaN or infinity in a loss or
-    an update ├── NotExact          (LookupError)         a step whose exact values the record does
+    does not fit its budget ├── NonFiniteError         (FloatingPointError)  NaN or infinity in a loss or
+    an update ├── NotExactError          (LookupError)         a step whose exact values the record does
     not hold ├── SharedMemoryError (ValueError)          two arrays to compare that are one and the
     same memory ├── RunError          (OSError)             a recorded run that cannot be written,
     or is damaged, or none at all ├── DataFileError     (OSError)             a data file that is
     missing, truncated or not what it should be ├── GradientError     (AssertionError)      a
-    backward that is not the derivative of its forward └── MissingExtra      (ImportError)
+    backward that is not the derivative of its forward └── MissingExtraError      (ImportError)
     an optional library that is not installed
 
     GradientOverwritten   (UserWarning)         a warning: a backward replaced a gradient that no
@@ -34,11 +34,12 @@ Each is also the built-in exception in brackets, so `except ValueError` works as
 
 from __future__ import annotations
 
-from minigrad.overriding import override
+from minigrad._types import override
 
 __all__ = [
     "AttachError",
     "BudgetError",
+    "CallOrderError",
     "DataFileError",
     "GradientError",
     "GradientOverwritten",
@@ -46,12 +47,11 @@ __all__ = [
     "KindError",
     "LabelError",
     "MinigradError",
-    "MissingExtra",
+    "MissingExtraError",
+    "MissingGradientError",
     "ModelError",
-    "NoGradient",
-    "NotExact",
-    "NotFinite",
-    "OrderError",
+    "NonFiniteError",
+    "NotExactError",
     "OutOfBandWrite",
     "RangeError",
     "RepeatedForward",
@@ -59,8 +59,8 @@ __all__ = [
     "SettingsChanged",
     "ShapeError",
     "SharedMemoryError",
-    "StaleParameters",
-    "UnknownName",
+    "StaleParametersError",
+    "UnknownNameError",
     "UntrainedParameter",
 ]
 
@@ -89,22 +89,22 @@ class ModelError(MinigradError, ValueError):
     """A model is put together wrongly: a layer or a parameter used twice, a name that does not exist."""
 
 
-class OrderError(MinigradError, RuntimeError):
+class CallOrderError(MinigradError, RuntimeError):
     """Something was done at the wrong time: `backward` before `forward`, an event read after its dispatch."""
 
 
-class NoGradient(OrderError):
+class MissingGradientError(CallOrderError):
     """`step()` was called, but no gradient has arrived since the last step."""
 
 
-class StaleParameters(OrderError):
+class StaleParametersError(CallOrderError):
     """The parameters have moved into another model's memory.
 
     This object still refers to the old one.
     """
 
 
-class UnknownName(MinigradError, KeyError):
+class UnknownNameError(MinigradError, KeyError):
     """A parameter name that the model or the record does not have.
 
     The message lists those that it has.
@@ -141,14 +141,14 @@ class BudgetError(MinigradError, MemoryError):
     """A record does not fit its budget."""
 
 
-class NotFinite(MinigradError, FloatingPointError):
+class NonFiniteError(MinigradError, FloatingPointError):
     """A loss or an update is NaN or infinite.
 
     The message names the tensor where the first one appeared.
     """
 
 
-class NotExact(MinigradError, LookupError):
+class NotExactError(MinigradError, LookupError):
     """The record does not hold what is needed for this step's exact values.
 
     The message names steps that it holds.
@@ -174,7 +174,7 @@ class GradientError(MinigradError, AssertionError):
     """
 
 
-class MissingExtra(MinigradError, ImportError):
+class MissingExtraError(MinigradError, ImportError):
     """An optional library is not installed; the message names the extra that brings it."""
 
 

@@ -17,7 +17,7 @@ from calls_support import USERS, Lazy, Times
 
 import minigrad as mg
 from minigrad.arrays import Array
-from minigrad.errors import ModelError, OrderError, RepeatedForward, ShapeError
+from minigrad.errors import CallOrderError, ModelError, RepeatedForward, ShapeError
 
 X = np.array([[0.5, 2, -3], [1, -1, 0.25]], np.float32)
 
@@ -50,12 +50,12 @@ def test_the_order_of_calls(
     Then all goes on, with no warning.
     """
     model = put(make())
-    with pytest.raises(OrderError, match="backward was called before forward"):
+    with pytest.raises(CallOrderError, match="backward was called before forward"):
         model.backward(np.ones((2, 3), np.float32))
     for _ in range(3):
         output = model(X)
         model.backward(np.ones_like(output))  # warnings are errors here
-        with pytest.raises(OrderError, match="a second time for the same forward"):
+        with pytest.raises(CallOrderError, match="a second time for the same forward"):
             model.backward(np.ones_like(output))
     output = model(X)
     for wrong in (np.ones((5, output.shape[1])), np.ones(len(output))):
@@ -111,7 +111,7 @@ def test_more_arguments_are_passed_on() -> None:
         layer.forward(X, X)
         found = layer.backward((X, X), input_grad=wanted)
         assert wanted == (found is not None)
-    with pytest.raises(OrderError, match="a second time"):
+    with pytest.raises(CallOrderError, match="a second time"):
         layer.backward((X, X))
 
 
@@ -130,12 +130,12 @@ def test_a_forward_that_fails_leaves_the_order() -> None:
     layer = Picky()
     with pytest.raises(ZeroDivisionError):
         layer(np.ones((2, 4), np.float32))
-    with pytest.raises(OrderError, match="before forward"):
+    with pytest.raises(CallOrderError, match="before forward"):
         layer.backward(X)
     layer.backward(layer(X))
     with pytest.raises(ZeroDivisionError):
         layer(np.ones((2, 4), np.float32))
-    with pytest.raises(OrderError, match="a second time"):
+    with pytest.raises(CallOrderError, match="a second time"):
         layer.backward(X)
     layer(X)
     with pytest.raises(ZeroDivisionError):
@@ -192,13 +192,13 @@ def test_a_second_forward_is_named(kind: str, step: int) -> None:
     loss.forward(model(X), X)
     model(X + 1)
     with pytest.raises(
-        OrderError,
+        CallOrderError,
         match=r"belongs to an earlier output; forward was called again.*model\.predict\(x\)",
     ):
         model.backward(loss.backward())
     loss.forward(model(X), X)
     model(X[:1])
-    with pytest.raises(OrderError, match=r"forward was called again.*model\.predict\(x\)"):
+    with pytest.raises(CallOrderError, match=r"forward was called again.*model\.predict\(x\)"):
         model.backward(loss.backward())
     loss.forward(model(X), X)
     model.backward(loss.backward())
@@ -214,7 +214,7 @@ grad = loss.backward()
 model(x + 1)
 try:
     model.backward(grad)
-except mg.errors.OrderError as error:
+except mg.errors.CallOrderError as error:
     print("belongs to an earlier output" in str(error))
 """
 
@@ -315,7 +315,7 @@ def test_a_method_that_is_replaced_in_its_class(place: str) -> None:
     for _ in range(3):
         np.testing.assert_array_equal(2 * before, output := model(X))
         model.backward(output)
-        with pytest.raises(OrderError, match="a second time"):
+        with pytest.raises(CallOrderError, match="a second time"):
             model.backward(output)
 
 

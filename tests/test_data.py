@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.errors import ModelError, OrderError
+from minigrad.errors import CallOrderError, ModelError
 
 
 def rows(n: int = 10, **settings: Any) -> mg.Batches:
@@ -183,7 +183,7 @@ def test_a_state_from_before_the_first_batch() -> None:
     epoch(resumed)
     resumed.load_state_dict(state)
     assert not resumed.has_given
-    with pytest.raises(OrderError, match="no batch was given yet"):
+    with pytest.raises(CallOrderError, match="no batch was given yet"):
         resumed.indices  # noqa: B018 - reading it is what is tested
     assert epoch(rows()) == epoch(resumed)
 

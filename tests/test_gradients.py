@@ -17,11 +17,11 @@ import pytest
 import minigrad as mg
 from minigrad.arrays import Array
 from minigrad.errors import (
+    CallOrderError,
     GradientOverwritten,
     HookError,
     KindError,
-    NoGradient,
-    OrderError,
+    MissingGradientError,
     ShapeError,
     UntrainedParameter,
 )
@@ -121,7 +121,7 @@ def test_reading_is_no_action(look: str, where: str) -> None:
     assert not before[1].by_hand
     optimizer.step()
     assert left.tobytes() == layer.left.value.tobytes()
-    with pytest.raises(NoGradient):
+    with pytest.raises(MissingGradientError):
         optimizer.step()
 
 
@@ -399,7 +399,9 @@ def test_accumulating_is_for_the_whole_model() -> None:
             return self.inner.backward(grad, accumulate=True)
 
     model = mg.Sequential(mg.Dense(3, 3, rng=1), Wrong())
-    with pytest.raises(OrderError, match="accumulate=True is for the backward of the whole model"):
+    with pytest.raises(
+        CallOrderError, match="accumulate=True is for the backward of the whole model"
+    ):
         back(model)
 
 
@@ -438,7 +440,7 @@ def test_no_parameters_leaves_everything() -> None:
             if looks:
                 model(X)
                 model.backward(np.ones((2, 2), np.float32), parameters=False)
-                with pytest.raises(NoGradient):
+                with pytest.raises(MissingGradientError):
                     optimizer.step()
         run = recorder.run
         told = [run[name].why.at(*(0,) * len(run[name].shape)) for name in run]
@@ -507,7 +509,7 @@ def test_half_of_a_gradient_is_none(accumulate: bool) -> None:
         assert before.tobytes() == grads_of(model).tobytes()
         optimizer.step()
         return
-    with pytest.raises(NoGradient):
+    with pytest.raises(MissingGradientError):
         optimizer.step()
     fails.fails = False
     back(model)
@@ -603,7 +605,7 @@ def test_a_hook_that_assigns_after_the_step() -> None:
         used = np.array(model[0].weight.grad)
         optimizer.step()
     np.testing.assert_array_equal(used, recorder.run["0.weight"].grads[0])
-    with pytest.raises(NoGradient):
+    with pytest.raises(MissingGradientError):
         optimizer.step()
 
 

@@ -23,8 +23,8 @@ from layer_support import Residual
 
 import minigrad as mg
 from minigrad.arrays import Array
-from minigrad.recording.blocks import StepMeta
-from minigrad.recording.memory import MemoryStore
+from minigrad.recording.memory_store import MemoryStore
+from minigrad.runs.blocks import StepMeta
 
 T = TypeVar("T")
 X: Array = np.random.default_rng(0).normal(size=(8, 2)).astype(np.float32)
@@ -498,9 +498,8 @@ def test_copies_of_the_parameters_in_a_record() -> None:
     model = large()
     optimizer = mg.SGD(model, lr=0.1)
     for settings, kept in (({"keep": (), "aggregates": False}, 2.0), ({"keep": ()}, 2.0 + 64 / 4)):
-        recorder = peak(
-            lambda settings=settings: mg.Recorder(optimizer, **settings), most=kept, stays=kept
-        )  # type: ignore[misc]
+        make = lambda settings=settings: mg.Recorder(optimizer, **settings)
+        recorder = peak(make, most=kept, stays=kept)
         peak(recorder.start, most=2, stays=2)
         backward(model)
         samples = (

@@ -14,8 +14,8 @@ from layer_support import Residual
 
 import minigrad as mg
 from minigrad.arrays import Array
-from minigrad.errors import HookError, OrderError, UnknownName
-from minigrad.events import FlatArrays
+from minigrad.errors import CallOrderError, HookError, UnknownNameError
+from minigrad.hooks.events import FlatArrays
 
 
 class Log(mg.Hook):
@@ -135,7 +135,7 @@ def test_mappings_of_an_event() -> None:
             assert event.values["0.weight"] is not event.values["0.weight"]
             assert event.values["0.weight"].flags.writeable
             with pytest.raises(
-                UnknownName, match=r"no parameter 'bias'; there are 0\.weight, 0\.bias"
+                UnknownNameError, match=r"no parameter 'bias'; there are 0\.weight, 0\.bias"
             ):
                 event.updates["bias"]
             for thing in (event, event.updates):
@@ -148,7 +148,7 @@ def test_mappings_of_an_event() -> None:
     optimizer.attach(Reads())
     one_step(model, optimizer)
     assert 1 == len(events)
-    with pytest.raises(OrderError, match="this event is over"):
+    with pytest.raises(CallOrderError, match="this event is over"):
         events[0].values["0.weight"]
     assert (0, 0.1, "0.weight") == (events[0].step, events[0].lr, events[0].names[0])
 
@@ -336,7 +336,7 @@ def test_a_failure_in_a_step_leaves_the_step_whole() -> None:
             assert isinstance(told.value.__cause__, ZeroDivisionError)
             assert isinstance(told.value, RuntimeError)
             assert step + 1 == optimizer.step_count
-            with pytest.raises(mg.errors.NoGradient):
+            with pytest.raises(mg.errors.MissingGradientError):
                 optimizer.step()
         ends.append(mg.ParameterVector.of(model).values.tobytes())
     assert ends[0] == ends[1]

@@ -11,7 +11,7 @@ from layer_support import Residual
 
 import minigrad as mg
 from minigrad.arrays import Array
-from minigrad.errors import ModelError, OrderError, ShapeError
+from minigrad.errors import CallOrderError, ModelError, ShapeError
 
 
 class Scale(mg.Layer):
@@ -345,7 +345,7 @@ def test_errors_call_a_layer_by_its_place() -> None:
     with pytest.raises(ShapeError) as shape:
         model(np.ones((4, 3)))
     assert model[1][1].called in str(shape.value)
-    with pytest.raises(OrderError) as order:
+    with pytest.raises(CallOrderError) as order:
         model[1][1].backward(np.ones((4, 1)))
     assert str(order.value).startswith("layer '1.1', Dense(5, 1): ")
 

@@ -17,7 +17,7 @@ from hook_support import Tape, Vandal
 
 import minigrad as mg
 from minigrad.arrays import Array
-from minigrad.errors import LabelError, NoGradient, ShapeError, StaleParameters
+from minigrad.errors import LabelError, MissingGradientError, ShapeError, StaleParametersError
 
 FloatType = type[np.float32] | type[np.float64]
 MakeOptimizer = Callable[[mg.Layer], mg.Optimizer]
@@ -480,7 +480,7 @@ def test_3_an_optimizer_whose_parameters_moved_raises(make: MakeOptimizer) -> No
     whole = put_into_a_larger_one(encoder)
     before = bits(whole)
     whole.backward(whole(data_of(np.float32)[0]))
-    with pytest.raises(StaleParameters, match="moved into another model; make a new one"):
+    with pytest.raises(StaleParametersError, match="moved into another model; make a new one"):
         optimizer.step()
     assert 1 == optimizer.step_count
     assert before == bits(whole)
@@ -496,7 +496,7 @@ def test_3_a_part_that_was_taken_away_makes_the_whole_stale() -> None:
     mg.Sequential(model[0], mg.Dense(4, 1, rng=0))
     for stale in (optimizer, part):
         model.backward(model(data_of(np.float32)[0]))
-        with pytest.raises(StaleParameters):
+        with pytest.raises(StaleParametersError):
             stale.step()
 
 
@@ -505,7 +505,7 @@ def test_3_a_slice_of_a_model_that_moved_apart_raises() -> None:
     model = build(np.float32)
     part = model[:3]
     mg.Sequential(model[0])
-    with pytest.raises(StaleParameters, match="take a slice of the new one"):
+    with pytest.raises(StaleParametersError, match="take a slice of the new one"):
         mg.ParameterVector.of(part)
 
 
@@ -514,7 +514,7 @@ def test_3_assigning_to_the_vector_of_a_model_that_moved_raises() -> None:
     model = build(np.float32)
     vector = mg.ParameterVector.of(model)
     put_into_a_larger_one(model)
-    with pytest.raises(StaleParameters):
+    with pytest.raises(StaleParametersError):
         vector.grads = np.zeros(vector.values.size)
 
 
@@ -535,7 +535,7 @@ def test_3_a_parameter_object_replaced_on_a_layer_raises(moment: str) -> None:
     else:
         layer.weight = new
         model.backward(model(data_of(np.float32)[0]))
-    with pytest.raises(StaleParameters, match="replaced"):
+    with pytest.raises(StaleParametersError, match="replaced"):
         optimizer.step()
     assert not new.value.any()
     assert 1 == optimizer.step_count
@@ -594,7 +594,7 @@ def test_3_a_new_optimizer_trains_the_parameter_that_was_put_in(name: str) -> No
     REPLACE[name](layer, new)
     model.backward(model(x))
     before = bits(model)
-    with pytest.raises(StaleParameters, match=r"replaced by another object.*make a new SGD"):
+    with pytest.raises(StaleParametersError, match=r"replaced by another object.*make a new SGD"):
         old.step()
     assert before == bits(model)
     assert 1 == old.step_count
@@ -612,7 +612,7 @@ def test_3_a_new_optimizer_trains_the_parameter_that_was_put_in(name: str) -> No
     assert grad.any()
     assert np.array_equal(np.float32(5) - np.float32(0.1) * grad, new.value)
     assert np.array_equal(x * sum(parameter.value for _, parameter in model.parameters()), model(x))
-    with pytest.raises(StaleParameters):
+    with pytest.raises(StaleParametersError):
         old.step()
 
 
@@ -626,7 +626,7 @@ def test_3_a_dense_weight_that_was_put_in_is_trained() -> None:
     train(model, old, 2)
     new = mg.Parameter(np.zeros((6, 4), np.float32))
     model[0].weight = new
-    with pytest.raises(StaleParameters):
+    with pytest.raises(StaleParametersError):
         train(model, old, 1)
     train(model, mg.SGD(model, lr=0.1), 1)
     assert new.value.any()
@@ -646,7 +646,7 @@ def test_3_a_parameter_that_was_taken_out_raises(kind: str) -> None:
     else:
         layer.table.clear()
     model.backward(model(np.ones((3, 2))))
-    with pytest.raises(StaleParameters):
+    with pytest.raises(StaleParametersError):
         old.step()
     optimizer = mg.SGD(model, lr=0.1)
     model.backward(model(np.ones((3, 2))))
@@ -1021,12 +1021,12 @@ def test_11_a_step_needs_a_new_gradient(make: MakeOptimizer) -> None:
     model = build(np.float32)
     optimizer = make(model)
     initial = bits(model)
-    with pytest.raises(NoGradient, match="backward"):
+    with pytest.raises(MissingGradientError, match="backward"):
         optimizer.step()
     assert initial == bits(model)
     train(model, optimizer, 1)
     after, state = bits(model), pickle.dumps(optimizer.state_dict())
-    with pytest.raises(NoGradient):
+    with pytest.raises(MissingGradientError):
         optimizer.step()
     assert after == bits(model)
     assert 1 == optimizer.step_count
@@ -1061,7 +1061,7 @@ def test_11_assigning_a_gradient_counts_as_a_new_one() -> None:
     model = mg.Sequential(mg.Dense(2, 2, rng=0))
     optimizer, weight = mg.SGD(model, lr=0.5), dict(model.parameters())["0.weight"]
     model(np.ones((1, 2)))
-    with pytest.raises(NoGradient):
+    with pytest.raises(MissingGradientError):
         optimizer.step()
     before = model.state_dict()
     weight.grad = np.ones((2, 2))
@@ -1116,11 +1116,11 @@ def test_11_after_a_backward_that_failed_no_half_gradient_is_used() -> None:
     optimizer, before = mg.SGD(model, lr=0.1), bits(model)
     with pytest.raises(ZeroDivisionError):
         model.backward(model(np.ones((1, 2))))
-    with pytest.raises(NoGradient):
+    with pytest.raises(MissingGradientError):
         optimizer.step()
     assert before == bits(model)
     model[2].weight = mg.Parameter(np.ones((2, 2), np.float32))  # nor for one that was put in since
     with pytest.raises(ZeroDivisionError):
         model.backward(model(np.ones((1, 2))))
-    with pytest.raises(NoGradient):
+    with pytest.raises(MissingGradientError):
         mg.SGD(model, lr=0.1).step()

@@ -12,7 +12,7 @@ import pytest
 
 import minigrad as mg
 from minigrad.arrays import Array
-from minigrad.errors import GradientError, KindError, OrderError, ShapeError
+from minigrad.errors import CallOrderError, GradientError, KindError, ShapeError
 from minigrad.testing import check_gradients
 
 X = np.random.default_rng(0).normal(
@@ -485,7 +485,7 @@ def test_a_fine_distance_that_drowns_in_rounding_fails() -> None:
     """With too small a distance there is nothing left but rounding, and the check does not pass by
     itself.
     """
-    with pytest.raises((GradientError, OrderError)):
+    with pytest.raises((GradientError, CallOrderError)):
         check_gradients(mg.Activation("tanh"), X, eps=1e-15)
 
 

@@ -16,15 +16,15 @@ import numpy as np
 
 from minigrad.arrays import described
 from minigrad.checkpoint import archive
-from minigrad.checkpoint.fitting import differences, layers_of, other_sharing, shared
-from minigrad.checkpoint.given import Figures, Given, state_of
-from minigrad.checkpoint.parts import frozen_in, load_all, parts_of
+from minigrad.checkpoint.arguments import Figures, Given, state_of
+from minigrad.checkpoint.compatibility import differences, layers_of, other_sharing, shared
+from minigrad.checkpoint.transaction import frozen_in, load_all, parts_of
 from minigrad.data import Batches
 from minigrad.errors import DataFileError, KindError, ModelError
-from minigrad.hooks import Hook
-from minigrad.layer import Layer
+from minigrad.hooks.hook import Hook
+from minigrad.layers.layer import Layer
 from minigrad.optimizers import Optimizer
-from minigrad.vector import announce
+from minigrad.parameters.vector import announce
 
 
 def save(
@@ -59,7 +59,7 @@ def save(
     Raises:
         KindError: An argument is of the wrong kind, or a state holds what a checkpoint cannot.
         ModelError: The optimizer is of another model.
-        StaleParameters: Its parameters have moved into another model.
+        StaleParametersError: Its parameters have moved into another model.
         DataFileError: The file cannot be written: the disk is full, there is no such directory.
         RunError: A recorder's directory cannot be written; the checkpoint is.
     """
@@ -135,7 +135,7 @@ def load(
         KindError: An argument is of the wrong kind, or nothing is given to load into.
         DataFileError: There is no such file, it is damaged, of a later version, or no checkpoint.
         ModelError: It does not fit; the message lists every difference, and nothing is changed.
-        StaleParameters: The optimizer's parameters have moved into another model.
+        StaleParametersError: The optimizer's parameters have moved into another model.
     """
     given = Given(model, optimizer, data, rng, history, hooks).checked(path, "load")
     if all(thing is None for thing in (model, optimizer, data, rng, history)) and not given.hooks:

@@ -66,7 +66,7 @@ def numpy_says() -> dict[str, Any]:
     """What NumPy tells of itself and this machine; nothing, where it cannot."""
     try:
         said: Any = np.show_config(mode="dicts")
-    except Exception:  # noqa: BLE001 - whatever is wrong with this NumPy, the rest is still worth knowing
+    except Exception:
         return {}
     return said if isinstance(said, dict) else {}
 

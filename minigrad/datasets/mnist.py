@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minigrad.datasets.idx import read_bytes, read_idx
-from minigrad.errors import DataFileError, MissingExtra
+from minigrad.errors import DataFileError, MissingExtraError
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
@@ -63,7 +63,7 @@ def load_mnist(
     Raises:
         DataFileError: The directory does not exist, a file cannot be downloaded, or a file is not
             the original.
-        MissingExtra: A file has to be downloaded, and pooch is not installed.
+        MissingExtraError: A file has to be downloaded, and pooch is not installed.
     """
     directory = find_directory(root)
     for name, md5 in FILES.items():
@@ -87,7 +87,7 @@ def find_directory(root: str | os.PathLike[str] | None) -> Path:
 
     Raises:
         DataFileError: The directory was named by the user, but does not exist.
-        MissingExtra: Only the cache remains, and pooch, which knows where it is, is not installed.
+        MissingExtraError: Only the cache remains, and pooch, which knows where it is, is not installed.
     """
     named = root or os.environ.get("MINIGRAD_DATA")
     if not named:
@@ -108,7 +108,7 @@ def download(name: str, md5: str, directory: Path) -> None:
 
     Raises:
         DataFileError: The directory cannot be written to, or every mirror failed.
-        MissingExtra: Pooch is not installed.
+        MissingExtraError: Pooch is not installed.
     """
     if directory.exists() and not os.access(directory, os.W_OK):
         raise DataFileError(
@@ -177,7 +177,7 @@ def _import_pooch(place: str) -> ModuleType:
     try:
         return importlib.import_module("pooch")
     except ImportError as error:
-        raise MissingExtra(
+        raise MissingExtraError(
             "MNIST has to be downloaded, which needs the library pooch, and pooch is not "
             "installed; either run "
             f'`pip install -e ".[data]"` in the checkout of minigrad, or put {", ".join(FILES)} '

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import final
 
+from minigrad._types import override
 from minigrad.activations import FUNCTIONS, ActivationFunction
 from minigrad.arrays import Array, batch, described
 from minigrad.errors import KindError, ModelError, ShapeError
-from minigrad.layer import Layer
-from minigrad.overriding import override
+from minigrad.layers.layer import Layer
 
 _OVER_ROWS = (FUNCTIONS["softmax"], FUNCTIONS["log_softmax"])
 
@@ -91,7 +91,7 @@ class Activation(Layer):
         functions.
 
         Raises:
-            OrderError: No forward came before, or backward was already called for it.
+            CallOrderError: No forward came before, or backward was already called for it.
             ShapeError: The gradient does not have the output's shape.
         """
         return self.function.backward(grad, self.x, self.y)

@@ -8,12 +8,12 @@ from typing import final
 import numpy as np
 import numpy.typing as npt
 
+from minigrad._types import override
 from minigrad.arrays import Array, Seed, float_dtype, generator, ones, rows, whole
-from minigrad.explanation import Factors
 from minigrad.init import Initializer, draw
-from minigrad.layer import Layer
-from minigrad.overriding import override
-from minigrad.parameter import Parameter
+from minigrad.layers.factors import Factors
+from minigrad.layers.layer import Layer
+from minigrad.parameters.parameter import Parameter
 
 
 @final
@@ -89,7 +89,7 @@ class Dense(Layer):
             dL/dx = (dL/dy) W.T       each input gets its share from all units
 
         Raises:
-            OrderError: No forward came before, or backward was already called for it.
+            CallOrderError: No forward came before, or backward was already called for it.
             ShapeError: The gradient does not have the output's shape.
         """
         self._assign(grad)

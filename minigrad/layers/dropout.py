@@ -6,9 +6,9 @@ from typing import final
 
 import numpy as np
 
+from minigrad._types import override
 from minigrad.arrays import Array, Seed, batch, generator, number
-from minigrad.layer import Layer
-from minigrad.overriding import override
+from minigrad.layers.layer import Layer
 
 
 @final
@@ -61,7 +61,7 @@ class Dropout(Layer):
         """(batch, ...) -> (batch, ...): the gradient of what was kept.
 
         Raises:
-            OrderError: No forward came before, or backward was already called for it.
+            CallOrderError: No forward came before, or backward was already called for it.
             ShapeError: The gradient does not have the output's shape.
         """
         return grad.copy() if self.mask is None else grad * self.mask

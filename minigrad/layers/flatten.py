@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import final
 
+from minigrad._types import override
 from minigrad.arrays import Array, batch
-from minigrad.layer import Layer
-from minigrad.overriding import override
+from minigrad.layers.layer import Layer
 
 
 @final
@@ -33,7 +33,7 @@ class Flatten(Layer):
         """(batch, features) -> (batch, ...): the same numbers in the shape of the input.
 
         Raises:
-            OrderError: No forward came before, or backward was already called for it.
+            CallOrderError: No forward came before, or backward was already called for it.
             ShapeError: The gradient does not have the output's shape.
         """
         return grad.reshape(self.shape).copy()

@@ -7,11 +7,11 @@ from typing import ClassVar, final
 import numpy as np
 import numpy.typing as npt
 
+from minigrad._types import override
 from minigrad.arrays import Array, batch, float_dtype, number, rows, whole
 from minigrad.errors import ShapeError
-from minigrad.layer import Layer
-from minigrad.overriding import override
-from minigrad.parameter import Parameter
+from minigrad.layers.layer import Layer
+from minigrad.parameters.parameter import Parameter
 
 
 @final
@@ -107,7 +107,7 @@ class BatchNorm(Layer):
                                               in training: mean and std depend on each sample, too
 
         Raises:
-            OrderError: No forward came before, or backward was already called for it.
+            CallOrderError: No forward came before, or backward was already called for it.
             ShapeError: The gradient does not have the output's shape.
         """
         self.weight.grad = (self.normalized * grad).sum(axis=0)
@@ -189,7 +189,7 @@ class LayerNorm(Layer):
             dL/dx = (dL/dn - mean of dL/dn - n mean of (n dL/dn)) / std
 
         Raises:
-            OrderError: No forward came before, or backward was already called for it.
+            CallOrderError: No forward came before, or backward was already called for it.
             ShapeError: The gradient does not have the output's shape.
         """
         samples = tuple(range(grad.ndim - 1))

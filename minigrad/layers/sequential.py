@@ -8,16 +8,16 @@ from typing import Any, SupportsIndex, final, overload
 
 import numpy as np
 
+from minigrad._types import override
 from minigrad.arrays import Array, batch, described
-from minigrad.calls import RUNNING, TAKEN, await_gradient, look_for_replaced, take
 from minigrad.errors import KindError, ModelError, ShapeError
-from minigrad.events import Backward, Forward
-from minigrad.gradients import Gradients
-from minigrad.hooks import Listener, tell, telling
-from minigrad.layer import Layer
-from minigrad.overriding import override
-from minigrad.parameter import Parameter
-from minigrad.vector import ParameterVector
+from minigrad.hooks.events import Backward, Forward
+from minigrad.hooks.hook import Listener, tell, telling
+from minigrad.layers.calls import RUNNING, TAKEN, await_gradient, look_for_replaced, take
+from minigrad.layers.layer import Layer
+from minigrad.parameters.gradients import Gradients
+from minigrad.parameters.parameter import Parameter
+from minigrad.parameters.vector import ParameterVector
 
 
 @final
@@ -174,7 +174,7 @@ class Sequential(Layer, checks_calls=True):
             The gradient of the last input, or None.
 
         Raises:
-            OrderError: No forward came before, or backward was already called for it; the gradient
+            CallOrderError: No forward came before, or backward was already called for it; the gradient
                 belongs to the output of an earlier forward; or `accumulate` inside of another
                 layer's backward.
             KindError: A layer returns something that is no array.

@@ -9,11 +9,11 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
+from minigrad._types import override
 from minigrad.arrays import Array, float_array, real_array
-from minigrad.errors import OrderError, ShapeError
+from minigrad.errors import CallOrderError, ShapeError
 from minigrad.losses.loss import Loss, Reduction, checked_reduction
-from minigrad.overriding import override
-from minigrad.targets import Wrong, unfit
+from minigrad.losses.targets import Wrong, unfit
 
 
 class ElementwiseLoss(Loss):
@@ -86,10 +86,10 @@ class ElementwiseLoss(Loss):
         """Shape (batch, ...): the slope of each entry, divided by their number for a mean.
 
         Raises:
-            OrderError: No forward came before.
+            CallOrderError: No forward came before.
         """
         if self._last is None:
-            raise OrderError(
+            raise CallOrderError(
                 f"{type(self).__name__}: backward was called before forward(outputs, targets)"
             )
         slopes, divisor = self._last

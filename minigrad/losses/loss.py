@@ -11,9 +11,9 @@ from typing import Any, Literal, final
 import numpy as np
 import numpy.typing as npt
 
-from minigrad import lineage
 from minigrad.arrays import Array, described
 from minigrad.errors import KindError, RangeError
+from minigrad.layers import lineage
 
 Reduction = Literal["mean", "sum"]
 """How the losses of the samples become one number."""

@@ -9,10 +9,10 @@ from typing import final
 
 import numpy as np
 
+from minigrad._types import override
 from minigrad.arrays import Array, number
 from minigrad.losses.elementwise import ElementwiseLoss
 from minigrad.losses.loss import Reduction
-from minigrad.overriding import override
 
 
 @final

@@ -8,14 +8,14 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
+from minigrad._types import override
 from minigrad.activations import sigmoid, softplus
 from minigrad.arrays import Array, float_array
+from minigrad.display.pictures import in_words
 from minigrad.errors import RangeError, ShapeError
 from minigrad.losses.elementwise import ElementwiseLoss
 from minigrad.losses.loss import Reduction
-from minigrad.overriding import override
-from minigrad.pictures import in_words
-from minigrad.targets import Wrong, unfit
+from minigrad.losses.targets import Wrong, unfit
 
 
 @final

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, SupportsIndex, final
 import numpy as np
 import numpy.typing as npt
 
+from minigrad._types import override
 from minigrad.arrays import (
     Array,
     Integers,
@@ -19,11 +20,16 @@ from minigrad.arrays import (
     real_array,
     row_starts,
 )
-from minigrad.errors import KindError, OrderError, RangeError, ShapeError
+from minigrad.display.pictures import in_words
+from minigrad.errors import CallOrderError, KindError, RangeError, ShapeError
 from minigrad.losses.loss import Loss, Reduction, checked_reduction
-from minigrad.overriding import override
-from minigrad.pictures import in_words
-from minigrad.targets import Wrong, check_integers, class_targets, wrong_labels, wrong_probabilities
+from minigrad.losses.targets import (
+    Wrong,
+    check_integers,
+    class_targets,
+    wrong_labels,
+    wrong_probabilities,
+)
 
 
 @final
@@ -105,7 +111,7 @@ class SoftmaxCrossEntropy(Loss):
                 width.
             LabelError: Labels out of range or not integers; probabilities negative or rows that do
                 not sum to 1, or together with `ignore_index`.
-            OrderError: The weights are to be balanced, and nobody has called `balance`.
+            CallOrderError: The weights are to be balanced, and nobody has called `balance`.
         """
         last = self._last = self._run(logits, targets)
         self.weight = last.divisor if self.reduction == "mean" else None
@@ -122,11 +128,11 @@ class SoftmaxCrossEntropy(Loss):
         batch.
 
         Raises:
-            OrderError: No forward came before.
+            CallOrderError: No forward came before.
         """
         last = self._last
         if last is None:
-            raise OrderError(
+            raise CallOrderError(
                 "SoftmaxCrossEntropy: backward was called before forward(logits, targets)"
             )
         grad: Array
@@ -155,7 +161,7 @@ class SoftmaxCrossEntropy(Loss):
             ShapeError: Logits have another rank, or targets another length or width.
             LabelError: Labels out of range or not integers; probabilities negative or rows that do
                 not sum to 1.
-            OrderError: The weights are to be balanced, and nobody has called `balance`.
+            CallOrderError: The weights are to be balanced, and nobody has called `balance`.
         """
         return self._run(logits, targets).losses
 
@@ -177,13 +183,13 @@ class SoftmaxCrossEntropy(Loss):
             labels: Integers of shape (n,).
 
         Raises:
-            OrderError: The loss was not made with `class_weight="balanced"`.
+            CallOrderError: The loss was not made with `class_weight="balanced"`.
             KindError: The labels hold no real numbers.
             ShapeError: They are not of shape (n,).
             LabelError: They are not integers.
         """
         if not self.balanced:
-            raise OrderError(
+            raise CallOrderError(
                 f'{self!r}: balance(labels) is for a loss made with class_weight="balanced"'
             )
         found = real_array(labels, "the labels")
@@ -204,12 +210,12 @@ class SoftmaxCrossEntropy(Loss):
 
         Raises:
             ShapeError: They are weights for another number of classes.
-            OrderError: They are to be balanced, and nobody has called `balance`.
+            CallOrderError: They are to be balanced, and nobody has called `balance`.
         """
         given = self.class_weight
         if given is None:
             if self.balanced:
-                raise OrderError(
+                raise CallOrderError(
                     'class_weight="balanced" has no weights yet: fit counts the labels that it '
                     "trains on; in a loop of your "
                     "own call loss.balance(y_train) before the first step"

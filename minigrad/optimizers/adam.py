@@ -8,13 +8,13 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
+from minigrad._types import override
 from minigrad.arrays import Array, blocks, described, number
 from minigrad.errors import KindError
-from minigrad.layer import Layer
+from minigrad.layers.layer import Layer
 from minigrad.optimizers.optimizer import Optimizer
 from minigrad.optimizers.settings import Rate
 from minigrad.optimizers.transforms import Transform
-from minigrad.overriding import override
 
 
 class _Moments(Optimizer):

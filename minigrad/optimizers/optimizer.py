@@ -11,15 +11,14 @@ from typing import Any, ClassVar, final
 import numpy as np
 
 from minigrad.arrays import Array, Integers, described, number
-from minigrad.errors import KindError, ModelError, StaleParameters
-from minigrad.events import FlatArrays, Step
-from minigrad.fit_events import RunningFit
-from minigrad.hooks import Handle, Hook, Listener, ask, attach, tell, telling
-from minigrad.layer import Layer
-from minigrad.live import read_only
+from minigrad.errors import KindError, ModelError, StaleParametersError
+from minigrad.hooks.events import FlatArrays, Step
+from minigrad.hooks.fit_events import RunningFit
+from minigrad.hooks.hook import Handle, Hook, Listener, ask, attach, tell, telling
+from minigrad.layers.layer import Layer
 from minigrad.optimizers import states
-from minigrad.optimizers.holders import Holders, look_at_orphans
 from minigrad.optimizers.pipeline import Pipeline, checked_transforms
+from minigrad.optimizers.replacement import Holders, look_at_orphans
 from minigrad.optimizers.settings import (
     Rate,
     Schedule,
@@ -31,7 +30,8 @@ from minigrad.optimizers.settings import (
 )
 from minigrad.optimizers.stretches import Stretch, held_entries, to_update
 from minigrad.optimizers.transforms import ClipNorm, ClipValue, Transform, name_of
-from minigrad.vector import ParameterVector, Writer
+from minigrad.parameters.live_gradient import read_only
+from minigrad.parameters.vector import ParameterVector, Writer
 
 _NONE: dict[str, str] = {}  # what is skipped, mostly
 
@@ -241,12 +241,12 @@ class Optimizer(ABC):
             indices: The rows of the data in this step's batch, for hooks.
 
         Raises:
-            NoGradient: No gradient has arrived since the last step.
-            StaleParameters: The parameters have moved into another model.
+            MissingGradientError: No gradient has arrived since the last step.
+            StaleParametersError: The parameters have moved into another model.
             KindError: `compute` or a transform returned something.
             RangeError: The schedule gave a rate that is negative or not finite.
             HookError: A hook failed; the step is complete.
-            Exception: Whatever a hook's `before_step` raises, `NotFinite` of a `StopOnNonFinite`;
+            Exception: Whatever a hook's `before_step` raises, `NonFiniteError` of a `StopOnNonFinite`;
                 no value is written, but the optimizer's own arrays have moved.
         """
         self.check_not_stale()
@@ -327,16 +327,16 @@ class Optimizer(ABC):
         """Make sure that the parameters are still those of the model.
 
         Raises:
-            StaleParameters: They have moved into another model, or were replaced.
+            StaleParametersError: They have moved into another model, or were replaced.
         """
         name = type(self).__name__
         if self._vector.is_stale:
-            raise StaleParameters(
+            raise StaleParametersError(
                 f"the parameters of this {name} have moved into another model; make a new one"
             )
         replaced = self._holders.replaced()
         if replaced is not None:
-            raise StaleParameters(
+            raise StaleParametersError(
                 f"{replaced} of the model was replaced by another object; assign values "
                 f"(weight.value = ...), or make a new {name}"
             )

@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from minigrad.arrays import Array, number
-from minigrad.errors import ModelError, OrderError, SettingsChanged
+from minigrad.errors import CallOrderError, ModelError, SettingsChanged
 from minigrad.optimizers.transforms import matching, name_of
-from minigrad.vector import Slot
+from minigrad.parameters.vector import Slot
 
 _RUNNING = ("step_count", "update_count", "current_lr", "clip_factor", "lr")  # what is no setting
 
@@ -76,7 +76,7 @@ def set_up(init: Callable[..., None]) -> Callable[..., None]:
     def checked(self: Any, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
         if "_vector" not in vars(self):
-            raise OrderError(
+            raise CallOrderError(
                 f"the __init__ of {type(self).__name__} must call super().__init__(model, lr)"
             )
 

@@ -7,13 +7,13 @@ from typing import ClassVar, final
 
 import numpy as np
 
+from minigrad._types import override
 from minigrad.arrays import Array, number
 from minigrad.errors import RangeError
-from minigrad.layer import Layer
+from minigrad.layers.layer import Layer
 from minigrad.optimizers.optimizer import Optimizer
 from minigrad.optimizers.settings import Rate
 from minigrad.optimizers.transforms import Transform
-from minigrad.overriding import override
 
 
 @final

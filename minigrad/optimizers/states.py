@@ -10,7 +10,7 @@ import numpy as np
 from minigrad.arrays import Array, described, number, shaped, whole
 from minigrad.errors import ModelError
 from minigrad.optimizers.transforms import Transform, name_of
-from minigrad.vector import Slot
+from minigrad.parameters.vector import Slot
 
 
 class Loaded(NamedTuple):

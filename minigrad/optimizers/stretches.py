@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from minigrad.arrays import Array, Mask
-from minigrad.errors import NoGradient
-from minigrad.live import read_only
-from minigrad.parameter import Parameter
-from minigrad.vector import ParameterVector
+from minigrad.errors import MissingGradientError
+from minigrad.parameters.live_gradient import read_only
+from minigrad.parameters.parameter import Parameter
+from minigrad.parameters.vector import ParameterVector
 
 
 class Stretch(NamedTuple):
@@ -79,7 +79,7 @@ def to_update(
             original.
 
     Raises:
-        NoGradient: No gradient has arrived.
+        MissingGradientError: No gradient has arrived.
     """
     if all(parameter.arrival is None for parameter in vector.parameters):
         hint = (
@@ -87,7 +87,7 @@ def to_update(
             "(optimizer.model): copy both at once, model, optimizer = copy.deepcopy((model, "
             "optimizer))"
         )
-        raise NoGradient(
+        raise MissingGradientError(
             "step() needs a new gradient, and none has arrived since the last step: call "
             f"model.backward(grad) first (a layer of one's own assigns its gradients, weight.grad "
             f"= ...){hint if copied else ''}"

@@ -30,7 +30,7 @@ import numpy as np
 from minigrad.arrays import Array, Seed, described, generator, number, set_generator, whole
 from minigrad.arrays import Mask as Booleans
 from minigrad.errors import KindError, ModelError, ShapeError
-from minigrad.vector import Slot
+from minigrad.parameters.vector import Slot
 
 Names: TypeAlias = Mapping[str, Slot]
 """Where each parameter lies in the flat arrays, by its name."""

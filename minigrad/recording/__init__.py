@@ -10,9 +10,9 @@
 - `reasons` and `sentences` say why an entry did not move; `report`, `html` and `animation` show it.
 """
 
-from minigrad.recording.history import ParameterHistory
-from minigrad.recording.reasons import Reason, Why
 from minigrad.recording.recorder import Recorder
-from minigrad.recording.run import Run
+from minigrad.runs.parameter_history import ParameterHistory
+from minigrad.runs.reasons import Reason, Why
+from minigrad.runs.run import Run
 
 __all__ = ["ParameterHistory", "Reason", "Recorder", "Run", "Why"]

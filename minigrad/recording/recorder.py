@@ -12,28 +12,28 @@ from typing import Any, Self, final
 import numpy as np
 import numpy.typing as npt
 
+from minigrad._types import override
 from minigrad.arrays import Array, parse_bytes, whole
 from minigrad.data import Batches
-from minigrad.errors import OrderError, OutOfBandWrite, StaleParameters
-from minigrad.events import Step
-from minigrad.fit_events import FitBegin, FitEnd
-from minigrad.hooks import Handle, Hook
+from minigrad.errors import CallOrderError, OutOfBandWrite, StaleParametersError
+from minigrad.hooks.events import Step
+from minigrad.hooks.fit_events import FitBegin, FitEnd
+from minigrad.hooks.hook import Handle, Hook
 from minigrad.losses import Loss
 from minigrad.optimizers import Optimizer
-from minigrad.overriding import override
-from minigrad.recording.activity import explained_layers
-from minigrad.recording.aggregates import Aggregates
-from minigrad.recording.blocks import Block, Estimate, Gap, StepMeta, kept_loss
-from minigrad.recording.directory import read_record
-from minigrad.recording.disk import DiskStore
-from minigrad.recording.memory import MemoryStore
-from minigrad.recording.record import Record
-from minigrad.recording.run import Run
+from minigrad.parameters.vector import ParameterVector
+from minigrad.recording.coactivity import explained_layers
+from minigrad.recording.counting import Aggregates
+from minigrad.recording.disk_store import DiskStore
+from minigrad.recording.memory_store import MemoryStore
+from minigrad.recording.out_of_band import Watch, changed_names
 from minigrad.recording.selection import Selected, Selection, check_arguments, kinds_of
 from minigrad.recording.store import OnFull
-from minigrad.recording.watch import Watch, changed_names
 from minigrad.recording.witness import Witness
-from minigrad.vector import ParameterVector
+from minigrad.runs.blocks import Block, Estimate, Gap, StepMeta, kept_loss
+from minigrad.runs.reader import read_record
+from minigrad.runs.record import Record
+from minigrad.runs.run import Run
 
 
 @final
@@ -162,22 +162,24 @@ class Recorder(Hook):
         """Begin to record, or go on after `stop`.
 
         Raises:
-            OrderError: It is recording already; or the optimizer has gone back to a step that is
+            CallOrderError: It is recording already; or the optimizer has gone back to a step that is
                 recorded.
-            StaleParameters: The parameters have moved into another model.
+            StaleParametersError: The parameters have moved into another model.
             RunError: The directory cannot be written.
         """
         if self._handle is not None:
-            raise OrderError("this recorder is recording already")
+            raise CallOrderError("this recorder is recording already")
         if self._vector.is_stale:
-            raise StaleParameters(
+            raise StaleParametersError(
                 "the parameters of this recorder have moved into another model; make a new one"
             )
         if self._initial is None and self._store.before is not None:
             self._go_on_with(self._store.before)
         elif self.optimizer.step_count + self._offset <= self._last_step:
             back = f"the optimizer has gone back to step {self.optimizer.step_count + self._offset}"
-            raise OrderError(f"step {self._last_step} is recorded, and {back}; use a new recorder")
+            raise CallOrderError(
+                f"step {self._last_step} is recorded, and {back}; use a new recorder"
+            )
         self._store.open(max(self.optimizer.step_count, self._last_step + 1))
         values = self._select(self._vector.values).copy()
         if self._initial is None:  # so that there is a run to be read even before the first step
@@ -332,7 +334,7 @@ class Recorder(Hook):
                 self._aggregates.look(tuple(map(self._select, used)), event.transforms)
             if "grad" in self._store.kinds:
                 self._grads = self._select(event.flat.grads).copy()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised at the end of the step
+        except Exception as error:
             self._failure = error
 
     def _look_for_writes(self) -> None:
@@ -395,12 +397,14 @@ class Recorder(Hook):
         """What is recorded up to here; later steps do not change it.
 
         Raises:
-            OrderError: Nothing was recorded yet: the recorder was not started.
+            CallOrderError: Nothing was recorded yet: the recorder was not started.
         """
         if self._at_start is not None:
             self._begin(self._at_start[0], self._at_start[2])
         if self._initial is None:
-            raise OrderError("nothing is recorded yet: use `with recorder:`, or recorder.start()")
+            raise CallOrderError(
+                "nothing is recorded yet: use `with recorder:`, or recorder.start()"
+            )
         if self._run is None:
             self._run = Run(self._record())
         return self._run

@@ -14,7 +14,7 @@ from minigrad.data import Batches
 from minigrad.errors import KindError, ModelError, RangeError
 from minigrad.losses import Loss
 from minigrad.optimizers import Optimizer
-from minigrad.vector import ParameterVector, Slot
+from minigrad.parameters.vector import ParameterVector, Slot
 
 T = TypeVar("T")
 

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad.arrays import Integers
-from minigrad.recording.blocks import StepMeta
-from minigrad.recording.format import STEP, GrowingArray, file_of, sums_of
+from minigrad.runs.blocks import StepMeta
+from minigrad.runs.format import STEP, GrowingArray, file_of, sums_of
 
 
 class _Row(NamedTuple):

@@ -13,9 +13,9 @@ import numpy as np
 
 from minigrad.arrays import Array, described
 from minigrad.errors import BudgetError, RangeError
-from minigrad.recording.blocks import Block, Estimate, Gap, StepMeta, joined, replay
-from minigrad.recording.record import Record
-from minigrad.recording.tally import Tally
+from minigrad.runs.blocks import Block, Estimate, Gap, StepMeta, joined, replay
+from minigrad.runs.counts import Tally
+from minigrad.runs.record import Record
 
 OnFull = Literal["thin", "ring", "stop", "raise"]
 """What happens when the budget is reached."""

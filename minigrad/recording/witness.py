@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import final
 
-from minigrad.gradients import Arrival
 from minigrad.losses import Loss
-from minigrad.recording.aggregates import Aggregates
+from minigrad.parameters.gradients import Arrival
+from minigrad.recording.counting import Aggregates
 
 
 @final

@@ -11,7 +11,7 @@ from typing import Any, final
 import numpy as np
 
 from minigrad.arrays import Array
-from minigrad.recording.format import GrowingArray, checksum
+from minigrad.runs.format import GrowingArray, checksum
 
 _CHUNK_BYTES = (
     2**20

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad.arrays import Array, Seed, described, float_array, generator, number
-from minigrad.errors import GradientError, KindError, OrderError
-from minigrad.layer import Layer
+from minigrad.display.pictures import in_words
+from minigrad.errors import CallOrderError, GradientError, KindError
+from minigrad.layers.layer import Layer
 from minigrad.losses import Loss
-from minigrad.pictures import in_words
 from minigrad.testing.differences import Finding, Line, Tolerance
 from minigrad.testing.overrides import check_overrides
 from minigrad.testing.perturbing import moves, perturb
@@ -76,7 +76,7 @@ def check_gradients(
         KindError: Something is neither a layer nor a loss, forward returns no array or number, or
             targets are missing.
         ShapeError: A layer does not accept the input.
-        OrderError: Nothing could be compared, as forward has no derivative in any entry.
+        CallOrderError: Nothing could be compared, as forward has no derivative in any entry.
     """
     number(eps, "eps", above=0)
     number(perturbation, "perturbation", least=0, most=1)
@@ -113,7 +113,7 @@ def check_gradients(
         where = f", with values moved at random by up to {perturbation:.0%}; at the given values it seems right"
         compared += _check_here(subject, kind, where, eps, rtol, atol, random)
     if compared == 0:
-        raise OrderError(
+        raise CallOrderError(
             "check_gradients could not check anything: in every entry forward jumps, or its domain "
             "ends, or rounding hides all differences; use other inputs, or another eps"
         )

@@ -10,8 +10,8 @@ import numpy as np
 
 from minigrad.arrays import Array
 from minigrad.errors import GradientError
-from minigrad.layer import Layer
 from minigrad.layers import Sequential
+from minigrad.layers.layer import Layer
 from minigrad.testing.subjects import MARK, LayerSubject, assigned, mark, same
 
 

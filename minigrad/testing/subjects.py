@@ -11,14 +11,14 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from minigrad._types import override
 from minigrad.arrays import Array, described
 from minigrad.errors import GradientError, KindError
-from minigrad.inside import generators_of
-from minigrad.layer import Layer
 from minigrad.layers import Sequential
+from minigrad.layers.inside import generators_of
+from minigrad.layers.layer import Layer
 from minigrad.losses import Loss
-from minigrad.overriding import override
-from minigrad.parameter import Parameter
+from minigrad.parameters.parameter import Parameter
 
 MARK = np.pi
 """What stands in a gradient before a pass.
@@ -75,7 +75,7 @@ class Subject(ABC):
         try:
             with np.errstate(all="ignore"):
                 output = self.forward()
-        except Exception:  # noqa: BLE001 - whatever it says, these values are none that it takes
+        except Exception:
             return None
         return output if np.isfinite(output).all() else None
 

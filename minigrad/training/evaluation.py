@@ -12,8 +12,8 @@ import numpy.typing as npt
 from minigrad.arrays import Array
 from minigrad.data import Batches
 from minigrad.errors import KindError, LabelError, RangeError, ShapeError
-from minigrad.inside import generators_of, untouched
-from minigrad.layer import Layer
+from minigrad.layers.inside import generators_of, untouched
+from minigrad.layers.layer import Layer
 from minigrad.losses import (
     Huber,
     Loss,
@@ -22,7 +22,7 @@ from minigrad.losses import (
     SigmoidCrossEntropy,
     SoftmaxCrossEntropy,
 )
-from minigrad.targets import Wrong
+from minigrad.losses.targets import Wrong
 from minigrad.training.metrics import MeanLoss, Running
 
 _OURS = (SoftmaxCrossEntropy, SigmoidCrossEntropy, MeanSquaredError, MeanAbsoluteError, Huber)

@@ -13,10 +13,10 @@ from typing import Any, final
 
 import numpy as np
 
-from minigrad.errors import MissingExtra, ModelError, ShapeError, UnknownName
+from minigrad._types import override
+from minigrad.display.pictures import counted
+from minigrad.errors import MissingExtraError, ModelError, ShapeError, UnknownNameError
 from minigrad.files import save
-from minigrad.overriding import override
-from minigrad.pictures import counted
 
 
 def short(figure: float) -> str:
@@ -78,11 +78,11 @@ class History(Mapping[str, list[float]]):
         """The figures of this name.
 
         Raises:
-            UnknownName: There are none.
+            UnknownNameError: There are none.
         """
         if name not in self._figures:
             known = ", ".join(self._figures) or "none"
-            raise UnknownName(f"no figure '{name}' in this history; there are {known}")
+            raise UnknownNameError(f"no figure '{name}' in this history; there are {known}")
         return self._figures[name]
 
     @override
@@ -160,12 +160,12 @@ class History(Mapping[str, list[float]]):
             A `matplotlib.figure.Figure`; in a script, `history.plot().savefig("history.png")`.
 
         Raises:
-            MissingExtra: Matplotlib is not installed.
+            MissingExtraError: Matplotlib is not installed.
         """
         try:
             pyplot = importlib.import_module("matplotlib.pyplot")
         except ImportError as error:
-            raise MissingExtra(
+            raise MissingExtraError(
                 'history.plot needs matplotlib: run `pip install -e ".[plot]"` in the checkout of '
                 "minigrad"
             ) from error

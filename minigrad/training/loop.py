@@ -8,19 +8,19 @@ from collections.abc import Iterable
 from contextlib import closing
 
 from minigrad.arrays import whole
-from minigrad.checkpoint.given import hooks_of
+from minigrad.checkpoint.arguments import hooks_of
 from minigrad.data import Batches
-from minigrad.errors import ModelError, NotFinite
-from minigrad.hooks import Hook
-from minigrad.layer import Layer
+from minigrad.errors import ModelError, NonFiniteError
+from minigrad.hooks.hook import Hook
+from minigrad.layers.layer import Layer
 from minigrad.losses import Loss
 from minigrad.optimizers import Optimizer
-from minigrad.training.guessing import opening
+from minigrad.training.baseline import opening
+from minigrad.training.callbacks.progress import Progress, Shown
+from minigrad.training.callbacks.stop_on_non_finite import StopOnNonFinite
 from minigrad.training.history import History
 from minigrad.training.interrupts import Interrupts
 from minigrad.training.metrics import Metrics
-from minigrad.training.nonfinite import StopOnNonFinite
-from minigrad.training.progress import Progress, Shown
 from minigrad.training.session import Session, Validation
 
 
@@ -75,8 +75,8 @@ def fit(
         RangeError: A number is out of range, or there is no metric of that name.
         ModelError: All parameters are frozen, the optimizer or a hook is of another model, or the
             checkpoint does not fit.
-        StaleParameters: The optimizer's parameters have moved into another model.
-        UnknownName: A hook monitors a figure that there is not.
+        StaleParametersError: The optimizer's parameters have moved into another model.
+        UnknownNameError: A hook monitors a figure that there is not.
         DataFileError: The checkpoint cannot be read.
         HookError: A hook failed.
     """
@@ -107,7 +107,7 @@ def fit(
                     outputs = model(x)
                     value = float(loss.forward(outputs, y))
                     if not math.isfinite(value):
-                        raise NotFinite(f"the loss is {value}")
+                        raise NonFiniteError(f"the loss is {value}")
                     model.backward(loss.backward())
                     session.measure(value, outputs, y)
                     optimizer.step(loss=value, indices=data.indices)
@@ -120,7 +120,7 @@ def fit(
                         continue  # nothing was left of an epoch that somebody has loaded
                     figures = session.end_epoch()
                     shown.end_epoch(history.epochs - 1, figures)
-        except NotFinite as error:
+        except NonFiniteError as error:
             session.fail(error, x, y)
     history.stopped = session.stopping
     if history.stopped:

@@ -14,11 +14,11 @@ from typing import Any, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
+from minigrad._types import override
 from minigrad.arrays import Array, described
 from minigrad.errors import KindError, RangeError, ShapeError
 from minigrad.losses import Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from minigrad.losses.loss import one_number
-from minigrad.overriding import override
 
 Metric: TypeAlias = Callable[[Array, npt.NDArray[Any]], float]
 """`(outputs, targets) -> float`, for outputs and targets of shape (batch, ...)."""

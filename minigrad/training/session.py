@@ -15,20 +15,20 @@ import numpy.typing as npt
 
 from minigrad import checkpoint
 from minigrad.arrays import Array, described
-from minigrad.checkpoint.given import check_optimizer
+from minigrad.checkpoint.arguments import check_optimizer
 from minigrad.data import Batches
-from minigrad.errors import AttachError, KindError, NotFinite, ShapeError
-from minigrad.fit_events import Epoch, FitBegin, FitEnd
-from minigrad.hooks import Hook, Listener, ask, attach, is_attached, methods_of, tell, telling
-from minigrad.layer import Layer
+from minigrad.errors import AttachError, KindError, NonFiniteError, ShapeError
+from minigrad.hooks.fit_events import Epoch, FitBegin, FitEnd
+from minigrad.hooks.hook import Hook, Listener, ask, attach, is_attached, methods_of, tell, telling
 from minigrad.layers import BatchNorm
+from minigrad.layers.layer import Layer
 from minigrad.losses import Loss
 from minigrad.optimizers import Optimizer
+from minigrad.parameters.vector import ParameterVector, announce
+from minigrad.training.callbacks.stop_on_non_finite import first_of_backward, first_of_forward
 from minigrad.training.evaluation import check, evaluate, naming, quiet, ready
 from minigrad.training.history import History
 from minigrad.training.metrics import Mean, MeanLoss, Metrics, Running, chosen
-from minigrad.training.nonfinite import first_of_backward, first_of_forward
-from minigrad.vector import ParameterVector, announce
 
 Validation: TypeAlias = tuple[npt.ArrayLike, npt.ArrayLike] | Batches | None
 """What `fit` takes as `validation_data`."""
@@ -69,7 +69,7 @@ class Session:
         self.between_epochs: bool = True
         self.ending: bool = False
         self.over: bool = False
-        self._not_finite: NotFinite | None = None
+        self._not_finite: NonFiniteError | None = None
         self._with_buffers = list(model.named_buffers())
         self._generators = [rng for _, rng in model.named_generators()]
         self.epochs: int = epochs
@@ -153,7 +153,7 @@ class Session:
 
     # -- while it runs ----------------------------------------------------------------------------
 
-    def fail(self, error: NotFinite, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
+    def fail(self, error: NonFiniteError, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
         """End the training because of a batch whose loss or update is not finite."""
         self._not_finite = error
         # so that the search begins where the step began, with the same random numbers

@@ -17,8 +17,8 @@ import pytest
 from checkpoint_support import EVERYTHING, Plan, Training, bits, members_of, sealed
 
 import minigrad as mg
+from minigrad.display.pictures import png
 from minigrad.errors import DataFileError
-from minigrad.pictures import png
 
 
 class Small:

@@ -11,7 +11,7 @@ import pytest
 from checkpoint_support import PLAIN, Plan, Training, X, Y, bits, first_difference
 
 import minigrad as mg
-from minigrad.errors import ModelError, NoGradient, SettingsChanged
+from minigrad.errors import MissingGradientError, ModelError, SettingsChanged
 
 
 @pytest.fixture
@@ -322,7 +322,7 @@ def test_no_gradient_outlives_the_values_that_it_belongs_to(path: Path) -> None:
     training.model.backward(training.loss.backward())
     mg.load(path, **training.parts)
     before = bits(training.model.state_dict())
-    with pytest.raises(NoGradient):
+    with pytest.raises(MissingGradientError):
         training.optimizer.step()
     assert before == bits(training.model.state_dict())
 

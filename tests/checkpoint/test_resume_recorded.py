@@ -15,7 +15,7 @@ from checkpoint_support import Plan, Training, bits, first_difference, some
 import minigrad as mg
 from minigrad.checkpoint import archive
 from minigrad.errors import RunError
-from minigrad.recording.disk import DiskStore
+from minigrad.recording.disk_store import DiskStore
 
 EPOCHS = 2  # of six steps each
 STOPS = some(range(1, 12), 5)  # 1, 6 at the end of an epoch, and 11; or all

@@ -12,7 +12,7 @@ from calls_support import USERS
 from contract_table import LAYERS, fitting, sample
 
 import minigrad as mg
-from minigrad.errors import OrderError
+from minigrad.errors import CallOrderError
 
 
 @pytest.mark.parametrize("name", [*LAYERS, *USERS])
@@ -30,7 +30,7 @@ def test_predict_on_every_layer(name: str) -> None:
     for before, (_, inner) in zip(attributes, layer.layers(), strict=True):
         assert before.keys() == vars(inner).keys()
         assert all(before[own] is value for own, value in vars(inner).items())
-    with pytest.raises(OrderError):
+    with pytest.raises(CallOrderError):
         layer.backward(found)
     expected = layer.eval()(x)
     assert expected.tobytes() == found.tobytes()
@@ -82,7 +82,7 @@ def test_a_copy_begins_anew(name: str) -> None:
     used(layer, width, 7, 2)
     output = layer(sample(7, width, np.float32))
     other = copy.deepcopy(layer)
-    with pytest.raises(OrderError, match="before forward"):
+    with pytest.raises(CallOrderError, match="before forward"):
         other.backward(np.ones_like(output))
     size = len(pickle.dumps(other))
     used(other, width, 7, 2)

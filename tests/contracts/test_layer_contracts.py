@@ -25,7 +25,7 @@ from hook_support import Tape, Vandal
 
 import minigrad as mg
 from minigrad.arrays import Array
-from minigrad.errors import OrderError, ShapeError
+from minigrad.errors import CallOrderError, ShapeError
 
 # -- one pass -------------------------------------------------------------------------------------
 
@@ -112,13 +112,13 @@ def test_float32_computes_what_float64_computes(make: MakeLayer, batch: int) -> 
 def test_a_layer_wants_forward_before_backward(name: str, dtype: FloatType) -> None:
     """Backward before forward, a second time, or with another batch is an error that says so."""
     layer = LAYERS[name](dtype)
-    with pytest.raises(OrderError, match="before forward"):
+    with pytest.raises(CallOrderError, match="before forward"):
         layer.backward(sample(7, 4, dtype))
     output = layer(sample(7, 4, dtype))
     with pytest.raises(ShapeError, match="broadcast"):
         layer.backward(np.ones((8, *output.shape[1:]), dtype))
     layer.backward(output)
-    with pytest.raises(OrderError, match="a second time"):
+    with pytest.raises(CallOrderError, match="a second time"):
         layer.backward(output)
 
 
@@ -235,7 +235,7 @@ def test_copies_of_a_layer_do_the_same_in_memory_of_their_own(
     assert random_numbers or below.tobytes() == last.tobytes()
     for other in originals:
         assert repr(layer) == repr(other)
-        with pytest.raises(OrderError, match="before forward"):
+        with pytest.raises(CallOrderError, match="before forward"):
             other.backward(grad)
         assert after.tobytes() == other(x).tobytes()  # a copy goes on with the same random numbers
         assert last.tobytes() == input_gradient(other, grad).tobytes()

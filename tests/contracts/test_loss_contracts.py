@@ -24,7 +24,7 @@ from hook_support import Vandal
 
 import minigrad as mg
 from minigrad.arrays import Array
-from minigrad.errors import OrderError, ShapeError
+from minigrad.errors import CallOrderError, ShapeError
 
 # -- one pass -------------------------------------------------------------------------------------
 
@@ -67,7 +67,7 @@ def test_check_gradients_passes(make: MakeLoss, targets_of: MakeTargets, dtype: 
     loss, logits, targets = make(), sample(7, 3, dtype), targets_of(7)
     mg.testing.check_gradients(loss, logits, targets)
     assert math.isnan(loss.value)
-    with pytest.raises(OrderError):
+    with pytest.raises(CallOrderError):
         loss.backward()
 
 
@@ -155,7 +155,7 @@ def test_a_loss_wants_forward_before_backward(make: MakeLoss, targets_of: MakeTa
     loss = make()
     assert math.isnan(loss.value)
     with pytest.raises(
-        OrderError, match=rf"{type(loss).__name__}: backward was called before forward"
+        CallOrderError, match=rf"{type(loss).__name__}: backward was called before forward"
     ):
         loss.backward()
     logits = sample(7, 3, np.float64)

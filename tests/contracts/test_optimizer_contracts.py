@@ -26,7 +26,7 @@ from contract_table import (
 from hook_support import Tape, Vandal
 
 import minigrad as mg
-from minigrad.errors import ModelError, NoGradient
+from minigrad.errors import MissingGradientError, ModelError
 
 # -- a step ---------------------------------------------------------------------------------------
 
@@ -68,7 +68,7 @@ def test_a_gradient_is_used_once(make: MakeOptimizer, dtype: FloatType) -> None:
     optimizer = make(model)
     train(model, optimizer, steps=2)
     before, state = bits(model), in_bits(optimizer.state_dict())
-    with pytest.raises(NoGradient):
+    with pytest.raises(MissingGradientError):
         optimizer.step()
     assert before == bits(model)
     assert state == in_bits(optimizer.state_dict())

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from minigrad.datasets import load_mnist, mnist
-from minigrad.errors import DataFileError, MissingExtra
+from minigrad.errors import DataFileError, MissingExtraError
 
 HAS_POOCH = importlib.util.find_spec("pooch") is not None
 needs_pooch = pytest.mark.skipif(not HAS_POOCH, reason="pooch is not installed")
@@ -232,7 +232,7 @@ def test_without_pooch_the_extra_is_named(
     where instead.
     """
     monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(MissingExtra) as caught:
+    with pytest.raises(MissingExtraError) as caught:
         load_mnist(tmp_path if given else None)
     message = str(caught.value)
     assert '`pip install -e ".[data]"`' in message

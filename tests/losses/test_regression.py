@@ -17,7 +17,7 @@ from loss_support import FloatType, central_differences, dtypes, fails, fails_an
 
 import minigrad as mg
 from minigrad.arrays import Array
-from minigrad.errors import KindError, OrderError, RangeError, ShapeError
+from minigrad.errors import CallOrderError, KindError, RangeError, ShapeError
 
 Reduction = Literal["mean", "sum"]
 Make = Callable[[Reduction], mg.Loss]
@@ -410,10 +410,10 @@ def test_before_forward(kind: Callable[[], mg.Loss]) -> None:
     """
     loss = kind()
     name = type(loss).__name__
-    fails(loss.backward, OrderError, name, "before forward")
+    fails(loss.backward, CallOrderError, name, "before forward")
     fails(lambda: loss.forward(np.zeros((2, 2)), np.zeros((3, 2))), ShapeError, name)
     assert math.isnan(loss.value)
-    fails(loss.backward, OrderError, name, "before forward")
+    fails(loss.backward, CallOrderError, name, "before forward")
 
 
 def test_their_reprs() -> None:

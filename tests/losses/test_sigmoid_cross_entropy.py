@@ -16,7 +16,7 @@ from loss_support import FloatType, central_differences, dtypes, fails, fails_an
 
 import minigrad as mg
 from minigrad.arrays import Array
-from minigrad.errors import KindError, LabelError, OrderError, RangeError, ShapeError
+from minigrad.errors import CallOrderError, KindError, LabelError, RangeError, ShapeError
 
 Reduction = Literal["mean", "sum"]
 Weights = float | Sequence[float] | None
@@ -497,10 +497,10 @@ def test_before_forward() -> None:
     A failed one changes nothing.
     """
     loss = mg.SigmoidCrossEntropy()
-    fails(loss.backward, OrderError, "SigmoidCrossEntropy", "before forward")
+    fails(loss.backward, CallOrderError, "SigmoidCrossEntropy", "before forward")
     fails(lambda: loss.forward(np.zeros((2, 2)), [[5, 5], [5, 5]]), LabelError, "5")
     assert math.isnan(loss.value)
-    fails(loss.backward, OrderError, "before forward")
+    fails(loss.backward, CallOrderError, "before forward")
 
 
 def test_its_repr() -> None:

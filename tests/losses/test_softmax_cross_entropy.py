@@ -16,7 +16,7 @@ import pytest
 
 import minigrad as mg
 from minigrad.arrays import Array
-from minigrad.errors import OrderError, ShapeError
+from minigrad.errors import CallOrderError, ShapeError
 
 WEIGHTS = [0.5, 2.0, 0.0, 3.0]
 IGNORED = 3
@@ -481,7 +481,7 @@ def test_nothing_before_forward() -> None:
         loss.forward(np.zeros((2, 2)), [5, 5])
     assert math.isnan(loss.value)
     assert loss.probabilities is None
-    with pytest.raises(OrderError):
+    with pytest.raises(CallOrderError):
         loss.backward()
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import minigrad as mg
 from minigrad.arrays import Array
-from minigrad.errors import KindError, LabelError, OrderError, RangeError, ShapeError
+from minigrad.errors import CallOrderError, KindError, LabelError, RangeError, ShapeError
 
 LOGITS = np.random.default_rng(0).normal(size=(6, 3))
 LABELS = np.array([0, 0, 0, 1, 0, 1])
@@ -110,7 +110,7 @@ def test_balanced_weights_by_hand_need_the_labels() -> None:
     loss = mg.SoftmaxCrossEntropy(class_weight="balanced")
     for act in (loss.forward, loss.per_sample):
         with pytest.raises(
-            OrderError,
+            CallOrderError,
             match=r'class_weight="balanced" has no weights yet: .* loss\.balance\(y_train\)',
         ):
             act(LOGITS, LABELS)
@@ -118,7 +118,7 @@ def test_balanced_weights_by_hand_need_the_labels() -> None:
         loss.balance(LOGITS)
     with pytest.raises(LabelError, match="labels of dtype float64, expected integers"):
         loss.balance(LABELS.astype(float))
-    with pytest.raises(OrderError, match=r'is for a loss made with class_weight="balanced"'):
+    with pytest.raises(CallOrderError, match=r'is for a loss made with class_weight="balanced"'):
         mg.SoftmaxCrossEntropy().balance(LABELS)
 
 

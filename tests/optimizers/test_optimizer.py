@@ -12,7 +12,7 @@ import pytest
 
 import minigrad as mg
 from minigrad.arrays import Array
-from minigrad.errors import KindError, NoGradient
+from minigrad.errors import KindError, MissingGradientError
 
 
 class Adam(mg.Optimizer):
@@ -386,7 +386,7 @@ def test_a_copy_has_a_model_of_its_own_and_no_hooks() -> None:
     other.step()
     assert list(range(1, 7)) == mg.ParameterVector.of(model).values.tolist()
     assert (0, 1, []) == (optimizer.step_count, other.step_count, tape.events)
-    with pytest.raises(NoGradient):
+    with pytest.raises(MissingGradientError):
         optimizer.step()
 
 
@@ -402,7 +402,7 @@ def test_two_optimizers_have_gradients_of_their_own() -> None:
     second.step()
     assert [0, 1, 2, 3, 3, 4] == mg.ParameterVector.of(model).values.tolist()
     for optimizer in (first, second):
-        with pytest.raises(NoGradient):
+        with pytest.raises(MissingGradientError):
             optimizer.step()
 
 

@@ -11,7 +11,7 @@ import pytest
 from optimizing_support import model_of
 
 import minigrad as mg
-from minigrad.errors import KindError, RangeError, UnknownName
+from minigrad.errors import KindError, RangeError, UnknownNameError
 
 LOSSES = [((7 * i * i + 3 * i) % 23) / 23 + 4 / (1 + i) for i in range(40)]
 """Falls from 4, less and less, and jumps about."""
@@ -234,10 +234,10 @@ def test_a_figure_that_is_missing() -> None:
     """The message lists those that there are; nothing is counted."""
     optimizer, plateau = plateau_of(patience=0)
     plateau.on_epoch(mg.Epoch(0, {"val_loss": 1.0}))
-    with pytest.raises(UnknownName, match=r"'val_loss'.*loss, accuracy") as caught:
+    with pytest.raises(UnknownNameError, match=r"'val_loss'.*loss, accuracy") as caught:
         plateau.on_epoch(mg.Epoch(1, {"loss": 1.0, "accuracy": 0.5}))
     assert isinstance(caught.value, KeyError)
-    with pytest.raises(UnknownName, match="'val_loss'"):
+    with pytest.raises(UnknownNameError, match="'val_loss'"):
         plateau.on_epoch(mg.Epoch(1, {}))
     assert 1.0 == optimizer.lr
 

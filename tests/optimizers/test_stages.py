@@ -18,10 +18,10 @@ import pytest
 import minigrad as mg
 from minigrad.arrays import Array
 from minigrad.errors import (
+    CallOrderError,
     KindError,
+    MissingGradientError,
     ModelError,
-    NoGradient,
-    OrderError,
     RangeError,
     SettingsChanged,
     ShapeError,
@@ -342,7 +342,7 @@ def test_an_optimizer_without_super() -> None:
             self.mine = 1
             super().__init__(model, 0.1)
 
-    with pytest.raises(OrderError, match=r"Without must call super\(\)\.__init__"):
+    with pytest.raises(CallOrderError, match=r"Without must call super\(\)\.__init__"):
         Without(model_of())
     assert 1 == Between(model_of()).mine
 
@@ -377,7 +377,7 @@ def test_a_veto_writes_nothing_and_uses_the_gradient_up() -> None:
     assert before == values_of(model).tobytes()
     assert 0 == optimizer.step_count
     assert 0 == len(recorder.run.steps)
-    with pytest.raises(NoGradient):
+    with pytest.raises(MissingGradientError):
         optimizer.step()
 
 
@@ -423,7 +423,7 @@ def test_a_hook_may_not_write_before_a_step() -> None:
         before = values_of(model).tobytes()
         mg.ParameterVector.of(model).grads = np.ones(26)
         with pytest.raises(
-            OrderError, match=rf"before_step has changed the {what}\w* of parameter '0\.weight'"
+            CallOrderError, match=rf"before_step has changed the {what}\w* of parameter '0\.weight'"
         ):
             optimizer.step()
         assert before == values_of(model).tobytes()
@@ -485,7 +485,7 @@ def test_a_copied_optimizer_says_whose_it_is() -> None:
     optimizer = mg.SGD(model, 0.1)
     other_model, other = copy.deepcopy(model), copy.deepcopy(optimizer)
     other_model.backward(other_model(np.ones((2, 3))))
-    with pytest.raises(NoGradient, match="this optimizer is a copy"):
+    with pytest.raises(MissingGradientError, match="this optimizer is a copy"):
         other.step()
     model, optimizer = copy.deepcopy((model, optimizer))
     model.backward(model(np.ones((2, 3))))

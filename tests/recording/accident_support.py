@@ -16,7 +16,7 @@ import pytest
 from child_support import surroundings
 from disk_support import EVERYTHING, ROW, Settings
 
-from minigrad.recording import disk
+from minigrad.recording import disk_store as disk
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 HERE = Path(__file__).parent

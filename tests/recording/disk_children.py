@@ -22,8 +22,8 @@ from child_support import busy, forked, wait_for
 from disk_support import ROW, Settings, Training
 
 import minigrad as mg
-from minigrad.recording import disk
-from minigrad.recording.disk import DiskStore
+from minigrad.recording import disk_store as disk
+from minigrad.recording.disk_store import DiskStore
 
 MODES: list[Settings] = [
     {},

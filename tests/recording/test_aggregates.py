@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.recording import aggregates as module
-from minigrad.recording.activity import ExplainedLayer, explained_layers
-from minigrad.recording.aggregates import Aggregates
-from minigrad.recording.tally import Tally
-from minigrad.vector import Slot
+from minigrad.parameters.vector import Slot
+from minigrad.recording import counting as module
+from minigrad.recording.coactivity import ExplainedLayer, explained_layers
+from minigrad.recording.counting import Aggregates
+from minigrad.runs.counts import Tally
 
 SIZE = 9
 SLOTS = {"a": Slot(slice(0, 4), (2, 2)), "b": Slot(slice(4, 9), (5,))}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minigrad.recording.blocks import BatchRows, Buffers, Layout
+from minigrad.runs.blocks import BatchRows, Buffers, Layout
 
 KEPT: dict[str, tuple[Sequence[Any], list[Any]]] = {
     "rows of batches": (

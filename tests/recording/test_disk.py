@@ -37,9 +37,9 @@ from disk_support import (
 from recording_support import Array, bits, dense, flat, same, train
 
 import minigrad as mg
-from minigrad.errors import HookError, NotExact, OutOfBandWrite, RunError
-from minigrad.recording import disk
-from minigrad.recording import format as disk_format
+from minigrad.errors import HookError, NotExactError, OutOfBandWrite, RunError
+from minigrad.recording import disk_store as disk
+from minigrad.runs import format as disk_format
 
 OPTIMIZERS: dict[str, Make] = {
     "momentum": momentum,
@@ -203,7 +203,7 @@ def test_disk_says_what_memory_says(mode: str, dtype: npt.DTypeLike, tmp_path: P
                     assert same(getattr(memory[name], count), getattr(run[name], count)), count
                 assert np.allclose(memory[name].movement, run[name].movement, rtol=1e-5)
     for step in sorted(set(run.steps) - set(run.exact_steps.tolist())):
-        with pytest.raises(NotExact, match="nearest"):
+        with pytest.raises(NotExactError, match="nearest"):
             run["0.weight"].value(step)
 
 

@@ -32,7 +32,7 @@ from recording_support import bits
 
 import minigrad as mg
 from minigrad.errors import MinigradError, RunError
-from minigrad.recording.disk import DiskStore
+from minigrad.recording.disk_store import DiskStore
 
 DAMAGED: dict[str, Settings] = {
     "small blocks": {"keyframe_every": 5},
@@ -393,7 +393,6 @@ def test_a_write_that_nobody_noticed_is_found_later(tmp_path: Path) -> None:
     assert (3, "0.weight", (0, 3)) == told or "keyframes/000001.npy" in run.notes[0]
 
 
-# fmt: skip
 FILES = [
     "steps.npy",
     "blocks.npy",

@@ -24,7 +24,7 @@ from recording_support import bits
 
 import minigrad as mg
 from minigrad.errors import BudgetError, HookError, RunError
-from minigrad.recording import disk
+from minigrad.recording import disk_store as disk
 
 
 class Refusing:

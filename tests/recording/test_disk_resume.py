@@ -26,9 +26,9 @@ from disk_support import (
 from recording_support import bits, network
 
 import minigrad as mg
-from minigrad.errors import NotExact, OutOfBandWrite, RangeError, RunError
-from minigrad.recording import disk
-from minigrad.recording.disk import DiskStore
+from minigrad.errors import NotExactError, OutOfBandWrite, RangeError, RunError
+from minigrad.recording import disk_store as disk
+from minigrad.recording.disk_store import DiskStore
 
 MODES: dict[str, Settings] = {
     "plain": {},
@@ -325,11 +325,11 @@ def test_what_a_run_that_was_cut_off_can_restore(
     assert [] == blind.exact_steps.tolist()
     before = {name: bits(array) for name, array in model.state_dict().items()}
     with pytest.raises(
-        NotExact,
+        NotExactError,
         match="no step's values are known exactly: the record was cut off before it kept any",
     ):
         blind.restore(model)
-    with pytest.raises(NotExact, match="the values after step 7 are not known to the bit"):
+    with pytest.raises(NotExactError, match="the values after step 7 are not known to the bit"):
         blind.restore(model, 7)
     assert before == {name: bits(array) for name, array in model.state_dict().items()}
 

@@ -12,7 +12,7 @@ import pytest
 from recording_support import dense, one
 
 import minigrad as mg
-from minigrad.recording.notes import condensed, shown, written_by_others
+from minigrad.runs.notes import condensed, shown, written_by_others
 
 
 def test_notes_that_differ_in_their_step_are_one() -> None:

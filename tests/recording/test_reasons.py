@@ -13,7 +13,7 @@ from recording_support import Array, Scale, Switch, bias, dense, flat, network, 
 
 import minigrad as mg
 from minigrad import Reason
-from minigrad.errors import GradientOverwritten, OrderError
+from minigrad.errors import CallOrderError, GradientOverwritten
 
 
 class Script(mg.Optimizer):
@@ -538,7 +538,7 @@ def test_unknown_without_counts() -> None:
     assert "aggregates=False" in history.why.at(0, 0)
     assert history.updates.shape == (1, 2, 1)
     for name in ("moved", "moves", "swallowed", "movement", "first_move", "last_move"):
-        with pytest.raises(OrderError, match="aggregates=False"):
+        with pytest.raises(CallOrderError, match="aggregates=False"):
             getattr(history, name)
     assert "aggregates=False" in run.report()
     assert "0.weight" in repr(history)

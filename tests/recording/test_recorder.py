@@ -19,12 +19,12 @@ from recording_support import ROW, Tape, dense, flat, same, small, train
 import minigrad as mg
 from minigrad.errors import (
     BudgetError,
+    CallOrderError,
     HookError,
     KindError,
     ModelError,
-    OrderError,
     RangeError,
-    StaleParameters,
+    StaleParametersError,
 )
 
 # -- arguments ------------------------------------------------------------------------------------
@@ -239,14 +239,14 @@ def test_start_and_stop() -> None:
     model, optimizer = small()
     recorder = mg.Recorder(optimizer)
     assert "not started" in repr(recorder)
-    with pytest.raises(OrderError, match="nothing is recorded"):
+    with pytest.raises(CallOrderError, match="nothing is recorded"):
         _ = recorder.run
     recorder.stop()
     recorder.start()
     assert "recording" in repr(recorder)
-    with pytest.raises(OrderError, match="recording already"):
+    with pytest.raises(CallOrderError, match="recording already"):
         recorder.start()
-    with pytest.raises(OrderError, match="recording already"), recorder:
+    with pytest.raises(CallOrderError, match="recording already"), recorder:
         pass
     train(model, optimizer, 3)
     assert not recorder.run.complete
@@ -482,7 +482,7 @@ def test_stale_parameters_are_not_recorded() -> None:
     model, optimizer = small()
     recorder = mg.Recorder(optimizer)
     mg.Sequential(model, mg.Dense(3, 2, rng=0))
-    with pytest.raises(StaleParameters):
+    with pytest.raises(StaleParametersError):
         recorder.start()
     assert listeners(optimizer) == 0
 

@@ -29,7 +29,14 @@ from recording_support import (
 
 import minigrad as mg
 from minigrad.arrays import described
-from minigrad.errors import KindError, ModelError, NotExact, RangeError, ShapeError, UnknownName
+from minigrad.errors import (
+    KindError,
+    ModelError,
+    NotExactError,
+    RangeError,
+    ShapeError,
+    UnknownNameError,
+)
 
 Make = Callable[[mg.Layer], mg.Optimizer]
 
@@ -313,7 +320,7 @@ def test_every_exact_step_is_exact(
     exact = run.exact_steps.tolist()
     assert exact[-1] == 74
     for step in set(range(75)) - set(exact):
-        with pytest.raises(NotExact, match="nearest") as error:
+        with pytest.raises(NotExactError, match="nearest") as error:
             run["0.weight"].value(step)
         below, above = (
             max((e for e in exact if e < step), default=None),
@@ -504,7 +511,7 @@ def test_effective_needs_both_values() -> None:
     with mg.Recorder(optimizer, every=5) as recorder:
         train(model, optimizer, 20)
     assert recorder.run["0.weight"].effective(0).shape == (5, 4)
-    with pytest.raises(NotExact):
+    with pytest.raises(NotExactError):
         recorder.run["0.weight"].effective(10)
 
 
@@ -709,7 +716,7 @@ def test_what_a_history_works_out_is_the_callers() -> None:
 def test_names_steps_and_indices_are_checked(recorded: tuple[mg.Run, Tape, Array]) -> None:
     """An unknown name, a step that is not there or an entry outside is a clear error."""
     run, _, _ = recorded
-    with pytest.raises(UnknownName, match=r"no parameter '9.weight'.*0.weight"):
+    with pytest.raises(UnknownNameError, match=r"no parameter '9.weight'.*0.weight"):
         run["9.weight"]
     for step in (-1, 40, 1000):
         with pytest.raises(RangeError, match="steps 0 to 39"):

@@ -13,8 +13,8 @@ import pytest
 from recording_support import Array, bias, dense, one
 
 import minigrad as mg
-from minigrad import pictures
-from minigrad.recording.blocks import is_nan_loss, kept_loss
+from minigrad.display import pictures
+from minigrad.runs.blocks import is_nan_loss, kept_loss
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the trainings overflow
 

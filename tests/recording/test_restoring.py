@@ -10,7 +10,7 @@ from recording_support import flat, network, same, train
 
 import minigrad as mg
 from minigrad.errors import ModelError
-from minigrad.recording.record import Record
+from minigrad.runs.record import Record
 
 
 def of_a_part() -> tuple[mg.Run, mg.Sequential]:

@@ -14,11 +14,11 @@ import pytest
 from recording_support import Array, Scale, bias, dense, one
 
 import minigrad as mg
-from minigrad.recording.activity import Activity
-from minigrad.recording.causes import Causes
-from minigrad.recording.reasons import Reason, codes_of
-from minigrad.recording.sentences import Entries
-from minigrad.recording.tally import Tally
+from minigrad.recording.coactivity import Activity
+from minigrad.runs.causes import Causes
+from minigrad.runs.counts import Tally
+from minigrad.runs.reasons import Reason, codes_of
+from minigrad.runs.sentences import Entries
 
 
 def decayed() -> tuple[mg.Run, npt.NDArray[np.int64]]:

@@ -15,8 +15,8 @@ import pytest
 
 import minigrad as mg
 from minigrad.recording import writer as module
-from minigrad.recording.format import GrowingArray
 from minigrad.recording.writer import RowWriter
+from minigrad.runs.format import GrowingArray
 
 SIZE = 1000
 KINDS = ("update", "grad")

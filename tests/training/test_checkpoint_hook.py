@@ -17,7 +17,7 @@ import pytest
 from training_support import Act, Training, classifier, constant, descent, towards, weight
 
 import minigrad as mg
-from minigrad.errors import DataFileError, KindError, RangeError, UnknownName
+from minigrad.errors import DataFileError, KindError, RangeError, UnknownNameError
 
 
 def weights(directory: Path) -> dict[str, float]:
@@ -375,7 +375,7 @@ def test_a_figure_that_there_is_not(tmp_path: Path) -> None:
     """It says which there are, before the first step."""
     training = descent(9.0)
     with pytest.raises(
-        UnknownName,
+        UnknownNameError,
         match=r"Checkpoint monitors 'val_loss', but the epochs have only loss \(there is no",
     ):
         training.fit(hooks=[mg.Checkpoint(tmp_path / "a.npz", monitor="val_loss")])

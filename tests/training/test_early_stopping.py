@@ -15,7 +15,7 @@ import pytest
 from training_support import Act, classifier, descent, towards, weight
 
 import minigrad as mg
-from minigrad.errors import KindError, RangeError, UnknownName
+from minigrad.errors import KindError, RangeError, UnknownNameError
 
 
 def scripted(figures: list[float]) -> Iterator[float]:
@@ -262,12 +262,12 @@ def test_a_figure_that_there_is_not() -> None:
     that is why.
     """
     training = descent(3.0)
-    with pytest.raises(UnknownName) as caught:
+    with pytest.raises(UnknownNameError) as caught:
         training.fit(hooks=[mg.EarlyStopping()])
     told = "EarlyStopping monitors 'val_loss', but the epochs have only loss (there is no validation data)"
     assert told == str(caught.value)
     with pytest.raises(
-        UnknownName, match=r"monitors 'accuracy', but the epochs have only loss, val_loss$"
+        UnknownNameError, match=r"monitors 'accuracy', but the epochs have only loss, val_loss$"
     ):
         training.fit(hooks=[mg.EarlyStopping("accuracy")], validation_data=towards(0.0))
     assert 3.0 == weight(training.model)

@@ -26,7 +26,7 @@ from training_support import (
 
 import minigrad as mg
 from minigrad.arrays import Array
-from minigrad.errors import HookError, UnknownName
+from minigrad.errors import HookError, UnknownNameError
 
 
 class Signs(mg.Optimizer):
@@ -239,7 +239,10 @@ def test_a_model_in_eval_mode_is_trained_and_put_back() -> None:
 
 @pytest.mark.parametrize(
     ("hook", "error"),
-    [(Act(lambda event: 1 / 0, step=2), HookError), (mg.EarlyStopping("val_loss"), UnknownName)],
+    [
+        (Act(lambda event: 1 / 0, step=2), HookError),
+        (mg.EarlyStopping("val_loss"), UnknownNameError),
+    ],
     ids=["in the middle", "before it began"],
 )
 def test_a_model_in_eval_mode_is_put_back_after_an_error(

@@ -12,7 +12,7 @@ import pytest
 from training_support import Act, Diary, classifier, descent, samples, weight
 
 import minigrad as mg
-from minigrad.errors import DataFileError, HookError, OrderError
+from minigrad.errors import CallOrderError, DataFileError, HookError
 
 # -- being told -----------------------------------------------------------------------------------
 
@@ -125,7 +125,7 @@ def test_hooks_are_not_attached_after_an_exception(
     training.by_hand(1)
     assert told == diary.entries
     assert training.optimizer.session is None
-    with pytest.raises(OrderError):
+    with pytest.raises(CallOrderError):
         events[0].stop("late")
 
 
@@ -346,12 +346,12 @@ def test_a_loop_by_hand_has_nobody_to_ask(what: str) -> None:
     with pytest.raises(HookError) as caught:
         training.by_hand(1)
     cause = caught.value.__cause__
-    assert OrderError is type(cause)
+    assert CallOrderError is type(cause)
     told = (
         "this event comes from a loop by hand, not from minigrad.fit; use break, or minigrad.save"
     )
     assert f"{what}: {told}" == str(cause)
-    with pytest.raises(OrderError, match=what):
+    with pytest.raises(CallOrderError, match=what):
         ASK[what](mg.Epoch(0, {"loss": 1.0}))
 
 
@@ -360,5 +360,7 @@ def test_a_loop_by_hand_has_nobody_to_ask(what: str) -> None:
 )
 def test_hooks_of_fit_work_nowhere_else(hook: mg.Hook) -> None:
     """In a loop of one's own they say where they belong."""
-    with pytest.raises(OrderError, match=r"works only in minigrad.fit\(\.\.\., hooks=\[\.\.\.\]\)"):
+    with pytest.raises(
+        CallOrderError, match=r"works only in minigrad.fit\(\.\.\., hooks=\[\.\.\.\]\)"
+    ):
         hook.on_epoch(mg.Epoch(0, {"loss": 1.0}))

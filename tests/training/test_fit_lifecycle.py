@@ -16,7 +16,7 @@ from training_support import Act, Training, classifier, descent, towards, weight
 
 import minigrad as mg
 from minigrad.arrays import Array
-from minigrad.errors import AttachError, HookError, NotFinite, OrderError, UnknownName
+from minigrad.errors import AttachError, CallOrderError, HookError, NonFiniteError, UnknownNameError
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +127,7 @@ def test_a_checkpoint_is_not_overwritten_with_moments_that_are_nan(tmp_path: Pat
     training, end = Training(given.model, Spoils(7), optimizer, given.data), Ends()
     history = training.fit(5, hooks=[mg.Checkpoint(tmp_path / "a.npz"), end])
     assert history.stopped.startswith("step 7: the update is not finite")
-    assert [NotFinite] == [type(event.error) for event in end.events]
+    assert [NonFiniteError] == [type(event.error) for event in end.events]
     fresh = mg.SGD(descent().model, 0.1, momentum=0.9)
     mg.load(tmp_path / "a.npz", optimizer=fresh)
     assert 6 == fresh.step_count
@@ -282,7 +282,7 @@ def test_the_beginning_tells_of_validation(validation: Any) -> None:
     class Begins(mg.Hook):
         def on_fit_begin(self, event: mg.FitBegin) -> None:
             seen.append(event.validates)
-            with pytest.raises(UnknownName) as caught:
+            with pytest.raises(UnknownNameError) as caught:
                 event.check_monitor("val_none", "Begins")
             assert ("no validation data" in str(caught.value)) == (validation is None)
 
@@ -348,7 +348,7 @@ def test_an_ended_training_cannot_be_stopped() -> None:
     end = Ends(lambda event: event.stop("a lie"))
     with pytest.raises(HookError, match="stop: this training has ended already") as caught:
         descent().fit(hooks=[end])
-    assert OrderError is type(caught.value.__cause__)
+    assert CallOrderError is type(caught.value.__cause__)
     assert "" == end.events[0].stopped
 
 
@@ -358,7 +358,7 @@ def test_an_event_of_a_training_that_is_over_says_so(what: str, tmp_path: Path) 
     events: list[Any] = []
     descent().fit(hooks=[Act(events.append, epoch=0)])
     with pytest.raises(
-        OrderError, match=f"{what}: the training that this event comes from is over"
+        CallOrderError, match=f"{what}: the training that this event comes from is over"
     ):
         getattr(events[0], what)(tmp_path / "a.npz")
     assert [] == [*tmp_path.iterdir()]

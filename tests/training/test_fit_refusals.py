@@ -25,7 +25,7 @@ from minigrad.errors import (
     ModelError,
     RangeError,
     ShapeError,
-    UnknownName,
+    UnknownNameError,
 )
 
 X, Y = samples()
@@ -282,7 +282,7 @@ CASES: dict[str, Case] = {
     ),
     "a figure that there is not": Case(
         lambda training: {"hooks": [Diary(), mg.EarlyStopping("val_accuracy")]},
-        UnknownName,
+        UnknownNameError,
         (
             "EarlyStopping monitors 'val_accuracy', but the epochs have only loss, accuracy (there "
             "is no validation data)"
@@ -290,7 +290,7 @@ CASES: dict[str, Case] = {
     ),
     "a figure to keep the best by": Case(
         lambda training: {"hooks": [mg.Checkpoint("never.npz", monitor="r2")]},
-        UnknownName,
+        UnknownNameError,
         "Checkpoint monitors 'r2', but the epochs have only loss, accuracy",
     ),
     # several things that do not go together

@@ -16,7 +16,13 @@ import pytest
 from training_support import constant, descent, towards
 
 import minigrad as mg
-from minigrad.errors import DataFileError, MissingExtra, ModelError, ShapeError, UnknownName
+from minigrad.errors import (
+    DataFileError,
+    MissingExtraError,
+    ModelError,
+    ShapeError,
+    UnknownNameError,
+)
 
 FIGURES = {
     "loss": [2.5, 0.125, 1 / 3],
@@ -68,11 +74,11 @@ def test_an_unknown_name_is_told_which_there_are() -> None:
     """As a KeyError too, as of every mapping."""
     with pytest.raises(KeyError) as caught:
         history()["acc"]
-    assert UnknownName is type(caught.value)
+    assert UnknownNameError is type(caught.value)
     assert "no figure 'acc' in this history; there are loss, val_loss, accuracy" == str(
         caught.value
     )
-    with pytest.raises(UnknownName, match="there are none"):
+    with pytest.raises(UnknownNameError, match="there are none"):
         mg.History()["loss"]
 
 
@@ -287,7 +293,7 @@ def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError) as caught:
         history().plot()
-    assert MissingExtra is type(caught.value)
+    assert MissingExtraError is type(caught.value)
     told = (
         'history.plot needs matplotlib: run `pip install -e ".[plot]"` in the checkout of minigrad'
     )

@@ -17,7 +17,7 @@ from training_support import Act, Diary, Training, descent, set_weight, weight
 
 import minigrad as mg
 from minigrad.arrays import Array
-from minigrad.errors import NoGradient
+from minigrad.errors import MissingGradientError
 
 NAN, INF = math.nan, math.inf
 END = "; the weights are those before this step"
@@ -181,7 +181,7 @@ def test_where_it_was_born(name: str, recorded: str, caplog: pytest.LogCaptureFi
         record.levelno,
         record.getMessage(),
     )
-    with pytest.raises(NoGradient):
+    with pytest.raises(MissingGradientError):
         broken.optimizer.step()
     if recorded:
         assert [0, 1, 2] == list(recorder.run.steps)

@@ -11,7 +11,7 @@ from nonfinite_support import STEP, BornInLoss, training
 from training_support import Optimizers, Training, descent, set_weight, weight
 
 import minigrad as mg
-from minigrad.errors import NotFinite
+from minigrad.errors import NonFiniteError
 
 OPTIMIZERS: dict[str, Optimizers] = {
     "SGD": lambda model: mg.SGD(model, 1e-3),
@@ -36,7 +36,7 @@ def test_a_gradient(name: str, value: float, dtype: Any) -> None:
     broken.optimizer.attach(mg.StopOnNonFinite())
     with np.errstate(invalid="ignore"), pytest.raises(FloatingPointError) as caught:
         broken.by_hand(1)
-    assert NotFinite is type(caught.value)
+    assert NonFiniteError is type(caught.value)
     told = f"the update is not finite: the gradient of '1.0.scale': {value} at (3,); not finite: 1 of 4 entries"
     assert told == str(caught.value)
     assert STEP == broken.optimizer.step_count
@@ -52,7 +52,7 @@ def test_the_first_of_backward_is_named() -> None:
     """
     broken = training(loss=BornInLoss("backward"))
     broken.optimizer.attach(mg.StopOnNonFinite())
-    with pytest.raises(NotFinite) as caught:
+    with pytest.raises(NonFiniteError) as caught:
         broken.by_hand(1)
     assert (
         "the update is not finite: the gradient of '3.bias': nan at (1,); not finite: 1 of 2 "
@@ -69,7 +69,7 @@ def test_the_loop_can_go_on() -> None:
         made.model.backward(np.full((1, 1), grad))
         try:
             made.optimizer.step()
-        except NotFinite:
+        except NonFiniteError:
             assert math.isnan(grad)
     assert (3.0, 2) == (weight(made.model), made.optimizer.step_count)
 
@@ -91,7 +91,7 @@ def test_it_is_told_before_a_recorder_writes() -> None:
                 if math.isfinite(grad):
                     made.optimizer.step()
                 else:
-                    with pytest.raises(NotFinite):
+                    with pytest.raises(NonFiniteError):
                         made.optimizer.step()
         assert [0, 1] == list(recorder.run.steps)
         assert [4.0, 3.0] == [recorder.run["0.weight"].value(step).item() for step in (0, 1)]
@@ -130,7 +130,7 @@ def test_the_sum_is_what_counts(dtype: Any, value: float, update: float, fits: b
     else:
         infinite = "inf" if value > 0 else "-inf"
         told = rf"the value after the update of '0.weight': {infinite} at \(0, 0\); not finite: 1 of 1 entries"
-        with pytest.raises(NotFinite, match=told):
+        with pytest.raises(NonFiniteError, match=told):
             optimizer.step()
         assert before == weight(model)
 

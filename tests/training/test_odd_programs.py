@@ -18,7 +18,13 @@ from training_support import Training, classifier, plain, samples
 
 import minigrad as mg
 from minigrad.arrays import Array
-from minigrad.errors import DataFileError, KindError, ShapeError, StaleParameters, UnknownName
+from minigrad.errors import (
+    DataFileError,
+    KindError,
+    ShapeError,
+    StaleParametersError,
+    UnknownNameError,
+)
 
 # -- losses ---------------------------------------------------------------------------------------
 
@@ -213,7 +219,7 @@ def test_a_plateau_without_its_figure_is_refused_at_once() -> None:
     training = classifier()
     before = training.bits()
     with pytest.raises(
-        UnknownName,
+        UnknownNameError,
         match="ReduceOnPlateau monitors 'val_loss', but the epochs have only loss, accuracy",
     ):
         training.fit(1, hooks=[mg.ReduceOnPlateau(training.optimizer)])
@@ -281,7 +287,7 @@ def test_parameters_that_have_moved_are_noticed_at_once() -> None:
     training = classifier()
     mg.Sequential(training.model)
     before = plain(training.data.state_dict())
-    with pytest.raises(StaleParameters, match="have moved into another model"):
+    with pytest.raises(StaleParametersError, match="have moved into another model"):
         training.fit(1)
     assert before == plain(training.data.state_dict())
 

@@ -11,7 +11,7 @@ import pytest
 from training_support import classifier, plain
 
 import minigrad as mg
-from minigrad.errors import AttachError, HookError, UnknownName
+from minigrad.errors import AttachError, HookError, UnknownNameError
 
 
 class OwnEarlyStopping(mg.Hook):
@@ -109,7 +109,7 @@ def test_early_stopping_of_ones_own(seed: int) -> None:
     assert plain(ours.state_dict()) == plain(own.state_dict())
     assert second.stopped == "it brings nothing"
     with pytest.raises(
-        UnknownName,
+        UnknownNameError,
         match="OwnEarlyStopping monitors 'accuracy_of_none', but the epochs have only loss",
     ):
         fit_own([OwnEarlyStopping("accuracy_of_none", 3)])
@@ -168,7 +168,7 @@ def test_a_veto_of_ones_own() -> None:
     twin.by_hand(1, steps=2)
     values, expected = (mg.ParameterVector.of(one.model).values for one in (training, twin))
     assert expected.tobytes() == values.tobytes()
-    with pytest.raises(mg.errors.NoGradient):
+    with pytest.raises(mg.errors.MissingGradientError):
         training.optimizer.step()
 
 

@@ -1,0 +1,279 @@
+"""What people give that is no array of numbers, in words: what it is, and what to pass instead.
+
+Nothing here knows a library by its import. A masked array, a sparse matrix, a tensor or a table is
+known by its methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, MappingView
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_LONG = 60  # characters from which on a thing is told by its kind and size
+_COLUMNS = 5  # columns of a table that are named one by one
+
+
+# -- anything, in a few words --------------------------------------------------------------------
+
+
+def described(thing: object) -> str:
+    """What somebody gave, for an error, in a few words: of arrays and whatever holds some the size, never a corner."""
+    if isinstance(thing, np.generic):
+        thing = thing.item()
+    kind, shape = type(thing).__name__, getattr(thing, "shape", None)
+    if isinstance(thing, np.ndarray):
+        masked = "a masked array" if hasattr(thing, "filled") else "an array"
+        return f"{masked} of shape {thing.shape}" + (
+            f" that holds {described(thing.item())}" if not thing.ndim else ""
+        )
+    if isinstance(thing, str):
+        return (
+            repr(thing)
+            if len(thing) <= _LONG
+            else f"text of {len(thing):,} characters, {thing[:20]!r} and so on"
+        )
+    if isinstance(thing, type):
+        return f"the class {thing.__name__}"
+    if isinstance(shape, tuple):  # a table, a tensor, a parameter
+        return f"{_a(kind)} of shape {shape}"
+    if callable(thing) and hasattr(thing, "__qualname__"):
+        return f"the function {thing.__qualname__}"
+    try:
+        told = "" if type(thing).__repr__ is object.__repr__ else repr(thing)
+    except Exception:
+        told = ""
+    if (
+        told
+        and len(told) <= _LONG
+        and "\n" not in told
+        and "array(" not in told
+        and " at 0x" not in told
+    ):
+        return told
+    if isinstance(thing, list | tuple | AbstractSet | Mapping):
+        return f"{_a(kind)} of {len(thing):,}"
+    return _a(kind)
+
+
+def _a(kind: str) -> str:
+    return f"{'an' if kind[:1].lower() in tuple('aeio') else 'a'} {kind}"
+
+
+def where(place: tuple[int, ...]) -> str:
+    """Where an entry lies: "in row 2, column 3"."""
+    if len(place) > 2:
+        return f"at {place}"
+    return ", ".join(
+        f"{axis} {index}" for axis, index in zip(("in row", "column"), place, strict=False)
+    )
+
+
+# -- before NumPy reads it -----------------------------------------------------------------------
+
+
+def refusal(x: object) -> str | None:
+    """Why something that is no plain array is no data, and what to pass.
+
+    None for what NumPy may read.
+    """
+    kind = _a(type(x).__name__)
+    if x is None or isinstance(x, type):
+        return f"{described(x)}, expected real numbers: pass an array of them"
+    if isinstance(x, Mapping):
+        return f"{described(x)}, expected one array: join its columns, np.column_stack(list(x.values()))"
+    if isinstance(x, AbstractSet) and not isinstance(x, MappingView):
+        return f"{kind}, which has no order: pass a list, such as sorted(x)"
+    if isinstance(x, Iterator | MappingView):
+        return f"{kind}, which has no length and no shape that NumPy could see: pass list(x)"
+    if hasattr(x, "toarray") and hasattr(x, "nnz"):
+        return f"a sparse matrix of shape {getattr(x, 'shape', '?')}: pass x.toarray()"
+    if hasattr(x, "forward") and hasattr(x, "backward") and not hasattr(x, "__array__"):
+        return f"{kind}, which is no array: pass what it gives, or the value of one of its parameters, .weight.value"
+    if isinstance(getattr(x, "value", None), np.ndarray) and not hasattr(x, "__array__"):
+        return f"{kind}, which is no array itself: pass its .value"
+    hidden, size = _masked(x)
+    if hidden:
+        return (
+            f"{'' if isinstance(x, np.ndarray) else kind + ' with '}a masked array with {hidden:,} "
+            f"of {size:,} entries masked, and a mask does not go along: pass x.filled(number) to "
+            f"put a number into those places, or x.data to use what lies beneath"
+        )
+    return None
+
+
+def _masked(x: object) -> tuple[int, int]:
+    """How many entries are masked, of how many; also in lists of masked arrays."""
+    if isinstance(x, np.ndarray) and hasattr(x, "filled"):
+        return int(np.count_nonzero(np.broadcast_to(getattr(x, "mask", False), x.shape))), x.size
+    kinds = (
+        set(map(type, x)) if isinstance(x, list | tuple) else set()
+    )  # all at once, as it may be long
+    if not any(issubclass(kind, np.ndarray | list | tuple) for kind in kinds):
+        return 0, 0
+    found = [_masked(item) for item in x if isinstance(item, np.ndarray | list | tuple)]  # type: ignore[attr-defined] # a list
+    return sum(hidden for hidden, _ in found), sum(size for _, size in found)
+
+
+def unreadable(x: object, error: Exception) -> str:
+    """Why NumPy cannot read something, and what to pass."""
+    if hasattr(x, "detach"):
+        return f"{_a(type(x).__name__)} that NumPy cannot read ({_first_line(error)}): pass x.detach().cpu().numpy()"
+    if not isinstance(x, list | tuple):
+        return f"{_a(type(x).__name__)} that NumPy cannot read ({_first_line(error)}): pass an array of real numbers"
+    if any(hasattr(item, "detach") for item in x):
+        return (
+            f"{described(x)} with tensors in it that NumPy cannot read ({_first_line(error)}): "
+            f"pass [item.detach().cpu().numpy() for item in x]"
+        )
+    shapes = [item.shape for item in x if isinstance(item, np.ndarray)]
+    if len(shapes) == len(x) <= 10 and len({shape[:1] for shape in shapes}) == 1:
+        return (
+            f"a {type(x).__name__} of {len(x)} arrays of shapes {' and '.join(map(str, shapes))}: "
+            f"for several inputs of the same samples pass one array, their columns side by side, "
+            f"np.column_stack(x)"
+        )
+    return f"ragged ({_first_line(error)}){_first_odd_row(x)}: give rows of equal length"
+
+
+def _first_odd_row(x: Iterable[Any]) -> str:
+    lengths = [len(row) if hasattr(row, "__len__") else None for row in x]
+    odd = next((row for row, length in enumerate(lengths) if length != lengths[0]), None)
+    if odd is None:
+        return ""
+    told = [
+        "is a single value" if length is None else f"has {length}"
+        for length in (lengths[0], lengths[odd])
+    ]
+    return f"; row 0 {told[0]}, row {odd} {told[1]}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:200].rstrip(". ")
+
+
+# -- after NumPy has read it ---------------------------------------------------------------------
+
+
+def no_numbers(x: object, array: npt.NDArray[Any]) -> str:
+    """What is wrong with an array whose dtype is of no real numbers, and what to do.
+
+    Args:
+        x: What was given.
+        array: What NumPy made of it.
+    """
+    told = f"has dtype {array.dtype}"
+    if array.dtype.kind == "c":
+        return f"{told}: complex numbers are not supported; give the real and the imaginary part as columns of their own"
+    if array.dtype.kind == "V":
+        return f"{told}: a structured array, expected real numbers; pass its fields as columns, np.column_stack([x[name] for name in x.dtype.names])"
+    if array.dtype.kind not in "OSUT":
+        return f"{told}; expected real numbers"
+    if array.ndim == 0:
+        item = array.item()
+        return f"is {'text, ' * isinstance(item, str)}{described(item)}, expected an array of real numbers"
+    if hasattr(x, "columns") and hasattr(x, "__getitem__"):
+        return _of_table(x, told)
+    found = _first_no_number(array)
+    if found is None:
+        return f"{told}: {_kind(array)}, but each can be read as a number: pass np.array(x).astype(float)"
+    place, item = found
+    if isinstance(item, str | bytes):
+        if not any(map(_is_number, array.ravel()[:_LOOK])):
+            return f"{told}: text, not numbers; {_ENCODE}"
+        gap = f"; the first that is no number is {described(item)} {where(place)}: where it stands for a missing value"
+        return f"{told}: {_kind(array)}{gap} put a number there; {_ENCODE}"
+    rows = isinstance(item, np.ndarray | list | tuple)
+    advice = "give rows of equal length" if rows else "where one is missing put a number there"
+    return (
+        f"{told}: {_kind(array)}; the first that is no number is {described(item)} {where(place)}; "
+        f"expected real numbers, {advice}"
+    )
+
+
+def _kind(array: npt.NDArray[Any]) -> str:
+    return "Python objects" if array.dtype.kind == "O" else "text, not numbers"
+
+
+_LOOK = 1000  # items among which some number is looked for
+_ENCODE = "encode categories as numbers first: names, labels = np.unique(text, return_inverse=True)"
+
+
+def _of_table(table: Any, told: str) -> str:
+    """Which columns of a table make it one of objects."""
+    columns = {name: np.asarray(table[name]) for name in table.columns}
+    told = f"{told}: {_a(type(table).__name__)} in which not all columns are numbers"
+    strange = []
+    for name, column in columns.items():
+        if column.dtype.kind == "b":
+            strange.append(f"'{name}' is of booleans")
+        elif column.dtype.kind not in "iuf":
+            found = _first_no_number(column)
+            what = (
+                "can be read as numbers"
+                if found is None
+                else f"has {described(found[1])} {where(found[0])}"
+            )
+            strange.append(
+                f"'{name}' {what if column.dtype.kind in 'OSUT' else f'is of {column.dtype}'}"
+            )
+    more = f", and {len(strange) - _COLUMNS} more" if len(strange) > _COLUMNS else ""
+    told = f"{told}: {', '.join(strange[:_COLUMNS])}{more}" if strange else told
+    if all(column.dtype.kind in "biuf" for column in columns.values()):
+        return f"{told}; expected real numbers, pass x.astype(float)"
+    return f"{told}; expected real numbers: leave out or fill such columns, {_ENCODE}, then pass x.astype(float)"
+
+
+def _first_no_number(array: npt.NDArray[Any]) -> tuple[tuple[int, ...], object] | None:
+    """(place, item) of the first item of which `float` makes no number."""
+    return next(
+        ((place, item) for place, item in np.ndenumerate(array) if not _is_number(item)), None
+    )
+
+
+def _is_number(item: Any) -> bool:
+    if isinstance(item, np.ndarray | list | tuple):
+        return False
+    try:
+        float(item)
+    except Exception:
+        return False
+    return True
+
+
+# -- weights of others ---------------------------------------------------------------------------
+
+
+def transposed(shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]) -> str:
+    """What to say of weights that came transposed, and of square ones beside them, of which the
+    shape does not tell.
+
+    Args:
+        shapes: Of each parameter, the shape that it has and the one that came.
+    """
+    turned = [
+        f"'{name}'"
+        for name, (own, came) in shapes.items()
+        if len(own) == 2 and came == own[::-1] != own
+    ]
+    square = [
+        f"'{name}'"
+        for name, (own, came) in shapes.items()
+        if len(own) == 2 and came == own == own[::-1]
+    ]
+    if not turned:
+        return ""
+    has = (
+        "has the transposed shape: transpose it"
+        if len(turned) == 1
+        else "have the transposed shape: transpose them"
+    )
+    told = f"; {', '.join(turned)} {has}, .T, as weights of PyTorch need"
+    return (
+        f"{told}, and with {'it' if len(turned) == 1 else 'them'} the square {', '.join(square)}"
+        if square
+        else told
+    )

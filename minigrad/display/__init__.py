@@ -1,0 +1,1 @@
+"""Display: pictures, notebooks, reports and animations of arrays and runs."""

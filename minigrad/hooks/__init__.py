@@ -1,0 +1,1 @@
+"""Hooks: who may look at a training, the events that they are given, and how they are told."""

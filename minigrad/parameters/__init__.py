@@ -1,0 +1,1 @@
+"""Parameters: values and gradients, and the flat vector that owns their memory."""

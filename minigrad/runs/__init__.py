@@ -1,0 +1,1 @@
+"""Runs: reading a record back, exactly, and why an entry did not move."""

@@ -1,0 +1,207 @@
+"""Where NaN and infinity first appear in a record: what a report says before anything else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import zip_longest
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from minigrad.arrays import Array, Mask
+from minigrad.display.pictures import counted, not_finite, strange_in_words
+from minigrad.errors import RunError
+from minigrad.runs.blocks import Block, is_nan_loss
+from minigrad.runs.notes import written_by_others
+from minigrad.runs.record import Record
+
+_NAMES = 5  # parameters that are named at most
+
+
+class NonFinite(NamedTuple):
+    """Where NaN or infinity first appears in a run.
+
+    Attributes:
+        step: The step; -1 means before the first one.
+        what: "loss", "value" (after that step), or "write": somebody else wrote it into the values
+            before that step.
+        entries: How many values are NaN or infinite there; 0 for a loss.
+        names: The parameters that they belong to; none for a loss.
+        exact: Whether the record shows that there was none before; False: it may have been in a
+            step that it does not hold.
+    """
+
+    step: int
+    what: Literal["loss", "value", "write"]
+    entries: int
+    names: tuple[str, ...]
+    exact: bool
+
+
+def first_non_finite(record: Record) -> NonFinite | None:
+    """The first loss or values of a record that are NaN or infinite; None if it shows none."""
+    loss, values = first_loss(record), first_values(record)
+    if loss is None or values is None:
+        return loss or values
+    # In a step the loss comes before the update; what was written before a step comes before its
+    # loss.
+    return values if (values.step, values.what != "write") < (loss.step, True) else loss
+
+
+def first_loss(record: Record) -> NonFinite | None:
+    """The first loss that was NaN or infinite, if any is known to be."""
+    losses = record.meta.loss
+    places = np.flatnonzero(np.isinf(losses) | is_nan_loss(losses))
+    if not len(places):
+        return None
+    exact = bool(np.isfinite(losses[: places[0]]).all())  # others were not given
+    return NonFinite(int(record.meta.steps[places[0]]), "loss", 0, (), exact)
+
+
+def first_values(record: Record) -> NonFinite | None:
+    """The first values that are NaN or infinite.
+
+    What is not finite stays so under any update: so only blocks of which the values after them are
+    not known to be finite are looked at row by row.
+    """
+    if not np.isfinite(record.initial).all():
+        return _found(record, -1, "value", ~np.isfinite(record.initial), exact=True)
+    if not len(record.meta.steps):
+        return None
+    known, whole = (
+        int(record.meta.steps[0]) - 1,
+        True,
+    )  # up to which step all is finite; and whether nothing is left out
+    for block, following in zip_longest(record.blocks, record.blocks[1:]):
+        start = _keyframe(block)
+        if block.foreign:  # what others replaced is known only if all was known up to there
+            whole &= known == block.first - 1 and start is not None
+        if start is not None:
+            if not np.isfinite(start).all():
+                write = block.foreign and known == block.first - 1
+                step = block.first if write else block.first - 1
+                exact = whole and (write or known == step - 1)
+                return _earlier(
+                    record,
+                    _found(record, step, "write" if write else "value", ~np.isfinite(start), exact),
+                )
+            known = block.first - 1
+        end: Array | None
+        if following is None:
+            end, last = record.final, record.final_step
+        else:
+            end, last = None if following.foreign else _keyframe(following), following.first - 1
+        if end is not None and np.isfinite(end).all():
+            known = last
+            continue
+        for step, values in _values(block):
+            if not np.isfinite(values).all():
+                exact = whole and known == step - 1
+                return _earlier(record, _found(record, step, "value", ~np.isfinite(values), exact))
+            known = step
+    if np.isfinite(record.final).all():
+        return None
+    exact = (
+        whole and known == record.final_step - 1
+    )  # with the counts alone, say, that is not known of more than one step
+    return _earlier(
+        record, _found(record, record.final_step, "value", ~np.isfinite(record.final), exact)
+    )
+
+
+def _keyframe(block: Block) -> Array | None:
+    """The keyframe of a block; None if it has none, or the file is gone or damaged."""
+    try:
+        return block.keyframe
+    except RunError:
+        return None
+
+
+def _values(block: Block) -> Iterator[tuple[int, Array]]:
+    """(step, the values after it) of each row of a block that tells them.
+
+    The array is used again.
+    """
+    kind, start = "value" if "value" in block.rows else "update", _keyframe(block)
+    if kind not in block.rows:
+        return
+    try:
+        rows = block.rows[kind]
+    except RunError:
+        return
+    if kind == "value":
+        yield from zip(block.steps, rows, strict=True)
+    elif start is not None:
+        values = start.copy()
+        for step, row in zip(block.steps, rows[: block.replayable], strict=False):
+            with np.errstate(all="ignore"):
+                values += row
+            yield step, values
+
+
+def _found(
+    record: Record, step: int, what: Literal["value", "write"], strange: Mask, exact: bool
+) -> NonFinite:
+    names = tuple(name for name, slot in record.slots.items() if strange[slot.slice].any())
+    return NonFinite(step, what, int(np.count_nonzero(strange)), names, exact)
+
+
+def _earlier(record: Record, found: NonFinite) -> NonFinite:
+    """By the counts an earlier step, where the rows do not tell: an entry that is NaN or infinite last moved when it became so."""
+    tally = record.tally
+    if found.exact or tally is None or since_is_unknown(record, *record.slots):
+        return found
+    strange = ~np.isfinite(record.counted) & (tally.last_move >= 0)
+    if not strange.any() or (step := int(tally.last_move[strange].min())) >= found.step:
+        return found
+    return _found(record, step, "value", strange & (tally.last_move == step), exact=False)
+
+
+def since_is_unknown(record: Record, *names: str) -> bool:
+    """Whether others wrote into one of these parameters, so that its last move may not be when it became NaN."""
+    return any(written_by_others(record.notes, name) for name in names)
+
+
+def lines_of(record: Record) -> list[str]:
+    """What a report says first: nothing, if the record shows neither NaN nor infinity."""
+    first, loss, values = first_non_finite(record), first_loss(record), first_values(record)
+    if first is None:
+        return []
+    where = f"in step {first.step}" if first.what != "write" else f"before step {first.step}"
+    where = "before the first step" if first.step < 0 else where
+    lines = [f"NaN or infinity appeared {where}{'' if first.exact else ', or earlier'}."]
+    if loss is not None:
+        losses = record.meta.loss
+        strange = np.isinf(losses) | is_nan_loss(losses)
+        kind = "NaN" if np.isnan(losses[strange][0]) else "infinite"
+        many = f"{np.count_nonzero(strange):,} of {counted(len(losses), 'step')}"
+        lines.append(f"    The loss was {kind} in step {loss.step}, and NaN or infinite in {many}.")
+    if values is not None:
+        many = f"{values.entries:,} of {record.initial.size:,} values"
+        when = f"After step {values.step}{'' if values.exact else ' at the latest'}"
+        if values.what == "write":
+            when = f"By a write of others before step {values.step}"
+        elif values.step < 0:
+            when = "Before the first step"
+        lines.append(
+            f"    {when}, {many} were NaN or infinite, {_named(values.names)}; "
+            f"{_at_the_end(record)}."
+        )
+    return lines
+
+
+def _named(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - _NAMES:,} more parameters" if len(names) > _NAMES else ""
+    return f"of {', '.join(names[:_NAMES])}{more}"
+
+
+def _at_the_end(record: Record) -> str:
+    nan, infinite = not_finite(record.final)
+    if not nan and not infinite:
+        return "at the end none is"
+    holders = [
+        (name, sum(not_finite(record.final[slot.slice]))) for name, slot in record.slots.items()
+    ]
+    counts = [f"{name} {count:,}" for name, count in holders if count]
+    more = f", and {len(counts) - _NAMES:,} more" if len(counts) > _NAMES else ""
+    return f"at the end {strange_in_words(nan, infinite)}: {', '.join(counts[:_NAMES])}{more}"

@@ -1,0 +1,141 @@
+"""`Record`: what a recorder hands over, and the exact values that can be read from it."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from minigrad.arrays import Array, Integers, described
+from minigrad.errors import KindError, NotExactError, RangeError
+from minigrad.parameters.vector import Slot
+from minigrad.runs.blocks import Block, Gap, Meta, replay
+from minigrad.runs.counts import Tally
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a recorder hands over; nothing in it changes any more.
+
+    Attributes:
+        slots: Where each parameter lies in the flat arrays.
+        initial: All values before the first step.
+        final: All values after the last step; of a run that was cut off, after the last step that
+            is known exactly.
+        final_step: That step; the one before the first where there is none.
+        blocks: Keyframes, and the rows of tensors that follow them.
+        meta: What is kept of every step.
+        gaps: Steps whose tensors are not held.
+        notes: What else happened, in sentences.
+        tally: What was counted; None if nothing was.
+        counted: The values after the last step that was counted; `final`, unless the run was cut
+            off.
+        counted_step: That step.
+        replayed: Whether `final` is what the record's own updates lead to, so that it proves
+            nothing about them.
+        complete: Whether the recorder was stopped.
+        bytes: How much memory the tensors take.
+        optimizer: The optimizer in words.
+    """
+
+    slots: dict[str, Slot]
+    initial: Array
+    final: Array
+    final_step: int
+    blocks: tuple[Block, ...]
+    meta: Meta
+    gaps: tuple[Gap, ...]
+    notes: tuple[str, ...]
+    tally: Tally | None
+    counted: Array
+    counted_step: int
+    replayed: bool
+    complete: bool
+    bytes: int
+    optimizer: str
+
+    @property
+    def exact_steps(self) -> Integers:
+        """The steps after which the values are known to the bit, in order."""
+        known = {self.final_step}
+        recorded = set(self.meta.steps.tolist())
+        for block in self.blocks:
+            if block.value_after is not None:
+                known.add(block.value_after)
+            known.update(block.steps if "value" in block.rows else block.steps[: block.replayable])
+        return np.array(sorted(known & recorded), np.int64)
+
+    def check(self, step: int) -> int:
+        """`step`, if it is one of the run's.
+
+        Raises:
+            KindError: It is no whole number.
+            RangeError: It is another one.
+        """
+        if isinstance(step, bool) or not isinstance(step, int | np.integer):
+            raise KindError(
+                f"{described(step)} is no number of a step; expected a whole number, counted from 0"
+            )
+        steps = self.meta.steps
+        if step not in steps:
+            has = (
+                f"the run has steps {steps[0]} to {steps[-1]}"
+                if len(steps)
+                else "the run has no step"
+            )
+            raise RangeError(f"there is no step {step}: {has}; steps count from 0")
+        return int(step)
+
+    def values(self, step: int, part: slice) -> Array:
+        """The exact values after a step: a keyframe, and the updates after it, added in order.
+
+        Args:
+            step: The step; the one before the first means the initial values.
+            part: Which part of the flat arrays.
+
+        Raises:
+            NotExactError: They are not known to the bit.
+        """
+        steps = self.meta.steps
+        if len(steps) == 0 or step == self.final_step:
+            return self.final[part].copy()
+        if step < steps[0]:
+            return self.initial[part].copy()
+        for block in self.blocks:
+            if block.value_after == step:
+                return replay(block, 0, part)
+        for block in self.blocks:
+            if "value" in block.rows and step in block.steps:
+                return block.rows["value"][block.steps.index(step), part].copy()
+            if block.has_keyframe and block.first <= step < block.first + block.replayable:
+                return replay(block, step - block.first + 1, part)
+        raise NotExactError(
+            f"the values after step {step} are not known to the bit; nearest steps that are: "
+            f"{self._near(step)}"
+        )
+
+    def values_before(self, step: int, part: slice) -> Array:
+        """The exact values before a step, with what others wrote after the step before it.
+
+        Raises:
+            NotExactError: They are not known to the bit.
+        """
+        for block in reversed(
+            self.blocks
+        ):  # a session that ended there has left a keyframe too, of before others wrote
+            if block.has_keyframe and block.first == step:
+                return replay(block, 0, part)
+        return self.values(step - 1, part)
+
+    def _near(self, step: int) -> str:
+        exact = self.exact_steps.tolist()
+        place = bisect_left(exact, step)
+        return " and ".join(str(near) for near in exact[max(0, place - 1) : place + 1]) or "none"
+
+    def rows(self, kind: str) -> Iterator[tuple[Block, Array]]:
+        """The blocks that hold this kind of tensor, with its rows."""
+        for block in self.blocks:
+            if kind in block.rows and block.count:
+                yield block, block.rows[kind]

@@ -1,0 +1,170 @@
+"""What became of one entry, in a sentence with its numbers."""
+
+from __future__ import annotations
+
+from typing import final
+
+import numpy as np
+
+from minigrad.arrays import Array
+from minigrad.display.pictures import counted
+from minigrad.parameters.vector import Slot
+from minigrad.runs.causes import Causes
+from minigrad.runs.counts import Tally
+from minigrad.runs.reasons import Reason, frozen_alone
+
+
+def unknown(name: str, index: tuple[int, ...]) -> str:
+    """The sentence where nothing was counted."""
+    return f"{_entry(name, index)}: unknown, because this record has no counts (aggregates=False)."
+
+
+@final
+class Entries:
+    """Says what became of the entries of one parameter.
+
+    Args:
+        name: The parameter's name.
+        slot: Where it lies in the flat arrays.
+        tally: What was counted.
+        initial: Its value before the first step.
+        final: Its value after the last step.
+        causes: What may have changed its updates besides its gradients.
+    """
+
+    def __init__(
+        self, name: str, slot: Slot, tally: Tally, initial: Array, final: Array, causes: Causes
+    ) -> None:
+        self._name = name
+        self._causes = causes
+        self._slot = slot
+        self._tally = tally
+        self._initial = initial
+        self._final = final
+
+    def sentence(self, index: tuple[int, ...], reason: Reason) -> str:
+        """What became of the entry at `index`, whose reason is known."""
+        still = reason not in (Reason.MOVED, Reason.RETURNED, Reason.SWALLOWED) and self._strange(
+            index
+        )
+        return f"{_entry(self._name, index)} {self._told(index, reason)}{f'; its value is {still}' if still else ''}."
+
+    def _strange(self, index: tuple[int, ...]) -> str:
+        """What its last value is, if it is no finite number."""
+        value = self._final[index]
+        return "" if np.isfinite(value) else "NaN" if np.isnan(value) else "infinite"
+
+    def _often_frozen(self, index: tuple[int, ...]) -> str:
+        """In how many steps it was frozen, where its parameter was not in all of them."""
+        alone = frozen_alone(self._name, self._slot, self._tally)
+        if alone is None or not alone[index]:
+            return ""
+        return f"; it was frozen in {int(alone[index]) + self._tally.frozen[self._name]:,} of them"
+
+    def _told(self, index: tuple[int, ...], reason: Reason) -> str:
+        tally = self._tally
+        flat = self._slot.slice.start + int(np.ravel_multi_index(index, self._slot.shape))
+        steps = counted(tally.steps, "step")
+        grads, updates, moves = (
+            int(tally.grads[flat]),
+            int(tally.updates[flat]),
+            int(tally.moves[flat]),
+        )
+        alone = "" if grads else f" by {self._causes.movers} alone, its gradient was always 0"
+        if moves and not updates:
+            alone = " by somebody's write into the value, its update was always 0"
+        strange, often = self._strange(index), self._often_frozen(index)
+        activity = tally.activity.get(self._name)
+        own, unit = (
+            (0, index[-1] if index else 0)
+            if activity is None
+            else activity.place(index, self._slot.shape)
+        )
+        samples = f"{activity.samples:,} samples" if activity else "samples"
+        match reason:
+            case Reason.MOVED if strange:
+                since = f"has been {strange} since step {tally.last_move[flat]}"
+                if self._causes.written:  # then its last move may not be the one that did it
+                    since = f"is {strange} at the end"
+                return (
+                    f"{since}: it moved in {moves:,} of {steps}{alone}, from "
+                    f"{self._initial[index]:.6g} to {self._final[index]:.6g}; first in step "
+                    f"{tally.first_move[flat]}, last in step {tally.last_move[flat]}"
+                )
+            case Reason.MOVED:
+                return (
+                    f"moved in {moves:,} of {steps}{alone}: from {self._initial[index]:.6g} to "
+                    f"{self._final[index]:.6g}, by {tally.movement[flat]:.3g} in all; first in "
+                    f"step {tally.first_move[flat]}, last in step {tally.last_move[flat]}"
+                )
+            case Reason.RETURNED:
+                return (
+                    f"moved in {moves:,} of {steps}{alone}, and came back to exactly where it "
+                    f"began, {self._initial[index]:.6g}"
+                )
+            case Reason.SWALLOWED if strange:
+                return (
+                    f"never moved: it was {strange} before the first step, which none of its "
+                    f"{counted(updates, 'update')} that {'was' if updates == 1 else 'were'} not 0 "
+                    f"changed"
+                )
+            case Reason.SWALLOWED:
+                return (
+                    f"never moved: {updates:,} of its {counted(tally.steps, 'update')} were not "
+                    f"0{alone}, and rounding took each of them, because they are too small beside "
+                    f"its value {self._initial[index]:.6g}"
+                )
+            case Reason.UPDATE_ZERO:
+                return (
+                    f"never moved: its gradient was not 0 in {grads:,} of {steps}, but its update "
+                    f"was 0 each time ({self._causes.stoppers}){often}"
+                )
+            case Reason.CANCELLED:
+                met = (
+                    "its input and its unit were active in the same sample"
+                    if len(index) == 2
+                    else "its unit was active"
+                )
+                return (
+                    f"never moved: {met}, but summed over the batch its gradient was 0 in all "
+                    f"{steps} (opposite samples cancelled out, or it underflowed)"
+                )
+            case Reason.NEVER_TOGETHER | Reason.NEVER_TOGETHER_OR_CANCELLED if (
+                activity and activity.inputs is not None
+            ):
+                never = (
+                    "but never both in the same one"
+                    if reason is Reason.NEVER_TOGETHER
+                    else "but its gradient was always 0: never both in the same one, or cancelled out over each batch "
+                    "(record with coactivation=True to tell)"
+                )
+                return (
+                    f"never moved: its input {own} was not 0 in {activity.inputs[own]:,} of "
+                    f"{samples}, and its unit {unit} had a gradient in {activity.units[unit]:,}, "
+                    f"{never}"
+                )
+            case Reason.UNIT_SILENT:
+                return (
+                    f"never moved: the gradient of its unit {unit} was 0 in all {samples} "
+                    f"(a dead unit, or nothing came from above)"
+                )
+            case Reason.INPUT_ZERO:
+                return f"never moved: its input {own} was 0 in all {samples}, so its gradient was 0 in all {steps}"
+            case Reason.GRADIENT_ZERO:
+                problem = tally.unexplained.get(self._name)
+                why = f" (inputs and units are not told apart: {problem})" if problem else ""
+                return f"never moved: its gradient was 0 in all {steps}{why}{often}"
+            case Reason.NO_GRADIENT:
+                return f"never moved: no backward reached it in any of {steps}{often}"
+            case Reason.FROZEN:
+                return f"never moved: it was frozen in all {steps}"
+            case Reason.UNKNOWN if tally.uncounted:
+                return f"did not move in {steps}, and {counted(tally.uncounted, 'more step')} of the run were not counted"
+            case Reason.UNKNOWN if tally.steps:
+                return f"changed, but in none of {steps} that were recorded: the record has a gap"
+            case _:
+                return f"is not explained by this record: {reason.value}"
+
+
+def _entry(name: str, index: tuple[int, ...]) -> str:
+    return f"{name}[{', '.join(str(i) for i in index)}]" if index else name

@@ -1,0 +1,1 @@
+"""The hooks that `fit` takes: early stopping, checkpoints, progress, and the rest."""
