@@ -73,9 +73,9 @@ def test_tests_cite_promises_that_are_on_the_page() -> None:
 
 def test_a_test_that_is_not_there_is_noticed() -> None:
     """A misspelt test, one in another file and a file that is gone are each named."""
-    page = PROMISES.replace("test_1_updates_replay_to", "test_1_updates_replays_to")
-    assert 1 == len(missing_tests(page))
-    assert ["tests/no_such_file.py::test_a"] == missing_tests("`tests/no_such_file.py::test_a`")
+    there = "tests/test_project_pages.py::test_the_page_shows_the_pictures"
+    wrong = [there + "s", there.replace("project", "no"), there.replace("pages", "page")]
+    assert wrong == missing_tests(" ".join(f"`{one}`" for one in [there, *wrong]))
 
 
 # -- architecture ---------------------------------------------------------------------------------
