@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -89,6 +90,14 @@ def files_of(room: str) -> list[Path]:
     return [module] if module.is_file() else []
 
 
+def called(node: ast.Call) -> str:
+    """The last name of what is called: "import_module" in `importlib.import_module(...)`."""
+    function = node.func
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
 def imports(file: Path) -> Iterator[tuple[str, bool]]:
     """(room, whether it is needed at once, not later or for types alone) for all a file imports."""
     pending: list[tuple[ast.AST, bool]] = [(ast.parse(file.read_text("utf-8")), True)]
@@ -103,17 +112,18 @@ def imports(file: Path) -> Iterator[tuple[str, bool]]:
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        elif isinstance(node, ast.Call) and called(node) == "import_module":
             names = [str(name.value) for name in node.args[:1] if isinstance(name, ast.Constant)]
         for package, *inside in (name.split(".") for name in names):
             if package == PACKAGE.name:
                 yield inside[0] if inside and files_of(inside[0]) else "__init__", at_once
 
 
-def graph(rooms: list[Room]) -> dict[tuple[str, str], bool]:
+@cache
+def graph() -> dict[tuple[str, str], bool]:
     """(room, room that it imports) -> whether it does so as soon as it is imported itself."""
     found: dict[tuple[str, str], bool] = {}
-    for room in rooms:
+    for room in rooms_there():
         for file in files_of(room.name):
             for other, at_once in imports(file):
                 if other != room.name:
@@ -179,8 +189,7 @@ def picture(width: float, height: float, label: str, parts: list[str]) -> str:
 
 def draw_rooms(colors: Colors) -> str:
     """A row for each room, the ground at the bottom; a dot under each room that it imports."""
-    rooms = rooms_there()
-    found = graph(rooms)
+    rooms, found = rooms_there(), graph()
     row, cell, gap, top, left = 26, 17, 22, 34, 428
     ys, y = {}, float(top)
     xs = {room.name: left + cell * (at + 0.5) for at, room in enumerate(rooms)}
@@ -236,14 +245,14 @@ def draw_rooms(colors: Colors) -> str:
 
 
 def room_table() -> str:
-    """The table of the rooms: what each holds, and what it may never do."""
-    lines, rooms = [], rooms_there()
-    for floor in reversed(dict.fromkeys(room.floor for room in rooms)):
-        lines += [f"### {floor}", "", "| Room | Holds | It may never |", "|---|---|---|"]
-        on_it = [room for room in reversed(rooms) if room.floor == floor]
-        lines += [f"| `{room.name}` | {room.holds} | {room.never} |" for room in on_it]
-        lines.append("")
-    return "\n".join(lines)
+    """The table of the rooms, as in the picture: what each holds, and what it may never do."""
+    lines, floor = ["| Room | Holds | It may never |", "|---|---|---|"], ""
+    for room in reversed(rooms_there()):
+        if room.floor != floor:
+            floor = room.floor
+            lines.append(f"| **{floor}** | | |")
+        lines.append(f"| `{room.name}` | {room.holds} | {room.never} |")
+    return "\n".join(lines) + "\n"
 
 
 # -- a step ---------------------------------------------------------------------------------------
