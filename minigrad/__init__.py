@@ -1,11 +1,10 @@
-"""minigrad: a small, typed NumPy framework for neural networks in which every parameter update is a value."""
+"""A small, typed NumPy framework for neural networks: every parameter update is a value."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from minigrad import errors, init
 from minigrad.activations import ActivationFunction
-from minigrad.compare import compare
 from minigrad.data import Batches
 from minigrad.errors import MinigradError
 from minigrad.hooks.events import Backward, Forward, Step
@@ -33,16 +32,18 @@ if (
 ):  # these are loaded when they are first used, so that `import minigrad` takes no time to speak of
     from minigrad import datasets, testing
     from minigrad.checkpoint import load, save
-    from minigrad.comparison import Comparison
+    from minigrad.comparison import Comparison, compare
     from minigrad.config import show_config
     from minigrad.optimizers.schedules import CosineDecay, ExponentialDecay, LinearWarmup, StepDecay
-    from minigrad.recording import Reason, Recorder, Run
+    from minigrad.reason import Reason
+    from minigrad.recording import Recorder
+    from minigrad.runs import Run
     from minigrad.training import Checkpoint, EarlyStopping, History, StopOnNonFinite, fit
     from minigrad.training.callbacks.reduce_on_plateau import ReduceOnPlateau
 
 _LATER = {
     "minigrad.checkpoint": ("load", "save"),
-    "minigrad.comparison": ("Comparison",),
+    "minigrad.comparison": ("Comparison", "compare"),
     "minigrad.config": ("show_config",),
     "minigrad.datasets": (),
     "minigrad.training.callbacks.reduce_on_plateau": ("ReduceOnPlateau",),
@@ -52,7 +53,9 @@ _LATER = {
         "LinearWarmup",
         "StepDecay",
     ),
-    "minigrad.recording": ("Reason", "Recorder", "Run"),
+    "minigrad.reason": ("Reason",),
+    "minigrad.recording": ("Recorder",),
+    "minigrad.runs": ("Run",),
     "minigrad.testing": (),
     "minigrad.training": ("Checkpoint", "EarlyStopping", "History", "StopOnNonFinite", "fit"),
 }

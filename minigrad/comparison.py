@@ -1,15 +1,95 @@
-"""`Comparison`: what `compare` found, and the sentences that say it."""
+"""`compare`: what differs between any two arrays, and whether a print of them would show it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import final
 
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import Mask
-from minigrad.display.pictures import strange_in_words
+from minigrad.arrays import Mask, real_array
+from minigrad.display import notebook
+from minigrad.display.printed import printed_entries
+from minigrad.display.words import counted, not_finite, not_finite_in_words
+from minigrad.errors import ShapeError, SharedMemoryError
+
+
+def compare(
+    before: npt.ArrayLike,
+    after: npt.ArrayLike,
+    inputs: npt.ArrayLike | None = None,
+    names: Sequence[str] | None = None,
+) -> Comparison:
+    """What differs between two arrays.
+
+    They may be a layer's weights before and after training, in any framework:
+
+        before = weights.copy()
+        ...  # train
+        print(minigrad.compare(before, weights, inputs=x_train))
+
+    Args:
+        before: An array of real numbers; a copy from before.
+        after: An array of the same shape.
+        inputs: The data that fed these weights, shape (n, features). The weights may be (n_in,
+            n_out) or (n_out, n_in). An entry whose input is 0 in every row has the gradient 0, and
+            cannot have moved by it.
+        names: One name for each axis ("pixel", "unit"), or one for each input.
+
+    Raises:
+        KindError: Something holds no real numbers.
+        ShapeError: The shapes differ, `inputs` fits no axis, or there are too few or too many
+            names.
+        SharedMemoryError: Both arrays are the same live memory.
+    """
+    a, b = real_array(before, "before"), real_array(after, "after")
+    if np.may_share_memory(a, b) and np.shares_memory(a, b):
+        raise SharedMemoryError(
+            "both are the same live array, so they can never differ; keep a copy from before "
+            "training: before = weight.copy()"
+        )
+    if a.shape != b.shape:
+        raise ShapeError(
+            f"before has shape {a.shape} and after {b.shape}; compare arrays of the same shape"
+        )
+    mask = np.asarray((a != b) & ~(np.isnan(a) & np.isnan(b)))
+    places = np.nonzero(mask) if mask.ndim else ()
+    changed = int(np.count_nonzero(mask))
+    strange_before, strange_after = ~np.isfinite(a), ~np.isfinite(b)
+    strange = np.asarray(strange_before | strange_after)
+    wide, measured = np.result_type(a, b, np.float64), mask & ~strange
+    change = np.abs(a[measured].astype(wide) - b[measured].astype(wide))
+    shown = printed_entries(a.shape)
+    zero_inputs, axis, stuck = _zero_inputs(inputs, mask)
+    given = None if names is None else tuple(str(name) for name in names)
+    if given is not None and len(given) not in {a.ndim, -1 if axis is None else a.shape[axis]}:
+        raise ShapeError(
+            f"{len(given)} names for arrays of shape {a.shape}: give one for each axis, or one for "
+            f"each input"
+        )
+    return Comparison(
+        shape=a.shape,
+        size=a.size,
+        changed=changed,
+        unchanged=a.size - changed,
+        mask=mask,
+        strange=strange,
+        not_finite_before=not_finite(a),
+        not_finite_after=not_finite(b),
+        changed_range=tuple((int(place.min()), int(place.max())) for place in places)
+        if changed
+        else None,
+        largest_change=float(change.max(initial=0)),
+        prints_alike=np.array_repr(a) == np.array_repr(b),
+        shown=int(np.count_nonzero(shown)),
+        shown_changed=int(np.count_nonzero(shown & mask)),
+        zero_inputs=zero_inputs,
+        input_axis=axis,
+        stuck=stuck,
+        names=given,
+    )
 
 
 @final
@@ -67,9 +147,6 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the sentences, and where the arrays differ."""
-        # not at the top: only notebooks need it, and it takes long to load
-        from minigrad.display import notebook
-
         return notebook.block(
             notebook.lines(str(self).splitlines()),
             notebook.differences(self.mask, self.strange)
@@ -80,14 +157,14 @@ class Comparison:
     def _strange(self) -> list[str]:
         if not self.strange.any():
             return []
-        told = [
-            f"{strange_in_words(*counts) or 'none is'} {when}"
+        words = [
+            f"{not_finite_in_words(*counts) or 'none is'} {when}"
             for counts, when in (
                 (self.not_finite_before, "before"),
                 (self.not_finite_after, "after"),
             )
         ]
-        return [f"NaN or infinity: of {self.size:,} entries {', '.join(told)}."]
+        return [f"NaN or infinity: of {self.size:,} entries {', '.join(words)}."]
 
     def _counts(self) -> str:
         if self.changed == 0:
@@ -99,7 +176,7 @@ class Comparison:
     def _inputs(self) -> str:
         if self.zero_inputs is None or self.unchanged == 0:
             return ""
-        inputs = f"{len(self.zero_inputs):,} input{'' if len(self.zero_inputs) == 1 else 's'}"
+        inputs = counted(len(self.zero_inputs), "input")
         if self.stuck == 0:
             return "; none of them lies on an input that is 0 in every row of x"
         share = (
@@ -153,14 +230,37 @@ class Comparison:
         assert self.zero_inputs is not None
         if self.names is not None and len(self.names) != len(self.shape):
             named = [self.names[index] for index in self.zero_inputs]
-            return ", ".join(named[:10]) + (
-                f" and {len(named) - 10} more" if len(named) > 10 else ""
-            )
+            more = f" and {len(named) - 10} more" if len(named) > 10 else ""
+            return f"{', '.join(named[:10])}{more}"
         breaks = np.flatnonzero(np.diff(self.zero_inputs) > 1) + 1
         runs = [
             f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}"
             for run in np.split(self.zero_inputs, breaks)
         ]
-        return ", ".join(runs[:10]) + (
-            f" and {len(runs) - 10} more ranges" if len(runs) > 10 else ""
+        more = f" and {len(runs) - 10} more ranges" if len(runs) > 10 else ""
+        return f"{', '.join(runs[:10])}{more}"
+
+
+def _zero_inputs(
+    inputs: npt.ArrayLike | None, mask: Mask
+) -> tuple[npt.NDArray[np.int64] | None, int | None, int]:
+    """The inputs that are always 0, their axis, and how many unchanged entries lie on them."""
+    if inputs is None:
+        return None, None, 0
+    x = real_array(inputs, "inputs")
+    if x.ndim < 2 or len(x) == 0:
+        raise ShapeError(
+            f"inputs has shape {x.shape}, expected (n, features): the data that fed these weights"
         )
+    zero = np.flatnonzero(~(x.reshape(len(x), -1) != 0).any(axis=0))
+    features = int(np.prod(x.shape[1:]))
+    axes = [axis for axis in range(min(mask.ndim, 2)) if mask.shape[axis] == features]
+    if mask.ndim < 2 or not axes:
+        raise ShapeError(
+            f"inputs has {features} features, but the arrays have shape {mask.shape}: no axis "
+            f"belongs to them"
+        )
+    # Where a square matrix leaves a choice, take the axis along which the entries of dark inputs
+    # did not move.
+    axis = max(axes, key=lambda axis: (int(np.count_nonzero(~mask.take(zero, axis))), -axis))
+    return zero, axis, int(np.count_nonzero(~mask.take(zero, axis)))

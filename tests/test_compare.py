@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.compare import printed_entries
+from minigrad.display.printed import printed_entries
 
 
 def story(n_in: int = 784, n_out: int = 10) -> tuple[Any, Any, Any]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from minigrad._types import override
 from minigrad.activations import sigmoid, softplus
 from minigrad.arrays import Array, float_array
-from minigrad.display.pictures import in_words
+from minigrad.display.words import in_words
 from minigrad.errors import RangeError, ShapeError
 from minigrad.losses.elementwise import ElementwiseLoss
 from minigrad.losses.loss import Reduction

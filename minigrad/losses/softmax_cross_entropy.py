@@ -20,7 +20,7 @@ from minigrad.arrays import (
     real_array,
     row_starts,
 )
-from minigrad.display.pictures import in_words
+from minigrad.display.words import in_words
 from minigrad.errors import CallOrderError, KindError, RangeError, ShapeError
 from minigrad.losses.loss import Loss, Reduction, checked_reduction
 from minigrad.losses.targets import (

@@ -7,7 +7,7 @@ from typing import Any, final
 import numpy as np
 
 from minigrad.arrays import Array, Mask, described, float_array, shaped
-from minigrad.display.pictures import in_words
+from minigrad.display.words import in_words
 from minigrad.errors import CallOrderError, KindError, ShapeError
 from minigrad.parameters.gradients import Arrival, Gradients, adopt
 from minigrad.parameters.live_gradient import LiveGradient, read_only

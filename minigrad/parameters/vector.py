@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol, Self, final
 import numpy as np
 
 from minigrad.arrays import Array, Mask, described, shaped
-from minigrad.display.pictures import in_words
+from minigrad.display.words import in_words
 from minigrad.errors import KindError, ModelError, StaleParametersError
 from minigrad.parameters.gradients import Gradients
 from minigrad.parameters.live_gradient import LiveGradient, read_only

@@ -10,9 +10,8 @@
 - `reasons` and `sentences` say why an entry did not move; `report`, `html` and `animation` show it.
 """
 
+from minigrad.reason import Reason
 from minigrad.recording.recorder import Recorder
-from minigrad.runs.parameter_history import ParameterHistory
-from minigrad.runs.reasons import Reason, Why
-from minigrad.runs.run import Run
+from minigrad.runs import ParameterHistory, Run, Why
 
 __all__ = ["ParameterHistory", "Reason", "Recorder", "Run", "Why"]

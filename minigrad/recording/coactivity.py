@@ -3,59 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import numpy as np
-import numpy.typing as npt
 
-from minigrad.arrays import Array, Mask
+from minigrad.arrays import Array, Integers, Mask
 from minigrad.layers.factors import Factors, Layout, layout_of
 from minigrad.layers.layer import Layer
 from minigrad.parameters.gradients import Arrival
 from minigrad.parameters.parameter import Parameter
 from minigrad.parameters.vector import Slot
+from minigrad.runs.activity import Activity
 
-Counts = npt.NDArray[np.int64]
+Counts = Integers
 
 _ROWS = 255  # that are added up at once: as many as a byte can count
-
-
-@final
-@dataclass
-class Activity:
-    """How often the inputs and units of one parameter were not 0, over the samples of all batches.
-
-    Attributes:
-        inputs: For each input, in how many samples it was not 0; None for a bias, whose input is
-            always 1.
-        units: For each unit, in how many samples its gradient was not 0.
-        together: For each (input, unit), whether both were ever not 0 in the same sample; None
-            where not collected.
-        samples: The number of samples.
-        layout: How the parameter lies: its units along its last axis, "in_out", or along its first
-            one, "out_in".
-    """
-
-    inputs: Counts | None
-    units: Counts
-    together: Mask | None
-    samples: int = 0
-    layout: Layout = "in_out"
-
-    def place(self, index: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, int]:
-        """The input and the unit of an entry of a parameter of this shape."""
-        flat = int(np.ravel_multi_index(index, shape)) if index else 0
-        if self.inputs is None:
-            return 0, flat
-        if self.layout == "in_out":
-            return divmod(flat, len(self.units))
-        unit, own = divmod(flat, len(self.inputs))
-        return own, unit
-
-    def laid_out(self, table: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-        """A table of something for each (input, unit), as the parameter lies."""
-        return (table if self.layout == "in_out" else table.T).reshape(shape)
 
 
 @final

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from minigrad.arrays import Array, Mask
 from minigrad.parameters.gradients import Arrival
 from minigrad.parameters.vector import Slot
-from minigrad.recording.coactivity import Activity, ExplainedLayer
+from minigrad.recording.coactivity import ExplainedLayer
+from minigrad.runs.activity import Activity
 from minigrad.runs.counts import Tally
 
 _ROWS = 64  # steps that are gathered before they are counted, at most

@@ -9,6 +9,7 @@ import numpy as np
 
 from minigrad.arrays import Array
 from minigrad.parameters.vector import ParameterVector, Slot, Writer
+from minigrad.runs.verification import first_different
 
 
 @final
@@ -100,11 +101,3 @@ def changed_names(before: Array | None, after: Array, slots: Mapping[str, Slot])
         for name, (part, _) in slots.items()
         if first_different(before[part], after[part]) is not None
     )
-
-
-def first_different(a: Array, b: Array) -> int | None:
-    """The first entry whose bits differ, if any: -0.0 is not 0.0, but all NaNs are the same."""
-    bits = f"u{a.itemsize}"
-    different = np.ascontiguousarray(a).view(bits) != np.ascontiguousarray(b).view(bits)
-    places = np.flatnonzero(different & ~(np.isnan(a) & np.isnan(b)))
-    return int(places[0]) if len(places) else None

@@ -1,4 +1,7 @@
-"""`Causes`: what, besides gradients, may have moved an entry or kept it from moving, as far as the record tells."""
+"""`Causes`: what, besides gradients, may have moved an entry or kept it from moving.
+
+As far as the record tells.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,8 @@ from typing import NamedTuple
 from minigrad import optimizers
 
 _OURS = frozenset(name for name in optimizers.__all__ if name not in ("Optimizer", "Schedule"))
-_CLIPS = (
-    "ClipNorm",
-    "ClipValue",
-)  # which are named as clipping, and cannot make an update where there was none
+# Named as clipping; they cannot make an update where there was none.
+_CLIPS = ("ClipNorm", "ClipValue")
 _MASKS = ("Mask",)
 
 
@@ -33,26 +34,32 @@ class Causes(NamedTuple):
     def of(cls, optimizer: str, written: bool) -> Causes:
         """From the text of an optimizer, such as "SGD(lr=0.1, Mask, 28 entries)"."""
         name, _, rest = optimizer.partition("(")
-        told = re.fullmatch(r"lr=.+?((?:, [^,]+)*), [\d,]+ entries\)", rest)
-        return cls(name, None if told is None else tuple(told[1].split(", ")[1:]), written)
+        known = re.fullmatch(r"lr=.+?((?:, [^,]+)*), [\d,]+ entries\)", rest)
+        return cls(name, None if known is None else tuple(known[1].split(", ")[1:]), written)
 
     @property
     def movers(self) -> str:
-        """What may have moved an entry whose gradient was always 0: "decay, momentum or the transform MaxNorm"."""
+        """What may have moved an entry whose gradient was always 0.
+
+        For instance "decay, momentum or the transform MaxNorm".
+        """
         # What an optimizer of somebody's own adds is not known, so only its name is said.
-        made = (
+        movers = (
             ["decay", "momentum"]
             if self.optimizer in _OURS
             else [self.optimizer or "the optimizer"]
         )
-        made += self._transforms(_CLIPS + _MASKS)
+        movers += self._transforms(_CLIPS + _MASKS)
         if self.written:
-            made.append("a write by others")
-        return _listed(made)
+            movers.append("a write by others")
+        return _listed(movers)
 
     @property
     def stoppers(self) -> str:
-        """What may have made an update 0 whose gradient was not: "a learning rate of 0, clipping, or underflow"."""
+        """What may have made an update 0 whose gradient was not.
+
+        For instance "a learning rate of 0, clipping, or underflow".
+        """
         own = [] if self.optimizer in _OURS else [self.optimizer or "the optimizer"]
         return ", ".join(
             ["a learning rate of 0", "clipping", *self._transforms(_CLIPS), *own, "or underflow"]

@@ -8,7 +8,8 @@ from typing import final
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.recording.coactivity import Activity, Counts
+from minigrad.arrays import Integers
+from minigrad.runs.activity import Activity
 
 
 @final
@@ -34,21 +35,21 @@ class Tally:
         unexplained: For each parameter that its layer could not explain at some step, why.
     """
 
-    grads: Counts
-    updates: Counts
-    moves: Counts
-    first_move: Counts
-    last_move: Counts
+    grads: Integers
+    updates: Integers
+    moves: Integers
+    first_move: Integers
+    last_move: Integers
     movement: npt.NDArray[np.float64]
     frozen: dict[str, int]
     unreached: dict[str, int]
     steps: int = 0
     uncounted: int = 0
-    frozen_entries: dict[str, Counts] = field(default_factory=dict)
+    frozen_entries: dict[str, Integers] = field(default_factory=dict)
     activity: dict[str, Activity] = field(default_factory=dict)
     unexplained: dict[str, str] = field(default_factory=dict)
 
     @property
-    def swallowed(self) -> Counts:
+    def swallowed(self) -> Integers:
         """In how many steps the update was not 0 and the value did not change."""
         return self.updates - self.moves

@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from minigrad.errors import RunError
 from minigrad.parameters.vector import Slot
-from minigrad.recording.coactivity import Activity
+from minigrad.runs.activity import Activity
 from minigrad.runs.counts import Tally
 
 NAME = "minigrad run"

@@ -11,7 +11,7 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.display.pictures import counted
+from minigrad.display.words import counted
 from minigrad.errors import RunError
 
 _MISSING = "is missing; if the run is still being written, open it again"

@@ -1,4 +1,4 @@
-"""Where NaN and infinity first appear in a record: what a report says before anything else."""
+"""Where NaN and infinity first appear in a record."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from minigrad.arrays import Array, Mask
-from minigrad.display.pictures import counted, not_finite, strange_in_words
 from minigrad.errors import RunError
 from minigrad.runs.blocks import Block, is_nan_loss
 from minigrad.runs.notes import written_by_others
 from minigrad.runs.record import Record
-
-_NAMES = 5  # parameters that are named at most
 
 
 class NonFinite(NamedTuple):
@@ -38,9 +35,8 @@ class NonFinite(NamedTuple):
     exact: bool
 
 
-def first_non_finite(record: Record) -> NonFinite | None:
-    """The first loss or values of a record that are NaN or infinite; None if it shows none."""
-    loss, values = first_loss(record), first_values(record)
+def earlier(loss: NonFinite | None, values: NonFinite | None) -> NonFinite | None:
+    """The one that came first, of the first loss and the first values that are not finite."""
     if loss is None or values is None:
         return loss or values
     # In a step the loss comes before the update; what was written before a step comes before its
@@ -65,13 +61,11 @@ def first_values(record: Record) -> NonFinite | None:
     not known to be finite are looked at row by row.
     """
     if not np.isfinite(record.initial).all():
-        return _found(record, -1, "value", ~np.isfinite(record.initial), exact=True)
+        return _non_finite(record, -1, "value", ~np.isfinite(record.initial), exact=True)
     if not len(record.meta.steps):
         return None
-    known, whole = (
-        int(record.meta.steps[0]) - 1,
-        True,
-    )  # up to which step all is finite; and whether nothing is left out
+    known = int(record.meta.steps[0]) - 1  # up to this step all is finite
+    whole = True  # whether nothing is left out
     for block, following in zip_longest(record.blocks, record.blocks[1:]):
         start = _keyframe(block)
         if block.foreign:  # what others replaced is known only if all was known up to there
@@ -81,9 +75,9 @@ def first_values(record: Record) -> NonFinite | None:
                 write = block.foreign and known == block.first - 1
                 step = block.first if write else block.first - 1
                 exact = whole and (write or known == step - 1)
-                return _earlier(
-                    record,
-                    _found(record, step, "write" if write else "value", ~np.isfinite(start), exact),
+                what: Literal["value", "write"] = "write" if write else "value"
+                return _by_counts(
+                    record, _non_finite(record, step, what, ~np.isfinite(start), exact)
                 )
             known = block.first - 1
         end: Array | None
@@ -97,15 +91,16 @@ def first_values(record: Record) -> NonFinite | None:
         for step, values in _values(block):
             if not np.isfinite(values).all():
                 exact = whole and known == step - 1
-                return _earlier(record, _found(record, step, "value", ~np.isfinite(values), exact))
+                return _by_counts(
+                    record, _non_finite(record, step, "value", ~np.isfinite(values), exact)
+                )
             known = step
     if np.isfinite(record.final).all():
         return None
-    exact = (
-        whole and known == record.final_step - 1
-    )  # with the counts alone, say, that is not known of more than one step
-    return _earlier(
-        record, _found(record, record.final_step, "value", ~np.isfinite(record.final), exact)
+    # With the counts alone, say, that is not known of more than one step.
+    exact = whole and known == record.final_step - 1
+    return _by_counts(
+        record, _non_finite(record, record.final_step, "value", ~np.isfinite(record.final), exact)
     )
 
 
@@ -139,69 +134,27 @@ def _values(block: Block) -> Iterator[tuple[int, Array]]:
             yield step, values
 
 
-def _found(
+def _non_finite(
     record: Record, step: int, what: Literal["value", "write"], strange: Mask, exact: bool
 ) -> NonFinite:
     names = tuple(name for name, slot in record.slots.items() if strange[slot.slice].any())
     return NonFinite(step, what, int(np.count_nonzero(strange)), names, exact)
 
 
-def _earlier(record: Record, found: NonFinite) -> NonFinite:
-    """By the counts an earlier step, where the rows do not tell: an entry that is NaN or infinite last moved when it became so."""
+def _by_counts(record: Record, first: NonFinite) -> NonFinite:
+    """By the counts an earlier step, where the rows do not tell.
+
+    An entry that is NaN or infinite last moved when it became so.
+    """
     tally = record.tally
-    if found.exact or tally is None or since_is_unknown(record, *record.slots):
-        return found
+    # A write by others: then its last move may not be when it became NaN.
+    if (
+        first.exact
+        or tally is None
+        or any(written_by_others(record.notes, name) for name in record.slots)
+    ):
+        return first
     strange = ~np.isfinite(record.counted) & (tally.last_move >= 0)
-    if not strange.any() or (step := int(tally.last_move[strange].min())) >= found.step:
-        return found
-    return _found(record, step, "value", strange & (tally.last_move == step), exact=False)
-
-
-def since_is_unknown(record: Record, *names: str) -> bool:
-    """Whether others wrote into one of these parameters, so that its last move may not be when it became NaN."""
-    return any(written_by_others(record.notes, name) for name in names)
-
-
-def lines_of(record: Record) -> list[str]:
-    """What a report says first: nothing, if the record shows neither NaN nor infinity."""
-    first, loss, values = first_non_finite(record), first_loss(record), first_values(record)
-    if first is None:
-        return []
-    where = f"in step {first.step}" if first.what != "write" else f"before step {first.step}"
-    where = "before the first step" if first.step < 0 else where
-    lines = [f"NaN or infinity appeared {where}{'' if first.exact else ', or earlier'}."]
-    if loss is not None:
-        losses = record.meta.loss
-        strange = np.isinf(losses) | is_nan_loss(losses)
-        kind = "NaN" if np.isnan(losses[strange][0]) else "infinite"
-        many = f"{np.count_nonzero(strange):,} of {counted(len(losses), 'step')}"
-        lines.append(f"    The loss was {kind} in step {loss.step}, and NaN or infinite in {many}.")
-    if values is not None:
-        many = f"{values.entries:,} of {record.initial.size:,} values"
-        when = f"After step {values.step}{'' if values.exact else ' at the latest'}"
-        if values.what == "write":
-            when = f"By a write of others before step {values.step}"
-        elif values.step < 0:
-            when = "Before the first step"
-        lines.append(
-            f"    {when}, {many} were NaN or infinite, {_named(values.names)}; "
-            f"{_at_the_end(record)}."
-        )
-    return lines
-
-
-def _named(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - _NAMES:,} more parameters" if len(names) > _NAMES else ""
-    return f"of {', '.join(names[:_NAMES])}{more}"
-
-
-def _at_the_end(record: Record) -> str:
-    nan, infinite = not_finite(record.final)
-    if not nan and not infinite:
-        return "at the end none is"
-    holders = [
-        (name, sum(not_finite(record.final[slot.slice]))) for name, slot in record.slots.items()
-    ]
-    counts = [f"{name} {count:,}" for name, count in holders if count]
-    more = f", and {len(counts) - _NAMES:,} more" if len(counts) > _NAMES else ""
-    return f"at the end {strange_in_words(nan, infinite)}: {', '.join(counts[:_NAMES])}{more}"
+    if not strange.any() or (step := int(tally.last_move[strange].min())) >= first.step:
+        return first
+    return _non_finite(record, step, "value", strange & (tally.last_move == step), exact=False)

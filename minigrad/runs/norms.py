@@ -1,4 +1,4 @@
-"""`norms_of`: how large updates are, by themselves and beside the values."""
+"""`norms_of`: how large updates are, by themselves and relative to the values."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ class Norms(NamedTuple):
 
 
 def norms_of(record: Record, slots: Mapping[str, Slot]) -> dict[str, Norms]:
-    """The norms of some parameters, whose values are replayed once for all of them, many steps at a
-    time.
+    """The norms of the updates of some parameters.
+
+    Their values are replayed once for all of them, many steps at a time.
 
     Args:
         record: The record.
         slots: Where the parameters lie in its rows.
     """
-    found: dict[str, list[tuple[Floats, Floats]]] = {name: [] for name in slots}
+    parts: dict[str, list[tuple[Floats, Floats]]] = {name: [] for name in slots}
     first = min((slot.slice.start for slot in slots.values()), default=0)
     columns = slice(first, max((slot.slice.stop for slot in slots.values()), default=0))
     many = max(1, _ENTRIES // max(1, columns.stop - first))
@@ -58,8 +59,8 @@ def norms_of(record: Record, slots: Mapping[str, Slot]) -> dict[str, Norms]:
                     after = np.full(updates.shape, np.nan)
                 for name, slot in slots.items():
                     own = slice(slot.slice.start - first, slot.slice.stop - first)
-                    found[name].append((_norm(updates[:, own]), _norm(after[:, own])))
-    return {name: _joined(parts) for name, parts in found.items()}
+                    parts[name].append((_norm(updates[:, own]), _norm(after[:, own])))
+    return {name: _joined(own) for name, own in parts.items()}
 
 
 def _norm(rows: Array) -> Floats:

@@ -15,8 +15,7 @@ from minigrad.runs.record import Record
 
 
 def restore_into(record: Record, model: Layer, step: int | None, *, strict: bool) -> None:
-    """Put the exact values after a step into a model, and the state of its layers that is not
-    learnt.
+    """Put the exact values after a step, and the buffers of its layers, into a model.
 
     Args:
         record: The record.
@@ -65,10 +64,15 @@ def _matched(record: Record, model: Layer, *, strict: bool) -> dict[str, Paramet
     different = sorted(
         name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)
     )
-    told = f"the model's parameters are not those of the run; different are {', '.join(different)}"
+    message = (
+        f"the model's parameters are not those of the run; different are {', '.join(different)}"
+    )
     if ours.items() <= theirs.items():
-        told += "; if the run is of a part of this model, restore that part, model[a:b], or give strict=False"
-    raise ModelError(told)
+        message += (
+            "; if the run is of a part of this model, restore that part, model[a:b], or give "
+            "strict=False"
+        )
+    raise ModelError(message)
 
 
 def _buffers(
@@ -77,7 +81,7 @@ def _buffers(
     parameters: Mapping[str, Parameter],
     kept: Mapping[str, npt.NDArray[Any]],
 ) -> dict[str, tuple[Layer, str]]:
-    """Where the recorded state that is not learnt belongs: layer and attribute of each buffer.
+    """Where the recorded buffers belong: layer and attribute of each.
 
     Raises:
         ModelError: The model has other parameters too, and where a buffer belongs among them is not
@@ -87,7 +91,7 @@ def _buffers(
     of_the_whole = {layer.place_of(attribute): (layer, attribute) for _, layer, attribute in named}
     own_names = {name: (layer, attribute) for name, layer, attribute in named}
     places = of_the_whole if kept.keys() <= of_the_whole.keys() else own_names
-    found = {name: place for name, place in places.items() if name in kept}
+    homes = {name: place for name, place in places.items() if name in kept}
     if len(parameters) > len(record.slots) and kept.keys() != places.keys():
         # Of a part alone the names may be those of the whole or the part's own; only in a layer of
         # the run they are the whole's.
@@ -97,10 +101,10 @@ def _buffers(
             for _, layer in model.layers()
             if recorded & {id(part) for _, part in layer.parts()}
         }
-        lost = [name for name in kept if name not in found or id(found[name][0]) not in own]
+        lost = [name for name in kept if name not in homes or id(homes[name][0]) not in own]
         if lost:
             raise ModelError(
                 f"where '{lost[0]}' of the run belongs in this larger model is not known: restore "
                 f"the part that was recorded, run.restore(model[a:b])"
             )
-    return found
+    return homes

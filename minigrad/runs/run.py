@@ -2,96 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import final
 
 import numpy as np
 
-from minigrad.arrays import Array, Integers, described
+from minigrad.arrays import Array, Integers, Mask, described
 from minigrad.display.html.page import save_page
-from minigrad.display.pictures import counted
-from minigrad.display.text_report import html_of, report_of
-from minigrad.errors import KindError, ModelError, UnknownNameError
+from minigrad.display.notebook_report import notebook_report_of
+from minigrad.display.text_report import report_of
+from minigrad.errors import KindError, UnknownNameError
 from minigrad.layers.layer import Layer
-from minigrad.recording.out_of_band import first_different
-from minigrad.runs.blocks import Block, Gap, replay
-from minigrad.runs.format import checksum
-from minigrad.runs.non_finite import NonFinite, first_non_finite
+from minigrad.runs.blocks import Gap, is_nan_loss
+from minigrad.runs.non_finite import NonFinite, earlier, first_loss, first_values
+from minigrad.runs.norms import Norms, norms_of
 from minigrad.runs.parameter_history import ParameterHistory
 from minigrad.runs.reader import read_record
 from minigrad.runs.record import Record
 from minigrad.runs.restore import restore_into
-
-
-@final
-@dataclass(frozen=True)
-class Difference:
-    """Where two runs part.
-
-    Attributes:
-        step: The step; -1 means before the first one.
-        name: The parameter.
-        index: The entry.
-        what: "update" or "value".
-        here: What this run has there.
-        there: What the other run has there.
-    """
-
-    step: int
-    name: str
-    index: tuple[int, ...]
-    what: str
-    here: float
-    there: float
-
-
-@final
-@dataclass(frozen=True)
-class Verification:
-    """What replaying a run against its keyframes found. True if something was checked, and all of
-    it held.
-
-    Attributes:
-        checked: How many steps were replayed and led to exactly the values that they should.
-        unchecked: How many steps could not be: their updates are not held, or nothing that was
-            stored by itself follows.
-        keyframes: How many stored values were compared: keyframes, final values, and those that the
-            counts belong to.
-        mismatch: The first step, parameter and entry that does not hold; None if all do.
-        damaged: The steps whose rows are not what was written: their checksum differs.
-    """
-
-    checked: int
-    unchecked: int
-    keyframes: int
-    mismatch: tuple[int, str, tuple[int, ...]] | None
-    damaged: tuple[int, ...] = ()
-
-    def __bool__(self) -> bool:
-        return self.checked > 0 and self.mismatch is None and not self.damaged
-
-    def __str__(self) -> str:
-        told = (
-            f"{counted(self.checked, 'step')} replayed exactly, to "
-            f"{counted(self.keyframes, 'keyframe')}; {self.unchecked:,} not checked"
-        )
-        if self.damaged:
-            which = ", ".join(str(step) for step in self.damaged[:5]) + (
-                ", ..." if len(self.damaged) > 5 else ""
-            )
-            told += (
-                f"; the stored rows of {counted(len(self.damaged), 'step')} are damaged: {which}"
-            )
-        if self.mismatch is None:
-            return told
-        step, name, index = self.mismatch
-        return (
-            f"{told}; the replay up to step {step} does not give the recorded {name}{list(index)}"
-        )
+from minigrad.runs.verification import Difference, Verification, first_difference, verify
 
 
 @final
@@ -108,6 +40,8 @@ class Run:
         notes: What else happened, in sentences: writes into the parameters by others.
         optimizer: The optimizer in words.
         bytes: How many bytes the record takes, in memory or on disk.
+        counted_steps: In how many steps entries were counted; None with `aggregates=False`.
+        held: Of how many steps the record holds tensors, by kind: "update", "grad", "value".
     """
 
     def __init__(self, record: Record) -> None:
@@ -119,11 +53,18 @@ class Run:
         self.notes: tuple[str, ...] = record.notes
         self.optimizer: str = record.optimizer
         self.bytes: int = record.bytes
+        self.counted_steps: int | None = None if record.tally is None else record.tally.steps
+        counts = {
+            kind: sum(len(rows) for _, rows in record.rows(kind))
+            for kind in ("update", "grad", "value")
+        }
+        self.held: dict[str, int] = {kind: count for kind, count in counts.items() if count}
 
     @classmethod
     def open(cls, path: str | PathLike[str]) -> Run:
-        """The run that a recorder wrote to a directory, as far as it is whole: also while it is
-        written, or cut off.
+        """The run that a recorder wrote to a directory, as far as it is whole.
+
+        Also while it is written, or where it was cut off.
 
         Raises:
             KindError: `path` is no path.
@@ -173,6 +114,12 @@ class Run:
         return self._record.meta.loss.copy()
 
     @property
+    def loss_known(self) -> Mask:
+        """Of which steps the loss is known; one that is known may be NaN."""
+        losses = self._record.meta.loss
+        return ~np.isnan(losses) | is_nan_loss(losses)
+
+    @property
     def clip_factor(self) -> Array:
         """What the gradients of each step were multiplied by."""
         return self._record.meta.clip_factor.copy()
@@ -183,7 +130,24 @@ class Run:
 
         None if the record shows none.
         """
-        return first_non_finite(self._record)
+        return earlier(self.first_non_finite_loss, self.first_non_finite_values)
+
+    @cached_property
+    def first_non_finite_loss(self) -> NonFinite | None:
+        """The first loss that was NaN or infinite; None if none is known to be."""
+        return first_loss(self._record)
+
+    @cached_property
+    def first_non_finite_values(self) -> NonFinite | None:
+        """The first values that are NaN or infinite; None if the record shows none."""
+        return first_values(self._record)
+
+    def norms(self) -> dict[str, Norms]:
+        """How large the updates of each parameter are, alone and relative to its values.
+
+        The values are replayed once for all parameters; `ParameterHistory.ratio` does it for one.
+        """
+        return norms_of(self._record, self._record.slots)
 
     def indices(self, step: int) -> Integers | None:
         """The rows of the data in a step's batch; None if they were not recorded.
@@ -193,20 +157,19 @@ class Run:
             RangeError: The run has no such step.
         """
         meta = self._record.meta
-        found = meta.indices[int(np.searchsorted(meta.steps, self._record.check(step)))]
-        return None if found is None else found.copy()
+        indices = meta.indices[int(np.searchsorted(meta.steps, self._record.check(step)))]
+        return None if indices is None else indices.copy()
 
     def report(self) -> str:
         """Counts and reasons for every parameter, as text of 100 columns."""
-        return report_of(self._record)
+        return report_of(self)
 
     def save_report(self, path: str | PathLike[str]) -> None:
-        """Write one HTML file that shows the run: what moved, what did not, and why, with a slider
-        over the updates.
+        """Write one HTML file that shows the run: what moved, what did not, and why.
 
-        It needs no network and no library, and has less than 5 MB for any number of steps, and up
-        to some hundred
-        parameters: pictures and charts that would take more are reduced, and say so.
+        A slider leafs through the updates. The file needs no network and no library, and has less
+        than 5 MB for any number of steps and up to some hundred parameters: pictures and charts
+        that would take more are reduced, and say so.
 
         Args:
             path: The file. One that exists is replaced, and only by a whole one.
@@ -217,24 +180,24 @@ class Run:
         """
         if not isinstance(path, str | PathLike):
             raise KindError(f"save_report got {described(path)}, expected the path of a file")
-        save_page(self._record, path)
+        save_page(self, path)
 
     def __str__(self) -> str:
         return self.report()
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the counts of each parameter."""
-        return html_of(self._record)
+        return notebook_report_of(self)
 
     def __repr__(self) -> str:
         state = "complete" if self.complete else "not complete"
-        return f"Run({len(self.steps):,} steps of {', '.join(self.names)}; {self.bytes:,} bytes; {state})"
+        names = ", ".join(self.names)
+        return f"Run({len(self.steps):,} steps of {names}; {self.bytes:,} bytes; {state})"
 
     # -- exactness --------------------------------------------------------------------------------
 
     def restore(self, model: Layer, step: int | None = None, *, strict: bool = True) -> None:
-        """Put the exact values after a step into a model, and the state of its layers that is not
-        learnt.
+        """Put the exact values after a step, and the buffers of its layers, into a model.
 
         Args:
             model: A model with the same parameters. Of a run that recorded a part of a model,
@@ -255,49 +218,18 @@ class Run:
         restore_into(self._record, model, step, strict=strict)
 
     def verify(self) -> Verification:
-        """Replay all updates, compare with every value that was stored by itself, bit for bit, and
-        check every checksum.
+        """Replay all updates, and compare bit for bit with every value that was stored by itself.
 
-        With `every` above 1 updates do not follow each other, so nothing can be replayed.
+        Every checksum is checked too. With `every` above 1 updates do not follow each other, so
+        nothing can be replayed.
         """
-        record, everything = self._record, slice(None)
-        # What reads them, not the values: of a long run all keyframes together are more than there
-        # is memory.
-        stored: dict[int, Callable[[], Array]] = {
-            b.value_after: partial(replay, b, 0, everything)
-            for b in record.blocks
-            if b.value_after is not None
-        }
-        if record.tally is not None:
-            stored.setdefault(record.counted_step, lambda: record.counted)
-        if not record.replayed:
-            stored.setdefault(record.final_step, lambda: record.final)
-        checked = compared = 0
-        mismatch: tuple[int, str, tuple[int, ...]] | None = None
-        for block in record.blocks:
-            ends = (
-                [step for step in block.steps[: block.replayable] if step in stored]
-                if block.has_keyframe
-                else []
-            )
-            if not ends:
-                continue
-            compared += 1
-            count = block.steps.index(ends[-1]) + 1
-            entry = first_different(replay(block, count, everything), stored[ends[-1]]())
-            if entry is None:
-                checked += count
-            elif mismatch is None:
-                mismatch = (ends[-1], *self._entry(entry))
-        damaged = tuple(step for block in record.blocks for step in _damaged(block))
-        return Verification(checked, len(self.steps) - checked, compared, mismatch, damaged)
+        return verify(self._record)
 
     def first_difference(self, other: Run) -> Difference | None:
-        """The first step, parameter and entry in which two runs part, bit for bit; None if they
-        never do.
+        """The first step, parameter and entry in which two runs part; None if they never do.
 
-        Where both hold a step's updates these are compared, otherwise the values, where both know
-        them exactly.
+        They are compared bit for bit. Where both hold a step's updates these are compared,
+        otherwise the values, where both know them exactly.
 
         Raises:
             KindError: `other` is not a run.
@@ -305,71 +237,4 @@ class Run:
         """
         if not isinstance(other, Run):
             raise KindError(f"first_difference got {described(other)}, expected a run")
-        ours, theirs = self._record, other._record
-        if {n: s.shape for n, s in ours.slots.items()} != {
-            n: s.shape for n, s in theirs.slots.items()
-        }:
-            raise ModelError(
-                f"the runs are of different parameters: {', '.join(self.names)} and "
-                f"{', '.join(other.names)}"
-            )
-        if ours.final.dtype != theirs.final.dtype:
-            raise ModelError(
-                f"the runs have different dtypes: {ours.final.dtype} and {theirs.final.dtype}"
-            )
-        found = self._difference(-1, "value", ours.initial, theirs.initial)
-        if found is not None:
-            return found
-        our_rows, their_rows = _rows_by_step(ours), _rows_by_step(theirs)
-        exact = set(ours.exact_steps.tolist()) & set(theirs.exact_steps.tolist())
-        everything = slice(None)
-        foreign = {
-            block.first for record in (ours, theirs) for block in record.blocks if block.foreign
-        }
-        for step in sorted((our_rows.keys() & their_rows.keys()) | exact):
-            if step in foreign and {step - 1} <= exact:
-                before = [record.values_before(step, everything) for record in (ours, theirs)]
-                found = self._difference(step, "value", *before)
-                if found is not None:
-                    return found
-            if step in our_rows and step in their_rows:
-                found = self._difference(step, "update", our_rows[step], their_rows[step])
-            else:
-                found = self._difference(
-                    step, "value", ours.values(step, everything), theirs.values(step, everything)
-                )
-            if found is not None:
-                return found
-        if self.steps and other.steps and self.steps[-1] == other.steps[-1]:
-            return self._difference(self.steps[-1], "value", ours.final, theirs.final)
-        return None
-
-    def _difference(self, step: int, what: str, here: Array, there: Array) -> Difference | None:
-        entry = first_different(here, there)
-        if entry is None:
-            return None
-        return Difference(step, *self._entry(entry), what, float(here[entry]), float(there[entry]))
-
-    def _entry(self, flat: int) -> tuple[str, tuple[int, ...]]:
-        """The parameter and index of an entry of the flat arrays."""
-        for name, (part, shape) in self._record.slots.items():
-            if part.start <= flat < part.stop:
-                return name, tuple(int(i) for i in np.unravel_index(flat - part.start, shape))
-        raise AssertionError("every entry belongs to a parameter")
-
-
-def _damaged(block: Block) -> Iterator[int]:
-    """The steps of a block whose rows do not have the checksum that they were written with."""
-    if block.sums is not None:
-        tensors = list(block.rows.values())
-        for row, (step, told) in enumerate(zip(block.steps, block.sums.tolist(), strict=True)):
-            if checksum(rows[row] for rows in tensors) != told:
-                yield step
-
-
-def _rows_by_step(record: Record) -> dict[int, Array]:
-    return {
-        step: row
-        for block, rows in record.rows("update")
-        for step, row in zip(block.steps, rows, strict=True)
-    }
+        return first_difference(self._record, other._record)

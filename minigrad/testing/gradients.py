@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad.arrays import Array, Seed, described, float_array, generator, number
-from minigrad.display.pictures import in_words
+from minigrad.display.words import in_words
 from minigrad.errors import CallOrderError, GradientError, KindError
 from minigrad.layers.layer import Layer
 from minigrad.losses import Loss

@@ -14,7 +14,7 @@ from typing import Any, final
 import numpy as np
 
 from minigrad._types import override
-from minigrad.display.pictures import counted
+from minigrad.display.words import counted
 from minigrad.errors import MissingExtraError, ModelError, ShapeError, UnknownNameError
 from minigrad.files import save
 

@@ -17,7 +17,7 @@ import pytest
 from checkpoint_support import EVERYTHING, Plan, Training, bits, members_of, sealed
 
 import minigrad as mg
-from minigrad.display.pictures import png
+from minigrad.display.png import png
 from minigrad.errors import DataFileError
 
 

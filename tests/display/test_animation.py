@@ -17,7 +17,7 @@ import pytest
 from recording_support import Scale, network, one, train
 
 import minigrad as mg
-from minigrad.display import pictures
+from minigrad.display import drawing, png
 from minigrad.errors import DataFileError, KindError, NotExactError, RangeError, ShapeError
 
 Pixels = npt.NDArray[np.uint8]
@@ -111,7 +111,7 @@ def test_frames_are_what_went_in(count: int, shape: tuple[int, int]) -> None:
     """Each frame comes out pixel by pixel, in colors at random, black among them."""
     frames = some_frames(count, shape, colors=200)
     frames[-1][0, 0] = 0
-    found = decode(pictures.apng(iter(frames), seconds=1))
+    found = decode(png.apng(iter(frames), seconds=1))
     assert count == len(found.frames)
     assert 0 == found.plays  # for ever
     for expected, actual in zip(frames, found.frames, strict=True):
@@ -126,7 +126,7 @@ def test_only_what_changed_is_stored() -> None:
     first = np.full((20, 30, 3), 255, np.uint8)
     second = first.copy()
     second[3, 4] = second[10, 20] = (1, 2, 3)
-    found = decode(pictures.apng([first, second, second, second, first], seconds=1))
+    found = decode(png.apng([first, second, second, second, first], seconds=1))
     assert [
         (0, 0, 20, 30),
         (3, 4, 8, 17),
@@ -136,7 +136,7 @@ def test_only_what_changed_is_stored() -> None:
     ] == found.rectangles
     for expected, actual in zip([first, second, second, second, first], found.frames, strict=True):
         assert np.array_equal(expected, actual)
-    many = pictures.apng([first] * 1000, seconds=10)
+    many = png.apng([first] * 1000, seconds=10)
     assert 1000 == len(decode(many).frames)
     assert len(many) < 100_000
 
@@ -149,7 +149,7 @@ def test_durations(seconds: float, count: int) -> None:
     """All frames last equally long, together as long as asked, as near as two numbers of 16 bits
     can say it.
     """
-    delays = decode(pictures.apng(some_frames(count), seconds)).delays
+    delays = decode(png.apng(some_frames(count), seconds)).delays
     assert 1 == len(set(delays))
     assert delays[0] > 0
     assert float(delays[0]) == pytest.approx(max(seconds / count, 1 / 65535), rel=1e-4)
@@ -158,23 +158,23 @@ def test_durations(seconds: float, count: int) -> None:
 def test_what_the_encoder_refuses() -> None:
     """No frame, other shapes, too many colors and impossible times are told."""
     with pytest.raises(ShapeError, match="one frame or more, got none"):
-        pictures.apng([], 1)
+        png.apng([], 1)
     with pytest.raises(ShapeError, match=r"\(height, width, 3\), got \(2, 3\)"):
-        pictures.apng([np.zeros((2, 3), np.uint8)], 1)
+        png.apng([np.zeros((2, 3), np.uint8)], 1)
     with pytest.raises(
         ShapeError, match=r"frame 1 has shape \(2, 3, 3\), those before it \(3, 2, 3\)"
     ):
-        pictures.apng([np.zeros((3, 2, 3), np.uint8), np.zeros((2, 3, 3), np.uint8)], 1)
+        png.apng([np.zeros((3, 2, 3), np.uint8), np.zeros((2, 3, 3), np.uint8)], 1)
     ramp = np.zeros((1, 256, 3), np.uint8)
     ramp[0, :, 0] = np.arange(256)
-    assert np.array_equal(ramp[:, :255], decode(pictures.apng([ramp[:, :255]], 1)).frames[0])
+    assert np.array_equal(ramp[:, :255], decode(png.apng([ramp[:, :255]], 1)).frames[0])
     with pytest.raises(RangeError, match="at most 255 colors, these frames have 256"):
-        pictures.apng([ramp], 1)
+        png.apng([ramp], 1)
     for seconds in (0, -1, float("nan"), float("inf")):
         with pytest.raises(RangeError, match="seconds is"):
-            pictures.apng(some_frames(2), seconds)
+            png.apng(some_frames(2), seconds)
     with pytest.raises(RangeError, match=r"at most 65,535 seconds"):
-        pictures.apng(some_frames(1), 70_000)
+        png.apng(some_frames(1), 70_000)
 
 
 # -- a parameter that learns ---------------------------------------------------------------------
@@ -198,10 +198,10 @@ def drawn(
 ) -> Pixels:
     """The units of a weight, side by side as `.png()` draws them."""
     tiles = [
-        pictures.diverging(amounts[:, unit].reshape(3, 4), hidden[:, unit].reshape(3, 4), top)
+        drawing.diverging(amounts[:, unit].reshape(3, 4), hidden[:, unit].reshape(3, 4), top)
         for unit in range(3)
     ]
-    return pictures.tiled(tiles, columns=3, scale=scale)
+    return drawing.tiled(tiles, columns=3, scale=scale)
 
 
 def assert_alike(expected: Pixels, actual: Pixels) -> None:
@@ -248,10 +248,10 @@ def test_the_last_frame_is_the_still_picture() -> None:
     )
     frames = decode(history.animation(shape=(3, 4))).frames
     assert_alike(pixels, frames[-1])
-    never = (pixels == pictures.HIDDEN).all(axis=2)
+    never = (pixels == drawing.HIDDEN).all(axis=2)
     assert never.any()
     for frame in frames:  # from the first to the last, green stays green, and nothing else is
-        assert np.array_equal(never, (frame == pictures.HIDDEN).all(axis=2))
+        assert np.array_equal(never, (frame == drawing.HIDDEN).all(axis=2))
 
 
 @pytest.mark.parametrize(
@@ -318,8 +318,8 @@ def test_a_write_by_hand_between_two_steps() -> None:
     for value, frame in zip(
         values, decode(history.animation(scale=1, what="value")).frames, strict=True
     ):
-        tile = pictures.diverging(value, np.zeros(value.shape, bool), top)
-        assert_alike(pictures.tiled([tile], columns=1), frame)
+        tile = drawing.diverging(value, np.zeros(value.shape, bool), top)
+        assert_alike(drawing.tiled([tile], columns=1), frame)
 
 
 def test_all_shades_at_once() -> None:
@@ -345,7 +345,7 @@ def test_without_counts_nothing_is_green() -> None:
     Such entries are white, as their change is 0.
     """
     frames = decode(recorded(aggregates=False)["0.weight"].animation(shape=(3, 4), scale=1)).frames
-    assert not (frames[-1] == pictures.HIDDEN).all(axis=2).any()
+    assert not (frames[-1] == drawing.HIDDEN).all(axis=2).any()
     assert (255, 255, 255) == tuple(frames[-1][2, 2])
 
 
@@ -409,7 +409,7 @@ def test_strange_numbers() -> None:
         frames = decode(recorder.run["0.scale"].animation(what=what, scale=1)).frames
         assert 3 == len(frames)
         strange = [
-            (frame[2:-2, 2:-2] == pictures.STRANGE).all(axis=2)[0].tolist() for frame in frames
+            (frame[2:-2, 2:-2] == drawing.STRANGE).all(axis=2)[0].tolist() for frame in frames
         ]
         assert [False] * 5 == strange[0] == strange[1]
         assert [False, True, True, False, False] == strange[2]
@@ -419,7 +419,7 @@ def test_strange_numbers() -> None:
     with mg.Recorder(mg.SGD(model, lambda step: 0.0)) as recorder:
         train(model, recorder.optimizer, 3, n_in=3)
     frames = decode(recorder.run["0.weight"].animation()).frames
-    assert all((frame[2:-2, 2:-2] == pictures.HIDDEN).all() for frame in frames)
+    assert all((frame[2:-2, 2:-2] == drawing.HIDDEN).all() for frame in frames)
 
 
 @pytest.mark.parametrize(
@@ -440,7 +440,7 @@ def test_strange_numbers() -> None:
         ({"units": [0, -4]}, RangeError, "'0.weight' of shape (12, 3) has no unit -4"),
         ({"units": []}, RangeError, "units is empty"),
         ({"units": "all"}, KindError, "units is 'all'"),
-        ({"units": [0.5]}, KindError, "0.5 is no number of a unit"),
+        ({"units": [0.5]}, KindError, "0.5 is not the number of a unit"),
         (
             {"shape": (5, 5)},
             ShapeError,

@@ -25,11 +25,11 @@ from recording_support import Array, Conv1D, Scale, Tape, dense, network, one, t
 from typing_extensions import override
 
 import minigrad as mg
+from minigrad.display.drawing import HIDDEN, STRANGE
 from minigrad.display.html.charts import chart, number, thinned
-from minigrad.display.html.drawing import drawing_of
-from minigrad.display.pictures import HIDDEN, STRANGE
+from minigrad.display.html.images import page_layout, pictures_of_reasons
 from minigrad.errors import DataFileError
-from minigrad.runs.reasons import COLORS, ORDER, Why
+from minigrad.runs import Why
 
 Pixels = npt.NDArray[np.uint8]
 BROWSER = (
@@ -286,7 +286,7 @@ def test_names_are_escaped(pages: dict[str, tuple[mg.Run, str]]) -> None:
     assert run.names[0] in run.notes[0]
     assert f"{run.notes[0]}." in page.text
     assert "alert(" not in "".join(page.scripts.values())
-    assert 2 == text.count("</script>")  # the film's data, and the script
+    assert 2 == text.count("</script>")  # the slider's data, and the script
     assert 2 == len(page.all("script"))
 
 
@@ -294,10 +294,10 @@ def test_every_length_fits_its_json(pages: dict[str, tuple[mg.Run, str]]) -> Non
     """The script's data are JSON without NaN, with one entry a step and a parameter."""
     for run, text in pages.values():
         page = Reader(text)
-        if "film" in page.scripts:
-            film = json.loads(page.scripts["film"], parse_constant=pytest.fail)
-            assert len(film["steps"]) == len(film["x"])
-            assert [len(film["steps"])] * len(run.names) == [len(says) for says in film["says"]]
+        if "frames" in page.scripts:
+            data = json.loads(page.scripts["frames"], parse_constant=pytest.fail)
+            assert len(data["steps"]) == len(data["x"])
+            assert [len(data["steps"])] * len(run.names) == [len(says) for says in data["says"]]
 
 
 # -- numbers -------------------------------------------------------------------------------------
@@ -426,14 +426,14 @@ def test_frames_are_true(tmp_path: Path) -> None:
     tape = Tape()
     run = story(tape=tape)
     page = Reader(page_of(run, tmp_path))
-    film = json.loads(page.scripts["film"])
-    assert list(run.steps) == film["steps"]
+    data = json.loads(page.scripts["frames"])
+    assert list(run.steps) == data["steps"]
     assert "All 12 recorded updates." in page.text
-    sheet = pixels(next(a["src"] for a in page.all("img") if a.get("id") == "film-0-sheet")).astype(
-        int
-    )
-    columns = int(next(a["data-columns"] for _, a in page.elements if a.get("id") == "film-0"))
-    for place, step in enumerate(film["steps"]):
+    sheet = pixels(
+        next(a["src"] for a in page.all("img") if a.get("id") == "frames-0-sheet")
+    ).astype(int)
+    columns = int(next(a["data-columns"] for _, a in page.elements if a.get("id") == "frames-0"))
+    for place, step in enumerate(data["steps"]):
         update = tape.updates[step]["0.weight"]
         top, left = place // columns * 28, place % columns * 280
         frame = np.hstack([update[:, unit].reshape(28, 28) for unit in range(10)])
@@ -446,7 +446,7 @@ def test_frames_are_true(tmp_path: Path) -> None:
             frame > 0, (colors[..., 0] > colors[..., 2]) & ~(colors == HIDDEN).all(-1)
         )
         words = f"{np.count_nonzero(update):,} of 7,840 updates not 0"
-        assert [number(float(np.abs(update).max())), words] == film["says"][0][place]
+        assert [number(float(np.abs(update).max())), words] == data["says"][0][place]
 
 
 def test_an_update_that_is_swallowed_is_seen(pages: dict[str, tuple[mg.Run, str]]) -> None:
@@ -456,7 +456,7 @@ def test_an_update_that_is_swallowed_is_seen(pages: dict[str, tuple[mg.Run, str]
     run, text = pages["reasons"]
     assert not run["0.weight"].moved[0, 0]
     first = pixels(
-        next(a["src"] for a in Reader(text).all("img") if a.get("id") == "film-0-sheet")
+        next(a["src"] for a in Reader(text).all("img") if a.get("id") == "frames-0-sheet")
     )[:4, :6]
     update = run["0.weight"].updates[0].T  # more inputs than units: a unit is a row
     assert update[0, 0] < 0
@@ -472,21 +472,22 @@ def test_pictures_of_reasons_are_true(pages: dict[str, tuple[mg.Run, str]]) -> N
     why, page = run["0.weight"].why, Reader(text)
     shown = [a for a in page.all("img") if a["alt"].startswith("0.weight: ")][1]
     assert "0.weight: 8 INPUT_ZERO, 4 UNIT_SILENT, 1 SWALLOWED, " in shown["alt"]
-    wanted = np.array([[COLORS[reason] for reason in row] for row in why.reasons.T])
+    wanted = np.array([[reason.color for reason in row] for row in why.reasons.T])
     assert np.array_equal(wanted, pixels(shown["src"]))
     table = text.split("<caption>Reasons</caption>")[1].split("</table>")[0]
     swatches = re.findall(r"background:(#\w{6})", table)
-    assert ["#{:02x}{:02x}{:02x}".format(*COLORS[reason]) for reason in why.counts] == swatches
+    assert ["#{:02x}{:02x}{:02x}".format(*reason.color) for reason in why.counts] == swatches
 
 
 def test_reasons_that_share_a_pixel() -> None:
     """The one that came least far is shown, so that no entry that never moved is lost."""
-    codes = np.full((1_000, 900), ORDER.index(mg.Reason.MOVED), np.uint8)
-    codes[501, 333] = ORDER.index(mg.Reason.SWALLOWED)
-    drawing = drawing_of(codes.shape, False, 10_000)
-    picture = drawing.reasons(Why("w", codes, lambda index, reason: ""), codes.shape)[0]
-    assert 1 == (picture == COLORS[mg.Reason.SWALLOWED]).all(-1).sum()
-    assert picture.size // 3 - 1 == (picture == COLORS[mg.Reason.MOVED]).all(-1).sum()
+    codes = np.full((1_000, 900), mg.Reason.MOVED.code, np.uint8)
+    codes[501, 333] = mg.Reason.SWALLOWED.code
+    layout = page_layout(codes.shape, False, 10_000)
+    why = Why("w", codes, lambda index, reason: "")
+    picture = pictures_of_reasons(layout, why, codes.shape)[0]
+    assert 1 == (picture == mg.Reason.SWALLOWED.color).all(-1).sum()
+    assert picture.size // 3 - 1 == (picture == mg.Reason.MOVED.color).all(-1).sum()
 
 
 def test_what_is_missing_is_said(pages: dict[str, tuple[mg.Run, str]]) -> None:
@@ -575,7 +576,7 @@ def test_numbers_for_people() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "first", "units", "grid", "block"),
+    ("shape", "first", "units", "grid", "cell"),
     [
         ((784, 10), True, 10, (28, 28), (1, 1)),
         ((64, 3), True, 3, (8, 8), (1, 1)),
@@ -595,30 +596,30 @@ def test_layouts(
     first: bool,
     units: int | None,
     grid: tuple[int, int],
-    block: tuple[int, int],
+    cell: tuple[int, int],
 ) -> None:
     """Images per unit where the inputs of the data fill a square, else the matrix.
 
     Reduced only if it says so.
     """
-    drawing = drawing_of(shape, first, 10_000)
-    assert units == (None if drawing.units is None else len(drawing.units))
-    assert (grid, block) == (drawing.grid, drawing.block)
-    assert drawing.pixels <= 10_000
-    assert (block != (1, 1)) == ("share a pixel" in drawing.says)
-    assert (units is not None and units < shape[1]) == ("evenly chosen" in drawing.says)
-    colored = drawing.amounts(np.ones(shape, np.float32), np.zeros(shape, bool), 1.0)
-    assert all((*drawing.size, 3) == tile.shape for tile in colored)
+    layout = page_layout(shape, first, 10_000)
+    assert units == (None if layout.units is None else len(layout.units))
+    assert (grid, cell) == (layout.grid, layout.cell)
+    assert layout.pixels <= 10_000
+    assert (cell != (1, 1)) == ("share a pixel" in layout.says)
+    assert (units is not None and units < shape[1]) == ("evenly chosen" in layout.says)
+    colored = layout.amounts(np.ones(shape, np.float32), np.zeros(shape, bool), 1.0)
+    assert all((*layout.size, 3) == tile.shape for tile in colored)
 
 
 def test_a_reduced_picture_loses_nothing() -> None:
     """Entries that share a pixel show their largest magnitude, and green only if none of them ever
     moved.
     """
-    drawing = drawing_of((1_000, 900), False, 10_000)
+    layout = page_layout((1_000, 900), False, 10_000)
     amounts, hidden = np.zeros((1_000, 900)), np.ones((1_000, 900), bool)
     amounts[501, 333], hidden[501, 333] = -1e-9, False
-    picture = drawing.amounts(amounts, hidden, 1.0)[0]
+    picture = layout.amounts(amounts, hidden, 1.0)[0]
     assert 1 == (picture != HIDDEN).any(-1).sum()
     colors = picture[(picture != HIDDEN).any(-1)][0].astype(int)
     assert colors[2] == 255 - round(75 / 127)  # the palest blue, but not white
@@ -627,10 +628,10 @@ def test_a_reduced_picture_loses_nothing() -> None:
 
 def test_nan_is_black_and_zero_is_white() -> None:
     """What is not a number is no amount, and looks like none."""
-    drawing = drawing_of((5,), False, 100)
+    layout = page_layout((5,), False, 100)
     values = np.array([np.nan, np.inf, 0, -1, 1])
     colors = [
-        tuple(map(int, color)) for color in drawing.amounts(values, np.zeros(5, bool), 1.0)[0][0]
+        tuple(map(int, color)) for color in layout.amounts(values, np.zeros(5, bool), 1.0)[0][0]
     ]
     assert [STRANGE, STRANGE, (255, 255, 255), (33, 82, 180), (190, 30, 45)] == colors
 
@@ -660,7 +661,7 @@ def test_size_is_bounded(tmp_path: Path, sizes: tuple[int, ...], steps: int) -> 
     run = noise(network(*sizes), steps)
     page = Reader(page_of(run, tmp_path))
     assert (tmp_path / "run.html").stat().st_size < 5_000_000
-    shown = json.loads(page.scripts["film"])["steps"]
+    shown = json.loads(page.scripts["frames"])["steps"]
     assert (run.steps[0], run.steps[-1]) == (shown[0], shown[-1])
     assert len(shown) >= min(steps, 12)
     assert f"The steps of the slider {', '.join(f'{step:,}' for step in shown)} " in page.text
@@ -777,13 +778,13 @@ async function look(frame) {
     slider.value = place;
     slider.dispatchEvent(new Event("input"));
     states.push({step: page.getElementById("step").textContent, pictures: pictures(), said: slider.ariaValueText,
-      text: page.querySelector(".says").textContent, label: page.querySelector(".film").ariaLabel});
+      text: page.querySelector(".says").textContent, label: page.querySelector(".frames").ariaLabel});
   }
   const focused = [];
   for (const element of page.querySelectorAll("a, summary, input")) { element.focus(); focused.push(page.activeElement === element); }
   for (const element of page.querySelectorAll("details")) element.open = true;
   const copy = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
-  const tile = page.querySelector("#film-2 canvas"), inside = (place) => {
+  const tile = page.querySelector("#frames-2 canvas"), inside = (place) => {
     slider.value = place;
     slider.dispatchEvent(new Event("input"));
     copy.drawImage(tile, 0, 0);
@@ -837,7 +838,7 @@ def test_in_a_browser(tmp_path: Path) -> None:
         (found["width"], found["opened"]) for found in (narrow, wide)
     ]
     page = Reader((tmp_path / "run.html").read_text("utf-8"))
-    sheet = pixels(next(a["src"] for a in page.all("img") if a.get("id") == "film-2-sheet"))
+    sheet = pixels(next(a["src"] for a in page.all("img") if a.get("id") == "frames-2-sheet"))
     across = sheet.shape[1] // 10
     assert across > 1
     for found in (narrow, wide):

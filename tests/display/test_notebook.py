@@ -17,9 +17,10 @@ import pytest
 from typing_extensions import override
 
 import minigrad as mg
-from minigrad.display import notebook, pictures
+from minigrad.display import drawing, notebook
+from minigrad.reason import Reason
 from minigrad.recording import Why
-from minigrad.runs.reasons import COLORS, ORDER, Reason, code
+from minigrad.runs import Why
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -130,7 +131,7 @@ def test_a_parameter() -> None:
     assert (2 * 8, 3 * 8, 3) == picture.shape
     cells = picture[::8, ::8]
     assert np.array_equal(cells.repeat(8, 0).repeat(8, 1), picture)
-    assert np.array_equal(pictures.diverging(values, np.zeros((2, 3), bool), 2.0), cells)
+    assert np.array_equal(drawing.diverging(values, np.zeros((2, 3), bool), 2.0), cells)
     assert "full color at 2" in page.alts[0]
     assert "axis 0 from top to bottom, axis 1 from left to right" in page.text
     weight.trainable = False
@@ -164,7 +165,7 @@ def test_a_history() -> None:
     assert "0.weight (6, 4) float32, 5 steps" == page.lines[0]
     assert page.lines[1].startswith("16 of 24 entries moved; at the end (6, 4) float32, ")
     change = history.final.astype(float) - history.initial
-    expected = pictures.diverging(change, ~history.moved, float(np.abs(change).max()))
+    expected = drawing.diverging(change, ~history.moved, float(np.abs(change).max()))
     assert np.array_equal(expected.transpose(1, 0, 2), page.pictures[0][::8, ::8])
     assert "green never moved" in page.alts[0]
 
@@ -176,16 +177,15 @@ def test_why() -> None:
     assert "0.weight: 24 entries" == page.lines[0]
     assert ["reason", "entries", "what it says"] == page.rows[0]
     assert [[r.name, f"{n:,}", r.value] for r, n in why.counts.items()] == page.rows[1:]
-    assert [f"rgb{COLORS[reason]}" for reason in why.counts] == page.colors
-    colors = np.array([[COLORS[reason] for reason in row] for row in why.reasons])
+    assert [f"rgb{reason.color}" for reason in why.counts] == page.colors
+    colors = np.array([[reason.color for reason in row] for row in why.reasons])
     assert np.array_equal(colors.transpose(1, 0, 2), page.pictures[0][::8, ::8])
     assert [] == Page(trained().run["0.bias"].why).pictures  # all have one reason
 
 
 def test_reasons_have_different_colors() -> None:
     """Each reason has a color, and no two are alike."""
-    assert list(ORDER) == list(COLORS)
-    colors = np.array(list(COLORS.values()))
+    colors = np.array([reason.color for reason in Reason])
     distance = np.abs(colors[:, np.newaxis] - colors).max(axis=2)
     assert distance[~np.eye(len(colors), dtype=bool)].min() > 20
 
@@ -259,7 +259,7 @@ def test_it_stays_small(shape: tuple[int, ...]) -> None:
     """
     rng = np.random.default_rng(0)
     values = rng.uniform(-1, 1, shape)
-    codes = rng.integers(0, len(ORDER), shape).astype(np.uint8)
+    codes = rng.integers(0, len(Reason), shape).astype(np.uint8)
     things: list[Shown] = [
         mg.Parameter(values),
         mg.compare(values, values * (rng.random(shape) < 0.5)),
@@ -293,8 +293,8 @@ def test_what_a_cell_of_a_reduced_picture_shows() -> None:
     page = Page(notebook.amounts(values, hidden, "some"))
     cells = page.pictures[0][:: page.pictures[0].shape[0] // 4, :: page.pictures[0].shape[1] // 134]
     assert (4, 134, 3) == cells.shape
-    blue, red = pictures.diverging(np.array([[-1, 2]]), np.zeros((1, 2), bool), 2.0)[0].tolist()
-    white, black, green = [255] * 3, list(pictures.STRANGE), list(pictures.HIDDEN)
+    blue, red = drawing.diverging(np.array([[-1, 2]]), np.zeros((1, 2), bool), 2.0)[0].tolist()
+    white, black, green = [255] * 3, list(drawing.STRANGE), list(drawing.HIDDEN)
     assert [blue, white] == cells[0, :2].tolist()
     assert [white, red] == cells[1, :2].tolist()
     assert [white, black] == cells[2, :2].tolist()
@@ -308,13 +308,13 @@ def test_what_a_cell_of_a_reduced_picture_shows() -> None:
 
 def test_what_a_cell_of_reasons_shows() -> None:
     """The reason of the entry that came least far."""
-    codes = np.full((2, 320), code(Reason.MOVED), np.uint8)
-    codes[0, 1] = code(Reason.INPUT_ZERO)
-    codes[1, 2:4] = code(Reason.SWALLOWED), code(Reason.UNIT_SILENT)
+    codes = np.full((2, 320), Reason.MOVED.code, np.uint8)
+    codes[0, 1] = Reason.INPUT_ZERO.code
+    codes[1, 2:4] = Reason.SWALLOWED.code, Reason.UNIT_SILENT.code
     picture = Page(Why("a", codes, str_of)).pictures[0]
     cells = picture[:: picture.shape[0] // 2, :: picture.shape[1] // 160]
-    assert [list(COLORS[Reason.INPUT_ZERO]), list(COLORS[Reason.MOVED])] == cells[0, :2].tolist()
-    assert [list(COLORS[Reason.MOVED]), list(COLORS[Reason.UNIT_SILENT])] == cells[1, :2].tolist()
+    assert [list(Reason.INPUT_ZERO.color), list(Reason.MOVED.color)] == cells[0, :2].tolist()
+    assert [list(Reason.MOVED.color), list(Reason.UNIT_SILENT.color)] == cells[1, :2].tolist()
 
 
 def test_a_run_of_many_parameters() -> None:
@@ -358,10 +358,10 @@ def test_strange_arrays(value: npt.NDArray[Any]) -> None:
     assert str(value.shape) in page.text
     assert (value.size > 1) == len(page.pictures)
     if value.size > 1 and not np.isfinite(value).all():
-        assert (page.pictures[0] == pictures.STRANGE).all(axis=2).any()
+        assert (page.pictures[0] == drawing.STRANGE).all(axis=2).any()
     Page(mg.compare(value, value + 1))
     Page(mg.compare(value, value.copy()))
-    codes = np.full(value.shape, code(Reason.UNKNOWN), np.uint8)
+    codes = np.full(value.shape, Reason.UNKNOWN.code, np.uint8)
     assert [] == Page(Why("a", codes, str_of)).pictures
 
 
@@ -401,7 +401,7 @@ def test_a_run_that_became_nan() -> None:
     compared = Page(mg.compare(history.initial, history.final))
     assert "NaN or infinite" in compared.text
     assert [[True, True], [False, False]] == (
-        compared.pictures[0][::8, ::8] == pictures.STRANGE
+        compared.pictures[0][::8, ::8] == drawing.STRANGE
     ).all(axis=2).tolist()
     page = Page(recorder.run)
     assert "NaN or infinity appeared in step 0." == page.lines[0]

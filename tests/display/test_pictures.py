@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from minigrad.display import pictures
+from minigrad.display import characters, drawing, png, words
 from minigrad.errors import ShapeError
 
 
@@ -45,26 +45,26 @@ def decode(data: bytes) -> npt.NDArray[np.uint8]:
 def test_png_files_hold_the_pixels(shape: tuple[int, int]) -> None:
     """What goes in comes out, pixel by pixel."""
     pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    assert np.array_equal(pixels, decode(pictures.png(pixels)))
+    assert np.array_equal(pixels, decode(png.png(pixels)))
 
 
 def test_png_of_other_layouts() -> None:
     """Views and column-major arrays are written in the right order."""
     pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     for other in (np.asfortranarray(pixels), pixels[::-1, ::2], pixels.transpose(1, 0, 2)):
-        assert np.array_equal(other, decode(pictures.png(other)))
+        assert np.array_equal(other, decode(png.png(other)))
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (2, 3, 4), (0, 3, 3), (2, 0, 3), (2,)])
 def test_png_of_other_shapes(shape: tuple[int, ...]) -> None:
     """Anything but RGB pixels is refused, with its shape."""
     with pytest.raises(ShapeError, match=r"\(height, width, 3\)") as told:
-        pictures.png(np.zeros(shape, np.uint8))
+        png.png(np.zeros(shape, np.uint8))
     assert str(shape) in str(told.value)
 
 
 @pytest.mark.parametrize(
-    ("array", "words"),
+    ("array", "expected"),
     [
         (np.array([[0, -1.5], [2, 0]], np.float32), "(2, 2) float32, -1.5 to 2, 2 of 4 are 0"),
         (np.array([3.0, 3.0]), "(2,) float64, all 3"),
@@ -76,17 +76,19 @@ def test_png_of_other_shapes(shape: tuple[int, ...]) -> None:
         (np.array(2.5), "() float64, all 2.5"),
     ],
 )
-def test_arrays_in_words(array: npt.NDArray[np.generic], words: str) -> None:
+def test_arrays_in_words(array: npt.NDArray[np.generic], expected: str) -> None:
     """Shape, dtype, range and counts; never a corner."""
-    assert words == pictures.in_words(array)
+    assert expected == words.in_words(array)
 
 
 def test_amounts_as_characters() -> None:
     """The darker, the more; what never moved is a dot; the sign does not matter."""
     amounts = np.array([[0.0, 1, 2], [3, -4, 4]])
     hidden = np.array([[True, False, False], [False, False, False]])
-    assert "·▒▓\n███" == pictures.as_text(amounts, hidden)
-    assert "░░\n██" == pictures.as_text(np.array([[0.1, 0.2], [0.9, 1.0]]), np.zeros((2, 2), bool))
+    assert "·▒▓\n███" == characters.as_text(amounts, hidden)
+    assert "░░\n██" == characters.as_text(
+        np.array([[0.1, 0.2], [0.9, 1.0]]), np.zeros((2, 2), bool)
+    )
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ def test_strange_amounts_as_characters(
     amounts: list[list[float]], hidden: list[list[bool]], expected: str
 ) -> None:
     """Zeros, NaN and infinity are drawn without a warning."""
-    assert expected == pictures.as_text(np.array(amounts), np.array(hidden))
+    assert expected == characters.as_text(np.array(amounts), np.array(hidden))
 
 
 def test_signed_amounts_as_colors() -> None:
@@ -122,7 +124,7 @@ def test_signed_amounts_as_colors() -> None:
     """
     amounts = np.array([[0.0, -2, 2, 4, 1, 0]])
     hidden = np.array([[False] * 5 + [True]])
-    colors = pictures.diverging(amounts, hidden, top=2.0)
+    colors = drawing.diverging(amounts, hidden, top=2.0)
     assert ((1, 6, 3), np.uint8) == (colors.shape, colors.dtype.type)
     white, blue, red, more, pale, none = colors[0].astype(int).tolist()
     assert [255, 255, 255] == white
@@ -130,27 +132,27 @@ def test_signed_amounts_as_colors() -> None:
     assert red[0] > red[2]
     assert red == more
     assert all(min(red[c], 255) <= pale[c] <= 255 for c in range(3))
-    assert list(pictures.HIDDEN) == none
-    everything = pictures.diverging(
+    assert list(drawing.HIDDEN) == none
+    everything = drawing.diverging(
         np.linspace(-1, 1, 2001)[np.newaxis], np.zeros((1, 2001), bool), top=1.0
     )
     assert (
-        not (everything == pictures.HIDDEN).all(axis=2).any()
+        not (everything == drawing.HIDDEN).all(axis=2).any()
     )  # no amount looks like one that never moved
-    assert [[255, 255, 255]] == pictures.diverging(np.zeros((1, 1)), np.array([[False]]), top=0.0)[
+    assert [[255, 255, 255]] == drawing.diverging(np.zeros((1, 1)), np.array([[False]]), top=0.0)[
         0
     ].tolist()
-    strange = pictures.diverging(
+    strange = drawing.diverging(
         np.array([[np.nan, np.inf, -np.inf, np.nan]]), np.array([[False] * 3 + [True]]), top=1.0
     )
-    assert (strange == pictures.STRANGE).all()  # hidden or not
-    assert not (everything == pictures.STRANGE).all(axis=2).any()
+    assert (strange == drawing.STRANGE).all()  # hidden or not
+    assert not (everything == drawing.STRANGE).all(axis=2).any()
 
 
 def test_pictures_side_by_side() -> None:
     """Each picture is there as a whole, enlarged, in reading order; the rest is grey."""
     shades = [np.full((2, 3, 3), shade, np.uint8) for shade in (10, 20, 30)]
-    sheet = pictures.tiled(shades, columns=2, scale=2)
+    sheet = drawing.tiled(shades, columns=2, scale=2)
     assert (2 * (2 * 2 + 2) + 2, 2 * (3 * 2 + 2) + 2, 3) == sheet.shape
     for number, (top, left) in enumerate([(2, 2), (2, 10), (8, 2)]):
         assert (sheet[top : top + 4, left : left + 6] == 10 * (number + 1)).all()
@@ -167,5 +169,5 @@ def test_shades_that_the_output_cannot_show(monkeypatch: pytest.MonkeyPatch) -> 
     amounts, hidden = np.array([[0.1, 0.4], [0.6, 1.0]]), np.zeros((2, 2), bool)
     for encoding, shades in (("utf-8", "░▒\n▓█"), ("cp1252", ".:\n+#")):
         monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
-        assert shades == pictures.as_text(amounts, hidden)
-        print(pictures.as_text(amounts, ~hidden))
+        assert shades == characters.as_text(amounts, hidden)
+        print(characters.as_text(amounts, ~hidden))

@@ -15,7 +15,7 @@ import pytest
 import minigrad as mg
 from minigrad.arrays import Array
 from minigrad.errors import GradientOverwritten, OutOfBandWrite
-from minigrad.runs.reasons import Reason
+from minigrad.reason import Reason
 
 Pass = dict[str, tuple[Array | None, Array]]
 """What the gradient of each parameter is made of: inputs (None for a bias) and units."""

@@ -12,7 +12,8 @@ import pytest
 from recording_support import dense, one
 
 import minigrad as mg
-from minigrad.runs.notes import condensed, shown, written_by_others
+from minigrad.display.notes import condensed, note_lines
+from minigrad.runs.notes import written_by_others
 
 
 def test_notes_that_differ_in_their_step_are_one() -> None:
@@ -50,12 +51,12 @@ def test_condensed(notes: list[str], expected: list[str]) -> None:
     assert expected == condensed(notes)
 
 
-def test_at_most_ten_notes_are_shown() -> None:
+def test_at_most_ten_notes_are_note_lines() -> None:
     """Beyond that they are counted, and the writes are those that are not shown."""
     notes = [f"before step 1 {n}.weight changed by Adam" for n in range(12)] + [
         "something important"
     ]
-    told = shown(notes)
+    told = note_lines(notes)
     assert 10 == len(told)
     assert ["Note: something important.", "And 4 more notes (see run.notes)."] == [
         told[0],

@@ -13,7 +13,7 @@ import pytest
 from recording_support import Array, bias, dense, one
 
 import minigrad as mg
-from minigrad.display import pictures
+from minigrad.display import drawing
 from minigrad.runs.blocks import is_nan_loss, kept_loss
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the trainings overflow
@@ -274,5 +274,5 @@ def test_pictures_mark_what_is_nan() -> None:
     assert 2 == "".join(rows).count("×")
     assert "·" == rows[1][0]
     assert legend.endswith("; at the end 1 is NaN and 1 is infinite, drawn as ×")
-    found = pictures.diverging(history.final, ~history.moved, 1.0)
-    assert [[True, False, True], [False] * 3] == (found == pictures.STRANGE).all(axis=2).tolist()
+    found = drawing.diverging(history.final, ~history.moved, 1.0)
+    assert [[True, False, True], [False] * 3] == (found == drawing.STRANGE).all(axis=2).tolist()

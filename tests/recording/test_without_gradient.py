@@ -14,11 +14,12 @@ import pytest
 from recording_support import Array, Scale, bias, dense, one
 
 import minigrad as mg
-from minigrad.recording.coactivity import Activity
+from minigrad.reason import Reason
+from minigrad.runs.activity import Activity
 from minigrad.runs.causes import Causes
 from minigrad.runs.counts import Tally
-from minigrad.runs.reasons import Reason, codes_of
-from minigrad.runs.sentences import Entries
+from minigrad.runs.reason_sentences import EntrySentences
+from minigrad.runs.reasons import codes_of
 
 
 def decayed() -> tuple[mg.Run, npt.NDArray[np.int64]]:
@@ -201,13 +202,13 @@ def counted(shape: tuple[int, int], steps: int = 4, **counts: object) -> Tally:
     return Tally(movement=np.zeros(size), steps=steps, **settings)  # type: ignore[arg-type]
 
 
-def told(tally: Tally, shape: tuple[int, int]) -> tuple[list[list[str]], Entries]:
+def told(tally: Tally, shape: tuple[int, int]) -> tuple[list[list[str]], EntrySentences]:
     """The reasons by name, and the sentences."""
     slot = mg.ParameterVector.of(mg.Sequential(mg.Dense(*shape, bias=False))).slots["0.weight"]
     values = np.ones(shape, np.float32)
     codes = codes_of("w", slot, tally, values, values)
     reasons = [[list(Reason)[code].name for code in row] for row in codes.tolist()]
-    return reasons, Entries("w", slot, tally, values, values, Causes("SGD", (), False))
+    return reasons, EntrySentences("w", slot, tally, values, values, Causes("SGD", (), False))
 
 
 def test_entries_that_are_frozen_by_themselves() -> None:

@@ -1,7 +1,6 @@
-"""The HTML report: one file that shows a run in any browser, without a network and without a
-library.
+"""The HTML report: one file that shows a run in any browser, with no network and no library.
 
-`drawing` lays parameters out as pictures, `charts` draws lines, `film` is the slider's pictures,
-`parameter` writes the section of one parameter, and `page` puts all into `template.html`, which
-holds everything that is the same for all runs.
+`page` fills `template.html`, which holds everything that is the same for all runs; `parameter`
+writes the section of one parameter, `slider` the frames of the recorded updates, `charts` draws
+lines, and `images` the pictures.
 """

@@ -1,4 +1,7 @@
-"""Line charts over the steps, as inline SVG with labels in HTML, so that the letters keep their size on any screen."""
+"""Line charts over the steps: inline SVG with labels in HTML.
+
+So the letters keep their size on any screen.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad.arrays import Array, Integers
-from minigrad.display.pictures import counted
-from minigrad.runs.norms import Floats
+from minigrad.display.words import counted
+
+Floats = npt.NDArray[np.float64]
 
 WIDTH, HEIGHT = 1000.0, 200.0
 """The SVG's own units; the browser stretches them."""
@@ -27,8 +31,9 @@ def number(value: float) -> str:
 
 
 def thinned(values: Floats, most: int) -> Integers:
-    """The positions of at most `most` points that look like all: of each bin, the smallest and the
-    largest.
+    """The positions of at most `most` points that look like all of them.
+
+    Of each bin these are the smallest and the largest.
 
     Args:
         values: The values; NaN where there is none to draw.
@@ -71,18 +76,21 @@ def chart(
     drawable = np.isfinite(values) & (np.abs(values) < _HUGE)
     if log:
         drawable &= values > _TINY
-    told = _in_words(values, drawable, log)
+    words = _in_words(values, drawable, log)
     if not drawable.any():
-        return f'<figure class="chart"><figcaption><b>{escape(title)}</b> <span>{escape(told)}</span></figcaption></figure>'
+        return f'<figure class="chart">{_caption(title, words)}</figure>'
     shown = np.where(drawable, np.log10(np.where(drawable, values, 1.0)) if log else values, np.nan)
     kept = thinned(shown, most)
     if len(kept) < len(values):
-        told += f" {len(values):,} steps are drawn as {len(kept):,} points: the extremes of each of {most // 2:,} bins."
+        words += (
+            f" {len(values):,} steps are drawn as {len(kept):,} points: the extremes of each of "
+            f"{most // 2:,} bins."
+        )
     ticks = _decades(shown) if log else _round_numbers(shown)
     low, high = ticks[0][0], ticks[-1][0]
     across = _across(steps, span)
     up = HEIGHT * (1 - (shown - low) / (high - low))
-    label = escape(f"{title}, line chart. {told}")
+    label = escape(f"{title}, line chart. {words}")
     marks = "".join(
         f'<span style="bottom:{100 * (at - low) / (high - low):.2f}%">{text}</span>'
         for at, text in ticks
@@ -91,8 +99,7 @@ def chart(
         f"M0 {HEIGHT * (1 - (at - low) / (high - low)):.1f}H{WIDTH:.0f}" for at, _ in ticks
     )
     return (
-        f'<figure class="chart"><figcaption><b>{escape(title)}</b> '
-        f"<span>{escape(told)}</span></figcaption>"
+        f'<figure class="chart">{_caption(title, words)}'
         f'<div class="plot"><div class="y" aria-hidden="true">{marks}</div>'
         f'<svg viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" preserveAspectRatio="none" role="img" '
         f'aria-label="{label}">'
@@ -102,17 +109,25 @@ def chart(
     )
 
 
+def _caption(title: str, words: str) -> str:
+    return f"<figcaption><b>{escape(title)}</b> <span>{escape(words)}</span></figcaption>"
+
+
 def _in_words(values: Array, drawable: npt.NDArray[np.bool_], log: bool) -> str:
     """First, last, smallest and largest, and what cannot be drawn."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return f"not known in any of {counted(len(values), 'step')}."
-    told = f"first {number(values[0])}, last {number(values[-1])}, smallest {number(finite.min())}, largest {number(finite.max())}."
+    words = (
+        f"first {number(values[0])}, last {number(values[-1])}, smallest {number(finite.min())}, "
+        f"largest {number(finite.max())}."
+    )
     if log:
-        told += " Logarithmic scale."
+        words += " Logarithmic scale."
     if missing := len(values) - int(np.count_nonzero(drawable)):
-        told += f" Not drawn: {counted(missing, 'step')} {'of 0, ' if log else 'that are '}NaN or infinite."
-    return told
+        what = "of 0, " if log else "that are "
+        words += f" Not drawn: {counted(missing, 'step')} {what}NaN or infinite."
+    return words
 
 
 def _across(steps: Integers, span: tuple[int, int]) -> Floats:
@@ -120,7 +135,7 @@ def _across(steps: Integers, span: tuple[int, int]) -> Floats:
 
 
 def _path(across: Floats, up: Floats, steps: Integers, kept: Integers) -> str:
-    """The line, with a hole where a value is missing, and where steps are farther apart than they usually are."""
+    """The line, with a hole where a value is missing or steps are farther apart than usual."""
     apart = np.diff(steps)
     holes = (
         np.concatenate([[0], np.cumsum(apart > 1.5 * np.median(apart))])
@@ -141,7 +156,7 @@ def _path(across: Floats, up: Floats, steps: Integers, kept: Integers) -> str:
 
 
 def _round_numbers(shown: Floats) -> list[tuple[float, str]]:
-    """Ticks of a linear axis: round numbers from 0, or from below the smallest value, to above the largest."""
+    """Ticks of a linear axis: round numbers from 0, or below, to above the largest value."""
     low, high = min(0.0, float(np.nanmin(shown))), max(0.0, float(np.nanmax(shown)))
     if high - low < _TINY:
         high = low + 1.0

@@ -1,4 +1,4 @@
-"""`save_page`: a record as one HTML file."""
+"""`save_page`: a run as one HTML file."""
 
 from __future__ import annotations
 
@@ -11,23 +11,21 @@ import numpy as np
 
 from minigrad.display.html.charts import chart, number
 from minigrad.display.html.parameter import parameter_section, reasons_bar
-from minigrad.display.html.slider import film
-from minigrad.display.pictures import counted
-from minigrad.display.text_report import headline
+from minigrad.display.html.slider import slider
+from minigrad.display.notes import condensed
+from minigrad.display.sentences import headline, non_finite_lines
+from minigrad.display.shown import ShownRun
+from minigrad.display.words import counted
 from minigrad.files import save
-from minigrad.runs.blocks import is_nan_loss
-from minigrad.runs.non_finite import lines_of
-from minigrad.runs.norms import norms_of
-from minigrad.runs.notes import condensed
-from minigrad.runs.parameter_history import ParameterHistory
-from minigrad.runs.record import Record
+
+_NOTES = 200  # notes and gaps that are listed at most
 
 
-def save_page(record: Record, path: str | os.PathLike[str]) -> None:
-    """Write the page of a record, whole or not at all.
+def save_page(run: ShownRun, path: str | os.PathLike[str]) -> None:
+    """Write the page of a run, whole or not at all.
 
     Args:
-        record: The record.
+        run: The run.
         path: The file. One that exists is replaced.
 
     Raises:
@@ -35,104 +33,111 @@ def save_page(record: Record, path: str | os.PathLike[str]) -> None:
             full.
     """
     with np.errstate(all="ignore"):  # NaN and infinity are shown as what they are
-        text = page_of(record)
+        text = page_of(run)
     save(path, text.encode(), "the report")
 
 
-def page_of(record: Record) -> str:
+def page_of(run: ShownRun) -> str:
     """The whole page."""
     template = files("minigrad.display.html").joinpath("template.html").read_text("utf-8")
-    steps = counted(len(record.meta.steps), "step")
-    body = [_overview(record)]
-    if len(record.meta.steps):
-        first = next((name for name, slot in record.slots.items() if len(slot.shape) == 2), None)
-        body.append(_section("Updates, step by step", "updates", film(record, first)))
-        norms = norms_of(record, record.slots)
-        for place, name in enumerate(record.slots):
-            body.append(parameter_section(record, place, name == first, norms[name]))
-    return Template(template).substitute(
-        title=escape(f"{steps} of {record.optimizer}"), body="\n".join(body)
-    )
+    body = [_overview(run)]
+    if run.steps:
+        first = next((name for name in run.names if len(run[name].shape) == 2), None)
+        body.append(_section("Updates, step by step", "updates", slider(run, first)))
+        norms = run.norms()
+        for place, name in enumerate(run.names):
+            body.append(parameter_section(run, place, name == first, norms[name]))
+    title = f"{counted(len(run.steps), 'step')} of {run.optimizer}"
+    return Template(template).substitute(title=escape(title), body="\n".join(body))
 
 
 def _section(title: str, place: str, content: str) -> str:
-    return f'<section aria-labelledby="{place}"><h2 id="{place}">{escape(title)}</h2>{content}</section>'
+    return (
+        f'<section aria-labelledby="{place}"><h2 id="{place}">{escape(title)}</h2>{content}'
+        f"</section>"
+    )
 
 
 # -- the run -------------------------------------------------------------------------------------
 
 
-def _overview(record: Record) -> str:
-    said = condensed(record.notes)
-    notes = [f"{note}." for note in said]
-    notes += [
-        f"No tensors of steps {gap.first:,} to {gap.last:,}: {gap.why}." for gap in record.gaps
-    ]
-    told = f"<p class='lead'>{escape(headline(record))}</p>"
-    if strange := lines_of(record):
-        told = f"<div class='note'>{''.join(f'<p><b>{escape(line.strip())}</b></p>' for line in strange)}</div>{told}"
-    if notes:
-        items = "".join(f"<li>{escape(note)}</li>" for note in notes[:200])
-        more = f"<p>And {len(notes) - 200:,} more.</p>" if len(notes) > 200 else ""
-        opened = " open" if len(notes) <= 3 or said else ""  # a note is never hidden
-        kinds = [
-            counted(len(things), noun)
-            for things, noun in ((said, "note"), (record.gaps, "gap"))
-            if things
-        ]
-        told += f"<details class='note'{opened}><summary>{' and '.join(kinds)}</summary><ul>{items}</ul>{more}</details>"
-    return f'{told}{_table(record)}<div class="columns">{_training(record)}{_facts(record)}</div>'
-
-
-def _table(record: Record) -> str:
-    """One row a parameter: how many entries moved."""
-    if record.tally is None or not len(record.meta.steps):
-        return ""
-    rows = ""
-    for place, name in enumerate(record.slots):
-        history = ParameterHistory(record, name)
-        moved = int(np.count_nonzero(history.moved))
-        rows += (
-            f'<tr><th scope="row"><a '
-            f'href="#p{place}"><code>{escape(name)}</code></a></th><td>{moved:,}</td>'
-            f"<td>{history.size - moved:,}</td><td "
-            f'class="wide">{reasons_bar(history.why)}</td></tr>'
-        )
-    head = '<th scope="col">parameter</th><th scope="col">moved</th><th scope="col">never</th>'
+def _overview(run: ShownRun) -> str:
+    """What happened, and what the record holds."""
+    strange = "".join(f"<p><b>{escape(line.strip())}</b></p>" for line in non_finite_lines(run))
+    first = f"<div class='note'>{strange}</div>" if strange else ""
     return (
-        f'<table class="parameters"><caption>How many entries moved at least '
-        f"once</caption><thead><tr>{head}"
-        f'<th scope="col" class="wide"><span '
-        f'class="hidden">shares</span></th></tr></thead><tbody>{rows}</tbody></table>'
+        f"{first}<p class='lead'>{escape(headline(run))}</p>{_notes(run)}{_table(run)}"
+        f'<div class="columns">{_training(run)}{_facts(run)}</div>'
     )
 
 
-def _training(record: Record) -> str:
-    """Loss and learning rate; a rate that never changes needs no chart."""
-    meta = record.meta
-    if not len(meta.steps):
+def _notes(run: ShownRun) -> str:
+    """Notes and gaps; none, if there are none."""
+    notes = condensed(run.notes)
+    lines = [f"{note}." for note in notes]
+    lines += [f"No tensors of steps {gap.first:,} to {gap.last:,}: {gap.why}." for gap in run.gaps]
+    if not lines:
         return ""
-    span = int(meta.steps[0]), int(meta.steps[-1])
-    shown = ""
-    if np.isfinite(meta.loss).any():
-        shown += chart(meta.steps, meta.loss, title="Loss", span=span)
-    if np.ptp(meta.lr) != 0:  # also where it is NaN
-        shown += chart(meta.steps, meta.lr, title="Learning rate", span=span)
-    return shown
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines[:_NOTES])
+    more = f"<p>And {len(lines) - _NOTES:,} more.</p>" if len(lines) > _NOTES else ""
+    opened = " open" if len(lines) <= 3 or notes else ""  # a note is never hidden
+    kinds = [
+        counted(len(things), noun)
+        for things, noun in ((notes, "note"), (run.gaps, "gap"))
+        if things
+    ]
+    return (
+        f"<details class='note'{opened}><summary>{' and '.join(kinds)}</summary><ul>{items}</ul>"
+        f"{more}</details>"
+    )
 
 
-def _facts(record: Record) -> str:
-    """What the record holds."""
-    meta, facts = record.meta, {"Optimizer": record.optimizer}
-    if len(meta.steps):
-        facts["Steps"] = f"{len(meta.steps):,}, from {meta.steps[0]:,} to {meta.steps[-1]:,}"
-        facts["Learning rate"] = (
-            f"{number(meta.lr[0])} in every step"
-            if np.ptp(meta.lr) == 0
-            else f"{number(meta.lr[0])} in the first step, {number(meta.lr[-1])} in the last"
+def _table(run: ShownRun) -> str:
+    """One row a parameter: how many entries moved."""
+    if run.counted_steps is None or not run.steps:
+        return ""
+    rows = ""
+    for place, name in enumerate(run.names):
+        parameter = run[name]
+        moved = int(np.count_nonzero(parameter.moved))
+        rows += (
+            f'<tr><th scope="row"><a href="#p{place}"><code>{escape(name)}</code></a></th>'
+            f"<td>{moved:,}</td><td>{parameter.size - moved:,}</td>"
+            f'<td class="wide">{reasons_bar(parameter.why)}</td></tr>'
         )
-        if not np.isfinite(meta.loss).any():
-            known = np.isinf(meta.loss) | is_nan_loss(meta.loss)
+    return (
+        '<table class="parameters"><caption>How many entries moved at least once</caption>'
+        '<thead><tr><th scope="col">parameter</th><th scope="col">moved</th>'
+        '<th scope="col">never</th><th scope="col" class="wide"><span class="hidden">shares</span>'
+        f"</th></tr></thead><tbody>{rows}</tbody></table>"
+    )
+
+
+def _training(run: ShownRun) -> str:
+    """Loss and learning rate; a rate that never changes needs no chart."""
+    if not run.steps:
+        return ""
+    steps, span = np.array(run.steps), (run.steps[0], run.steps[-1])
+    charts = ""
+    if np.isfinite(run.loss).any():
+        charts += chart(steps, run.loss, title="Loss", span=span)
+    if np.ptp(run.lr) != 0:  # also where it is NaN
+        charts += chart(steps, run.lr, title="Learning rate", span=span)
+    return charts
+
+
+def _facts(run: ShownRun) -> str:
+    """What the record holds."""
+    facts = {"Optimizer": run.optimizer}
+    if run.steps:
+        lr, known, clip_factor = run.lr, run.loss_known, run.clip_factor
+        facts["Steps"] = f"{len(run.steps):,}, from {run.steps[0]:,} to {run.steps[-1]:,}"
+        facts["Learning rate"] = (
+            f"{number(lr[0])} in every step"
+            if np.ptp(lr) == 0
+            else f"{number(lr[0])} in the first step, {number(lr[-1])} in the last"
+        )
+        if not np.isfinite(run.loss).any():
             facts["Loss"] = (
                 "NaN or infinite in every step"
                 if known.all()
@@ -140,27 +145,23 @@ def _facts(record: Record) -> str:
                 if known.any()
                 else "not recorded"
             )
-        if clipped := int(np.count_nonzero(meta.clip_factor != 1)):
+        if clipped := int(np.count_nonzero(clip_factor != 1)):
             facts["Clipping"] = f"scaled the gradients down in {counted(clipped, 'step')}"
-    kinds = {
-        kind: sum(len(rows) for _, rows in record.rows(kind))
-        for kind in ("update", "grad", "value")
-    }
-    held = [f"{kind}s of {counted(count, 'step')}" for kind, count in kinds.items() if count]
+    held = [f"{kind}s of {counted(count, 'step')}" for kind, count in run.held.items()]
     facts["Tensors held"] = ", ".join(held) or "none"
-    facts["Size"] = f"{record.bytes:,} bytes"
+    facts["Size"] = f"{run.bytes:,} bytes"
     facts["Known to the bit"] = (
-        f"the values after {len(record.exact_steps):,} of {counted(len(meta.steps), 'step')}"
+        f"the values after {len(run.exact_steps):,} of {counted(len(run.steps), 'step')}"
     )
     facts["State"] = (
-        "complete" if record.complete else "the recorder had not stopped when this page was written"
+        "complete" if run.complete else "the recorder had not stopped when this page was written"
     )
     facts["Counts"] = (
         "none (aggregates=False), so reasons are unknown"
-        if record.tally is None
-        else f"of every entry in {counted(record.tally.steps, 'step')}"
+        if run.counted_steps is None
+        else f"of every entry in {counted(run.counted_steps, 'step')}"
     )
     items = "".join(
-        f"<div><dt>{escape(term)}</dt><dd>{escape(told)}</dd></div>" for term, told in facts.items()
+        f"<div><dt>{escape(term)}</dt><dd>{escape(fact)}</dd></div>" for term, fact in facts.items()
     )
     return f"<div><h3>What the record holds</h3><dl>{items}</dl></div>"

@@ -2,214 +2,164 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from html import escape
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from minigrad.display.html.charts import chart, number
-from minigrad.display.html.drawing import (
-    UNIT_SCALE,
-    Drawing,
-    Pixels,
+from minigrad.display.drawing import Layout, largest
+from minigrad.display.html.charts import chart
+from minigrad.display.html.images import (
+    Part,
     color_name,
-    drawing_of,
-    image,
-    largest,
-    scale_bar,
-    scale_of,
+    figures,
+    legend,
+    page_layout,
+    pictures_of_reasons,
+    swatch,
 )
-from minigrad.display.pictures import HIDDEN, STRANGE, counted
-from minigrad.display.text_report import print_trap, strange_at_the_end, why_not, without_gradient
-from minigrad.runs.norms import Norms
-from minigrad.runs.parameter_history import ParameterHistory
-from minigrad.runs.reasons import COLORS, Reason, Why
-from minigrad.runs.record import Record
-
-Part = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
-"""Takes what is drawn in one picture out of an array of the parameter's shape."""
+from minigrad.display.pictures import change_of
+from minigrad.display.sentences import print_trap, strange_at_the_end, why_not, without_gradient
+from minigrad.display.shown import ShownNorms, ShownParameter, ShownRun, ShownWhy
+from minigrad.display.words import counted
+from minigrad.reason import Reason
 
 _PIXELS = 400_000  # of all parameters' pictures; noise takes 2.4 characters of the page for each
 _POINTS = 50_000  # of all charts
 
 
-def parameter_section(record: Record, place: int, first: bool, norms: Norms) -> str:
+def parameter_section(run: ShownRun, place: int, first: bool, norms: ShownNorms) -> str:
     """The section.
 
     Args:
-        record: The record.
+        run: The run.
         place: The parameter's position in it.
         first: Whether its inputs are the data.
         norms: The norms of its updates.
     """
-    history = ParameterHistory(record, list(record.slots)[place])
-    shape = " × ".join(f"{n:,}" for n in history.shape) or "a single number"
-    told = (
-        f'<h2 id="p{place}"><code>{escape(history.name)}</code> <small>{shape}, '
-        f"{record.final.dtype}</small></h2>"
-        f"{_moved(record, history)}"
+    parameter = run[run.names[place]]
+    most = max(1_000, min(40_000, _PIXELS // len(run.names)))
+    shape = " × ".join(f"{n:,}" for n in parameter.shape) or "a single number"
+    section = (
+        f'<h2 id="p{place}"><code>{escape(parameter.name)}</code> <small>{shape}, '
+        f"{parameter.dtype}</small></h2>"
+        f"{_moved(parameter)}"
+        f'<div class="columns">{_pictures_and_reasons(parameter, first, most)}</div>'
     )
-    told += f'<div class="columns">{_pictures_and_reasons(record, history, first)}</div>'
-    if record.tally is not None:
-        told += _examples(history)
-    told += _charts(record, history, norms)
-    return f'<section aria-labelledby="p{place}">{told}</section>'
+    if parameter.counted_steps is not None:
+        section += _examples(parameter)
+    section += _charts(run, parameter, norms)
+    return f'<section aria-labelledby="p{place}">{section}</section>'
 
 
-def _pictures_and_reasons(record: Record, history: ParameterHistory, first: bool) -> str:
+def _pictures_and_reasons(parameter: ShownParameter, first: bool, most: int) -> str:
     """What moved and why, as pictures and as numbers.
 
     Where all have one reason, a picture of it would say nothing.
     """
-    if not history.size:
+    if not parameter.size:
         return ""
-    drawing = drawing_of(
-        history.shape, first, max(1_000, min(40_000, _PIXELS // len(record.slots)))
-    )
-    where = _where(record, history, drawing)
-    if record.tally is None:
+    layout = page_layout(parameter.shape, first, most)
+    where = _where(parameter, layout)
+    if parameter.counted_steps is None:
         return where
-    reasons, funnel = _reasons(record, history), _funnel(record, history)
-    if len(history.why.counts) == 1:
+    reasons, funnel = _reasons(parameter), _funnel(parameter)
+    if len(parameter.why.counts) == 1:
         return f"{where}<div>{reasons}<details><summary>Gates</summary>{funnel}</details></div>"
-    return f"{where}{_reasons_drawn(history, drawing)}{reasons}{funnel}"
+    return f"{where}{_reasons_drawn(parameter, layout)}{reasons}{funnel}"
 
 
-def _moved(record: Record, history: ParameterHistory) -> str:
-    if record.tally is None:
-        before, after = history.initial, history.final
+def _moved(parameter: ShownParameter) -> str:
+    if parameter.counted_steps is None:
+        before, after = parameter.initial, parameter.final
         differ = int(np.count_nonzero((before != after) & ~(np.isnan(before) & np.isnan(after))))
         return (
             f'<p class="lead">Nothing was counted (aggregates=False), so why entries did not move '
             f"is unknown. "
-            f"<b>{differ:,}</b> of {history.size:,} differ between the first and the last "
+            f"<b>{differ:,}</b> of {parameter.size:,} differ between the first and the last "
             f"value.</p>"
         )
-    moved = int(np.count_nonzero(history.moved))
-    told = f"All <b>{moved:,}</b> entries moved" if moved != 1 else "Its <b>1</b> entry moved"
-    if moved != history.size:
-        told = f"<b>{moved:,}</b> of {history.size:,} entries moved"
-    if alone := without_gradient(record, history):
-        told += f", {escape(alone)}"
-    told += f"; <b>{history.size - moved:,}</b> never did." if moved != history.size else "."
-    if strange := strange_at_the_end(history):
-        told += f" <b>{escape(strange[0].upper() + strange[1:])}.</b>"
-    trap = "".join(f" <span>{escape(line.strip())}</span>" for line in print_trap(history))
-    return f'<p class="lead">{told}{trap}</p>{reasons_bar(history.why)}'
+    moved = int(np.count_nonzero(parameter.moved))
+    lead = f"All <b>{moved:,}</b> entries moved" if moved != 1 else "Its <b>1</b> entry moved"
+    if moved != parameter.size:
+        lead = f"<b>{moved:,}</b> of {parameter.size:,} entries moved"
+    if alone := without_gradient(parameter):
+        lead += f", {escape(alone)}"
+    lead += f"; <b>{parameter.size - moved:,}</b> never did." if moved != parameter.size else "."
+    if strange := strange_at_the_end(parameter):
+        lead += f" <b>{escape(strange[0].upper() + strange[1:])}.</b>"
+    if trap := print_trap(parameter):
+        lead += f" <span>{escape(trap)}</span>"
+    return f'<p class="lead">{lead}</p>{reasons_bar(parameter.why)}'
 
 
-def reasons_bar(why: Why) -> str:
+def reasons_bar(why: ShownWhy) -> str:
     """The reasons' shares in one line; whoever cannot see it finds the numbers in the table."""
     size = max(1, sum(why.counts.values()))
     words = ", ".join(f"{count:,} {reason.name}" for reason, count in why.counts.items())
     parts = "".join(
-        f'<i style="flex:{count / size:.6f} 1 0;background:{color_name(COLORS[reason])}"></i>'
+        f'<i style="flex:{count / size:.6f} 1 0;background:{color_name(reason.color)}"></i>'
         for reason, count in why.counts.items()
     )
     return f'<div class="bar" role="img" aria-label="{escape(words)}">{parts}</div>'
 
 
-def _where(record: Record, history: ParameterHistory, drawing: Drawing) -> str:
+def _where(parameter: ShownParameter, layout: Layout) -> str:
     """Where it moved: the change from the first to the last value."""
-    change = history.final.astype(np.float64) - history.initial
-    still = np.zeros(history.shape, bool) if record.tally is None else ~history.moved
+    change, counts = change_of(parameter), parameter.counted_steps is not None
+    still = ~parameter.moved if counts else np.zeros(parameter.shape, bool)
     top, strange = largest(change), bool((~np.isfinite(change)).any())
-    title = "Where it moved" if record.tally is not None else "What changed"
 
-    def alt(part: str, entries: Part) -> str:
-        if record.tally is None:
-            return f"{part}: {np.count_nonzero(entries(change)):,} of {entries(change).size:,} entries changed"
-        return f"{part}: {np.count_nonzero(~entries(still)):,} of {entries(still).size:,} entries moved"
+    def alt(name: str, part: Part) -> str:
+        differ, what = (~part(still), "moved") if counts else (part(change), "changed")
+        return f"{name}: {np.count_nonzero(differ):,} of {differ.size:,} entries {what}"
 
-    pictures = _pictures(history.name, drawing, drawing.amounts(change, still, top), alt)
-    says = f"{drawing.says.format(which='the largest change')} Red grew, blue fell, from the first to the last value."
+    pictures = figures(parameter.name, layout, layout.amounts(change, still, top), alt)
+    says = (
+        f"{layout.says.format(which='the largest change')} Red grew, blue fell, from the first to "
+        f"the last value."
+    )
     return (
-        f"<figure><figcaption><b>{title}</b> <span>{escape(says)}</span></figcaption>{pictures}"
-        f"{_legend(top, bool(still.any()), strange)}</figure>"
+        f"<figure><figcaption><b>{'Where it moved' if counts else 'What changed'}</b> "
+        f"<span>{escape(says)}</span></figcaption>{pictures}"
+        f"{legend(top, bool(still.any()), strange)}</figure>"
     )
 
 
-def _legend(top: float, still: bool, strange: bool) -> str:
-    """The scale with its numbers."""
-    told = f"{scale_bar(number(top))}<span>white: 0</span>"
-    if still:
-        told += f"<span>{_swatch(HIDDEN)}never moved</span>"
-    if strange:
-        told += f"<span>{_swatch(STRANGE)}NaN or infinite</span>"
-    return f'<p class="legend">{told}</p>'
+def _reasons_drawn(parameter: ShownParameter, layout: Layout) -> str:
+    why = parameter.why
 
+    def alt(name: str, part: Part) -> str:
+        counts = {reason: np.count_nonzero(part(why.where(reason))) for reason in why.counts}
+        words = [f"{count:,} {reason.name}" for reason, count in counts.items() if count]
+        return f"{name}: {', '.join(words)}"
 
-def _swatch(color: tuple[int, int, int]) -> str:
-    return f'<i class="swatch" style="background:{color_name(color)}"></i>'
-
-
-def _reasons_drawn(history: ParameterHistory, drawing: Drawing) -> str:
-    def alt(part: str, entries: Part) -> str:
-        counts = {
-            reason: np.count_nonzero(entries(history.why.where(reason)))
-            for reason in history.why.counts
-        }
-        return f"{part}: " + ", ".join(
-            f"{count:,} {reason.name}" for reason, count in counts.items() if count
-        )
-
-    tiles = drawing.reasons(history.why, history.shape)
+    pictures = pictures_of_reasons(layout, why, parameter.shape)
     says = "The colors are those of the table below."
-    if drawing.block != (1, 1):
-        says += drawing.says.format(which="the one that came least far")
+    if layout.cell != (1, 1):
+        says += layout.says.format(which="the one that came least far")
     return (
         f"<figure><figcaption><b>Why</b> <span>{escape(says)}</span></figcaption>"
-        f"{_pictures(history.name, drawing, tiles, alt)}</figure>"
+        f"{figures(parameter.name, layout, pictures, alt)}</figure>"
     )
 
 
-def _pictures(
-    name: str, drawing: Drawing, tiles: list[Pixels], alt: Callable[[str, Part], str]
-) -> str:
-    if drawing.units is None:
-        height, width = drawing.size
-        return image(
-            tiles[0],
-            alt(name, lambda array: array),
-            scale_of(width),
-            "strip" if height == 1 else "",
-        )
-    figures = ""
-    for unit, tile in zip(drawing.units, tiles, strict=True):
-        told = alt(f"{name}, unit {unit}", partial(_of_unit, unit))
-        figures += (
-            f"<figure>{image(tile, told, UNIT_SCALE)}<figcaption>unit {unit}</figcaption></figure>"
-        )
-    return f'<div class="units" style="--tile:{drawing.size[1] * UNIT_SCALE}px">{figures}</div>'
-
-
-def _of_unit(unit: int, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return array[:, unit]
-
-
-def _reasons(record: Record, history: ParameterHistory) -> str:
-    rows = ""
-    for reason, count in history.why.counts.items():
+def _reasons(parameter: ShownParameter) -> str:
+    rows, why = "", parameter.why
+    for reason, count in why.counts.items():
+        says = why_not(parameter, reason) if reason is Reason.SWALLOWED else reason.value
         rows += (
-            f"<tr><th "
-            f'scope="row">{_swatch(COLORS[reason])}{reason.name}<span>{escape(_says(history, reason))}</span></th>'
-            f"<td>{count:,}</td><td>{_share(count, history.size)}</td></tr>"
+            f'<tr><th scope="row">{swatch(reason.color)}{reason.name}'
+            f"<span>{escape(says)}</span></th>"
+            f"<td>{count:,}</td><td>{_share(count, parameter.size)}</td></tr>"
         )
-    problem = record.tally.unexplained.get(history.name) if record.tally else None
-    note = f"<p>Inputs and units are not told apart: {escape(problem)}.</p>" if problem else ""
+    note = ""
+    if why.unexplained:
+        note = f"<p>Inputs and units are not told apart: {escape(why.unexplained)}.</p>"
     return (
-        '<div><table class="reasons"><caption>Reasons</caption><thead><tr><th '
-        'scope="col">reason</th>'
-        f'<th scope="col">entries</th><th '
-        f'scope="col">share</th></tr></thead><tbody>{rows}</tbody></table>{note}</div>'
+        '<div><table class="reasons"><caption>Reasons</caption><thead><tr>'
+        '<th scope="col">reason</th><th scope="col">entries</th><th scope="col">share</th>'
+        f"</tr></thead><tbody>{rows}</tbody></table>{note}</div>"
     )
-
-
-def _says(history: ParameterHistory, reason: Reason) -> str:
-    return why_not(history, reason) if reason is Reason.SWALLOWED else reason.value
 
 
 def _share(count: int, size: int) -> str:
@@ -220,81 +170,57 @@ def _share(count: int, size: int) -> str:
     return f"{percent:.2f} %" if percent < 99.995 or count == size else "> 99.99 %"
 
 
-# -- the gates -----------------------------------------------------------------------------------
-
-
-def gates(record: Record, history: ParameterHistory) -> list[tuple[str, int, dict[Reason, int]]]:
-    """The gates that an update passes: each with how many entries passed it, and who did not and
-    why.
-
-    Entries whose reason is UNKNOWN are not among them.
-    """
-    counts = history.why.counts
-    activity = record.tally.activity.get(history.name) if record.tally else None
-    order: list[tuple[str, tuple[Reason, ...]]] = [
-        ("it may be trained", (Reason.FROZEN,)),
-        ("backward reached it", (Reason.NO_GRADIENT,)),
-    ]
-    last = (Reason.CANCELLED, Reason.NEVER_TOGETHER_OR_CANCELLED, Reason.GRADIENT_ZERO)
-    if activity is not None:
-        if activity.inputs is not None:  # a bias has no input that could be 0
-            order.append(("its input was not 0", (Reason.INPUT_ZERO,)))
-        order.append(("its unit's gradient was not 0", (Reason.UNIT_SILENT,)))
-        if activity.together is not None:
-            order.append(("both in the same sample", (Reason.NEVER_TOGETHER,)))
-    order += [
-        ("its gradient was not 0", last),
-        ("its update was not 0", (Reason.UPDATE_ZERO,)),
-        ("its value changed", (Reason.SWALLOWED,)),
-    ]
-    passed = history.size - counts.get(Reason.UNKNOWN, 0)
-    found = []
-    for gate, reasons in order:
-        stopped = {reason: counts[reason] for reason in reasons if reason in counts}
-        passed -= sum(stopped.values())
-        found.append((gate, passed, stopped))
-    return found
-
-
-def _funnel(record: Record, history: ParameterHistory) -> str:
-    unknown = history.why.counts.get(Reason.UNKNOWN, 0)
-    size = history.size - unknown
+def _funnel(parameter: ShownParameter) -> str:
+    """How many entries pass each gate, and why the others do not."""
+    unknown = parameter.why.counts.get(Reason.UNKNOWN, 0)
+    size = parameter.size - unknown
     rows = ""
-    for gate, passed, stopped in gates(record, history):
-        track = f'<i style="width:{100 * passed / max(1, size):.3f}%"></i>'
+    for gate in parameter.why.gates:
+        track = f'<i style="width:{100 * gate.passed / max(1, size):.3f}%"></i>'
         words = ""
-        for reason, count in stopped.items():
-            color = color_name(COLORS[reason])
-            track += f'<i class="stopped" style="width:{100 * count / size:.3f}%;background:{color}"></i>'
-            words += f'<span class="why">{count:,} stopped here: {why_not(history, reason)}</span>'
-        rows += f'<li><span>{gate}</span><b>{passed:,}</b><span class="track" aria-hidden="true">{track}</span>{words}</li>'
+        for reason, count in gate.stopped.items():
+            color = color_name(reason.color)
+            track += (
+                f'<i class="stopped" style="width:{100 * count / size:.3f}%;background:{color}">'
+                f"</i>"
+            )
+            words += (
+                f'<span class="why">{count:,} stopped here: {why_not(parameter, reason)}</span>'
+            )
+        rows += (
+            f"<li><span>{gate.name}</span><b>{gate.passed:,}</b>"
+            f'<span class="track" aria-hidden="true">{track}</span>{words}</li>'
+        )
     note = f"<p>{unknown:,} whose reason is unknown are left out.</p>" if unknown else ""
     return (
         f'<div class="funnel"><h3>Gates</h3><p>How many of '
-        f"{counted(size, 'entr').replace('entrs', 'entries')} passed each "
+        f"{counted(size, 'entry', 'entries')} passed each "
         f"gate in at least one step.</p><ol>{rows}</ol>{note}</div>"
     )
 
 
-def _examples(history: ParameterHistory) -> str:
+def _examples(parameter: ShownParameter) -> str:
     """For each reason its first entry and one from the middle, in sentences with their numbers."""
     items = ""
-    for reason, count in history.why.counts.items():
-        places = np.flatnonzero(history.why.where(reason))
+    for reason, count in parameter.why.counts.items():
+        places = np.flatnonzero(parameter.why.where(reason))
         for place in dict.fromkeys([int(places[0]), int(places[count // 2])]):
-            index = [int(i) for i in np.unravel_index(place, history.shape)]
-            items += f"<li>{_swatch(COLORS[reason])}{escape(history.why.at(*index))}</li>"
-    return f"<details><summary>Examples, one or two of each reason</summary><ul class='examples'>{items}</ul></details>"
+            index = [int(i) for i in np.unravel_index(place, parameter.shape)]
+            items += f"<li>{swatch(reason.color)}{escape(parameter.why.at(*index))}</li>"
+    return (
+        f"<details><summary>Examples, one or two of each reason</summary>"
+        f"<ul class='examples'>{items}</ul></details>"
+    )
 
 
-def _charts(record: Record, history: ParameterHistory, norms: Norms) -> str:
+def _charts(run: ShownRun, parameter: ShownParameter, norms: ShownNorms) -> str:
     if not len(norms.updates):
         return ""
-    steps = history.updates.steps
-    span = int(record.meta.steps[0]), int(record.meta.steps[-1])
-    most = max(20, min(500, _POINTS // len(record.slots)))
+    steps, span = parameter.updates.steps, (run.steps[0], run.steps[-1])
+    most = max(20, min(500, _POINTS // len(run.names)))
+    title = "|update| / |value|"
     return (
-        f"<div "
-        f'class="columns">{chart(steps, norms.updates, title="Norm of its updates", span=span, most=most)}'
-        f"{chart(steps, norms.ratios, title='|update| / |value|', span=span, log=True, most=most)}</div>"
+        f'<div class="columns">'
+        f"{chart(steps, norms.updates, title='Norm of its updates', span=span, most=most)}"
+        f"{chart(steps, norms.ratios, title=title, span=span, log=True, most=most)}</div>"
     )

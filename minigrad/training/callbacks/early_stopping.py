@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias, final
 
 from minigrad._types import override
 from minigrad.arrays import described, number, whole
-from minigrad.display.pictures import counted
+from minigrad.display.words import counted
 from minigrad.errors import KindError, RangeError
 from minigrad.hooks.fit_events import Epoch, FitBegin, FitEnd, InFit
 from minigrad.hooks.hook import Hook

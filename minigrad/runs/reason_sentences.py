@@ -1,4 +1,4 @@
-"""What became of one entry, in a sentence with its numbers."""
+"""What became of one entry, and why, in a sentence with its numbers."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from typing import final
 import numpy as np
 
 from minigrad.arrays import Array
-from minigrad.display.pictures import counted
+from minigrad.display.words import counted
 from minigrad.parameters.vector import Slot
+from minigrad.reason import Reason
 from minigrad.runs.causes import Causes
 from minigrad.runs.counts import Tally
-from minigrad.runs.reasons import Reason, frozen_alone
+from minigrad.runs.reasons import frozen_alone
 
 
-def unknown(name: str, index: tuple[int, ...]) -> str:
+def not_counted(name: str, index: tuple[int, ...]) -> str:
     """The sentence where nothing was counted."""
     return f"{_entry(name, index)}: unknown, because this record has no counts (aggregates=False)."
 
 
 @final
-class Entries:
+class EntrySentences:
     """Says what became of the entries of one parameter.
 
     Args:
@@ -44,10 +45,10 @@ class Entries:
 
     def sentence(self, index: tuple[int, ...], reason: Reason) -> str:
         """What became of the entry at `index`, whose reason is known."""
-        still = reason not in (Reason.MOVED, Reason.RETURNED, Reason.SWALLOWED) and self._strange(
-            index
-        )
-        return f"{_entry(self._name, index)} {self._told(index, reason)}{f'; its value is {still}' if still else ''}."
+        # The others say it themselves.
+        strange = "" if reason.moved or reason is Reason.SWALLOWED else self._strange(index)
+        value = f"; its value is {strange}" if strange else ""
+        return f"{_entry(self._name, index)} {self._what_became(index, reason)}{value}."
 
     def _strange(self, index: tuple[int, ...]) -> str:
         """What its last value is, if it is no finite number."""
@@ -61,7 +62,7 @@ class Entries:
             return ""
         return f"; it was frozen in {int(alone[index]) + self._tally.frozen[self._name]:,} of them"
 
-    def _told(self, index: tuple[int, ...], reason: Reason) -> str:
+    def _what_became(self, index: tuple[int, ...], reason: Reason) -> str:
         tally = self._tally
         flat = self._slot.slice.start + int(np.ravel_multi_index(index, self._slot.shape))
         steps = counted(tally.steps, "step")
@@ -135,8 +136,8 @@ class Entries:
                 never = (
                     "but never both in the same one"
                     if reason is Reason.NEVER_TOGETHER
-                    else "but its gradient was always 0: never both in the same one, or cancelled out over each batch "
-                    "(record with coactivation=True to tell)"
+                    else "but its gradient was always 0: never both in the same one, or cancelled "
+                    "out over each batch (record with coactivation=True to tell)"
                 )
                 return (
                     f"never moved: its input {own} was not 0 in {activity.inputs[own]:,} of "
@@ -149,7 +150,10 @@ class Entries:
                     f"(a dead unit, or nothing came from above)"
                 )
             case Reason.INPUT_ZERO:
-                return f"never moved: its input {own} was 0 in all {samples}, so its gradient was 0 in all {steps}"
+                return (
+                    f"never moved: its input {own} was 0 in all {samples}, so its gradient was 0 "
+                    f"in all {steps}"
+                )
             case Reason.GRADIENT_ZERO:
                 problem = tally.unexplained.get(self._name)
                 why = f" (inputs and units are not told apart: {problem})" if problem else ""
@@ -159,7 +163,10 @@ class Entries:
             case Reason.FROZEN:
                 return f"never moved: it was frozen in all {steps}"
             case Reason.UNKNOWN if tally.uncounted:
-                return f"did not move in {steps}, and {counted(tally.uncounted, 'more step')} of the run were not counted"
+                return (
+                    f"did not move in {steps}, and {counted(tally.uncounted, 'more step')} of the "
+                    f"run were not counted"
+                )
             case Reason.UNKNOWN if tally.steps:
                 return f"changed, but in none of {steps} that were recorded: the record has a gap"
             case _:

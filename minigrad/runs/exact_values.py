@@ -1,0 +1,52 @@
+"""`exact_values`: the values after many steps, in one pass over a record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from minigrad.arrays import Array
+from minigrad.runs.blocks import replay
+from minigrad.runs.record import Record
+
+
+def exact_values(record: Record, steps: frozenset[int], part: slice) -> Iterator[tuple[int, Array]]:
+    """(step, a copy of the values after it) of some of the steps that are known exactly, in order.
+
+    Each block is replayed once, and no further than needed.
+
+    Args:
+        record: The record.
+        steps: Which steps.
+        part: Which part of the flat arrays.
+    """
+    last = None  # the end of a block is also the start of the next
+    for step, values in _values(record, steps, part):
+        if step != last:
+            last = step
+            yield step, values.copy()
+
+
+def _values(record: Record, wanted: frozenset[int], part: slice) -> Iterator[tuple[int, Array]]:
+    """(step, the values after it); the array is used again, and a step may come twice in a row."""
+    for block in record.blocks:
+        if "value" in block.rows:
+            rows = block.rows["value"]
+            yield from (
+                (step, rows[row, part]) for row, step in enumerate(block.steps) if step in wanted
+            )
+        if not block.has_keyframe:
+            continue
+        places = [row for row, step in enumerate(block.steps[: block.replayable]) if step in wanted]
+        if block.value_after not in wanted and not places:
+            continue
+        values = replay(block, 0, part)
+        if block.value_after in wanted:
+            yield block.value_after, values
+        if places:
+            rows = block.rows["update"]
+            for row in range(places[-1] + 1):
+                values += rows[row, part]
+                if block.steps[row] in wanted:
+                    yield block.steps[row], values
+    if record.final_step in wanted:
+        yield record.final_step, record.final[part]
