@@ -9,9 +9,22 @@
   `mapped_files` are what a record is made of.
 """
 
+from minigrad.runs.non_finite import NonFinite
+from minigrad.runs.norms import Norms
 from minigrad.runs.parameter_history import ParameterHistory
 from minigrad.runs.run import Run
+from minigrad.runs.tensors import Tensors
 from minigrad.runs.verification import Difference, Verification
-from minigrad.runs.why import Why
+from minigrad.runs.why import Gate, Why
 
-__all__ = ["Difference", "ParameterHistory", "Run", "Verification", "Why"]
+__all__ = [
+    "Difference",
+    "Gate",
+    "NonFinite",
+    "Norms",
+    "ParameterHistory",
+    "Run",
+    "Tensors",
+    "Verification",
+    "Why",
+]

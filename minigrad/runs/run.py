@@ -41,7 +41,6 @@ class Run:
         optimizer: The optimizer in words.
         bytes: How many bytes the record takes, in memory or on disk.
         counted_steps: In how many steps entries were counted; None with `aggregates=False`.
-        held: Of how many steps the record holds tensors, by kind: "update", "grad", "value".
     """
 
     def __init__(self, record: Record) -> None:
@@ -54,11 +53,6 @@ class Run:
         self.optimizer: str = record.optimizer
         self.bytes: int = record.bytes
         self.counted_steps: int | None = None if record.tally is None else record.tally.steps
-        counts = {
-            kind: sum(len(rows) for _, rows in record.rows(kind))
-            for kind in ("update", "grad", "value")
-        }
-        self.held: dict[str, int] = {kind: count for kind, count in counts.items() if count}
 
     @classmethod
     def open(cls, path: str | PathLike[str]) -> Run:
@@ -97,6 +91,15 @@ class Run:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def held(self) -> dict[str, int]:
+        """Of how many steps the record holds tensors, by kind: "update", "grad" or "value"."""
+        held = dict.fromkeys(("update", "grad", "value"), 0)
+        for block in self._record.blocks:
+            for kind in block.rows:
+                held[kind] += block.count
+        return {kind: count for kind, count in held.items() if count}
 
     @property
     def exact_steps(self) -> Integers:
