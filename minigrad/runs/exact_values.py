@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from minigrad.arrays import Array
-from minigrad.runs.blocks import replay
+from minigrad.runs.blocks import Block, replay
 from minigrad.runs.record import Record
 
 
@@ -19,7 +19,7 @@ def exact_values(record: Record, steps: frozenset[int], part: slice) -> Iterator
         steps: Which steps.
         part: Which part of the flat arrays.
     """
-    last = None  # the end of a block is also the start of the next
+    last = None  # a keyframe may hold the values that the block before it leads to
     for step, values in _values(record, steps, part):
         if step != last:
             last = step
@@ -29,24 +29,26 @@ def exact_values(record: Record, steps: frozenset[int], part: slice) -> Iterator
 def _values(record: Record, wanted: frozenset[int], part: slice) -> Iterator[tuple[int, Array]]:
     """(step, the values after it); the array is used again, and a step may come twice in a row."""
     for block in record.blocks:
+        if block.value_after in wanted:
+            yield block.value_after, replay(block, 0, part)
         if "value" in block.rows:
             rows = block.rows["value"]
             yield from (
                 (step, rows[row, part]) for row, step in enumerate(block.steps) if step in wanted
             )
-        if not block.has_keyframe:
-            continue
-        places = [row for row, step in enumerate(block.steps[: block.replayable]) if step in wanted]
-        if block.value_after not in wanted and not places:
-            continue
-        values = replay(block, 0, part)
-        if block.value_after in wanted:
-            yield block.value_after, values
-        if places:
-            rows = block.rows["update"]
-            for row in range(places[-1] + 1):
-                values += rows[row, part]
-                if block.steps[row] in wanted:
-                    yield block.steps[row], values
+        elif block.has_keyframe:
+            yield from _replayed(block, wanted, part)
     if record.final_step in wanted:
         yield record.final_step, record.final[part]
+
+
+def _replayed(block: Block, wanted: frozenset[int], part: slice) -> Iterator[tuple[int, Array]]:
+    """The values after the steps of a block that follow each other, up to the last one wanted."""
+    places = [row for row, step in enumerate(block.steps[: block.replayable]) if step in wanted]
+    if not places:
+        return
+    values, rows = replay(block, 0, part), block.rows["update"]
+    for row in range(places[-1] + 1):
+        values += rows[row, part]
+        if block.steps[row] in wanted:
+            yield block.steps[row], values

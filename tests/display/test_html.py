@@ -447,6 +447,8 @@ def test_frames_are_true(tmp_path: Path) -> None:
         )
         words = f"{np.count_nonzero(update):,} of 7,840 updates not 0"
         assert [number(float(np.abs(update).max())), words] == data["says"][0][place]
+    for (top, words), *_ in data["says"]:  # the first scale, which stands there without the script
+        assert f"-{top} {top} {words}" in page.text
 
 
 def test_an_update_that_is_swallowed_is_seen(pages: dict[str, tuple[mg.Run, str]]) -> None:

@@ -20,7 +20,6 @@ import minigrad as mg
 from minigrad.display import drawing, notebook
 from minigrad.reason import Reason
 from minigrad.recording import Why
-from minigrad.runs import Why
 
 Pixels = npt.NDArray[np.uint8]
 
