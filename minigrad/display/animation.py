@@ -12,7 +12,7 @@ from minigrad.arrays import Array, Mask, described, number, whole
 from minigrad.display.pictures import apng, diverging, tiled
 from minigrad.errors import KindError, NotExactError, RangeError
 from minigrad.parameters.vector import Slot
-from minigrad.runs.blocks import replay
+from minigrad.runs.block import replay
 from minigrad.runs.record import Record
 
 What = Literal["change", "value", "update"]
@@ -104,7 +104,7 @@ def _wanted(record: Record, steps: Iterable[int] | None) -> set[int] | None:
             f"steps is {described(steps)}, expected the numbers of steps, such as range(100)"
         )
     wanted = list(steps)
-    recorded = set(record.meta.steps.tolist())
+    recorded = set(record.kept.steps.tolist())
     for step in wanted:
         if isinstance(step, bool) or not isinstance(step, int | np.integer):
             raise KindError(f"{described(step)} is no number of a step")

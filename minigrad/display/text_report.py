@@ -10,8 +10,8 @@ from minigrad.arrays import Array
 from minigrad.compare import printed_entries
 from minigrad.display import notebook
 from minigrad.display.pictures import counted, not_finite, strange_in_words
-from minigrad.runs.blocks import is_nan_loss
 from minigrad.runs.causes import Causes
+from minigrad.runs.nan_loss import is_nan_loss
 from minigrad.runs.non_finite import lines_of
 from minigrad.runs.notes import shown, written_by_others
 from minigrad.runs.parameter_history import ParameterHistory
@@ -64,7 +64,7 @@ def html_of(record: Record) -> str:
             "nothing was counted (aggregates=False)",
             strange,
         )
-        if record.tally is not None:
+        if record.counts is not None:
             moved = int(np.count_nonzero(history.moved))
             unmoved = {reason: n for reason, n in history.why.counts.items() if reason in UNMOVED}
             why = "; ".join(f"{n:,} {why_not(history, reason)}" for reason, n in unmoved.items())
@@ -94,10 +94,10 @@ def _wrapped(line: str) -> str:
 
 def headline(record: Record) -> str:
     """What was trained and what is kept, in a line."""
-    steps = record.meta.steps
+    steps = record.kept.steps
     if len(steps) == 0:
         return "No step is recorded."
-    losses = record.meta.loss
+    losses = record.kept.loss
     known = ~np.isnan(losses) | is_nan_loss(losses)
     loss = (
         f", loss {_loss(losses[:1])} at the first and {_loss(losses[-1:])} at the last"
@@ -156,11 +156,11 @@ def _parameter(record: Record, history: ParameterHistory) -> list[str]:
     kind = record.final.dtype
     title = f"{history.name} {history.shape} {kind}"
     alone, strange = without_gradient(record, history), strange_at_the_end(history)
-    if record.tally is None:
+    if record.counts is None:
         return [
             f"{title}: nothing was counted (aggregates=False){f'; {strange}' if strange else ''}"
         ]
-    if not record.tally.steps:
+    if not record.counts.steps:
         return [f"{title}: no step was counted"]
     moved = history.moved
     count, size = int(np.count_nonzero(moved)), history.size
@@ -188,7 +188,7 @@ def _parameter(record: Record, history: ParameterHistory) -> list[str]:
         lines.append(
             f"    Of those that moved, {returned:,} came back to exactly where they began."
         )
-    problem = record.tally.unexplained.get(history.name)
+    problem = record.counts.unexplained.get(history.name)
     if problem and Reason.GRADIENT_ZERO in unmoved:
         lines.append(f"    Inputs and units are not told apart: {problem}.")
     lines += print_trap(history)
@@ -196,8 +196,8 @@ def _parameter(record: Record, history: ParameterHistory) -> list[str]:
 
 
 def _reason(record: Record, history: ParameterHistory, reason: Reason) -> str:
-    if reason is Reason.INPUT_ZERO and record.tally is not None:
-        inputs = record.tally.activity[history.name].inputs
+    if reason is Reason.INPUT_ZERO and record.counts is not None:
+        inputs = record.counts.activity[history.name].inputs
         assert inputs is not None
         dark = int(np.count_nonzero(inputs == 0))
         return f"{UNMOVED[reason]} ({counted(dark, 'input')})"

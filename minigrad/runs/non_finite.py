@@ -11,7 +11,8 @@ import numpy as np
 from minigrad.arrays import Array, Mask
 from minigrad.display.pictures import counted, not_finite, strange_in_words
 from minigrad.errors import RunError
-from minigrad.runs.blocks import Block, is_nan_loss
+from minigrad.runs.block import Block
+from minigrad.runs.nan_loss import is_nan_loss
 from minigrad.runs.notes import written_by_others
 from minigrad.runs.record import Record
 
@@ -50,12 +51,12 @@ def first_non_finite(record: Record) -> NonFinite | None:
 
 def first_loss(record: Record) -> NonFinite | None:
     """The first loss that was NaN or infinite, if any is known to be."""
-    losses = record.meta.loss
+    losses = record.kept.loss
     places = np.flatnonzero(np.isinf(losses) | is_nan_loss(losses))
     if not len(places):
         return None
     exact = bool(np.isfinite(losses[: places[0]]).all())  # others were not given
-    return NonFinite(int(record.meta.steps[places[0]]), "loss", 0, (), exact)
+    return NonFinite(int(record.kept.steps[places[0]]), "loss", 0, (), exact)
 
 
 def first_values(record: Record) -> NonFinite | None:
@@ -66,10 +67,10 @@ def first_values(record: Record) -> NonFinite | None:
     """
     if not np.isfinite(record.initial).all():
         return _found(record, -1, "value", ~np.isfinite(record.initial), exact=True)
-    if not len(record.meta.steps):
+    if not len(record.kept.steps):
         return None
     known, whole = (
-        int(record.meta.steps[0]) - 1,
+        int(record.kept.steps[0]) - 1,
         True,
     )  # up to which step all is finite; and whether nothing is left out
     for block, following in zip_longest(record.blocks, record.blocks[1:]):
@@ -148,7 +149,7 @@ def _found(
 
 def _earlier(record: Record, found: NonFinite) -> NonFinite:
     """By the counts an earlier step, where the rows do not tell: an entry that is NaN or infinite last moved when it became so."""
-    tally = record.tally
+    tally = record.counts
     if found.exact or tally is None or since_is_unknown(record, *record.slots):
         return found
     strange = ~np.isfinite(record.counted) & (tally.last_move >= 0)
@@ -171,7 +172,7 @@ def lines_of(record: Record) -> list[str]:
     where = "before the first step" if first.step < 0 else where
     lines = [f"NaN or infinity appeared {where}{'' if first.exact else ', or earlier'}."]
     if loss is not None:
-        losses = record.meta.loss
+        losses = record.kept.loss
         strange = np.isinf(losses) | is_nan_loss(losses)
         kind = "NaN" if np.isnan(losses[strange][0]) else "infinite"
         many = f"{np.count_nonzero(strange):,} of {counted(len(losses), 'step')}"

@@ -28,7 +28,6 @@ from minigrad.display.pictures import (
 from minigrad.errors import CallOrderError, KindError, RangeError, ShapeError
 from minigrad.files import save
 from minigrad.parameters.vector import Slot
-from minigrad.recording.coactivity import Counts
 from minigrad.runs import sentences
 from minigrad.runs.causes import Causes
 from minigrad.runs.norms import norms_of
@@ -192,7 +191,7 @@ class ParameterHistory:
     # -- entries ----------------------------------------------------------------------------------
 
     @property
-    def moves(self) -> Counts:
+    def moves(self) -> Integers:
         """In how many steps each entry's value changed."""
         return self._counted("moves")
 
@@ -202,7 +201,7 @@ class ParameterHistory:
         return self._counted("moves") > 0
 
     @property
-    def swallowed(self) -> Counts:
+    def swallowed(self) -> Integers:
         """In how many steps each entry's update was not 0, but rounding took all of it."""
         return self._counted("swallowed")
 
@@ -212,12 +211,12 @@ class ParameterHistory:
         return self._counted("movement")
 
     @property
-    def first_move(self) -> Counts:
+    def first_move(self) -> Integers:
         """The first step that changed each entry; -1 where none did."""
         return self._counted("first_move")
 
     @property
-    def last_move(self) -> Counts:
+    def last_move(self) -> Integers:
         """The last step that changed each entry; -1 where none did."""
         return self._counted("last_move")
 
@@ -228,13 +227,13 @@ class ParameterHistory:
         UNKNOWN where nothing was counted (`aggregates=False`).
         """
         record, name = self._record, self.name
-        if record.tally is None:
+        if record.counts is None:
             unknown = np.full(self.shape, code(Reason.UNKNOWN), np.uint8)
             return Why(name, unknown, lambda index, reason: sentences.unknown(name, index))
         initial, final_ = self.initial, self._shaped(record.counted[self._slot.slice])
-        codes = codes_of(name, self._slot, record.tally, initial, final_)
+        codes = codes_of(name, self._slot, record.counts, initial, final_)
         causes = Causes.of(record.optimizer, written_by_others(record.notes, name))
-        told = sentences.Entries(name, self._slot, record.tally, initial, final_, causes)
+        told = sentences.Entries(name, self._slot, record.counts, initial, final_, causes)
         alone = self.moved & (self._counted("grads") == 0)
         remarks = []
         if count := int(np.count_nonzero(alone)):
@@ -247,9 +246,9 @@ class ParameterHistory:
         return Why(name, codes, told.sentence, alone, tuple(remarks))
 
     def _counted(self, what: str) -> npt.NDArray[Any]:
-        if self._record.tally is None:
+        if self._record.counts is None:
             raise CallOrderError("this record has no counts: it was made with aggregates=False")
-        flat: npt.NDArray[Any] = getattr(self._record.tally, what)
+        flat: npt.NDArray[Any] = getattr(self._record.counts, what)
         return flat[self._slot.slice].reshape(self.shape).copy()
 
     def _shaped(self, flat: Array) -> Array:
@@ -351,7 +350,7 @@ class ParameterHistory:
             ShapeError: The entries do not fill that shape.
         """
         chosen = self._units(units, shape)
-        never = what == "change" and self._record.tally is not None
+        never = what == "change" and self._record.counts is not None
         content = animated(
             self._record,
             self._slot,
@@ -412,7 +411,7 @@ class ParameterHistory:
         return array.reshape(shape)
 
     def __repr__(self) -> str:
-        moved = "" if self._record.tally is None else f", {self._moved()}"
+        moved = "" if self._record.counts is None else f", {self._moved()}"
         return f"ParameterHistory('{self.name}', {in_words(self.final)} at the end{moved})"
 
     def _moved(self) -> str:
@@ -423,9 +422,9 @@ class ParameterHistory:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: how many entries moved, and by how much, as a picture."""
-        steps = len(self._record.meta.steps)
+        steps = len(self._record.kept.steps)
         counts, never = "nothing was counted (aggregates=False)", None
-        if self._record.tally is not None:
+        if self._record.counts is not None:
             counts, never = self._moved(), ~self.moved if steps else None
         return notebook.block(
             notebook.title(

@@ -14,12 +14,12 @@ from typing import Any, SupportsIndex, final
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import Array, Mask, described
+from minigrad.arrays import Array, Integers, Mask, described
 from minigrad.display import notebook
 from minigrad.errors import KindError, ShapeError
 from minigrad.parameters.vector import Slot
-from minigrad.recording.coactivity import Activity, Counts
-from minigrad.runs.counts import Tally
+from minigrad.runs.activity import Activity
+from minigrad.runs.counts import Counts
 
 
 class Reason(Enum):
@@ -73,7 +73,7 @@ def code(reason: Reason) -> int:
     return ORDER.index(reason)
 
 
-def codes_of(name: str, slot: Slot, tally: Tally, initial: Array, final: Array) -> Codes:
+def codes_of(name: str, slot: Slot, tally: Counts, initial: Array, final: Array) -> Codes:
     """The reason of each entry of a parameter, as positions in `ORDER`, in the parameter's shape.
 
     Args:
@@ -122,7 +122,7 @@ def codes_of(name: str, slot: Slot, tally: Tally, initial: Array, final: Array) 
     return reasons
 
 
-def frozen_alone(name: str, slot: Slot, tally: Tally) -> Counts | None:
+def frozen_alone(name: str, slot: Slot, tally: Counts) -> Integers | None:
     """In how many steps each entry was frozen while its parameter was not, in its shape.
 
     None where that never happened.

@@ -18,8 +18,9 @@ from minigrad.display.text_report import html_of, report_of
 from minigrad.errors import KindError, ModelError, UnknownNameError
 from minigrad.layers.layer import Layer
 from minigrad.recording.out_of_band import first_different
-from minigrad.runs.blocks import Block, Gap, replay
+from minigrad.runs.block import Block, replay
 from minigrad.runs.format import checksum
+from minigrad.runs.gap import Gap
 from minigrad.runs.non_finite import NonFinite, first_non_finite
 from minigrad.runs.parameter_history import ParameterHistory
 from minigrad.runs.reader import read_record
@@ -113,7 +114,7 @@ class Run:
     def __init__(self, record: Record) -> None:
         self._record = record
         self.names: tuple[str, ...] = tuple(record.slots)
-        self.steps: tuple[int, ...] = tuple(record.meta.steps.tolist())
+        self.steps: tuple[int, ...] = tuple(record.kept.steps.tolist())
         self.complete: bool = record.complete
         self.gaps: tuple[Gap, ...] = record.gaps
         self.notes: tuple[str, ...] = record.notes
@@ -165,17 +166,17 @@ class Run:
     @property
     def lr(self) -> Array:
         """The learning rate of each step."""
-        return self._record.meta.lr.copy()
+        return self._record.kept.lr.copy()
 
     @property
     def loss(self) -> Array:
         """The loss of each step; NaN where it is not known, or was NaN."""
-        return self._record.meta.loss.copy()
+        return self._record.kept.loss.copy()
 
     @property
     def clip_factor(self) -> Array:
         """What the gradients of each step were multiplied by."""
-        return self._record.meta.clip_factor.copy()
+        return self._record.kept.clip_factor.copy()
 
     @property
     def first_non_finite(self) -> NonFinite | None:
@@ -192,7 +193,7 @@ class Run:
             KindError: `step` is not a whole number.
             RangeError: The run has no such step.
         """
-        meta = self._record.meta
+        meta = self._record.kept
         found = meta.indices[int(np.searchsorted(meta.steps, self._record.check(step)))]
         return None if found is None else found.copy()
 
@@ -268,7 +269,7 @@ class Run:
             for b in record.blocks
             if b.value_after is not None
         }
-        if record.tally is not None:
+        if record.counts is not None:
             stored.setdefault(record.counted_step, lambda: record.counted)
         if not record.replayed:
             stored.setdefault(record.final_step, lambda: record.final)

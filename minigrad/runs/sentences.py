@@ -10,7 +10,7 @@ from minigrad.arrays import Array
 from minigrad.display.pictures import counted
 from minigrad.parameters.vector import Slot
 from minigrad.runs.causes import Causes
-from minigrad.runs.counts import Tally
+from minigrad.runs.counts import Counts
 from minigrad.runs.reasons import Reason, frozen_alone
 
 
@@ -33,7 +33,7 @@ class Entries:
     """
 
     def __init__(
-        self, name: str, slot: Slot, tally: Tally, initial: Array, final: Array, causes: Causes
+        self, name: str, slot: Slot, tally: Counts, initial: Array, final: Array, causes: Causes
     ) -> None:
         self._name = name
         self._causes = causes

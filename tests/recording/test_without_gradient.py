@@ -14,9 +14,9 @@ import pytest
 from recording_support import Array, Scale, bias, dense, one
 
 import minigrad as mg
-from minigrad.recording.coactivity import Activity
+from minigrad.runs.activity import Activity
 from minigrad.runs.causes import Causes
-from minigrad.runs.counts import Tally
+from minigrad.runs.counts import Counts
 from minigrad.runs.reasons import Reason, codes_of
 from minigrad.runs.sentences import Entries
 
@@ -192,16 +192,16 @@ def test_optimizers_that_come_with_minigrad_are_read_right() -> None:
 # -- entries that are frozen by themselves, and gradients that were changed by hand --------------
 
 
-def counted(shape: tuple[int, int], steps: int = 4, **counts: object) -> Tally:
+def counted(shape: tuple[int, int], steps: int = 4, **counts: object) -> Counts:
     """A tally of one parameter "w" in which nothing happened, but for these counts."""
     size = shape[0] * shape[1]
     nothing = {name: np.zeros(size, np.int64) for name in ("grads", "updates", "moves")}
     never = {name: np.full(size, -1) for name in ("first_move", "last_move")}
     settings = {"frozen": {"w": 0}, "unreached": {"w": 0}, **nothing, **never, **counts}
-    return Tally(movement=np.zeros(size), steps=steps, **settings)  # type: ignore[arg-type]
+    return Counts(movement=np.zeros(size), steps=steps, **settings)  # type: ignore[arg-type]
 
 
-def told(tally: Tally, shape: tuple[int, int]) -> tuple[list[list[str]], Entries]:
+def told(tally: Counts, shape: tuple[int, int]) -> tuple[list[list[str]], Entries]:
     """The reasons by name, and the sentences."""
     slot = mg.ParameterVector.of(mg.Sequential(mg.Dense(*shape, bias=False))).slots["0.weight"]
     values = np.ones(shape, np.float32)

@@ -15,7 +15,7 @@ from minigrad.display.html.slider import film
 from minigrad.display.pictures import counted
 from minigrad.display.text_report import headline
 from minigrad.files import save
-from minigrad.runs.blocks import is_nan_loss
+from minigrad.runs.nan_loss import is_nan_loss
 from minigrad.runs.non_finite import lines_of
 from minigrad.runs.norms import norms_of
 from minigrad.runs.notes import condensed
@@ -42,9 +42,9 @@ def save_page(record: Record, path: str | os.PathLike[str]) -> None:
 def page_of(record: Record) -> str:
     """The whole page."""
     template = files("minigrad.display.html").joinpath("template.html").read_text("utf-8")
-    steps = counted(len(record.meta.steps), "step")
+    steps = counted(len(record.kept.steps), "step")
     body = [_overview(record)]
-    if len(record.meta.steps):
+    if len(record.kept.steps):
         first = next((name for name, slot in record.slots.items() if len(slot.shape) == 2), None)
         body.append(_section("Updates, step by step", "updates", film(record, first)))
         norms = norms_of(record, record.slots)
@@ -86,7 +86,7 @@ def _overview(record: Record) -> str:
 
 def _table(record: Record) -> str:
     """One row a parameter: how many entries moved."""
-    if record.tally is None or not len(record.meta.steps):
+    if record.counts is None or not len(record.kept.steps):
         return ""
     rows = ""
     for place, name in enumerate(record.slots):
@@ -109,7 +109,7 @@ def _table(record: Record) -> str:
 
 def _training(record: Record) -> str:
     """Loss and learning rate; a rate that never changes needs no chart."""
-    meta = record.meta
+    meta = record.kept
     if not len(meta.steps):
         return ""
     span = int(meta.steps[0]), int(meta.steps[-1])
@@ -123,7 +123,7 @@ def _training(record: Record) -> str:
 
 def _facts(record: Record) -> str:
     """What the record holds."""
-    meta, facts = record.meta, {"Optimizer": record.optimizer}
+    meta, facts = record.kept, {"Optimizer": record.optimizer}
     if len(meta.steps):
         facts["Steps"] = f"{len(meta.steps):,}, from {meta.steps[0]:,} to {meta.steps[-1]:,}"
         facts["Learning rate"] = (
@@ -157,8 +157,8 @@ def _facts(record: Record) -> str:
     )
     facts["Counts"] = (
         "none (aggregates=False), so reasons are unknown"
-        if record.tally is None
-        else f"of every entry in {counted(record.tally.steps, 'step')}"
+        if record.counts is None
+        else f"of every entry in {counted(record.counts.steps, 'step')}"
     )
     items = "".join(
         f"<div><dt>{escape(term)}</dt><dd>{escape(told)}</dd></div>" for term, told in facts.items()

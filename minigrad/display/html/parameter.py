@@ -53,7 +53,7 @@ def parameter_section(record: Record, place: int, first: bool, norms: Norms) -> 
         f"{_moved(record, history)}"
     )
     told += f'<div class="columns">{_pictures_and_reasons(record, history, first)}</div>'
-    if record.tally is not None:
+    if record.counts is not None:
         told += _examples(history)
     told += _charts(record, history, norms)
     return f'<section aria-labelledby="p{place}">{told}</section>'
@@ -70,7 +70,7 @@ def _pictures_and_reasons(record: Record, history: ParameterHistory, first: bool
         history.shape, first, max(1_000, min(40_000, _PIXELS // len(record.slots)))
     )
     where = _where(record, history, drawing)
-    if record.tally is None:
+    if record.counts is None:
         return where
     reasons, funnel = _reasons(record, history), _funnel(record, history)
     if len(history.why.counts) == 1:
@@ -79,7 +79,7 @@ def _pictures_and_reasons(record: Record, history: ParameterHistory, first: bool
 
 
 def _moved(record: Record, history: ParameterHistory) -> str:
-    if record.tally is None:
+    if record.counts is None:
         before, after = history.initial, history.final
         differ = int(np.count_nonzero((before != after) & ~(np.isnan(before) & np.isnan(after))))
         return (
@@ -115,12 +115,12 @@ def reasons_bar(why: Why) -> str:
 def _where(record: Record, history: ParameterHistory, drawing: Drawing) -> str:
     """Where it moved: the change from the first to the last value."""
     change = history.final.astype(np.float64) - history.initial
-    still = np.zeros(history.shape, bool) if record.tally is None else ~history.moved
+    still = np.zeros(history.shape, bool) if record.counts is None else ~history.moved
     top, strange = largest(change), bool((~np.isfinite(change)).any())
-    title = "Where it moved" if record.tally is not None else "What changed"
+    title = "Where it moved" if record.counts is not None else "What changed"
 
     def alt(part: str, entries: Part) -> str:
-        if record.tally is None:
+        if record.counts is None:
             return f"{part}: {np.count_nonzero(entries(change)):,} of {entries(change).size:,} entries changed"
         return f"{part}: {np.count_nonzero(~entries(still)):,} of {entries(still).size:,} entries moved"
 
@@ -198,7 +198,7 @@ def _reasons(record: Record, history: ParameterHistory) -> str:
             f'scope="row">{_swatch(COLORS[reason])}{reason.name}<span>{escape(_says(history, reason))}</span></th>'
             f"<td>{count:,}</td><td>{_share(count, history.size)}</td></tr>"
         )
-    problem = record.tally.unexplained.get(history.name) if record.tally else None
+    problem = record.counts.unexplained.get(history.name) if record.counts else None
     note = f"<p>Inputs and units are not told apart: {escape(problem)}.</p>" if problem else ""
     return (
         '<div><table class="reasons"><caption>Reasons</caption><thead><tr><th '
@@ -230,7 +230,7 @@ def gates(record: Record, history: ParameterHistory) -> list[tuple[str, int, dic
     Entries whose reason is UNKNOWN are not among them.
     """
     counts = history.why.counts
-    activity = record.tally.activity.get(history.name) if record.tally else None
+    activity = record.counts.activity.get(history.name) if record.counts else None
     order: list[tuple[str, tuple[Reason, ...]]] = [
         ("it may be trained", (Reason.FROZEN,)),
         ("backward reached it", (Reason.NO_GRADIENT,)),
@@ -291,7 +291,7 @@ def _charts(record: Record, history: ParameterHistory, norms: Norms) -> str:
     if not len(norms.updates):
         return ""
     steps = history.updates.steps
-    span = int(record.meta.steps[0]), int(record.meta.steps[-1])
+    span = int(record.kept.steps[0]), int(record.kept.steps[-1])
     most = max(20, min(500, _POINTS // len(record.slots)))
     return (
         f"<div "

@@ -60,7 +60,7 @@ def film(record: Record, first: str | None) -> str:
             history.name,
             history.updates,
             drawing_of(history.shape, history.name == first, most),
-            np.zeros(history.shape, bool) if record.tally is None else ~history.moved,
+            np.zeros(history.shape, bool) if record.counts is None else ~history.moved,
         )
         for number, history in enumerate(histories)
         if history.size
@@ -73,7 +73,7 @@ def film(record: Record, first: str | None) -> str:
     chosen = np.unique(np.linspace(0, len(held) - 1, count).round().astype(np.int64))
     told = [_texts(reel, chosen) for reel in reels]
     views = "".join(_view(reel, chosen, *texts[0]) for reel, texts in zip(reels, told, strict=True))
-    first_step, last_step = int(record.meta.steps[0]), int(record.meta.steps[-1])
+    first_step, last_step = int(record.kept.steps[0]), int(record.kept.steps[-1])
     data = {
         "steps": held[chosen].tolist(),
         "x": [
@@ -102,7 +102,7 @@ def _which(held: Integers, chosen: Integers) -> str:
 
 
 def _green(record: Record) -> str:
-    if record.tally is None:
+    if record.counts is None:
         return ""
     return "Green entries never moved in any step, and have no update in this one."
 
