@@ -28,10 +28,10 @@ from peers.minigrad_loops import parts
 from workloads import WORKLOADS, make_data
 
 import minigrad as mg
-from minigrad.recording.coactivity import ExplainedLayer
-from minigrad.recording.counting import Aggregates
+from minigrad.recording.coactivity import Coactivity
+from minigrad.recording.entry_counter import EntryCounter
 from minigrad.recording.memory_store import MemoryStore
-from minigrad.recording.out_of_band import Watch
+from minigrad.recording.out_of_band import OutOfBandWatch
 
 STEPS = {"S": 400, "M": 100, "L": 15}
 
@@ -99,10 +99,10 @@ def measure(name: str, rounds: int, recorded: dict[str, Any] | None) -> dict[str
         for owner, method, part in (
             (recorder, "before_step", "recorder, compare the values"),
             (recorder, "on_step", "recorder, the rest"),
-            (Watch, "remember", "recorder, copy the values"),
-            (Aggregates, "add", "recorder, gather what happened"),
-            (Aggregates, "_count", "recorder, count it"),
-            (ExplainedLayer, "add", "recorder, inputs and units"),
+            (OutOfBandWatch, "remember", "recorder, copy the values"),
+            (EntryCounter, "add", "recorder, gather what happened"),
+            (EntryCounter, "_count", "recorder, count it"),
+            (Coactivity, "add", "recorder, inputs and units"),
             (MemoryStore, "keep", "recorder, what is kept of a step"),
             (MemoryStore, "add", "recorder, copy the row"),
         ):

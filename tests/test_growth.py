@@ -24,7 +24,7 @@ from layer_support import Residual
 import minigrad as mg
 from minigrad.arrays import Array
 from minigrad.recording.memory_store import MemoryStore
-from minigrad.runs.blocks import StepMeta
+from minigrad.runs.kept_steps import KeptStep
 
 T = TypeVar("T")
 X: Array = np.random.default_rng(0).normal(size=(8, 2)).astype(np.float32)
@@ -372,9 +372,9 @@ def test_buffers_are_kept_as_they_were() -> None:
     ]
     for step, buffers in enumerate(given):
         arrays = {name: np.array(array) for name, array in buffers.items()}
-        store.keep(StepMeta(step, 0.1, 0.2, 1.0, None, arrays))
-    found = store.meta().buffers
-    store.keep(StepMeta(99, 0.1, 0.2, 1.0, None, {}))  # what was handed out does not change
+        store.keep(KeptStep(step, 0.1, 0.2, 1.0, None, arrays))
+    found = store.kept().buffers
+    store.keep(KeptStep(99, 0.1, 0.2, 1.0, None, {}))  # what was handed out does not change
     assert len(given) == len(found)
     for place, buffers in enumerate(given):
         for one in (found[place], found[place - len(given)], found[place:][0]):

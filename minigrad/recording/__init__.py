@@ -1,13 +1,14 @@
-"""Recording: every update of a training, what became of each entry, and why.
+"""Recording: writes every update of a training, and counts what became of each entry.
 
-- `recorder` listens to the optimizer: `selection` says what it records, `watch` notices what others
-  write.
-- `aggregates` counts what becomes of each entry.
-- `store` keeps tensors within a budget, in `blocks`: `memory` in memory, `disk` in a directory,
-  where `steps` holds what is kept of every step, and `format` says what the files look like.
-- `run` and `history` read back, from a `record`; `directory` makes one from the files, which
-  `mapped` maps into memory; `norms` says how large updates are.
-- `reasons` and `sentences` say why an entry did not move; `report`, `html` and `animation` show it.
+- `recorder` is the hook. It records `selected_parameters`; `step_facts` finds out the loss and
+  the batch of a step, `witness` sees gradients arrive, and `out_of_band` notices what others write.
+- `entry_counter` counts what becomes of each entry, and `coactivity` how active the inputs and
+  units of a layer are.
+- `store` keeps tensors in blocks within a budget: `memory_store` in memory, `disk_store` in a
+  directory. What is kept of every step grows in `step_columns`, made of `column`s; on disk
+  `step_files` writes these, `row_writer` the tensors, `block_table` and `run_description` the rest.
+
+What is recorded is read back in `minigrad.runs`.
 """
 
 from minigrad.reason import Reason

@@ -1,4 +1,4 @@
-"""`Activity`: how often the inputs and units of a parameter were not 0."""
+"""`Coactivity`: counts how active the inputs and units of a layer's parameters are."""
 
 from __future__ import annotations
 
@@ -7,26 +7,22 @@ from typing import final
 
 import numpy as np
 
-from minigrad.arrays import Array, Integers, Mask
+from minigrad.arrays import Mask
 from minigrad.layers.factors import Factors, Layout, layout_of
 from minigrad.layers.layer import Layer
 from minigrad.parameters.gradients import Arrival
 from minigrad.parameters.parameter import Parameter
 from minigrad.parameters.vector import Slot
+from minigrad.recording.nonzero_counter import NonzeroCounter
 from minigrad.runs.activity import Activity
-
-Counts = Integers
-
-_ROWS = 255  # that are added up at once: as many as a byte can count
 
 
 @final
-class ExplainedLayer:
-    """Counts how active the inputs and units of one layer's parameters are, as the layer explains
-    their gradients.
+class Coactivity:
+    """Counts how active the inputs and units of one layer's parameters are.
 
-    What a backward leaves is looked at when it arrives, because inputs may change before the step;
-    it counts once a step has used it.
+    The layer explains what their gradients are made of. That is looked at when a backward is done,
+    because inputs may change before the step; it counts once a step has used it.
 
     Args:
         layer: The layer.
@@ -53,17 +49,16 @@ class ExplainedLayer:
             for attribute, name in names.items()
         ]
         self._coactivation = coactivation
-        self._found: dict[str, _Active] = {}
+        self._active: dict[str, _Active] = {}
         self._arrivals: dict[str, tuple[Arrival | None, str]] = {}
         self.unexplained: dict[str, str] = {}
 
     def arrived(self, latest: Arrival, adds: bool) -> None:
-        """A backward is done: look at what the gradients are made of, before anything of it
-        changes.
+        """A backward is done: look at what the gradients are made of, before it changes.
 
         Args:
             latest: The arrival of the parameters that it has reached.
-            adds: Whether it is added to what had arrived before, which is of no use otherwise.
+            adds: Whether it is added to what had arrived before, or replaces it.
         """
         explained: Mapping[str, Factors] | None = None
         for attribute, name, _, parameter in self._own:
@@ -73,14 +68,19 @@ class ExplainedLayer:
             factors = explained.get(attribute)
             layout = None if factors is None else layout_of(factors, parameter)
             if factors is None or layout is None:
-                why = "its layer's explanation does not fit it, or leaves open how it lies (Factors(..., layout=))"
-                self._give_up(name, "its layer does not explain it" if factors is None else why)
+                why = (
+                    "its layer does not explain it"
+                    if factors is None
+                    else "its layer's explanation does not fit it, or leaves open how it lies "
+                    "(Factors(..., layout=))"
+                )
+                self._give_up(name, why)
                 continue
-            if name not in self._found:
-                self._found[name] = _Active.of(factors, self._coactivation, layout)
+            if name not in self._active:
+                self._active[name] = _Active.of(factors, self._coactivation, layout)
             if not adds:
-                self._found[name].forget()
-            self._found[name].look(factors, latest.passes[0])
+                self._active[name].forget()
+            self._active[name].look(factors, latest.passes[0])
 
     def look(self, transforms: str = "") -> None:
         """A step is about to be written: see how the gradients that it uses have arrived.
@@ -91,7 +91,7 @@ class ExplainedLayer:
         self._arrivals = {
             name: (
                 parameter.arrival,
-                _problem(parameter.arrival, self._found.get(name), transforms),
+                _problem(parameter.arrival, self._active.get(name), transforms),
             )
             for _, name, _, parameter in self._own
         }
@@ -106,7 +106,7 @@ class ExplainedLayer:
         for _, name, part, _ in self._own:
             if name in self.unexplained:
                 continue
-            active = self._found.get(name)
+            active = self._active.get(name)
             if name in skipped:
                 if active is not None:
                     active.forget()
@@ -119,17 +119,17 @@ class ExplainedLayer:
 
     def _give_up(self, name: str, why: str) -> None:
         self.unexplained[name] = why
-        self._found.pop(name, None)
+        self._active.pop(name, None)
 
     def activity(self) -> dict[str, Activity]:
         """What is counted up to here, as copies, by the names of the parameters."""
-        return {name: active.activity() for name, active in self._found.items()}
+        return {name: active.activity() for name, active in self._active.items()}
 
     def go_on_with(self, activity: Mapping[str, Activity], unexplained: Mapping[str, str]) -> None:
         """Begin with what was counted in an earlier session."""
         for _, name, _, _ in self._own:
             if name in activity:
-                self._found[name] = _Active(activity[name])
+                self._active[name] = _Active(activity[name])
             if name in unexplained:
                 self.unexplained[name] = unexplained[name]
 
@@ -154,14 +154,12 @@ class _Active:
     """The counts of one parameter: its inputs, its units, and which of them have met."""
 
     def __init__(self, activity: Activity) -> None:
-        self._inputs = None if activity.inputs is None else _Columns(activity.inputs.copy())
-        self._units = _Columns(activity.units.copy())
+        self._inputs = None if activity.inputs is None else NonzeroCounter(activity.inputs.copy())
+        self._units = NonzeroCounter(activity.units.copy())
         self._together = None if activity.together is None else activity.together.copy()
         self._samples = activity.samples
         self._layout = activity.layout
-        self._passes: dict[
-            int, int
-        ] = {}  # what was looked at and is not counted yet: the rows of each backward
+        self._passes: dict[int, int] = {}  # the rows of each backward that are not counted yet
 
     @classmethod
     def of(cls, factors: Factors, coactivation: bool, layout: Layout) -> _Active:
@@ -210,7 +208,7 @@ class _Active:
         self._passes.clear()
 
     def forget(self) -> None:
-        """What was looked at is of no use."""
+        """Forget what was looked at: no step has used it."""
         if not self._passes:
             return
         self._passes.clear()
@@ -225,66 +223,11 @@ class _Active:
         return Activity(inputs, self._units.counts(), together, self._samples, self._layout)
 
 
-@final
-class _Columns:
-    """Counts in how many rows each column is not 0.
-
-    Rows are gathered, and added up in bytes when one could overflow, which takes a sixteenth of the
-    time. Behind those that count lie the ones that were only looked at.
-    """
-
-    def __init__(self, counts: Counts) -> None:
-        self._counts = counts
-        self._mask = np.empty((_ROWS, len(counts)), bool)
-        self._counted = 0  # how many of the gathered rows count
-        self.pending: int = 0  # how many more were looked at
-
-    def look(self, array: Array) -> None:
-        """Look at the rows of an array."""
-        end = self._counted + self.pending
-        if end + len(array) > len(self._mask):
-            self._add_up()
-            end = self.pending
-            if end + len(array) > len(self._mask):
-                larger = np.empty((2 * (end + len(array)), len(self._counts)), bool)
-                larger[:end] = self._mask[:end]
-                self._mask = larger
-        np.not_equal(array, 0, out=self._mask[end : end + len(array)])
-        self.pending += len(array)
-
-    def looked_at(self) -> Mask:
-        """Where the rows that were looked at are not 0."""
-        return self._mask[self._counted : self._counted + self.pending]
-
-    def keep(self, used: Mask) -> None:
-        """Forget some of the rows that were looked at."""
-        kept = self.looked_at()[used]
-        self._mask[self._counted : self._counted + len(kept)] = kept
-        self.pending = len(kept)
-
-    def count(self) -> None:
-        """The rows that were looked at count."""
-        self._counted += self.pending
-        self.pending = 0
-
-    def counts(self) -> Counts:
-        """The counts up to here, a copy."""
-        self._add_up()
-        return self._counts.copy()
-
-    def _add_up(self) -> None:
-        rows = self._mask[: self._counted].view(np.uint8)
-        for start in range(0, len(rows), _ROWS):
-            self._counts += np.add.reduce(rows[start : start + _ROWS], axis=0, dtype=np.uint8)
-        self._mask[: self.pending] = self.looked_at()
-        self._counted = 0
-
-
 def _meet(together: Mask, inputs: Mask, units: Mask) -> None:
     """Note which inputs and units were active in the same sample.
 
-    A gradient that is not 0 has proved it for most. The product that looks at every sample is left
-    to the few that have not met so far, and whose input and unit were both active in this batch.
+    A gradient that is not 0 has proved it for most. The product over every sample is left to the
+    few that have not met so far, and whose input and unit were both active in this batch.
     """
     columns = np.flatnonzero(units.any(axis=0))
     rows = np.flatnonzero(~together[:, columns].all(axis=1) & inputs.any(axis=0))
@@ -293,13 +236,20 @@ def _meet(together: Mask, inputs: Mask, units: Mask) -> None:
         together[np.ix_(rows, columns)] |= common > 0
 
 
-def explained_layers(
+def coactivities_of(
     model: Layer, slots: Mapping[str, Slot], parameters: Mapping[str, Parameter], coactivation: bool
-) -> list[ExplainedLayer]:
-    """The layers of a model that explain the gradients of recorded parameters."""
-    found, names_of = [], {id(parameter): name for name, parameter in parameters.items()}
+) -> list[Coactivity]:
+    """Those of all layers of a model that explain the gradients of recorded parameters.
+
+    Args:
+        model: The model.
+        slots: Where each recorded parameter lies in the flat arrays.
+        parameters: The recorded parameters by full name.
+        coactivation: Whether to collect which inputs and units were active in the same sample.
+    """
+    counters, names_of = [], {id(parameter): name for name, parameter in parameters.items()}
     for _, layer in model.layers():
         names = {own: names_of[id(part)] for own, part in layer.parts() if id(part) in names_of}
         if names and type(layer).explain is not Layer.explain:
-            found.append(ExplainedLayer(layer, names, slots, parameters, coactivation))
-    return found
+            counters.append(Coactivity(layer, names, slots, parameters, coactivation))
+    return counters

@@ -1,67 +1,68 @@
-"""`DiskStore`: a record in a directory, which survives the process that writes it."""
+"""`DiskStore`: a record in a directory, which survives the process that writes it.
+
+At any moment a reader, or a resumed recorder, finds a true prefix: each file is written before
+whatever refers to it. Rows, then gaps and notes, then steps are published in `flush`; counts in
+`save_counts`.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
 
+from minigrad import files
 from minigrad._types import override
 from minigrad.arrays import Array
 from minigrad.errors import RunError
-from minigrad.files import replace
 from minigrad.parameters.vector import Slot
-from minigrad.recording.steps import StepFiles
+from minigrad.recording.block_table import BlockTable
+from minigrad.recording.column import FileColumn
+from minigrad.recording.recorder_state import RecorderState
+from minigrad.recording.row_writer import RowWriter
+from minigrad.recording.run_description import RunDescription
+from minigrad.recording.step_files import StepFiles
 from minigrad.recording.store import OnFull, Store
-from minigrad.recording.writer import RowWriter
-from minigrad.runs.blocks import Block, StepMeta, joined
-from minigrad.runs.counts import Tally
-from minigrad.runs.format import (
-    BLOCK,
-    FOLDERS,
-    STEP,
-    GrowingArray,
-    about,
-    checksum_of_block,
-    checksum_of_json,
-    file_of,
-    packed,
-    read_json,
-)
+from minigrad.runs.block import Block
+from minigrad.runs.counts import Counts
+from minigrad.runs.counts_file import packed
+from minigrad.runs.file_block import FileBlock
+from minigrad.runs.format import BLOCK, FOLDERS, STEP, checksum_of_block, file_of
+from minigrad.runs.kept_steps import KeptStep
 from minigrad.runs.mapped_files import MappedFiles
-from minigrad.runs.reader import FileBlock, described, read_record, size_of
+from minigrad.runs.reader import read_record
+from minigrad.runs.record import Record
+from minigrad.runs.run_json import described
 
 _SEGMENT_BYTES = 64 * 10**6  # about how large a file of rows becomes
-_FLUSH_STEPS = 256  # after so many steps, or so many seconds, everything written counts for readers
+_FLUSH_STEPS = 256  # after so many steps, or so many seconds, everything written is published
 _FLUSH_SECONDS = 1.0
-_COUNTS_SHARE = (
-    20  # the counts are written anew when this many times as long has gone by as writing them takes
-)
+# The counts are written anew when this many times as long has gone by as writing them takes.
+_COUNTS_SHARE = 20
 
 
 @final
 class DiskStore(Store):
-    """Keeps a record in a directory. The first arguments are those of `Store`.
+    """Keeps a record in a directory.
 
     Args:
-        size: The number of entries in a tensor.
-        dtype: Their dtype.
-        kinds: What is kept of a step.
-        keyframe_every: How many rows a block holds at most.
-        budget: Bytes for the tensors.
-        on_full: What to do when the budget is reached.
+        size, dtype, kinds, keyframe_every, budget, on_full, every: As for `Store`.
         directory: Where to write.
         slots: Where each parameter lies in a row.
-        buffers: The layers' state that is not learnt, by name.
-        told: What else run.json tells.
+        buffers: The layers' buffers by name.
+        settings: What else run.json says.
         resume: Go on with the run that is there.
+
+    Attributes:
+        directory: The directory.
+        broken: What the system refused; nothing more is written then.
 
     Raises:
         BudgetError: The budget is too small for a single step.
@@ -77,33 +78,28 @@ class DiskStore(Store):
         keyframe_every: int,
         budget: int,
         on_full: OnFull,
+        every: int,
         directory: Path,
         slots: Mapping[str, Slot],
-        buffers: Sequence[tuple[str, npt.NDArray[Any]]],
-        told: Mapping[str, Any],
+        buffers: Mapping[str, npt.NDArray[Any]],
+        settings: Mapping[str, Any],
         *,
         resume: bool,
     ) -> None:
-        super().__init__(size, dtype, kinds, keyframe_every, budget, on_full, _SEGMENT_BYTES)
+        super().__init__(size, dtype, kinds, keyframe_every, budget, on_full, every, _SEGMENT_BYTES)
         self.directory: Path = directory
-        self._buffer_kinds = [(name, live.dtype, live.shape) for name, live in buffers]
-        self._told: dict[str, Any] = about(dtype, kinds, slots, self._buffer_kinds) | {
-            **told,
-            "sessions": [],
-        }
-        self._count = 0
-        self._number = 0  # of the next block
-        self._table: GrowingArray | None = None
-        self._writer: RowWriter | None = None
-        self._sums: list[int] = []  # the checksums of rows whose steps are not written yet
+        self._buffers = [(name, live.dtype, live.shape) for name, live in buffers.items()]
+        content = {**described(dtype, kinds, slots, self._buffers), **settings}
+        self._description = RunDescription(directory, content)
+        # Open during a session:
+        self._table: BlockTable | None = None
         self._steps: StepFiles | None = None
-        self._indices_end = 0
-        self._damaged: set[int] = set()
-        self._written: tuple[int, int, bool] | None = (
-            None  # the gaps and notes that run.json tells of, and the end
-        )
+        self._count = 0  # of steps
+        self._next_number = 0  # of a block
+        self._indices_end = 0  # of the row indices in an earlier session
+        self._damaged: set[int] = set()  # numbers of blocks that cannot be read
         self._flushed = self._counts_due = 0.0
-        self.broken: str = ""  # what the system refused; nothing more is written then
+        self.broken: str = ""
         if resume:
             self._load()
         elif os.path.lexists(directory) and not (
@@ -117,31 +113,22 @@ class DiskStore(Store):
     def _load(self) -> None:
         """Look at the run that is there, and make sure that it can go on."""
         record = read_record(self.directory)
-        told = read_json(self.directory)
-        for what in ("dtype", "kinds", "parameters", "buffers", "aggregates"):
-            if told[what] != self._told[what]:
-                raise RunError(
-                    f"the run in '{self.directory}' cannot go on: its {what} are {told[what]}, and "
-                    f"now they are {self._told[what]}; record into a new directory"
-                )
-        self._told["sessions"] = told["sessions"]
+        self._description.resume()
         self.take_up(record)
-        files, self._count = MappedFiles(self.directory), len(record.meta.steps)
-        self._indices_end = int(
-            files.rows("steps.npy", STEP, (self._count,))["indices_end"][-1:].sum()
-        )
-        # A writer that was killed may have left a file of which the table does not tell yet.
-        self._number = 1 + max(
-            int(path.stem)
-            for path in self.directory.glob("*/*.npy")
-            if path.parent.name != "buffers"
+        arrays, self._count = MappedFiles(self.directory), len(record.kept.steps)
+        steps = arrays.rows("steps.npy", STEP, (self._count,))
+        self._indices_end = int(steps["indices_end"][-1]) if len(steps) else 0
+        # A writer that was killed may have left a file that is not in the table yet.
+        paths = self.directory.glob("*/*.npy")
+        self._next_number = 1 + max(
+            int(path.stem) for path in paths if path.parent.name != "buffers"
         )
         # The files of a block that cannot be read stay there for the user to look at, until the run
-        # is resumed once more: the table that this session writes does not tell of them.
-        table = files.table("blocks.npy", BLOCK)
+        # is resumed once more: they are not in the table that this session writes.
+        table = arrays.table("blocks.npy", BLOCK)
         self._damaged = set(table["number"][table["first"] < record.final_step].tolist())
 
-    # -- opening and closing ----------------------------------------------------------------------
+    # -- sessions ---------------------------------------------------------------------------------
 
     @override
     def open(self, first_step: int) -> None:
@@ -156,26 +143,24 @@ class DiskStore(Store):
                 f"it in a new recorder, by resume=True"
             )
         with self._writing():
-            if self._told["sessions"]:
+            goes_on = self._description.has_sessions
+            if goes_on:
                 self._sweep()
-            if not self._told["sessions"]:
+            else:
                 for folder in ("keyframes", "buffers", *(FOLDERS[kind] for kind in self.kinds)):
                     (self.directory / folder).mkdir(parents=True, exist_ok=True)
-            old = self._count if self._told["sessions"] else None
-            self._told["sessions"].append({"first_step": first_step})
-            self._told["complete"] = False
-            kinds = [(kind, shape) for _, kind, shape in self._buffer_kinds]
-            self._steps = StepFiles(self.directory, kinds, old, self._indices_end)
-            self._writer = RowWriter(self.kinds, self.size, self.dtype)
-            self._write_table()
-            self._write_json()
+            self._description.begin_session(first_step)
+            buffers = [(dtype, shape) for _, dtype, shape in self._buffers]
+            steps = self._count if goes_on else None
+            writer = RowWriter(self.kinds, self.size, self.dtype)
+            self._steps = StepFiles(self.directory, writer, buffers, steps, self._indices_end)
+            self._table = BlockTable(self.directory, self.blocks)
+            self._write_description()
         self._flushed = time.monotonic()
 
     def _sweep(self) -> None:
-        """Remove what a writer that was killed had begun, and the table does not tell of."""
-        known = {
-            block.number for block in self.blocks if isinstance(block, FileBlock)
-        } | self._damaged
+        """Remove files that a writer that was killed had begun, and that are not in the table."""
+        known = self._numbers() | self._damaged
         for folder in ("keyframes", *FOLDERS.values()):
             for path in (self.directory / folder).glob("*.npy"):
                 if int(path.stem) not in known:
@@ -183,8 +168,7 @@ class DiskStore(Store):
 
     @override
     def close(self, step: int, values: Array) -> None:
-        """End the session before this step: the values become a last keyframe, and the run is
-        complete.
+        """End the session before this step, with these values as the last keyframe.
 
         Raises:
             RunError: The disk does not take them.
@@ -192,87 +176,47 @@ class DiskStore(Store):
         if self.broken:
             self._close_files()
             return
+        assert self._steps is not None
+        assert self._table is not None
         with self._writing():
-            self._end_rows()
+            self._steps.end_block()
             self._end()
             self.blocks.append(self._new_block(step, values, rows=False, foreign=False))
-            self._write_table()
+            self._table.replace(self.blocks)
             self.flush()
-            self._told["complete"] = True
-            self._told["sessions"][-1]["last_step"] = step - 1
-            self._write_json()
+            self._description.end_session(step - 1)
+            self._write_description()
             self._close_files()
 
     def _close_files(self) -> None:
-        files = (self._steps, self._writer, self._table)
-        self._steps, self._writer, self._table = None, None, None
-        for file in files:
-            if file is not None:
-                with suppress(
-                    OSError
-                ):  # what the headers tell of is whole, with or without what came last
-                    file.close()
-
-    # -- steps ------------------------------------------------------------------------------------
+        steps, table, self._steps, self._table = self._steps, self._table, None, None
+        # What the headers cover is whole, with or without what came last.
+        if steps is not None:
+            self._indices_end = steps.indices_end
+            steps.close()
+        if table is not None:
+            with suppress(OSError):
+                table.close()
 
     @override
-    def keep(self, meta: StepMeta) -> None:
-        """Keep what is kept of every step."""
-        self._count += 1
-        if self._steps is None:
-            return
-        due = (
-            self._steps.pending >= _FLUSH_STEPS or time.monotonic() - self._flushed > _FLUSH_SECONDS
+    def record(self, state: RecorderState) -> Record:
+        """What the directory holds, and while it is being written, what only this process knows."""
+        record = read_record(self.directory)
+        if state.complete or self.broken:
+            return record
+        return replace(
+            record,
+            final=state.final,
+            final_step=state.final_step,
+            replayed=False,
+            blocks=(*record.blocks, *self.tail()),
         )
-        if due and self._steps.pending:
-            self.flush()
-        self._check_buffers(meta.buffers)
-        self._indices_end += 0 if meta.indices is None else len(meta.indices)
-        self._steps.keep(meta)
 
-    def _check_buffers(self, buffers: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Give up where one is no longer what its file holds.
-
-        Raises:
-            RunError: One is.
-        """
-        for (name, dtype, shape), now in zip(self._buffer_kinds, buffers.values(), strict=True):
-            if now.shape != shape or not np.can_cast(
-                now.dtype, dtype
-            ):  # a file has rows of one kind
-                self.flush()
-                raise self._given_up(
-                    f"'{name}' is now {now.dtype} of shape {now.shape}, and was {dtype} of shape "
-                    f"{shape} when the recorder was made: let its layer give it dtype and shape in "
-                    f"`__init__`"
-                )
+    # -- publishing -------------------------------------------------------------------------------
 
     @override
-    def __len__(self) -> int:
-        return self._count
-
-    @override
-    def _write(self, block: Block, step: int, rows: Mapping[str, Array]) -> None:
-        assert isinstance(block, FileBlock)
-        with self._writing():
-            assert self._steps is not None
-            assert self._writer is not None
-            self._writer.add(rows)
-            if self._steps.pending:
-                self._steps.place(block.number, block.count)
-            else:  # the last step's, which only now turns out to be kept
-                # first, so that the step never tells of a row that readers do not see
-                self._publish_rows()
-                self._steps.place_last(block.number, block.count, self._sums.pop())
-
-    def _publish_rows(self) -> None:
-        """Have all rows count for readers."""
-        if self._writer is not None:
-            self._sums += self._writer.settle()
-            self._writer.publish()
-
     def flush(self) -> None:
-        """Have everything that was written count for readers, up to the last step.
+        """Publish all that was kept, up to the last step.
 
         Raises:
             RunError: The disk does not take it.
@@ -280,26 +224,12 @@ class DiskStore(Store):
         if self._steps is None:
             return
         with self._writing():
-            self._publish_rows()
-            if self._written != (len(self.gaps), len(self.notes), self.full):
-                # before the steps, so that none of them is neither here nor in a gap
-                self._write_json()
-            sums, self._sums = self._sums, []
-            self._steps.publish(sums)
+            self._steps.publish_rows()
+            # Before the steps, so that each of them is either here or in a gap.
+            if not self._description.is_current(self.gaps, self.notes, self.full):
+                self._write_description()
+            self._steps.publish()
         self._flushed = time.monotonic()
-
-    @override
-    def last_values(self) -> Array | None:
-        """The values after the last step, by the record itself; None if it does not hold them."""
-        with self._writing():
-            self._publish_rows()
-        return super().last_values()
-
-    @property
-    @override
-    def starts_anew(self) -> bool:
-        """A session ends with a keyframe, so the next one needs a block of its own."""
-        return True
 
     @property
     @override
@@ -308,8 +238,8 @@ class DiskStore(Store):
         return not self.broken and time.monotonic() >= self._counts_due
 
     @override
-    def save_counts(self, tally: Callable[[], Tally], values: Array, last_step: int) -> None:
-        """Write the counts, in place of those before.
+    def save_counts(self, counts: Callable[[], Counts], values: Array, last_step: int) -> None:
+        """Publish the counts, in place of those before.
 
         Raises:
             RunError: The disk does not take them.
@@ -319,57 +249,101 @@ class DiskStore(Store):
         start = time.monotonic()
         self.flush()  # so that no step is counted that readers do not know of
         with self._writing():
-            replace(self.directory / "aggregates.npz", packed(tally(), values, last_step))
+            files.replace(self.directory / "aggregates.npz", packed(counts(), values, last_step))
         end = time.monotonic()
         self._counts_due = end + max(_FLUSH_SECONDS, _COUNTS_SHARE * (end - start))
+
+    def _write_description(self) -> None:
+        self._description.write(self.gaps, self.notes, self.full)
+
+    # -- steps ------------------------------------------------------------------------------------
+
+    @override
+    def keep(self, kept: KeptStep) -> None:
+        """Keep what is kept of every step besides its tensors."""
+        self._count += 1
+        if self._steps is None:
+            return
+        pending = self._steps.pending
+        if pending and (
+            pending >= _FLUSH_STEPS or time.monotonic() - self._flushed > _FLUSH_SECONDS
+        ):
+            self.flush()
+        self._check_buffers(kept.buffers)
+        self._steps.keep(kept)
+
+    def _check_buffers(self, buffers: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Make sure that the buffers still are what their files hold: rows of one kind.
+
+        Raises:
+            RunError: One is not; nothing more is written.
+        """
+        for (name, dtype, shape), now in zip(self._buffers, buffers.values(), strict=True):
+            if now.shape != shape or not np.can_cast(now.dtype, dtype):
+                self.flush()
+                raise self._stop_writing(
+                    f"'{name}' is now {now.dtype} of shape {now.shape}, and was {dtype} of shape "
+                    f"{shape} when the recorder was made: let its layer give it dtype and shape in "
+                    f"`__init__`"
+                )
+
+    @override
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    @override
+    def facts_bytes(self) -> int:
+        """The bytes of a row of steps.npy."""
+        return STEP.itemsize
+
+    @override
+    def last_values(self) -> Array | None:
+        """The values after the last step, by the record itself; None if it does not hold them."""
+        if self._steps is not None:
+            with self._writing():
+                self._steps.publish_rows()
+        return super().last_values()
 
     # -- blocks -----------------------------------------------------------------------------------
 
     @property
     @override
-    def bytes(self) -> int:
-        """How many bytes the record has filled."""
-        return size_of(self.directory)
-
-    @property
-    @override
-    def meta_bytes(self) -> int:
-        """A row of steps.npy."""
-        return STEP.itemsize
+    def starts_anew(self) -> bool:
+        """A session ends with a keyframe, so the next one needs a block of its own."""
+        return True
 
     @override
     def _start(self, step: int, values: Array | None, foreign: bool) -> Block:
+        assert self._steps is not None
+        assert self._table is not None
         with self._writing():
-            self._end_rows()
+            self._steps.end_block()
             block = self._new_block(step, values, bool(self.kinds), foreign)
             if self.kinds:
                 free = self.budget - self._taken - (0 if values is None else self.row_bytes)
                 block.capacity = max(1, min(self.capacity, free // self.step_bytes))
-                paths = {
-                    kind: self.directory / file_of(FOLDERS[kind], block.number)
-                    for kind in self.kinds
-                }
-                assert self._writer is not None
-                self._writer.begin(paths)
-            assert self._table is not None
-            self._table.append(described([block]))
-            self._table.publish()
+                self._steps.begin_block({kind: self._rows_of(kind, block) for kind in self.kinds})
+            self._table.append(block)
         return block
 
     def _new_block(self, step: int, values: Array | None, rows: bool, foreign: bool) -> FileBlock:
-        number, self._number = self._number, self._number + 1
+        number, self._next_number = self._next_number, self._next_number + 1
         if values is not None:
-            keyframe = GrowingArray(
-                self.directory / file_of("keyframes", number), self.dtype, (self.size,)
-            )
-            keyframe.append(values)
+            keyframe = FileColumn(self._keyframe_of(number), self.dtype, (self.size,))
+            keyframe.append(values[np.newaxis])
             keyframe.close()
         row = np.array((number, step, values is not None, rows, foreign, 0), BLOCK)
         row["crc32"] = checksum_of_block(row, values)
-        files = MappedFiles(
-            self.directory
-        )  # each block's own: a file that is given up must not stay open for others
-        return FileBlock(files, number, row, self.kinds, self.dtype, self.size)
+        # Arrays of its own: a file that is given up must not stay open for other blocks.
+        return FileBlock(MappedFiles(self.directory), row, self.kinds, self.dtype, self.size)
+
+    @override
+    def _write(self, block: Block, tensors: Mapping[str, Array]) -> None:
+        assert isinstance(block, FileBlock)
+        assert self._steps is not None
+        with self._writing():
+            self._steps.add(tensors, block.number, block.count)
 
     @override
     def _end(self) -> None:
@@ -377,47 +351,34 @@ class DiskStore(Store):
             self.blocks[-1].capacity = self.blocks[-1].count
 
     @override
-    def _drop(self, blocks: list[Block]) -> None:
+    def _drop(self, blocks: Sequence[Block]) -> None:
+        assert self._table is not None
         with self._writing():
-            # first: whoever does not find a block in the table finds it in a gap
-            self._write_json()
-            self._write_table()
-            left = {block.number for block in self.blocks if isinstance(block, FileBlock)}
+            # First the gaps: whoever does not find a block in the table finds it there.
+            self._write_description()
+            self._table.replace(self.blocks)
+            left = self._numbers()
             for block in blocks:
                 assert isinstance(block, FileBlock)
                 for kind in block.rows:
-                    (self.directory / file_of(FOLDERS[kind], block.number)).unlink(missing_ok=True)
+                    self._rows_of(kind, block).unlink(missing_ok=True)
                 if block.number not in left:
-                    (self.directory / file_of("keyframes", block.number)).unlink(missing_ok=True)
+                    self._keyframe_of(block.number).unlink(missing_ok=True)
 
-    def _end_rows(self) -> None:
-        self._publish_rows()
-        if self._writer is not None:
-            self._writer.end()
+    def _numbers(self) -> set[int]:
+        return {block.number for block in self.blocks if isinstance(block, FileBlock)}
 
-    def _write_table(self) -> None:
-        """Write blocks.npy anew, as a whole."""
-        path = self.directory / "blocks.npy"
-        fresh = path.with_name("blocks.npy.tmp")
-        fresh.unlink(missing_ok=True)
-        table = GrowingArray(fresh, BLOCK, ())
-        if self.blocks:
-            table.append(described(self.blocks))
-        table.close()
-        fresh.replace(path)
-        if self._table is not None:
-            self._table.close()
-        self._table = GrowingArray(path, BLOCK, (), len(self.blocks))
+    def _rows_of(self, kind: str, block: FileBlock) -> Path:
+        return self.directory / file_of(FOLDERS[kind], block.number)
 
-    def _write_json(self) -> None:
-        told = {**self._told, "gaps": joined(self.gaps), "full": self.full, "notes": self.notes}
-        told["crc32"] = checksum_of_json(told)
-        replace(self.directory / "run.json", json.dumps(told, indent=1, allow_nan=False).encode())
-        self._written = len(self.gaps), len(self.notes), self.full
+    def _keyframe_of(self, number: int) -> Path:
+        return self.directory / file_of("keyframes", number)
+
+    # -- what the system refuses ------------------------------------------------------------------
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """What the system refuses becomes an error of ours.
+        """Turn what the system refuses into a `RunError`, once.
 
         Nothing more is written then, and training can go on.
         """
@@ -426,9 +387,9 @@ class DiskStore(Store):
         except RunError:
             raise
         except OSError as error:
-            raise self._given_up(str(error)) from error
+            raise self._stop_writing(str(error)) from error
 
-    def _given_up(self, why: str) -> RunError:
+    def _stop_writing(self, why: str) -> RunError:
         self.broken = why
         self.full = True
         self._close_files()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, final
@@ -11,10 +10,11 @@ import numpy as np
 
 from minigrad._types import override
 from minigrad.arrays import Array
-from minigrad.parameters.vector import Slot
+from minigrad.recording.recorder_state import RecorderState
+from minigrad.recording.step_columns import FACTS, StepColumns
 from minigrad.recording.store import OnFull, Store
-from minigrad.runs.blocks import BatchRows, Block, Buffers, Layout, Meta, StepMeta
-from minigrad.runs.counts import Tally
+from minigrad.runs.block import Block
+from minigrad.runs.kept_steps import KeptStep, KeptSteps
 from minigrad.runs.record import Record
 
 _FIRST_BYTES = 4 * 10**6  # about how long the first block is
@@ -36,38 +36,22 @@ class MemoryStore(Store):
         keyframe_every: int,
         budget: int,
         on_full: OnFull,
+        every: int = 1,
     ) -> None:
-        super().__init__(size, dtype, kinds, keyframe_every, budget, on_full)
-        self._kept = 0
+        super().__init__(size, dtype, kinds, keyframe_every, budget, on_full, every)
+        self._steps = StepColumns()
+        self._kept = 0  # rows
         self._rest: dict[str, Array] = {}  # the rows that the last block has not used
-        self._spare: list[
-            dict[str, Array]
-        ] = []  # memory of blocks that were given up, to be used again
+        # Memory of blocks that were given up, to be used again.
+        self._spare: list[dict[str, Array]] = []
         self._ahead: Future[dict[str, Array]] | None = None
         self._ahead_bytes = 0
-        self._steps, self._lr, self._loss, self._clip = (
-            array("q"),
-            array("d"),
-            array("d"),
-            array("d"),
-        )
-        self._indices, self._indices_end, self._known = array("i"), array("q"), bytearray()
-        self._buffers, self._layouts = bytearray(), list[Layout]()
 
     @property
     @override
-    def bytes(self) -> int:
-        """How many bytes the record has filled."""
-        rows = sum(block.count for block in self.blocks) * self.step_bytes
-        keyframes = sum(block.has_keyframe for block in self.blocks) * self.row_bytes
-        indices = len(self._indices) * self._indices.itemsize
-        return rows + keyframes + indices + len(self._buffers) + len(self) * self.meta_bytes
-
-    @property
-    @override
-    def meta_bytes(self) -> int:
-        """Of every step: its number, rate, loss, clip factor, where its batch ends, and whether it is known."""
-        return 5 * 8 + 1
+    def facts_bytes(self) -> int:
+        """The bytes of a row of `FACTS`."""
+        return FACTS.itemsize
 
     @property
     @override
@@ -86,72 +70,39 @@ class MemoryStore(Store):
         """End a session: nothing is to be done."""
 
     @override
-    def keep(self, meta: StepMeta) -> None:
-        """Keep what is kept of every step."""
-        kinds = tuple((name, buffer.dtype, buffer.shape) for name, buffer in meta.buffers.items())
-        if not self._layouts or self._layouts[-1].kinds != kinds:
-            self._layouts.append(Layout(len(self), len(self._buffers), kinds))
-        for buffer in meta.buffers.values():
-            self._buffers += buffer.tobytes()
-        self._steps.append(meta.step)
-        self._lr.append(meta.lr)
-        self._loss.append(meta.loss)
-        self._clip.append(meta.clip_factor)
-        if meta.indices is not None:
-            self._indices.frombytes(meta.indices.tobytes())
-        self._indices_end.append(len(self._indices))
-        self._known.append(meta.indices is not None)
+    def keep(self, kept: KeptStep) -> None:
+        """Keep what is kept of every step besides its tensors."""
+        self._steps.keep(kept)
 
     @override
     def __len__(self) -> int:
         return len(self._steps)
 
-    def meta(self) -> Meta:
-        """What is kept of every step, as copies."""
-        return Meta(
-            steps=np.array(self._steps, np.int64),
-            lr=np.array(self._lr, np.float64),
-            loss=np.array(self._loss, np.float64),
-            clip_factor=np.array(self._clip, np.float64),
-            indices=BatchRows(
-                np.array(self._indices, np.int32),
-                np.array(self._indices_end, np.int64),
-                np.array(self._known, np.bool_),
-            ),
-            buffers=Buffers(bytes(self._buffers), tuple(self._layouts), len(self)),
-        )
+    def kept(self) -> KeptSteps:
+        """What is kept of every step besides its tensors, as copies."""
+        return self._steps.steps()
 
-    def record(
-        self,
-        slots: dict[str, Slot],
-        initial: Array,
-        final: Array,
-        final_step: int,
-        tail: list[Block],
-        tally: Tally | None,
-        complete: bool,
-        optimizer: str,
-    ) -> Record:
-        """All that is kept, as it is now, with the last step where it lies in no block.
-
-        Otherwise as `Record` says.
-        """
+    @override
+    def record(self, state: RecorderState) -> Record:
+        """All that is recorded, as it is now."""
+        rows = sum(block.count for block in self.blocks) * self.step_bytes
+        keyframes = sum(block.has_keyframe for block in self.blocks) * self.row_bytes
         return Record(
-            slots=slots,
-            initial=initial,
-            final=final,
-            final_step=final_step,
-            blocks=(*(block.frozen() for block in self.blocks), *tail),
-            meta=self.meta(),
-            gaps=tuple(self.all_gaps(final_step)),
+            slots=state.slots,
+            initial=state.initial,
+            final=state.final,
+            final_step=state.final_step,
+            blocks=(*(block.frozen() for block in self.blocks), *self.tail()),
+            kept=self.kept(),
+            gaps=tuple(self.all_gaps(state.final_step)),
             notes=tuple(self.notes),
-            tally=tally,
-            counted=final,
-            counted_step=final_step,
+            counts=None if state.counts is None else state.counts(),
+            counted=state.final,
+            counted_step=state.final_step,
             replayed=False,
-            complete=complete,
-            bytes=self.bytes,
-            optimizer=optimizer,
+            complete=state.complete,
+            bytes=rows + keyframes + self._steps.nbytes,
+            optimizer=state.optimizer,
         )
 
     @override
@@ -164,10 +115,10 @@ class MemoryStore(Store):
         return block
 
     @override
-    def _write(self, block: Block, step: int, rows: Mapping[str, Array]) -> None:
+    def _write(self, block: Block, tensors: Mapping[str, Array]) -> None:
         count = block.count
-        for kind, row in rows.items():
-            block.rows[kind][count] = row
+        for kind in self.kinds:
+            block.rows[kind][count] = tensors[kind]
         self._kept += 1
 
     @override
@@ -203,10 +154,10 @@ class MemoryStore(Store):
     # -- memory -----------------------------------------------------------------------------------
 
     def _new_rows(self, keyframe: int) -> dict[str, Array]:
-        """Memory for a block's rows, and an order for those of the block after it, if it fits.
+        """Memory for a block's rows; that of the next block is made ready meanwhile, if it fits.
 
-        The system gives memory out page by page at its first touch, which takes longer than the
-        copy that follows; so it is touched in another thread, one block ahead.
+        The system hands memory out page by page when it is first touched, which takes longer than
+        the copy that follows; so another thread touches it, one block ahead.
         """
         if self._spare:
             return self._spare.pop()
@@ -233,7 +184,10 @@ class MemoryStore(Store):
 
     @override
     def room_after(self, rows: int) -> int:
-        """How many rows a block has that begins after so many: it begins small, so that a short run takes little, and doubles."""
+        """The capacity of a block that begins after this many rows.
+
+        The first is small, so that a short run takes little; then they double.
+        """
         return min(self.capacity, max(8, _FIRST_BYTES // self.step_bytes, rows))
 
 

@@ -1,54 +1,62 @@
-"""`Watch`, which notices values that changed between two steps other than by the optimizer."""
+"""`OutOfBandWatch`, which notices values that somebody else than the optimizer has changed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import final
 
 import numpy as np
 
 from minigrad.arrays import Array
-from minigrad.parameters.vector import ParameterVector, Slot, Writer
+from minigrad.optimizers import Optimizer
+from minigrad.parameters.vector import ParameterVector
+from minigrad.recording.selected_parameters import SelectedParameters
 from minigrad.runs.verification import first_different
 
 
 @final
-class Watch:
+class OutOfBandWatch:
     """Remembers the values after a step, and says whether they are the same before the next.
 
     Args:
-        vector: The memory in which they lie.
-        size: How many values are watched.
+        optimizer: The optimizer whose steps are recorded.
+        vector: Its parameters.
+        selected: Those that are watched.
 
     Attributes:
         values: The values after the last step; those before the first are not known.
     """
 
-    def __init__(self, vector: ParameterVector, size: int) -> None:
+    def __init__(
+        self, optimizer: Optimizer, vector: ParameterVector, selected: SelectedParameters
+    ) -> None:
+        self._optimizer = optimizer
         self._vector = vector
-        self._bytes, self._spare_bytes = (
-            bytearray(size * vector.values.itemsize) for _ in range(2)
-        )
-        self.values: Array = np.frombuffer(self._bytes, vector.values.dtype)
-        self._spare: Array = np.frombuffer(self._spare_bytes, vector.values.dtype)
-        self._before: Array | None = (
-            None  # the values before somebody else wrote, until the next step
-        )
+        self._selected = selected
+        size, dtype = selected.size, vector.values.dtype
+        self._bytes, self._spare_bytes = (bytearray(size * dtype.itemsize) for _ in range(2))
+        self.values: Array = np.frombuffer(self._bytes, dtype)
+        self._spare: Array = np.frombuffer(self._spare_bytes, dtype)
+        # The values before somebody else wrote, until the next step.
+        self._before: Array | None = None
         self._writes = 0
         self._known = False
 
+    def live_values(self) -> Array:
+        """The values now; a view of the live ones, if all parameters are watched."""
+        return self._selected.of(self._vector.values)
+
     def remember(self, values: Array, writes: int | None = None) -> None:
-        """These are the values now, or were when so many writes had been made."""
+        """Remember these values: those of now, or of when this many writes had been made."""
         np.copyto(self.values, values)
         self._writes = self._vector.writes.count if writes is None else writes
         self._known = True
 
     def add(self, update: Array) -> tuple[Array, Array]:
-        """A step adds this update to the values remembered. What hooks write then is no step's.
+        """A step adds this update to the values remembered; what hooks write is not part of it.
 
         Returns:
-            The values before, those of before others wrote if somebody did, so that what they
-            changed did move; and after.
+            The values before and after. If somebody else wrote between the steps, those before are
+            those before that write: what it changed did move.
         """
         with np.errstate(all="ignore"):
             np.add(self.values, update, out=self._spare)
@@ -59,25 +67,23 @@ class Watch:
         return (self._spare if before is None else before), self.values
 
     def changed(self, values: Array) -> bool:
-        """Whether any bit of these values differs from those remembered: as bytes, five times as fast as numbers."""
+        """Whether any bit of these values differs from those remembered."""
+        # As bytes, which takes a fifth of the time of comparing numbers.
         return not self._known or self._bytes != values.data
 
-    def look(self, values: Array, slots: Mapping[str, Slot], own: Writer) -> str:
-        """What somebody else has written since then, and who, in words: "0.weight changed by ...";
-        empty if nobody has.
+    def written_by_others(self, values: Array) -> str:
+        """What somebody else has written since the last step, and who; empty if nobody has.
 
-        These values are then the ones that are remembered; what they were before counts as where
-        the next step begins.
+        In words: "0.weight changed by ...". After a write the values of now are remembered, and the
+        next step begins at those before it.
 
         Args:
             values: The values now.
-            slots: Where each parameter lies in them.
-            own: The optimizer whose steps are recorded.
         """
-        which = changed_names(self.values, values, slots) if self.changed(values) else ""
+        which = self.differing_names(self.values, values) if self.changed(values) else ""
         if not which:
             return ""
-        parameters = set(self._vector.parameters)
+        own, parameters = self._optimizer.writer, set(self._vector.parameters)
         others = [
             f"another {writer.name}" if writer.name == own.name else writer.name
             for writer in self._vector.writes.since(self._writes)
@@ -88,16 +94,18 @@ class Watch:
         self.remember(values)
         return f"{which} changed {by}"
 
+    def differing_names(self, before: Array | None, after: Array) -> str:
+        """Which parameters have other values than before, in words; empty if none has.
 
-def changed_names(before: Array | None, after: Array, slots: Mapping[str, Slot]) -> str:
-    """Which parameters are others than before, in words; empty if none.
-
-    Where nothing remembers, it may be any.
-    """
-    if before is None:
-        return f"something of {', '.join(slots)}"
-    return ", ".join(
-        name
-        for name, (part, _) in slots.items()
-        if first_different(before[part], after[part]) is not None
-    )
+        Args:
+            before: Their values before, flat; None if those are not known.
+            after: Their values after.
+        """
+        slots = self._selected.slots
+        if before is None:
+            return f"something of {', '.join(slots)}"
+        return ", ".join(
+            name
+            for name, (part, _) in slots.items()
+            if first_different(before[part], after[part]) is not None
+        )

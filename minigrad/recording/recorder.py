@@ -1,16 +1,14 @@
-"""`Recorder`, the hook that records a training: it only wires the optimizer to the counts and the store."""
+"""`Recorder`, the hook that records a training: it wires the optimizer to counts and a store."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self, final
+from typing import NamedTuple, Self, final
 
 import numpy as np
-import numpy.typing as npt
 
 from minigrad._types import override
 from minigrad.arrays import Array, parse_bytes, whole
@@ -22,18 +20,29 @@ from minigrad.hooks.hook import Handle, Hook
 from minigrad.losses import Loss
 from minigrad.optimizers import Optimizer
 from minigrad.parameters.vector import ParameterVector
-from minigrad.recording.coactivity import explained_layers
-from minigrad.recording.counting import Aggregates
+from minigrad.recording.arguments import check_arguments, kinds_of
+from minigrad.recording.coactivity import coactivities_of
 from minigrad.recording.disk_store import DiskStore
+from minigrad.recording.entry_counter import EntryCounter
 from minigrad.recording.memory_store import MemoryStore
-from minigrad.recording.out_of_band import Watch, changed_names
-from minigrad.recording.selection import Selected, Selection, check_arguments, kinds_of
-from minigrad.recording.store import OnFull
+from minigrad.recording.out_of_band import OutOfBandWatch
+from minigrad.recording.recorder_state import RecorderState
+from minigrad.recording.selected_parameters import SelectedParameters, Selection
+from minigrad.recording.step_facts import StepFacts
+from minigrad.recording.store import OnFull, Store
 from minigrad.recording.witness import Witness
-from minigrad.runs.blocks import Block, Estimate, Gap, StepMeta, kept_loss
-from minigrad.runs.reader import read_record
+from minigrad.runs.estimate import Estimate
+from minigrad.runs.gap import Gap
 from minigrad.runs.record import Record
 from minigrad.runs.run import Run
+
+
+class _Start(NamedTuple):
+    """How things were when the recorder was started."""
+
+    values: Array
+    steps: int  # that the optimizer had made
+    writes: int  # of values, by anybody
 
 
 @final
@@ -55,18 +64,17 @@ class Recorder(Hook):
             process, and `Run.open(path)` reads it, also meanwhile. None: into memory.
         params: Which parameters: a glob, several globs, or a function of the name.
         keep: Which tensors: any of "update" and "grad"; () keeps the counts alone.
-        every: Keep the tensors of every k-th step; those of the first and the last step are always
+        every: Keep the tensors of every n-th step; those of the first and the last step are always
             kept.
         keyframe_every: How many steps lie between two full copies of the values, at most.
         budget: Bytes for the tensors, or text such as "512MB".
         aggregates: Whether to count. Without the counts there are no reasons.
-        resume: Go on with the run at `path`, of the same parameters; its count of the steps goes on
-            too.
+        resume: Go on with the run at `path`, of the same parameters; its step numbers go on too.
         on_full: When the budget is reached: "thin" gives up alternate blocks of steps, "ring" keeps
             the start and the newest, "stop" records no more tensors, "raise" raises: once, out of a
             step that is complete, as a `HookError` whose cause is a `BudgetError`.
         coactivation: Collect which inputs and units were active in the same sample. It tells
-            NEVER_TOGETHER from CANCELLED, for the price of looking at the entries that have not
+            NEVER_TOGETHER from CANCELLED, at the price of looking at the entries that have not
             moved yet.
 
     Raises:
@@ -95,75 +103,55 @@ class Recorder(Hook):
     ) -> None:
         check_arguments(optimizer, loss, data, path, resume)
         self.optimizer: Optimizer = optimizer
-        self._loss, self._data = loss, data
-        self._every = whole(every, "every")
+        every = whole(every, "every")
         self._vector = ParameterVector.of(optimizer.model)
-        self._selected = Selected(self._vector, params)
-        self._slots, self._select, size = (
-            self._selected.slots,
-            self._selected.of,
-            self._selected.size,
-        )
-        kinds = kinds_of(keep)
-        self._buffers = [
-            (layer.place_of(buffer), layer, buffer)
-            for _, layer, buffer in optimizer.model.named_buffers()
-        ]
-        kept = (*kinds, "value") if kinds and self._every > 1 else kinds
-        rows, most = whole(keyframe_every, "keyframe_every"), parse_bytes(budget)
-        common = size, self._vector.values.dtype, kept, rows, most, on_full
-        self._store: MemoryStore | DiskStore
+        self._selected = SelectedParameters(self._vector, params)
+        slots, size, dtype = self._selected.slots, self._selected.size, self._vector.values.dtype
+        self._facts = StepFacts(optimizer.model, loss, data)
+        kinds, most = kinds_of(keep, every), whole(keyframe_every, "keyframe_every")
+        common = size, dtype, kinds, most, parse_bytes(budget), on_full, every
         if path is None:
-            self._store = MemoryStore(*common)
+            self._store: Store = MemoryStore(*common)
         else:
-            told = {
+            settings = {
                 "optimizer": repr(optimizer),
-                "every": self._every,
+                "every": every,
                 "aggregates": bool(aggregates),
             }
-            where, buffers = Path(path).absolute(), list(self._copied_buffers().items())
-            self._store = DiskStore(*common, where, self._slots, buffers, told, resume=bool(resume))
-        self._aggregates: Aggregates | None = None
+            where, buffers = Path(path).absolute(), self._facts.buffers()
+            self._store = DiskStore(*common, where, slots, buffers, settings, resume=bool(resume))
+        self._counter: EntryCounter | None = None
         if aggregates:
-            own = {
-                parameter.name: parameter
-                for parameter in self._vector.parameters
-                if parameter.name in self._slots
-            }
-            layers = explained_layers(optimizer.model, self._slots, own, coactivation)
-            self._aggregates = Aggregates(self._slots, self._vector.values.dtype, layers)
-        self._handle: Handle | None = None
-        self._complete = self._by_fit = (
-            False  # whether it is stopped, and whether `fit` has started it
-        )
-        self._initial: Array | None = None
-        self._at_start: tuple[Array, int, int] | None = (
-            None  # values, counts of steps and writes, until the first step
-        )
+            recorded = self._selected.parameters
+            layers = coactivities_of(optimizer.model, slots, recorded, coactivation)
+            self._counter = EntryCounter(slots, dtype, layers)
+        self._watch = OutOfBandWatch(optimizer, self._vector, self._selected)
+        self._witness = Witness(slots, self._counter, self._facts, self._note)
+        self._handle: Handle | None = None  # while it is recording
+        self._by_fit = False  # whether `fit` has started it
+        self._complete = False  # whether it was stopped
+        self._start: _Start | None = None  # until the first step
+        self._initial: Array | None = None  # the values before the first step
         self._ended: Array | None = None  # the values at the end, once it is stopped
-        self._watch = Watch(self._vector, size)
-        self._failure: Exception | None = None  # what went wrong before the step that is being made
-        self._grads: Array = np.empty(
-            0
-        )  # those of the step that is being made, where they are kept
-        self._foreign = ""  # what somebody else wrote before the step that is being made
         self._last_step = -1
-        self._offset = 0  # what a run that goes on adds to the optimizer's count of the steps
-        self._tail: tuple[int, dict[str, Array]] | None = None
-        self._run: Run | None = None
-        self._witness = Witness(self._slots, self._aggregates, self._note, loss)
+        self._offset = 0  # what is added to the optimizer's count of its steps
+        self._run: Run | None = None  # the one handed out last, while it is current
+        # Of the step that is being made:
+        self._failure: Exception | None = None  # what went wrong before it was written
+        self._grads: Array = np.empty(0)  # its gradients, where they are kept
+        self._foreign = ""  # what somebody else wrote before it
 
-    def _note(self, told: str) -> None:
-        self._store.notes.append(f"before step {self._last_step + 1} {told}")
+    def _note(self, message: str) -> None:
+        self._store.notes.append(f"before step {self._last_step + 1} {message}")
 
-    # -- recording --------------------------------------------------------------------------------
+    # -- sessions ---------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to record, or go on after `stop`.
 
         Raises:
-            CallOrderError: It is recording already; or the optimizer has gone back to a step that is
-                recorded.
+            CallOrderError: It is recording already, or the optimizer has gone back to a step that
+                is recorded.
             StaleParametersError: The parameters have moved into another model.
             RunError: The directory cannot be written.
         """
@@ -173,98 +161,99 @@ class Recorder(Hook):
             raise StaleParametersError(
                 "the parameters of this recorder have moved into another model; make a new one"
             )
+        count = self.optimizer.step_count
         if self._initial is None and self._store.before is not None:
             self._go_on_with(self._store.before)
-        elif self.optimizer.step_count + self._offset <= self._last_step:
-            back = f"the optimizer has gone back to step {self.optimizer.step_count + self._offset}"
+        elif count + self._offset <= self._last_step:
             raise CallOrderError(
-                f"step {self._last_step} is recorded, and {back}; use a new recorder"
+                f"step {self._last_step} is recorded, and the optimizer has gone back to step "
+                f"{count + self._offset}; use a new recorder"
             )
-        self._store.open(max(self.optimizer.step_count, self._last_step + 1))
-        values = self._select(self._vector.values).copy()
+        self._store.open(max(count, self._last_step + 1))
+        values = self._watch.live_values().copy()
         if self._initial is None:  # so that there is a run to be read even before the first step
-            self._store.begin(self.optimizer.step_count, values)
+            self._store.begin(count, values)
         self._complete, self._ended = False, None
-        self._at_start = values, self.optimizer.step_count, self._vector.writes.count
+        self._start = _Start(values, count, self._vector.writes.count)
         self._handle = self.optimizer.attach(self)
         self._vector.gradients.call(self._witness)
 
     def _go_on_with(self, before: Record) -> None:
         """Take up a run where it ended."""
+        steps = before.kept.steps
         self._initial = before.initial.copy()
-        self._last_step = (
-            int(before.meta.steps[-1]) if len(before.meta.steps) else before.final_step
-        )
+        self._last_step = int(steps[-1]) if len(steps) else before.final_step
         if before.final_step == self._last_step:
             self._watch.remember(before.final)
-        if self._aggregates is not None and before.tally is not None:
+        if self._counter is not None and before.counts is not None:
             lost = max(0, self._last_step - before.counted_step)
+            self._counter.go_on_with(before.counts, lost)
             if lost:
                 self._store.notes.append(
                     f"{lost} steps up to {self._last_step} were not counted: a writer was cut off"
                 )
-            self._aggregates.go_on_with(
-                replace(before.tally, uncounted=before.tally.uncounted + lost)
-            )
-        elif self._aggregates is not None and len(before.meta.steps):
-            self._aggregates = None  # reasons hold for all steps, or for none
+        elif self._counter is not None and len(steps):
+            self._counter = None  # reasons hold for all steps, or for none
             self._store.notes.append(
                 "entries are not counted, because those of the session before were not"
             )
 
     def _begin(self, values: Array, writes: int | None = None) -> None:
-        """Begin to record before the optimizer's present step: the first after `start`, or after a
-        checkpoint was loaded.
+        """Begin to record before the optimizer's present step.
 
-        The count of the steps goes on, also if the optimizer is new, or was taken back.
+        That is the first one after `start`, or after a checkpoint was loaded. Step numbers go on,
+        also if the optimizer is new or was taken back.
+
+        Args:
+            values: The values before it.
+            writes: How many times anybody had written values then; None if that is now.
         """
-        count, notes = self.optimizer.step_count, self._store.notes
+        store, count = self._store, self.optimizer.step_count
         offset = max(0, self._last_step + 1 - count)
         if count and offset != self._offset:
-            notes.append(
+            store.notes.append(
                 f"step {self._last_step + 1} is the optimizer's step {count}: it was taken back "
                 f"before"
             )
         self._offset, step = offset, count + offset
         if self._initial is None:
-            if self._at_start is not None and self._at_start[0] is not values:
-                self._store.begin(step, values)
+            if self._start is not None and self._start.values is not values:
+                store.begin(step, values)
             self._initial = values.copy()
         else:
-            gap, known = step > self._last_step + 1, self._store.last_values()
+            gap, known = step > self._last_step + 1, store.last_values()
             foreign = gap or (
-                self._watch.changed(values) and changed_names(known, values, self._slots) != ""
+                self._watch.changed(values) and self._watch.differing_names(known, values) != ""
             )
             if gap:
-                self._store.gaps.append(Gap(self._last_step + 1, step - 1, "not recorded"))
+                store.gaps.append(Gap(self._last_step + 1, step - 1, "not recorded"))
+            self._last_step = step - 1
             if foreign:
-                notes.append(f"before step {step} the values changed while they were not recorded")
-            if foreign or self._store.starts_anew:
-                self._store.begin(step, values, foreign)
+                self._note("the values changed while they were not recorded")
+            if foreign or store.starts_anew:
+                store.begin(step, values, foreign)
         self._watch.remember(values, writes)
-        self._last_step, self._at_start = step - 1, None
+        self._last_step, self._start = step - 1, None
+
+    def _begin_if_started(self) -> None:
+        """Begin with the values at `start`, if no step was made since."""
+        if self._start is not None:
+            self._begin(self._start.values, self._start.writes)
 
     def stop(self) -> None:
         """End the record; calling it again does nothing."""
         if self._handle is None:
             return
-        if self._at_start is not None:
-            self._begin(self._at_start[0], self._at_start[2])
-        self._ended = self._final()
-        if written := self._watch.look(
-            self._select(self._vector.values), self._slots, self.optimizer.writer
-        ):
+        self._begin_if_started()
+        self._ended = self._watch.values.copy()
+        if written := self._watch.written_by_others(self._watch.live_values()):
             self._store.notes.append(f"after step {self._last_step} {written}")
         self._handle.remove()
         self._handle = None
         self._vector.gradients.dismiss(self._witness)
         self._run = None
         try:
-            if self._tail is not None:
-                (step, rows), self._tail = self._tail, None
-                if self._store.needs_block:
-                    self._store.begin(step, self._ended)
-                self._store.add(step, rows)
+            self._store.add_last(self._ended)
             self._save_counts()
         finally:
             self._store.close(self._last_step + 1, self._ended)
@@ -295,20 +284,58 @@ class Recorder(Hook):
         if self._by_fit:
             self.stop()
 
+    # -- steps ------------------------------------------------------------------------------------
+
+    @override
+    def before_step(self, event: Step) -> None:
+        """Look for writes by others, and at the gradients.
+
+        An error waits until the step is written whole.
+        """
+        try:
+            self._look_at_values()
+            self._look_at_gradients(event)
+        except Exception as error:
+            self._failure = error
+
+    def _look_at_values(self) -> None:
+        """Where somebody else has written into the values, take a keyframe: replay stays true."""
+        values, count = self._watch.live_values(), self.optimizer.step_count
+        if self._start is not None and self._start.steps == count:
+            self._begin_if_started()
+        elif self._start is not None or count + self._offset != self._last_step + 1:
+            self._begin(values)
+        step = count + self._offset
+        if written := self._watch.written_by_others(values):
+            self._store.begin(step, values, foreign=True)
+            self._note(written)
+            if written.endswith("other than by an optimizer"):
+                self._foreign = self._store.notes[-1]
+        elif self._store.needs_block:
+            self._store.begin(step, values)
+
+    def _look_at_gradients(self, event: Step) -> None:
+        flat, select = event.flat, self._selected.of
+        if self._counter is not None:
+            used = (flat.grads, flat.transformed) if event.transforms else (flat.grads,)
+            self._counter.look(tuple(map(select, used)), event.transforms)
+        if "grad" in self._store.kinds:
+            self._grads = select(flat.grads).copy()
+
     @override
     def on_step(self, event: Step) -> None:
-        """Count, compare, keep."""
-        update, step = self._select(event.flat.update), event.step + self._offset
+        """Count, and keep."""
+        update, step = self._selected.of(event.flat.update), event.step + self._offset
         before, values = self._watch.add(update)
-        if self._aggregates is not None:
+        if self._counter is not None:
             skipped, held = self._selected.named(event.skipped), self._selected.named(event.held)
-            self._aggregates.add(step, before, values, update, skipped, held)
-        self._last_step = step
-        self._run = None
+            self._counter.add(step, before, values, update, skipped, held)
+        self._last_step, self._run = step, None
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
-        self._keep(event, step, update, values)
+        self._store.keep(self._facts.of(event, step))
+        self._store.add(step, {"update": update, "grad": self._grads, "value": values})
         if self._store.wants_counts:
             self._save_counts()
         if self._foreign:
@@ -318,77 +345,17 @@ class Recorder(Hook):
             )
 
     @override
-    def before_step(self, event: Step) -> None:
-        """Look for writes by others, and at the gradients.
-
-        An error waits until the step is written whole.
-        """
-        try:
-            self._look_for_writes()
-            if self._aggregates is not None:
-                used = (
-                    (event.flat.grads, event.flat.transformed)
-                    if event.transforms
-                    else (event.flat.grads,)
-                )
-                self._aggregates.look(tuple(map(self._select, used)), event.transforms)
-            if "grad" in self._store.kinds:
-                self._grads = self._select(event.flat.grads).copy()
-        except Exception as error:
-            self._failure = error
-
-    def _look_for_writes(self) -> None:
-        """Look whether somebody else has written into the values.
-
-        If so, take a keyframe, so that replay stays true.
-        """
-        values, count = self._select(self._vector.values), self.optimizer.step_count
-        if self._at_start is not None:
-            started, steps, writes = self._at_start
-            self._begin(*((started, writes) if steps == count else (values, None)))
-        elif count + self._offset != self._last_step + 1:
-            self._begin(values)
-        step = count + self._offset
-        written = self._watch.look(values, self._slots, self.optimizer.writer)
-        if written:
-            self._store.begin(step, values, foreign=True)
-            self._note(written)
-            self._foreign = (
-                self._store.notes[-1] if written.endswith("other than by an optimizer") else ""
-            )
-        elif self._store.needs_block:
-            self._store.begin(step, values)
-
-    def _keep(self, event: Step, step: int, update: Array, values: Array) -> None:
-        """Put this step's row into the store."""
-        store = self._store
-        loss, indices = event.loss, event.indices  # what is given to `step` comes first
-        if loss is None:
-            loss = self._witness.used_loss()
-        loss = kept_loss(loss)
-        if indices is None and self._data is not None and self._data.has_given:
-            indices = self._data.indices
-        kept = None if indices is None else indices.astype(np.int32)
-        store.keep(StepMeta(step, event.lr, loss, event.clip_factor, kept, self._copied_buffers()))
-        rows = {"update": update}
-        if self._store.kinds != ("update",):
-            tensors = {"update": update, "grad": self._grads, "value": values}
-            rows = {kind: tensors[kind] for kind in store.kinds}
-        if rows and self._every > 1 and step % self._every and len(store) > 1:
-            self._tail = step, {kind: row.copy() for kind, row in rows.items()}
-            return
-        self._tail = None
-        store.add(step, rows)
+    def flush(self) -> None:
+        """Publish what is only in memory, where there is a directory to write it to."""
+        if self._handle is not None:
+            self._store.flush()
+            self._save_counts()
 
     def _save_counts(self) -> None:
-        """Have the store keep the counts, where it outlives this process."""
-        if self._aggregates is not None:
+        """Have the store publish the counts, where it outlives this process."""
+        if self._counter is not None:
             values = self._watch.values if self._ended is None else self._ended
-            self._store.save_counts(self._aggregates.tally, values, self._last_step)
-
-    def _copied_buffers(self) -> dict[str, npt.NDArray[Any]]:
-        """The layers' state that is not learnt, such as running statistics."""
-        return {name: np.array(getattr(layer, buffer)) for name, layer, buffer in self._buffers}
+            self._store.save_counts(self._counter.counts, values, self._last_step)
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -399,73 +366,33 @@ class Recorder(Hook):
         Raises:
             CallOrderError: Nothing was recorded yet: the recorder was not started.
         """
-        if self._at_start is not None:
-            self._begin(self._at_start[0], self._at_start[2])
+        self._begin_if_started()
         if self._initial is None:
             raise CallOrderError(
                 "nothing is recorded yet: use `with recorder:`, or recorder.start()"
             )
         if self._run is None:
-            self._run = Run(self._record())
+            self.flush()
+            self._run = Run(self._store.record(self._state(self._initial)))
         return self._run
 
-    def _record(self) -> Record:
-        assert self._initial is not None
-        if isinstance(self._store, DiskStore):
-            return self._record_on_disk(self._store)
-        tally = None if self._aggregates is None else self._aggregates.tally()
-        values, last, about = (self._initial, self._final()), self._last_step, repr(self.optimizer)
-        return self._store.record(
-            self._slots, *values, last, self._tail_block(), tally, self._complete, about
-        )
-
-    def _record_on_disk(self, store: DiskStore) -> Record:
-        """What the directory holds, and while it is being written, what only this process knows."""
-        self.flush()
-        record = read_record(store.directory)
-        if self._handle is None or store.broken:
-            return record
-        blocks = (*record.blocks, *self._tail_block())
-        return replace(
-            record, final=self._final(), final_step=self._last_step, replayed=False, blocks=blocks
-        )
-
-    @override
-    def flush(self) -> None:
-        """Write what is only in memory, where there is a directory to write it to."""
-        if self._handle is not None and isinstance(self._store, DiskStore):
-            self._store.flush()
-            self._save_counts()
-
-    def _tail_block(self) -> list[Block]:
-        """The last step, which is always kept, where `every` would leave it out."""
-        return [] if self._tail is None or self._store.full else [Block.of_row(*self._tail)]
-
-    def _final(self) -> Array:
-        """The values after the last step."""
-        if self._ended is not None:
-            return self._ended
-        live = self._select(self._vector.values)
-        return (self._watch.values if self._watch.changed(live) else live).copy()
+    def _state(self, initial: Array) -> RecorderState:
+        final = self._watch.values.copy() if self._ended is None else self._ended
+        counts = None if self._counter is None else self._counter.counts
+        so_far = self._selected.slots, initial, final, self._last_step
+        return RecorderState(*so_far, counts, self._complete, repr(self.optimizer))
 
     def estimate(self, steps: int) -> Estimate:
-        """What a number of steps will take: bytes a step, bytes in all, and the step at which the
-        budget is reached.
+        """How many bytes a number of steps will take, and when the budget is reached.
 
         Raises:
             KindError: `steps` is not a whole number.
             RangeError: `steps` is less than 1.
         """
-        indices = 0 if self._data is None else 4 * self._data.batch_size
-        buffers = sum(array.nbytes for array in self._copied_buffers().values())
-        return self._store.estimate(whole(steps, "steps"), self._every, indices + buffers)
+        return self._store.estimate(whole(steps, "steps"), self._facts.nbytes)
 
     def __repr__(self) -> str:
-        state = (
-            "recording"
-            if self._handle is not None
-            else "stopped"
-            if self._complete
-            else "not started"
-        )
-        return f"Recorder({', '.join(self._slots)}; {state})"
+        state = "stopped" if self._complete else "not started"
+        if self._handle is not None:
+            state = "recording"
+        return f"Recorder({', '.join(self._selected.slots)}; {state})"

@@ -1,4 +1,4 @@
-"""`Store`, the abstract base: what is kept of a record, in blocks, within a budget.
+"""`Store`, the abstract base: keeps a record, in blocks, within a budget.
 
 Where the bytes lie is left open.
 """
@@ -13,8 +13,12 @@ import numpy as np
 
 from minigrad.arrays import Array, described
 from minigrad.errors import BudgetError, RangeError
-from minigrad.runs.blocks import Block, Estimate, Gap, StepMeta, joined, replay
-from minigrad.runs.counts import Tally
+from minigrad.recording.recorder_state import RecorderState
+from minigrad.runs.block import Block, replay
+from minigrad.runs.counts import Counts
+from minigrad.runs.estimate import Estimate
+from minigrad.runs.gap import Gap, joined
+from minigrad.runs.kept_steps import KeptStep
 from minigrad.runs.record import Record
 
 OnFull = Literal["thin", "ring", "stop", "raise"]
@@ -30,10 +34,11 @@ class Store(ABC):
     Args:
         size: The number of entries in a tensor.
         dtype: Their dtype.
-        kinds: What is kept of a step: "update", "grad", "value".
+        kinds: The kinds of tensors that are kept of a step: "update", "grad", "value".
         keyframe_every: How many rows a block holds at most.
         budget: Bytes for the tensors.
         on_full: What to do when the budget is reached.
+        every: Keep the tensors of every n-th step; those of the first and the last are always kept.
         block_bytes: How large the rows of a block may become; None if there is no limit.
 
     Attributes:
@@ -56,6 +61,7 @@ class Store(ABC):
         keyframe_every: int,
         budget: int,
         on_full: OnFull,
+        every: int = 1,
         block_bytes: int | None = None,
     ) -> None:
         if not isinstance(on_full, str) or on_full not in ("thin", "ring", "stop", "raise"):
@@ -67,6 +73,7 @@ class Store(ABC):
         self.dtype: np.dtype[Any] = dtype
         self.budget: int = budget
         self.on_full: OnFull = on_full
+        self.every: int = every
         self.row_bytes: int = size * dtype.itemsize
         self.step_bytes: int = self.row_bytes * len(kinds)
         smallest = self.row_bytes + self.step_bytes
@@ -86,22 +93,14 @@ class Store(ABC):
         self.notes: list[str] = []
         self.before: Record | None = None
         self._to_raise = False
-        self._summed: tuple[list[Block], int, int] = (
-            self.blocks,
-            0,
-            0,
-        )  # of these blocks so many take so many bytes
+        self._tail: tuple[int, dict[str, Array]] | None = None  # the last step, if not yet kept
+        self._summed = self.blocks, 0, 0  # of these blocks so many take so many bytes
 
     # -- where the bytes lie ----------------------------------------------------------------------
 
     @property
     @abstractmethod
-    def bytes(self) -> int:
-        """How many bytes the record has filled: tensors, and what is kept of every step."""
-
-    @property
-    @abstractmethod
-    def meta_bytes(self) -> int:
+    def facts_bytes(self) -> int:
         """How many bytes are kept of every step besides tensors, row indices and buffers."""
 
     @abstractmethod
@@ -113,8 +112,8 @@ class Store(ABC):
         """End a session before this step, with these values."""
 
     @abstractmethod
-    def keep(self, meta: StepMeta) -> None:
-        """Keep what is kept of every step."""
+    def keep(self, kept: KeptStep) -> None:
+        """Keep what is kept of every step besides its tensors."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -125,7 +124,11 @@ class Store(ABC):
         """A new block, with room for at least one row if tensors are kept."""
 
     @abstractmethod
-    def _write(self, block: Block, step: int, rows: Mapping[str, Array]) -> None:
+    def record(self, state: RecorderState) -> Record:
+        """All that is recorded, as it is now."""
+
+    @abstractmethod
+    def _write(self, block: Block, tensors: Mapping[str, Array]) -> None:
         """Put a step's tensors into the next row of a block."""
 
     @abstractmethod
@@ -146,12 +149,15 @@ class Store(ABC):
         """Whether it is time to write the counts where they survive."""
         return False
 
-    def save_counts(self, tally: Callable[[], Tally], values: Array, last_step: int) -> None:  # noqa: B027 - may stay empty
-        """Keep the counts, where the record outlives this process.
+    def flush(self) -> None:  # noqa: B027 - may stay empty
+        """Publish what was kept, where the record outlives this process."""
+
+    def save_counts(self, counts: Callable[[], Counts], values: Array, last_step: int) -> None:  # noqa: B027
+        """Publish the counts, where the record outlives this process.
 
         Args:
-            tally: Gives the counts.
-            values: The values after the last step that they hold.
+            counts: What gives the counts.
+            values: The values after the last step that they cover.
             last_step: That step.
         """
 
@@ -204,17 +210,47 @@ class Store(ABC):
         )
 
     @final
-    def add(self, step: int, rows: Mapping[str, Array]) -> None:
-        """Keep the tensors of a step, in the block that was begun last.
+    def add(self, step: int, tensors: Mapping[str, Array]) -> None:
+        """Keep the tensors of a step in the block that was begun last, if `every` says so.
 
         Args:
             step: Its number.
-            rows: One flat array of each kind.
+            tensors: A flat array of each kind that is kept; others are ignored.
 
         Raises:
             BudgetError: The budget is reached, and `on_full` is "raise".
             RunError: The disk does not take them.
         """
+        if self.every > 1 and step % self.every and len(self) > 1 and self.kinds:
+            self._tail = step, {kind: tensors[kind].copy() for kind in self.kinds}
+        else:
+            self._tail = None
+            self._add(step, tensors)
+
+    @final
+    def add_last(self, values: Array) -> None:
+        """Keep the tensors of the last step, if `every` has left them out.
+
+        Args:
+            values: All values after it.
+
+        Raises:
+            BudgetError: The budget is reached, and `on_full` is "raise".
+            RunError: The disk does not take them.
+        """
+        if self._tail is None:
+            return
+        (step, rows), self._tail = self._tail, None
+        if self.needs_block:
+            self.begin(step, values)
+        self._add(step, rows)
+
+    @final
+    def tail(self) -> list[Block]:
+        """The last step as a block, where it lies in none yet."""
+        return [] if self._tail is None or self.full else [Block.of_row(*self._tail)]
+
+    def _add(self, step: int, tensors: Mapping[str, Array]) -> None:
         if self._to_raise:
             self._to_raise = False
             raise BudgetError(
@@ -223,9 +259,8 @@ class Store(ABC):
             )
         if self.full or not self.kinds:
             return
-        block = self.blocks[-1]
-        self._write(block, step, rows)
-        block.counted(step)
+        self._write(self.blocks[-1], tensors)
+        self.blocks[-1].counted(step)
 
     def last_values(self) -> Array | None:
         """The values after the last step, by the record itself; None if it does not hold them."""
@@ -240,11 +275,10 @@ class Store(ABC):
 
     @property
     def _taken(self) -> int:
-        """How many bytes of the budget are taken, by tensors and by the room that the last block
-        has for more.
+        """How many bytes of the budget the tensors take, with the room of the last block for more.
 
-        Only the last block changes; those before it are added up once, so that a step does not cost
-        the more, the more blocks there are.
+        Only the last block changes; those before it are added up once, so that the cost of a step
+        does not grow with the number of blocks.
         """
         blocks, count, total = self._summed
         if blocks is not self.blocks or count > len(self.blocks) - 1:
@@ -259,17 +293,15 @@ class Store(ABC):
         return block.capacity * self.step_bytes + block.has_keyframe * self.row_bytes
 
     def _make_room(self, keyframe: int, rows: bool) -> None:
-        """Stay within the budget, in the way that `on_full` says.
+        """Stay within the budget, as `on_full` says.
 
         Args:
             keyframe: The bytes of a keyframe.
             rows: Whether rows are needed too, at least one.
         """
         while not self.full:
-            if (
-                self._taken + keyframe + (self.step_bytes if rows and not self._has_room() else 0)
-                <= self.budget
-            ):
+            row = self.step_bytes if rows and not self._has_room() else 0
+            if self._taken + keyframe + row <= self.budget:
                 return
             if self._make_way():
                 continue
@@ -292,9 +324,9 @@ class Store(ABC):
         self._give_up(with_rows[1::2], keep_keyframes=False)
 
     def _forget_oldest(self) -> None:
-        """Ring: the first block stays.
+        """Give up the rows of the oldest block but the first one.
 
-        Of the oldest other one the keyframe, as long as there is room for keyframes.
+        Its keyframe is kept as long as there is room for keyframes.
         """
         with_rows = [block for block in self.blocks if block.capacity]
         keyframes = [block for block in self.blocks if not block.capacity]
@@ -306,6 +338,7 @@ class Store(ABC):
             self.full = True
 
     def _remove(self, victims: list[Block]) -> None:
+        """Drop some blocks altogether."""
         gone = set(map(id, victims))
         self.blocks = [block for block in self.blocks if id(block) not in gone]
         self._drop(victims)
@@ -341,18 +374,18 @@ class Store(ABC):
         return joined(gaps)
 
     def room_after(self, rows: int) -> int:
-        """How many rows a block has that begins after so many."""
+        """The capacity of a block that begins after this many rows."""
         return self.capacity
 
-    def estimate(self, steps: int, every: int, extra: int) -> Estimate:
+    def estimate(self, steps: int, extra: int) -> Estimate:
         """What a number of steps will take.
 
         Args:
             steps: How many steps.
-            every: Every how manieth step's tensors are kept.
-            extra: The bytes of the row indices and buffers that are kept of each step.
+            extra: The bytes of the row indices and buffers of each step.
         """
-        kept, keyframe = -(-steps // every), self.row_bytes
+        every, keyframe = self.every, self.row_bytes
+        kept = -(-steps // every)
         rows, keyframes, full_at = 0, 1, None
         while self.kinds and rows < kept:
             used = rows * self.step_bytes + keyframes * keyframe
@@ -364,4 +397,4 @@ class Store(ABC):
             rows += capacity
             keyframes += every == 1
         filled = kept * self.step_bytes + (keyframes if self.kinds else 1) * keyframe
-        return Estimate(self.step_bytes, filled + steps * (self.meta_bytes + extra), full_at)
+        return Estimate(self.step_bytes, filled + steps * (self.facts_bytes + extra), full_at)

@@ -5,56 +5,43 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import final
 
-from minigrad.losses import Loss
 from minigrad.parameters.gradients import Arrival
-from minigrad.recording.counting import Aggregates
+from minigrad.recording.entry_counter import EntryCounter
+from minigrad.recording.step_facts import StepFacts
 
 
 @final
 class Witness:
-    """Has the counts look at what a gradient is made of when it arrives, and notes those that no
-    step has used.
+    """Passes on that gradients have arrived, and notes those that no step has used.
 
     Args:
         names: The recorded parameters.
-        aggregates: The counts, if there are any.
-        note: Is called with a note, once.
-        loss: The loss, if it is recorded.
+        counter: What counts entries, if anything does.
+        facts: What finds out the loss of a step.
+        note: What takes a note.
     """
 
     def __init__(
         self,
         names: Collection[str],
-        aggregates: Aggregates | None,
+        counter: EntryCounter | None,
+        facts: StepFacts,
         note: Callable[[str], None],
-        loss: Loss | None = None,
     ) -> None:
-        self._loss = loss
-        self._differentiated: float | None = (
-            None  # the value whose gradient has arrived last, since the last step
-        )
         self._names = names
-        self._aggregates = aggregates
+        self._counter = counter
+        self._facts = facts
         self._note = note
         self._noted = False
 
     def arrived(self, latest: Arrival, adds: bool) -> None:
-        """A backward is done.
-
-        Later ones that leave no gradients may differentiate the loss again.
-        """
-        if self._loss is not None:
-            self._differentiated = self._loss.differentiated
-        if self._aggregates is not None:
-            self._aggregates.arrived(latest, adds)
-
-    def used_loss(self) -> float | None:
-        """The value of the loss whose gradient a step has used; None if it is not known."""
-        found, self._differentiated = self._differentiated, None
-        return self._loss.differentiated if found is None and self._loss is not None else found
+        """A backward is done."""
+        self._facts.arrived()
+        if self._counter is not None:
+            self._counter.arrived(latest, adds)
 
     def overwritten(self, names: Sequence[str]) -> None:
-        """Gradients were replaced by another backward before any step used them."""
+        """A backward has replaced gradients before any step used them; this is noted once."""
         own = [name for name in names if name in self._names]
         if own and not self._noted:
             self._noted = True

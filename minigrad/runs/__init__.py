@@ -5,8 +5,8 @@
 - `reasons` finds each entry's reason, `why` has them, `reason_sentences` says them, with what
   `causes` and `notes` know.
 - `non_finite` finds where NaN and infinity begin.
-- `reader` makes a `record` of the files that `format` describes; `blocks`, `counts` and
-  `mapped_files` are what a record is made of.
+- `reader` makes a `record` of the files that `format` describes; `block`, `counts`, `activity`,
+  `kept_steps` and `gap` are what a record is made of.
 """
 
 from minigrad.runs.non_finite import NonFinite

@@ -1,4 +1,4 @@
-"""`Tally`: what is known of each entry after some steps."""
+"""`Counts`: what is known of each entry after some steps."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from minigrad.runs.activity import Activity
 
 @final
 @dataclass
-class Tally:
-    """What is known of each entry after some steps; all arrays are flat, of all parameters.
+class Counts:
+    """What is known of each entry after some steps; all arrays are flat, over all parameters.
 
     Attributes:
         grads: In how many steps the gradient was not 0.
@@ -23,14 +23,14 @@ class Tally:
         moves: In how many of these the value changed.
         first_move: The first step that changed the value; -1 where none did.
         last_move: The last such step; -1 where none did.
-        movement: The sum of the magnitudes of all changes; of each 255 steps in the parameter's
-            dtype, these in float64.
+        movement: The sum of the magnitudes of all changes, added up in the parameter's dtype within
+            each 255 steps, and in float64 beyond.
         frozen: For each parameter, in how many steps it was frozen.
         unreached: For each parameter, in how many other steps it had no new gradient.
         steps: The number of steps that were counted.
-        uncounted: How many more there were, whose counts a writer that was cut off has lost.
-        frozen_entries: Of each parameter of which only some entries were ever frozen, for each
-            entry in how many steps it was.
+        uncounted: How many more there were whose counts were lost when a writer was cut off.
+        frozen_entries: For each parameter of which some entries alone were ever frozen, in how many
+            steps each of its entries was.
         activity: For each parameter that its layer explains, how active its inputs and units were.
         unexplained: For each parameter that its layer could not explain at some step, why.
     """

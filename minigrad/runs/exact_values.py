@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from minigrad.arrays import Array
-from minigrad.runs.blocks import Block, replay
+from minigrad.runs.block import Block, replay
 from minigrad.runs.record import Record
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from minigrad.arrays import Array, Mask
 from minigrad.errors import RunError
-from minigrad.runs.blocks import Block, is_nan_loss
+from minigrad.runs.block import Block
+from minigrad.runs.nan_loss import is_nan_loss
 from minigrad.runs.notes import written_by_others
 from minigrad.runs.record import Record
 
@@ -46,12 +47,12 @@ def earlier(loss: NonFinite | None, values: NonFinite | None) -> NonFinite | Non
 
 def first_loss(record: Record) -> NonFinite | None:
     """The first loss that was NaN or infinite, if any is known to be."""
-    losses = record.meta.loss
+    losses = record.kept.loss
     places = np.flatnonzero(np.isinf(losses) | is_nan_loss(losses))
     if not len(places):
         return None
     exact = bool(np.isfinite(losses[: places[0]]).all())  # others were not given
-    return NonFinite(int(record.meta.steps[places[0]]), "loss", 0, (), exact)
+    return NonFinite(int(record.kept.steps[places[0]]), "loss", 0, (), exact)
 
 
 def first_values(record: Record) -> NonFinite | None:
@@ -62,9 +63,9 @@ def first_values(record: Record) -> NonFinite | None:
     """
     if not np.isfinite(record.initial).all():
         return _non_finite(record, -1, "value", ~np.isfinite(record.initial), exact=True)
-    if not len(record.meta.steps):
+    if not len(record.kept.steps):
         return None
-    known = int(record.meta.steps[0]) - 1  # up to this step all is finite
+    known = int(record.kept.steps[0]) - 1  # up to this step all is finite
     whole = True  # whether nothing is left out
     for block, following in zip_longest(record.blocks, record.blocks[1:]):
         start = _keyframe(block)
@@ -146,15 +147,15 @@ def _by_counts(record: Record, first: NonFinite) -> NonFinite:
 
     An entry that is NaN or infinite last moved when it became so.
     """
-    tally = record.tally
+    counts = record.counts
     # A write by others: then its last move may not be when it became NaN.
     if (
         first.exact
-        or tally is None
+        or counts is None
         or any(written_by_others(record.notes, name) for name in record.slots)
     ):
         return first
-    strange = ~np.isfinite(record.counted) & (tally.last_move >= 0)
-    if not strange.any() or (step := int(tally.last_move[strange].min())) >= first.step:
+    strange = ~np.isfinite(record.counted) & (counts.last_move >= 0)
+    if not strange.any() or (step := int(counts.last_move[strange].min())) >= first.step:
         return first
-    return _non_finite(record, step, "value", strange & (tally.last_move == step), exact=False)
+    return _non_finite(record, step, "value", strange & (counts.last_move == step), exact=False)

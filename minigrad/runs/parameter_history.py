@@ -50,7 +50,7 @@ class ParameterHistory:
         self.shape: tuple[int, ...] = self._slot.shape
         self.size: int = self._slot.slice.stop - self._slot.slice.start
         self.dtype: np.dtype[Any] = record.final.dtype
-        self.counted_steps: int | None = None if record.tally is None else record.tally.steps
+        self.counted_steps: int | None = None if record.counts is None else record.counts.steps
 
     # -- values -----------------------------------------------------------------------------------
 
@@ -167,13 +167,13 @@ class ParameterHistory:
 
         UNKNOWN where nothing was counted (`aggregates=False`).
         """
-        record, name, tally = self._record, self.name, self._record.tally
-        if tally is None:
+        record, name, counts = self._record, self.name, self._record.counts
+        if counts is None:
             codes = np.full(self.shape, Reason.UNKNOWN.code, np.uint8)
             return Why(name, codes, lambda index, reason: not_counted(name, index))
         initial, final_ = self.initial, self._shaped(record.counted[self._slot.slice])
         causes = Causes.of(record.optimizer, written_by_others(record.notes, name))
-        sentences = EntrySentences(name, self._slot, tally, initial, final_, causes)
+        sentences = EntrySentences(name, self._slot, counts, initial, final_, causes)
         alone = self.moved & (self._counted("grads") == 0)
         remarks = []
         if count := int(np.count_nonzero(alone)):
@@ -183,23 +183,23 @@ class ParameterHistory:
             )
         if strange := not_finite_in_words(*not_finite(final_)):
             remarks.append(f"At the end {strange}.")
-        activity = tally.activity.get(name)
+        activity = counts.activity.get(name)
         return Why(
             name,
-            codes_of(name, self._slot, tally, initial, final_),
+            codes_of(name, self._slot, counts, initial, final_),
             sentences.sentence,
             without_gradient=alone,
             explained=explained_by(activity),
             zero_inputs=zero_inputs_of(activity),
-            unexplained=tally.unexplained.get(name, ""),
+            unexplained=counts.unexplained.get(name, ""),
             movers=causes.movers,
             remarks=remarks,
         )
 
     def _counted(self, what: str) -> npt.NDArray[Any]:
-        if self._record.tally is None:
+        if self._record.counts is None:
             raise CallOrderError("this record has no counts: it was made with aggregates=False")
-        flat: npt.NDArray[Any] = getattr(self._record.tally, what)
+        flat: npt.NDArray[Any] = getattr(self._record.counts, what)
         return flat[self._slot.slice].reshape(self.shape).copy()
 
     def _shaped(self, flat: Array) -> Array:
@@ -302,7 +302,7 @@ class ParameterHistory:
                 f"steps is {described(steps)}, expected the numbers of steps, such as range(100)"
             )
         numbers = list(steps)
-        recorded = set(self._record.meta.steps.tolist())
+        recorded = set(self._record.kept.steps.tolist())
         for step in numbers:
             known = not isinstance(step, bool) and isinstance(step, int | np.integer)
             if not (known and step in recorded):
@@ -321,7 +321,7 @@ class ParameterHistory:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: how many entries moved, and by how much, as a picture."""
-        steps = len(self._record.meta.steps)
+        steps = len(self._record.kept.steps)
         counts, never = "nothing was counted (aggregates=False)", None
         if self.counted_steps is not None:
             counts, never = self._moved(), ~self.moved if steps else None

@@ -11,7 +11,7 @@ from minigrad.display.words import counted
 from minigrad.parameters.vector import Slot
 from minigrad.reason import Reason
 from minigrad.runs.causes import Causes
-from minigrad.runs.counts import Tally
+from minigrad.runs.counts import Counts
 from minigrad.runs.reasons import frozen_alone
 
 
@@ -27,19 +27,19 @@ class EntrySentences:
     Args:
         name: The parameter's name.
         slot: Where it lies in the flat arrays.
-        tally: What was counted.
+        counts: What was counted.
         initial: Its value before the first step.
         final: Its value after the last step.
         causes: What may have changed its updates besides its gradients.
     """
 
     def __init__(
-        self, name: str, slot: Slot, tally: Tally, initial: Array, final: Array, causes: Causes
+        self, name: str, slot: Slot, counts: Counts, initial: Array, final: Array, causes: Causes
     ) -> None:
         self._name = name
         self._causes = causes
         self._slot = slot
-        self._tally = tally
+        self._tally = counts
         self._initial = initial
         self._final = final
 
@@ -63,19 +63,19 @@ class EntrySentences:
         return f"; it was frozen in {int(alone[index]) + self._tally.frozen[self._name]:,} of them"
 
     def _what_became(self, index: tuple[int, ...], reason: Reason) -> str:
-        tally = self._tally
+        counts = self._tally
         flat = self._slot.slice.start + int(np.ravel_multi_index(index, self._slot.shape))
-        steps = counted(tally.steps, "step")
+        steps = counted(counts.steps, "step")
         grads, updates, moves = (
-            int(tally.grads[flat]),
-            int(tally.updates[flat]),
-            int(tally.moves[flat]),
+            int(counts.grads[flat]),
+            int(counts.updates[flat]),
+            int(counts.moves[flat]),
         )
         alone = "" if grads else f" by {self._causes.movers} alone, its gradient was always 0"
         if moves and not updates:
             alone = " by somebody's write into the value, its update was always 0"
         strange, often = self._strange(index), self._often_frozen(index)
-        activity = tally.activity.get(self._name)
+        activity = counts.activity.get(self._name)
         own, unit = (
             (0, index[-1] if index else 0)
             if activity is None
@@ -84,19 +84,19 @@ class EntrySentences:
         samples = f"{activity.samples:,} samples" if activity else "samples"
         match reason:
             case Reason.MOVED if strange:
-                since = f"has been {strange} since step {tally.last_move[flat]}"
+                since = f"has been {strange} since step {counts.last_move[flat]}"
                 if self._causes.written:  # then its last move may not be the one that did it
                     since = f"is {strange} at the end"
                 return (
                     f"{since}: it moved in {moves:,} of {steps}{alone}, from "
                     f"{self._initial[index]:.6g} to {self._final[index]:.6g}; first in step "
-                    f"{tally.first_move[flat]}, last in step {tally.last_move[flat]}"
+                    f"{counts.first_move[flat]}, last in step {counts.last_move[flat]}"
                 )
             case Reason.MOVED:
                 return (
                     f"moved in {moves:,} of {steps}{alone}: from {self._initial[index]:.6g} to "
-                    f"{self._final[index]:.6g}, by {tally.movement[flat]:.3g} in all; first in "
-                    f"step {tally.first_move[flat]}, last in step {tally.last_move[flat]}"
+                    f"{self._final[index]:.6g}, by {counts.movement[flat]:.3g} in all; first in "
+                    f"step {counts.first_move[flat]}, last in step {counts.last_move[flat]}"
                 )
             case Reason.RETURNED:
                 return (
@@ -111,7 +111,7 @@ class EntrySentences:
                 )
             case Reason.SWALLOWED:
                 return (
-                    f"never moved: {updates:,} of its {counted(tally.steps, 'update')} were not "
+                    f"never moved: {updates:,} of its {counted(counts.steps, 'update')} were not "
                     f"0{alone}, and rounding took each of them, because they are too small beside "
                     f"its value {self._initial[index]:.6g}"
                 )
@@ -155,19 +155,19 @@ class EntrySentences:
                     f"in all {steps}"
                 )
             case Reason.GRADIENT_ZERO:
-                problem = tally.unexplained.get(self._name)
+                problem = counts.unexplained.get(self._name)
                 why = f" (inputs and units are not told apart: {problem})" if problem else ""
                 return f"never moved: its gradient was 0 in all {steps}{why}{often}"
             case Reason.NO_GRADIENT:
                 return f"never moved: no backward reached it in any of {steps}{often}"
             case Reason.FROZEN:
                 return f"never moved: it was frozen in all {steps}"
-            case Reason.UNKNOWN if tally.uncounted:
+            case Reason.UNKNOWN if counts.uncounted:
                 return (
-                    f"did not move in {steps}, and {counted(tally.uncounted, 'more step')} of the "
+                    f"did not move in {steps}, and {counted(counts.uncounted, 'more step')} of the "
                     f"run were not counted"
                 )
-            case Reason.UNKNOWN if tally.steps:
+            case Reason.UNKNOWN if counts.steps:
                 return f"changed, but in none of {steps} that were recorded: the record has a gap"
             case _:
                 return f"is not explained by this record: {reason.value}"

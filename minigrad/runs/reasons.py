@@ -13,28 +13,28 @@ from minigrad.arrays import Array, Integers
 from minigrad.parameters.vector import Slot
 from minigrad.reason import Reason
 from minigrad.runs.activity import Activity
-from minigrad.runs.counts import Tally
+from minigrad.runs.counts import Counts
 from minigrad.runs.why import Codes
 
 
-def codes_of(name: str, slot: Slot, tally: Tally, initial: Array, final: Array) -> Codes:
+def codes_of(name: str, slot: Slot, counts: Counts, initial: Array, final: Array) -> Codes:
     """The reason of each entry of a parameter, as its code, in the parameter's shape.
 
     Args:
         name: The parameter's name.
         slot: Where it lies in the flat arrays.
-        tally: What was counted.
+        counts: What was counted.
         initial: Its value before the first step.
         final: Its value after the last step.
     """
     part = slot.slice
-    if not tally.steps:
+    if not counts.steps:
         return np.full(slot.shape, Reason.UNKNOWN.code, np.uint8)
-    start = Reason.FROZEN if tally.frozen[name] == tally.steps else Reason.NO_GRADIENT
-    reached = tally.frozen[name] + tally.unreached[name] < tally.steps
+    start = Reason.FROZEN if counts.frozen[name] == counts.steps else Reason.NO_GRADIENT
+    reached = counts.frozen[name] + counts.unreached[name] < counts.steps
     codes = np.full(slot.shape, (Reason.GRADIENT_ZERO if reached else start).code, np.uint8)
-    alone = frozen_alone(name, slot, tally)
-    activity = tally.activity.get(name)
+    alone = frozen_alone(name, slot, counts)
+    activity = counts.activity.get(name)
     if reached and activity is not None:
         codes[...] = _gates_before_the_gradient(activity, slot.shape)
     if alone is not None:
@@ -42,12 +42,12 @@ def codes_of(name: str, slot: Slot, tally: Tally, initial: Array, final: Array) 
         # active, does.
         active = np.isin(codes, [Reason.CANCELLED.code, Reason.NEVER_TOGETHER_OR_CANCELLED.code])
         codes[active & (alone > 0)] = Reason.GRADIENT_ZERO.code
-        left = tally.steps - tally.frozen[name] - alone
-        codes[left <= tally.unreached[name]] = Reason.NO_GRADIENT.code
+        left = counts.steps - counts.frozen[name] - alone
+        codes[left <= counts.unreached[name]] = Reason.NO_GRADIENT.code
         codes[left == 0] = Reason.FROZEN.code
     # From here on each line overrides the one before: these entries came further.
     grads, updates, moves = (
-        counts[part].reshape(slot.shape) for counts in (tally.grads, tally.updates, tally.moves)
+        flat[part].reshape(slot.shape) for flat in (counts.grads, counts.updates, counts.moves)
     )
     codes[grads > 0] = Reason.UPDATE_ZERO.code
     codes[updates > 0] = Reason.SWALLOWED.code
@@ -57,18 +57,18 @@ def codes_of(name: str, slot: Slot, tally: Tally, initial: Array, final: Array) 
     codes[(moves == 0) & differs] = Reason.UNKNOWN.code
     codes[moves > 0] = Reason.MOVED.code
     codes[(moves > 0) & back] = Reason.RETURNED.code
-    if tally.uncounted:  # in which the others may have come further
+    if counts.uncounted:  # in which the others may have come further
         codes[moves == 0] = Reason.UNKNOWN.code
     return codes
 
 
-def frozen_alone(name: str, slot: Slot, tally: Tally) -> Integers | None:
+def frozen_alone(name: str, slot: Slot, counts: Counts) -> Integers | None:
     """In how many steps each entry was frozen while its parameter was not, in its shape.
 
     None where that never happened.
     """
-    counts = tally.frozen_entries.get(name)
-    return None if counts is None else counts.reshape(slot.shape)
+    flat = counts.frozen_entries.get(name)
+    return None if flat is None else flat.reshape(slot.shape)
 
 
 def explained_by(activity: Activity | None) -> frozenset[Reason]:

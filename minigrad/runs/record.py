@@ -11,8 +11,10 @@ import numpy as np
 from minigrad.arrays import Array, Integers, described
 from minigrad.errors import KindError, NotExactError, RangeError
 from minigrad.parameters.vector import Slot
-from minigrad.runs.blocks import Block, Gap, Meta, replay
-from minigrad.runs.counts import Tally
+from minigrad.runs.block import Block, replay
+from minigrad.runs.counts import Counts
+from minigrad.runs.gap import Gap
+from minigrad.runs.kept_steps import KeptSteps
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,10 @@ class Record:
             is known exactly.
         final_step: That step; the one before the first where there is none.
         blocks: Keyframes, and the rows of tensors that follow them.
-        meta: What is kept of every step.
+        kept: What is kept of every step besides its tensors.
         gaps: Steps whose tensors are not held.
         notes: What else happened, in sentences.
-        tally: What was counted; None if nothing was.
+        counts: What was counted; None if nothing was.
         counted: The values after the last step that was counted; `final`, unless the run was cut
             off.
         counted_step: That step.
@@ -45,10 +47,10 @@ class Record:
     final: Array
     final_step: int
     blocks: tuple[Block, ...]
-    meta: Meta
+    kept: KeptSteps
     gaps: tuple[Gap, ...]
     notes: tuple[str, ...]
-    tally: Tally | None
+    counts: Counts | None
     counted: Array
     counted_step: int
     replayed: bool
@@ -60,7 +62,7 @@ class Record:
     def exact_steps(self) -> Integers:
         """The steps after which the values are known to the bit, in order."""
         known = {self.final_step}
-        recorded = set(self.meta.steps.tolist())
+        recorded = set(self.kept.steps.tolist())
         for block in self.blocks:
             if block.value_after is not None:
                 known.add(block.value_after)
@@ -78,7 +80,7 @@ class Record:
             raise KindError(
                 f"{described(step)} is no number of a step; expected a whole number, counted from 0"
             )
-        steps = self.meta.steps
+        steps = self.kept.steps
         if step not in steps:
             has = (
                 f"the run has steps {steps[0]} to {steps[-1]}"
@@ -98,7 +100,7 @@ class Record:
         Raises:
             NotExactError: They are not known to the bit.
         """
-        steps = self.meta.steps
+        steps = self.kept.steps
         if len(steps) == 0 or step == self.final_step:
             return self.final[part].copy()
         if step < steps[0]:
@@ -122,9 +124,8 @@ class Record:
         Raises:
             NotExactError: They are not known to the bit.
         """
-        for block in reversed(
-            self.blocks
-        ):  # a session that ended there has left a keyframe too, of before others wrote
+        # A session that ended there has left a keyframe too, from before others wrote.
+        for block in reversed(self.blocks):
             if block.has_keyframe and block.first == step:
                 return replay(block, 0, part)
         return self.values(step - 1, part)

@@ -31,7 +31,7 @@ def restore_into(record: Record, model: Layer, step: int | None, *, strict: bool
         NotExactError: The record does not hold what is needed for that step.
     """
     parameters = _matched(record, model, strict=strict)
-    steps = record.meta.steps
+    steps = record.kept.steps
     if step is None and len(steps):
         step = record.final_step
         if step < steps[0]:
@@ -39,7 +39,7 @@ def restore_into(record: Record, model: Layer, step: int | None, *, strict: bool
                 "no step's values are known exactly: the record was cut off before it kept any"
             )
     flat = record.final if step is None else record.values(record.check(step), slice(None))
-    kept = {} if step is None else record.meta.buffers[int(np.searchsorted(steps, step))]
+    kept = {} if step is None else record.kept.buffers[int(np.searchsorted(steps, step))]
     buffers = _buffers(record, model, parameters, kept)
     for name, (part, shape) in record.slots.items():
         parameters[name].value = flat[part].reshape(shape)

@@ -16,7 +16,8 @@ from minigrad.display.notebook_report import notebook_report_of
 from minigrad.display.text_report import report_of
 from minigrad.errors import KindError, UnknownNameError
 from minigrad.layers.layer import Layer
-from minigrad.runs.blocks import Gap, is_nan_loss
+from minigrad.runs.gap import Gap
+from minigrad.runs.nan_loss import is_nan_loss
 from minigrad.runs.non_finite import NonFinite, earlier, first_loss, first_values
 from minigrad.runs.norms import Norms, norms_of
 from minigrad.runs.parameter_history import ParameterHistory
@@ -46,13 +47,13 @@ class Run:
     def __init__(self, record: Record) -> None:
         self._record = record
         self.names: tuple[str, ...] = tuple(record.slots)
-        self.steps: tuple[int, ...] = tuple(record.meta.steps.tolist())
+        self.steps: tuple[int, ...] = tuple(record.kept.steps.tolist())
         self.complete: bool = record.complete
         self.gaps: tuple[Gap, ...] = record.gaps
         self.notes: tuple[str, ...] = record.notes
         self.optimizer: str = record.optimizer
         self.bytes: int = record.bytes
-        self.counted_steps: int | None = None if record.tally is None else record.tally.steps
+        self.counted_steps: int | None = None if record.counts is None else record.counts.steps
 
     @classmethod
     def open(cls, path: str | PathLike[str]) -> Run:
@@ -109,23 +110,23 @@ class Run:
     @property
     def lr(self) -> Array:
         """The learning rate of each step."""
-        return self._record.meta.lr.copy()
+        return self._record.kept.lr.copy()
 
     @property
     def loss(self) -> Array:
         """The loss of each step; NaN where it is not known, or was NaN."""
-        return self._record.meta.loss.copy()
+        return self._record.kept.loss.copy()
 
     @property
     def loss_known(self) -> Mask:
         """Of which steps the loss is known; one that is known may be NaN."""
-        losses = self._record.meta.loss
+        losses = self._record.kept.loss
         return ~np.isnan(losses) | is_nan_loss(losses)
 
     @property
     def clip_factor(self) -> Array:
         """What the gradients of each step were multiplied by."""
-        return self._record.meta.clip_factor.copy()
+        return self._record.kept.clip_factor.copy()
 
     @property
     def first_non_finite(self) -> NonFinite | None:
@@ -159,8 +160,8 @@ class Run:
             KindError: `step` is not a whole number.
             RangeError: The run has no such step.
         """
-        meta = self._record.meta
-        indices = meta.indices[int(np.searchsorted(meta.steps, self._record.check(step)))]
+        kept = self._record.kept
+        indices = kept.indices[int(np.searchsorted(kept.steps, self._record.check(step)))]
         return None if indices is None else indices.copy()
 
     def report(self) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from minigrad.arrays import Array
 from minigrad.display.words import counted
 from minigrad.errors import ModelError
-from minigrad.runs.blocks import Block, replay
+from minigrad.runs.block import Block, replay
 from minigrad.runs.format import checksum
 from minigrad.runs.record import Record
 
@@ -94,7 +94,7 @@ def verify(record: Record) -> Verification:
         for block in record.blocks
         if block.value_after is not None
     }
-    if record.tally is not None:
+    if record.counts is not None:
         stored.setdefault(record.counted_step, lambda: record.counted)
     if not record.replayed:
         stored.setdefault(record.final_step, lambda: record.final)
@@ -116,7 +116,7 @@ def verify(record: Record) -> Verification:
         elif mismatch is None:
             mismatch = (ends[-1], *_place(record, entry))
     damaged = tuple(step for block in record.blocks for step in _damaged(block))
-    return Verification(checked, len(record.meta.steps) - checked, compared, mismatch, damaged)
+    return Verification(checked, len(record.kept.steps) - checked, compared, mismatch, damaged)
 
 
 def _damaged(block: Block) -> Iterator[int]:
@@ -171,7 +171,7 @@ def _pairs(ours: Record, theirs: Record) -> Iterator[tuple[int, str, Array, Arra
         else:
             after = [record.values(step, _EVERYTHING) for record in (ours, theirs)]
             yield step, "value", after[0], after[1]
-    our_steps, their_steps = ours.meta.steps, theirs.meta.steps
+    our_steps, their_steps = ours.kept.steps, theirs.kept.steps
     if len(our_steps) and len(their_steps) and our_steps[-1] == their_steps[-1]:
         yield int(our_steps[-1]), "value", ours.final, theirs.final
 

@@ -17,7 +17,7 @@ from disk_support import Notes, Training, contents, wrong
 
 import minigrad as mg
 from minigrad.errors import RunError
-from minigrad.runs.format import checksum_of_json
+from minigrad.runs.run_json import checksum_of_json
 
 # -- paths ----------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from recording_support import Array, bias, dense, one
 
 import minigrad as mg
 from minigrad.display import drawing
-from minigrad.runs.blocks import is_nan_loss, kept_loss
+from minigrad.runs.nan_loss import is_nan_loss, kept_loss
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the trainings overflow
 

@@ -107,7 +107,7 @@ def test_running_statistics_of_a_part() -> None:
     assert same(last.predict(x), other[2:].predict(x))
     third = normalized(2)
     before = third.state_dict()
-    buffers = set(record.meta.buffers[-1])
+    buffers = set(record.kept.buffers[-1])
     if buffers == {
         "1.running_mean",
         "1.running_var",

@@ -17,7 +17,7 @@ import minigrad as mg
 from minigrad.reason import Reason
 from minigrad.runs.activity import Activity
 from minigrad.runs.causes import Causes
-from minigrad.runs.counts import Tally
+from minigrad.runs.counts import Counts
 from minigrad.runs.reason_sentences import EntrySentences
 from minigrad.runs.reasons import codes_of
 
@@ -193,16 +193,16 @@ def test_optimizers_that_come_with_minigrad_are_read_right() -> None:
 # -- entries that are frozen by themselves, and gradients that were changed by hand --------------
 
 
-def counted(shape: tuple[int, int], steps: int = 4, **counts: object) -> Tally:
+def counted(shape: tuple[int, int], steps: int = 4, **counts: object) -> Counts:
     """A tally of one parameter "w" in which nothing happened, but for these counts."""
     size = shape[0] * shape[1]
     nothing = {name: np.zeros(size, np.int64) for name in ("grads", "updates", "moves")}
     never = {name: np.full(size, -1) for name in ("first_move", "last_move")}
     settings = {"frozen": {"w": 0}, "unreached": {"w": 0}, **nothing, **never, **counts}
-    return Tally(movement=np.zeros(size), steps=steps, **settings)  # type: ignore[arg-type]
+    return Counts(movement=np.zeros(size), steps=steps, **settings)  # type: ignore[arg-type]
 
 
-def told(tally: Tally, shape: tuple[int, int]) -> tuple[list[list[str]], EntrySentences]:
+def told(tally: Counts, shape: tuple[int, int]) -> tuple[list[list[str]], EntrySentences]:
     """The reasons by name, and the sentences."""
     slot = mg.ParameterVector.of(mg.Sequential(mg.Dense(*shape, bias=False))).slots["0.weight"]
     values = np.ones(shape, np.float32)

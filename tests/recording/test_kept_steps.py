@@ -8,22 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minigrad.runs.blocks import BatchRows, Buffers, Layout
+from minigrad.runs.kept_steps import Batches, Buffers, Stretch
 
 KEPT: dict[str, tuple[Sequence[Any], list[Any]]] = {
     "rows of batches": (
-        BatchRows(
-            np.array([3, 1, 4], np.int32), np.array([2, 2, 3]), np.array([True, False, True])
-        ),
+        Batches(np.array([3, 1, 4], np.int32), np.array([2, 2, 3]), np.array([True, False, True])),
         [[3, 1], None, [4]],
     ),
     "buffers that change their shape": (
         Buffers(
-            np.arange(6, dtype=np.float64).tobytes(),
-            (
-                Layout(0, 0, (("a", np.dtype(float), (1,)),)),
-                Layout(1, 8, (("a", np.dtype(float), (2,)),)),
-            ),
+            [
+                Stretch(0, {"a": np.array([[0.0]])}),
+                Stretch(1, {"a": np.array([[1.0, 2.0], [3.0, 4.0]])}),
+            ],
             3,
         ),
         [{"a": [0]}, {"a": [1, 2]}, {"a": [3, 4]}],

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import pytest
 
 import minigrad as mg
-from minigrad.recording import writer as module
-from minigrad.recording.writer import RowWriter
-from minigrad.runs.format import GrowingArray
+from minigrad.recording import row_writer as module
+from minigrad.recording.column import FileColumn
+from minigrad.recording.row_writer import RowWriter
 
 SIZE = 1000
 KINDS = ("update", "grad")
@@ -42,13 +42,13 @@ def test_what_was_added_stays_as_it_was_while_the_disk_is_slow(
     written.
     """
     go = threading.Event()
-    append = GrowingArray.append
+    append = FileColumn.append
 
-    def slow(file: GrowingArray, array: npt.NDArray[Any]) -> None:
+    def slow(file: FileColumn, array: npt.NDArray[Any]) -> None:
         assert go.wait(60)
         append(file, array)
 
-    monkeypatch.setattr(GrowingArray, "append", slow)
+    monkeypatch.setattr(FileColumn, "append", slow)
     monkeypatch.setattr(module, "_CHUNK_BYTES", 3 * 2 * SIZE * 4)
     writer = RowWriter(KINDS, SIZE, np.dtype(np.float32))
     writer.begin(paths)
@@ -83,10 +83,10 @@ def test_what_the_disk_refuses_is_raised_and_what_was_published_stays(
     assert sums_of(range(5)) == writer.settle()
     writer.publish()
 
-    def full(file: GrowingArray, array: npt.NDArray[Any]) -> None:
+    def full(file: FileColumn, array: npt.NDArray[Any]) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(GrowingArray, "append", full)
+    monkeypatch.setattr(FileColumn, "append", full)
     writer.add(rows_of(5))
     with pytest.raises(OSError, match="No space left"):
         writer.settle()

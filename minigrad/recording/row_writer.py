@@ -1,4 +1,4 @@
-"""`RowWriter`, which writes the rows of a block in a thread of its own, while the training goes on."""
+"""`RowWriter`, which writes the rows of a block in a thread, while the training goes on."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ from typing import Any, final
 import numpy as np
 
 from minigrad.arrays import Array
-from minigrad.runs.format import GrowingArray, checksum
+from minigrad.recording.column import FileColumn
+from minigrad.runs.format import checksum
 
-_CHUNK_BYTES = (
-    2**20
-)  # about how much is gathered before it is written: a row of a large network, many of a small one
+# About how much is gathered before it is written: one row of a large network, many of a small one.
+_CHUNK_BYTES = 2**20
 _AHEAD = 2  # how many chunks may wait for the disk, before the training waits for it
 
 
 @final
 class RowWriter:
-    """Writes the rows of one block after the other. They are gathered into chunks, which a thread
-    checksums and writes.
+    """Writes the rows of one block after the other.
 
-    Checksums and writing leave Python's lock to others, so a second core does them while the first
-    one trains.
+    They are gathered into chunks, which a thread checksums and writes. Both release Python's lock,
+    so a second core does them while the first one trains.
 
     Args:
-        kinds: What is kept of a step.
+        kinds: The kinds of tensors that are kept of a step.
         size: The number of entries in a row.
         dtype: Their dtype.
     """
@@ -37,7 +36,7 @@ class RowWriter:
         self._kinds = kinds
         self._shape = max(1, _CHUNK_BYTES // max(1, size * dtype.itemsize * len(kinds))), size
         self._dtype = dtype
-        self._files: dict[str, GrowingArray] = {}
+        self._files: dict[str, FileColumn] = {}
         self._chunk = self._new_chunk()
         self._filled = 0
         self._spare: list[dict[str, Array]] = []
@@ -49,22 +48,22 @@ class RowWriter:
         return {kind: np.empty(self._shape, self._dtype) for kind in self._kinds}
 
     def begin(self, paths: Mapping[str, Path]) -> None:
-        """Begin a block, in these new files, one for each kind.
+        """Begin a block in these new files, one for each kind.
 
         Raises:
             OSError: A file cannot be made.
         """
         for kind, path in paths.items():
-            self._files[kind] = GrowingArray(path, self._dtype, (self._shape[1],))
+            self._files[kind] = FileColumn(path, self._dtype, (self._shape[1],))
 
-    def add(self, rows: Mapping[str, Array]) -> None:
-        """Copy a step's rows, to be written.
+    def add(self, tensors: Mapping[str, Array]) -> None:
+        """Copy a step's tensors of the kinds that are kept, to be written.
 
         Raises:
             OSError: The disk did not take those before.
         """
-        for kind, row in rows.items():
-            self._chunk[kind][self._filled] = row
+        for kind in self._kinds:
+            self._chunk[kind][self._filled] = tensors[kind]
         self._filled += 1
         if self._filled == self._shape[0]:
             self._send()
@@ -85,7 +84,7 @@ class RowWriter:
         return sums
 
     def publish(self) -> None:
-        """Have everything that is written count for readers.
+        """Have everything that was written count for readers.
 
         Raises:
             OSError: The disk does not take it.
@@ -96,7 +95,7 @@ class RowWriter:
     def end(self) -> None:
         """End the block: close its files.
 
-        What their headers tell of is whole, with or without what came last.
+        What their headers cover is whole, with or without what came last.
         """
         files, self._files = self._files, {}
         for file in files.values():
@@ -114,7 +113,7 @@ class RowWriter:
         chunk, filled, self._filled = self._chunk, self._filled, 0
         try:
             future = self._executor.submit(self._write, chunk, filled)
-        except RuntimeError:  # Python is ending, and gives threads nothing more to do
+        except RuntimeError:  # Python is ending, and starts nothing more in threads
             self._wait(0)
             future = Future()
             future.set_result(self._write(chunk, filled))

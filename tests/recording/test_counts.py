@@ -12,10 +12,10 @@ import pytest
 
 import minigrad as mg
 from minigrad.parameters.vector import Slot
-from minigrad.recording import counting as module
-from minigrad.recording.coactivity import ExplainedLayer, explained_layers
-from minigrad.recording.counting import Aggregates
-from minigrad.runs.counts import Tally
+from minigrad.recording import entry_counter as module
+from minigrad.recording.coactivity import Coactivity, coactivities_of
+from minigrad.recording.entry_counter import EntryCounter
+from minigrad.runs.counts import Counts
 
 SIZE = 9
 SLOTS = {"a": Slot(slice(0, 4), (2, 2)), "b": Slot(slice(4, 9), (5,))}
@@ -47,7 +47,7 @@ def history(steps: int, seed: int) -> list[dict[str, np.ndarray]]:
 
 
 def add(
-    counts: Aggregates, step: int, arrays: dict[str, np.ndarray], skipped: Mapping[str, str]
+    counts: EntryCounter, step: int, arrays: dict[str, np.ndarray], skipped: Mapping[str, str]
 ) -> None:
     """One step: a look at its gradients before it is written, and the rest after it."""
     counts.look((arrays["grads"],), "")
@@ -81,15 +81,17 @@ def recount(
     return found
 
 
-def check(tally: Tally, told: list[dict[str, np.ndarray]], skipped: list[dict[str, str]]) -> None:
+def check(
+    counted: Counts, told: list[dict[str, np.ndarray]], skipped: list[dict[str, str]]
+) -> None:
     expected = recount(told, skipped)
     for name in ("grads", "updates", "moves", "swallowed", "first_move", "last_move"):
-        assert getattr(tally, name).tolist() == expected[name], name
-    np.testing.assert_allclose(tally.movement, expected["movement"], rtol=1e-5)
-    assert tally.steps == len(told)
+        assert getattr(counted, name).tolist() == expected[name], name
+    np.testing.assert_allclose(counted.movement, expected["movement"], rtol=1e-5)
+    assert counted.steps == len(told)
     for name in SLOTS:
-        assert tally.frozen[name] == sum(left_out.get(name) == "frozen" for left_out in skipped)
-        assert tally.unreached[name] == sum(
+        assert counted.frozen[name] == sum(left_out.get(name) == "frozen" for left_out in skipped)
+        assert counted.unreached[name] == sum(
             left_out.get(name) == "no gradient" for left_out in skipped
         )
 
@@ -103,40 +105,40 @@ def test_every_count_is_that_of_a_recount(
     itself.
     """
     monkeypatch.setattr(module, "_ENTRIES", gathered * SIZE)
-    counts = Aggregates(SLOTS, np.dtype(np.float32), [])
+    counts = EntryCounter(SLOTS, np.dtype(np.float32), [])
     told = history(steps, seed=steps)
     kinds = [{}, {"a": "frozen"}, {"b": "no gradient", "elsewhere": "frozen"}]
     skipped = [kinds[0 if step % 5 else step % 3] for step in range(steps)]
     for step, (arrays, left_out) in enumerate(zip(told, skipped, strict=True)):
         add(counts, step, arrays, MappingProxyType(left_out))
-    check(counts.tally(), told, skipped)
+    check(counts.counts(), told, skipped)
 
 
 def test_looking_in_between_changes_nothing() -> None:
     """Counts may be read after any step, and what was read stays as it was."""
     told = history(300, seed=0)
-    counts = Aggregates(SLOTS, np.dtype(np.float32), [])
-    seen: list[Tally] = []
+    counts = EntryCounter(SLOTS, np.dtype(np.float32), [])
+    seen: list[Counts] = []
     for step, arrays in enumerate(told):
         add(counts, step, arrays, {})
         if step % 37 == 0:
-            seen.append(counts.tally())
-    for tally in [*seen, counts.tally()]:
-        check(tally, told[: tally.steps], [{}] * tally.steps)
+            seen.append(counts.counts())
+    for counted in [*seen, counts.counts()]:
+        check(counted, told[: counted.steps], [{}] * counted.steps)
 
 
 def test_counts_go_on_after_those_of_an_earlier_session() -> None:
     """What another session counted is where the next one begins."""
     told = history(150, seed=1)
-    first, second = (Aggregates(SLOTS, np.dtype(np.float32), []) for _ in range(2))
+    first, second = (EntryCounter(SLOTS, np.dtype(np.float32), []) for _ in range(2))
     for step, arrays in enumerate(told):
         if step == 90:
-            second.go_on_with(first.tally())
+            second.go_on_with(first.counts())
         add(first if step < 90 else second, step, arrays, {})
-    check(second.tally(), told, [{}] * 150)
+    check(second.counts(), told, [{}] * 150)
 
 
-def count(model: mg.Layer, explained: ExplainedLayer) -> None:
+def count(model: mg.Layer, explained: Coactivity) -> None:
     """A backward is done, and a step uses its gradients."""
     vector = mg.ParameterVector.of(model)
     arrival = vector.parameters[0].arrival
@@ -158,7 +160,7 @@ def test_samples_are_counted_for_each_input_and_unit(sizes: list[int]) -> None:
     model = mg.Sequential(layer)
     parameters = {f"0.{name}": getattr(layer, name) for name in ("weight", "bias")}
     slots = dict(mg.ParameterVector.of(model).slots)
-    (explained,) = explained_layers(model, slots, parameters, coactivation=True)
+    (explained,) = coactivities_of(model, slots, parameters, coactivation=True)
     rng = np.random.default_rng(0)
     inputs, units = np.zeros(4, int), np.zeros(3, int)
     met = np.zeros((4, 3), bool)
@@ -193,7 +195,7 @@ def test_samples_go_on_after_those_of_an_earlier_session() -> None:
     slots = dict(mg.ParameterVector.of(model).slots)
     parameters = dict(model.parameters())
     first, second = (
-        explained_layers(model, slots, parameters, coactivation=True)[0] for _ in range(2)
+        coactivities_of(model, slots, parameters, coactivation=True)[0] for _ in range(2)
     )
     x = np.array([[1, 0, 2], [3, 0, 0]], np.float32)
     for explained in (first, second):

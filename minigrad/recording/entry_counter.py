@@ -1,4 +1,4 @@
-"""`Aggregates`: what became of each entry, counted at every step and never sampled."""
+"""`EntryCounter`: counts what became of each entry, at every step, without sampling."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy.typing as npt
 from minigrad.arrays import Array, Mask
 from minigrad.parameters.gradients import Arrival
 from minigrad.parameters.vector import Slot
-from minigrad.recording.coactivity import ExplainedLayer
+from minigrad.recording.coactivity import Coactivity
 from minigrad.runs.activity import Activity
-from minigrad.runs.counts import Tally
+from minigrad.runs.counts import Counts
 
 _ROWS = 64  # steps that are gathered before they are counted, at most
 _ENTRIES = 2**18  # of these steps together; a single step may have more
@@ -23,11 +23,11 @@ _WINDOW = 255  # steps that are counted in single bytes, before these are added 
 
 
 @final
-class Aggregates:
+class EntryCounter:
     """Counts what became of each entry at every step.
 
-    What happened is gathered for some steps, and then counted for all of them at once: in a small
-    network a call of NumPy takes longer than what it does.
+    What happened in some steps is gathered, and then counted for all of them at once: in a small
+    network, calling NumPy takes longer than what it computes.
 
     Args:
         slots: Where each recorded parameter lies in the flat arrays.
@@ -36,12 +36,12 @@ class Aggregates:
     """
 
     def __init__(
-        self, slots: Mapping[str, Slot], dtype: np.dtype[Any], layers: list[ExplainedLayer]
+        self, slots: Mapping[str, Slot], dtype: np.dtype[Any], layers: list[Coactivity]
     ) -> None:
         size = sum(slot.slice.stop - slot.slice.start for slot in slots.values())
         self._slots = slots
         self._layers = layers
-        self._tally = Tally(
+        self._counts = Counts(
             grads=np.zeros(size, np.int64),
             updates=np.zeros(size, np.int64),
             moves=np.zeros(size, np.int64),
@@ -66,12 +66,11 @@ class Aggregates:
         self._movement = np.zeros(size, dtype)
 
     def look(self, grads: tuple[Array, ...], transforms: str) -> None:
-        """Look at the gradients of a step that is about to be written: afterwards hooks may assign
-        others.
+        """Look at the gradients of a step before it is written: afterwards hooks may assign others.
 
         Args:
-            grads: The gradients as backward left them; and those after the transforms, where these
-                may have changed zeros.
+            grads: The gradients as backward left them; and those after the transforms, if these may
+                have changed which are 0.
             transforms: The names of such transforms.
         """
         grad_mask = self._grad_masks[self._gathered]
@@ -90,7 +89,7 @@ class Aggregates:
         skipped: Mapping[str, str],
         held: Mapping[str, Mask],
     ) -> None:
-        """Gather what happened in one step, whose gradients were looked at.
+        """Gather what happened in one step, after `look` at its gradients.
 
         Args:
             step: Its number.
@@ -98,7 +97,7 @@ class Aggregates:
             after: All values after it.
             update: What was added.
             skipped: The parameters that got no update, with "frozen" or "no gradient".
-            held: Of parameters of which only some entries may move, those that may not, flat.
+            held: For each parameter of which only some entries may move, those that may not, flat.
         """
         row = self._gathered
         grad_mask, moved, change = self._grad_masks[row], self._moved[row], self._changes[row]
@@ -107,18 +106,19 @@ class Aggregates:
             np.subtract(after, before, out=change)
             np.not_equal(change, 0, out=moved)
             if not np.isfinite(change.dot(change)):
-                _tame(change, moved, before, after)
+                _count_non_finite(change, moved, before, after)
         for name, why in skipped.items():
             if name in self._slots:
                 grad_mask[self._slots[name].slice] = False
-                (self._tally.frozen if why == "frozen" else self._tally.unreached)[name] += 1
+                per_name = self._counts.frozen if why == "frozen" else self._counts.unreached
+                per_name[name] += 1
         for name, entries in held.items():
             grad_mask[self._slots[name].slice][entries] = False
-            counts = self._tally.frozen_entries.setdefault(name, np.zeros(entries.size, np.int64))
+            counts = self._counts.frozen_entries.setdefault(name, np.zeros(entries.size, np.int64))
             counts += entries
         for layer in self._layers:
             layer.add(skipped, grad_mask)
-        self._tally.steps += 1
+        self._counts.steps += 1
         self._window.append(step)
         self._gathered += 1
         if self._gathered == len(self._changes):
@@ -127,7 +127,7 @@ class Aggregates:
             self._flush()
 
     def arrived(self, latest: Arrival, adds: bool) -> None:
-        """A backward is done: see what the gradients are made of."""
+        """A backward is done: look at what the gradients are made of."""
         for layer in self._layers:
             layer.arrived(latest, adds)
 
@@ -146,7 +146,7 @@ class Aggregates:
         new = np.greater(moves != 0, self._ever_moved)
         if new.any():
             first = moved[:, new].argmax(axis=0)
-            self._tally.first_move[new] = np.array(self._window[-rows:])[first]
+            self._counts.first_move[new] = np.array(self._window[-rows:])[first]
             self._ever_moved |= new
         places = np.arange(len(self._window) - rows + 1, len(self._window) + 1, dtype=np.uint8)
         last = np.multiply(moved.view(np.uint8), places[:, np.newaxis], out=moved.view(np.uint8))
@@ -155,21 +155,21 @@ class Aggregates:
     def _flush(self) -> None:
         """Add the window's bytes to the true counts."""
         self._count()
-        tally = self._tally
+        counts = self._counts
         for total, window in (
-            (tally.grads, self._grads),
-            (tally.updates, self._updates),
-            (tally.moves, self._moves),
-            (tally.movement, self._movement),
+            (counts.grads, self._grads),
+            (counts.updates, self._updates),
+            (counts.moves, self._moves),
+            (counts.movement, self._movement),
         ):
             total += window
             window.fill(0)
         steps = np.array([-1, *self._window], np.int64)
-        np.maximum(tally.last_move, steps[self._last_move], out=tally.last_move)
+        np.maximum(counts.last_move, steps[self._last_move], out=counts.last_move)
         self._last_move.fill(0)
         self._window.clear()
 
-    def tally(self) -> Tally:
+    def counts(self) -> Counts:
         """All counts up to here, as copies."""
         self._flush()
         activity: dict[str, Activity] = {}
@@ -180,24 +180,30 @@ class Aggregates:
         for name in [name for name, active in activity.items() if not self._agrees(name, active)]:
             del activity[name]
             unexplained[name] = "its layer's explanation does not fit its gradients"
-        return replace(deepcopy(self._tally), activity=activity, unexplained=unexplained)
+        return replace(deepcopy(self._counts), activity=activity, unexplained=unexplained)
 
     def _agrees(self, name: str, active: Activity) -> bool:
         """Whether no entry had a gradient though its input, or its unit, was 0 in every sample."""
         part, shape = self._slots[name]
-        had = self._tally.grads[part].reshape(shape) > 0
+        had = self._counts.grads[part].reshape(shape) > 0
         silent = active.units == 0
         if active.inputs is None:
             return not had.ravel()[silent].any()
         impossible = (active.inputs == 0)[:, np.newaxis] | silent
         return not (had & active.laid_out(impossible, shape)).any()
 
-    def go_on_with(self, tally: Tally) -> None:
-        """Begin with what was counted in an earlier session."""
+    def go_on_with(self, counts: Counts, lost: int = 0) -> None:
+        """Begin with what was counted in an earlier session.
+
+        Args:
+            counts: The counts.
+            lost: How many more steps that session made.
+        """
         for layer in self._layers:
-            layer.go_on_with(tally.activity, tally.unexplained)
-        self._tally = deepcopy(tally)
-        self._ever_moved = self._tally.moves > 0
+            layer.go_on_with(counts.activity, counts.unexplained)
+        self._counts = deepcopy(counts)
+        self._counts.uncounted += lost
+        self._ever_moved = self._counts.moves > 0
 
 
 def _sum(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -208,10 +214,10 @@ def _sum(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return total
 
 
-def _tame(change: Array, moved: Mask, before: Array, after: Array) -> None:
-    """NaN equals NaN: it did not move.
+def _count_non_finite(change: Array, moved: Mask, before: Array, after: Array) -> None:
+    """Mend what was gathered where values are NaN or infinite.
 
-    The way to or from NaN or infinity has no length that could be added.
+    NaN equals NaN: it did not move. A change to or from NaN or infinity has no length to add.
     """
     np.not_equal(before, after, out=moved)
     moved &= ~(np.isnan(before) & np.isnan(after))

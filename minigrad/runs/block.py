@@ -1,0 +1,118 @@
+"""`Block`: a keyframe, and the tensors of the steps after it."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Mapping, MutableSequence
+
+import numpy as np
+
+from minigrad.arrays import Array, Integers
+
+
+class Block:
+    """A keyframe, and rows of tensors of the steps after it.
+
+    Args:
+        first: The first step after the keyframe.
+        keyframe: All values before that step, or a function that reads them from a file; None where
+            each row comes with its value.
+        steps: The steps whose rows are here.
+        rows: For each kind of tensor, "update", "grad" or "value", one row per step.
+        count: How many rows are filled.
+        replayable: How many of them, from the first, lead from one value to the next.
+        foreign: Whether somebody else wrote into the values before it, so that its keyframe is not
+            what the step before it left.
+        capacity: How many rows there is room for.
+        sums: The CRC-32 of each row as it was written, where known.
+
+    Attributes:
+        lent: Whether a run reads these rows, so that their memory must stay as it is.
+    """
+
+    def __init__(
+        self,
+        first: int,
+        keyframe: Array | Callable[[], Array] | None,
+        steps: MutableSequence[int] | None = None,
+        rows: Mapping[str, Array] | None = None,
+        count: int = 0,
+        replayable: int = 0,
+        foreign: bool = False,
+        capacity: int = 0,
+        sums: Integers | None = None,
+    ) -> None:
+        self.first: int = first
+        self._keyframe = keyframe
+        self.steps: MutableSequence[int] = array("q") if steps is None else steps
+        self.rows: Mapping[str, Array] = {} if rows is None else rows
+        self.count: int = count
+        self.replayable: int = replayable
+        self.foreign: bool = foreign
+        self.capacity: int = capacity
+        self.sums: Integers | None = sums
+        self.lent: bool = False
+
+    @property
+    def has_keyframe(self) -> bool:
+        """Whether there is a keyframe."""
+        return self._keyframe is not None
+
+    @property
+    def keyframe(self) -> Array | None:
+        """All values before the first step; None where each row comes with its value."""
+        return self._keyframe() if callable(self._keyframe) else self._keyframe
+
+    @property
+    def value_after(self) -> int | None:
+        """The step whose values the keyframe holds, if any."""
+        return None if self._keyframe is None or self.foreign else self.first - 1
+
+    def counted(self, step: int) -> None:
+        """Note that the row of this step is filled."""
+        if (
+            self.replayable == self.count
+            and step == self.first + self.count
+            and "update" in self.rows
+        ):
+            self.replayable += 1
+        self.steps.append(step)
+        self.count += 1
+
+    @classmethod
+    def of_row(cls, step: int, rows: Mapping[str, Array]) -> Block:
+        """A block of one step, without a keyframe."""
+        return Block(step, None, [step], {kind: row[np.newaxis] for kind, row in rows.items()}, 1)
+
+    def without_rows(self) -> Block:
+        """The keyframe alone."""
+        return Block(self.first, self._keyframe, foreign=self.foreign)
+
+    def frozen(self) -> Block:
+        """What is here now; later rows are not in it."""
+        self.lent = True
+        rows = {kind: rows[: self.count] for kind, rows in self.rows.items()}
+        for view in rows.values():
+            view.flags.writeable = False
+        return Block(
+            self.first,
+            self._keyframe,
+            self.steps[:],
+            rows,
+            self.count,
+            self.replayable,
+            self.foreign,
+        )
+
+
+def replay(block: Block, count: int, part: slice) -> Array:
+    """A block's keyframe, and its first `count` updates added one by one.
+
+    These are the sums that training made, so the bits are the same.
+    """
+    keyframe = block.keyframe
+    assert keyframe is not None
+    values: Array = keyframe[part].copy()
+    for row in block.rows["update"][:count] if count else ():
+        values += row[part]
+    return values
