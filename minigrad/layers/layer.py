@@ -78,9 +78,12 @@ class Layer(ABC, metaclass=_LayerType):
         training: Whether the layer runs in training mode; `train()` and `eval()` set it.
         buffers: The names of the attributes that are state but not learnt, such as running
             statistics.
+        owns_memory: Whether a vector of its own may be made for the parameters; a slice of a
+            `Sequential` shares that of the model.
     """
 
     training: bool = True
+    owns_memory: bool = True
     buffers: ClassVar[tuple[str, ...]] = ()
     _place: str = ""
     _held: bool = False

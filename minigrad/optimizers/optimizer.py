@@ -31,7 +31,8 @@ from minigrad.optimizers.settings import (
 from minigrad.optimizers.stretches import Stretch, held_entries, to_update
 from minigrad.optimizers.transforms import ClipNorm, ClipValue, Transform, name_of
 from minigrad.parameters.live_gradient import read_only
-from minigrad.parameters.vector import ParameterVector, Writer
+from minigrad.parameters.observers import Writer
+from minigrad.parameters.vector import ParameterVector
 
 _NONE: dict[str, str] = {}  # what is skipped, mostly
 
@@ -149,10 +150,9 @@ class Optimizer(ABC):
         self._update: Array = np.zeros_like(self._vector.values)
         self._skipped = _NONE
         self._part = slice(0, self._vector.values.size)
-        self.writer: Writer = Writer(self.name, frozenset(self._vector.parameters))
-        self._gradients, self._writes = self._vector.gradients, self._vector.writes
-        for parameter in self._vector.parameters:
-            parameter.expected = True
+        self.writer: Writer = Writer(self.name, self._vector.parameters)
+        self._gradients, self._observers = self._vector.gradients, self._vector.observers
+        self._gradients.expect(self._vector.parameters)
         self._holders = Holders(self.model)
         self._everything = [Stretch.of(self._vector, self._update, self._part)]
         values, grads = self._everything[0].values, self._everything[0].grads
@@ -305,7 +305,8 @@ class Optimizer(ABC):
         for stretch in stretches:
             np.add(stretch.live, stretch.update, out=stretch.live)
         self.step_count += 1
-        self._writes.add(self.writer)
+        for observer in self._observers.all:
+            observer.written(self.writer)
         for name in skipped:
             self._skips[name] = self._skips.get(name, 0) + 1
         if event is None:
@@ -443,7 +444,7 @@ class Optimizer(ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy works on its own copy of the model, and has none of the hooks."""
-        found_again = "_vector _root _gradients _writes _holders _everything _flat _update _skipped _pipeline writer listeners"
+        found_again = "_vector _root _gradients _observers _holders _everything _flat _update _skipped _pipeline writer listeners"
         own = {name: value for name, value in vars(self).items() if name not in found_again.split()}
         return own | {"session": None, "_copied": True}
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from minigrad.arrays import Array, Mask
 from minigrad.layers.factors import Factors, Layout, layout_of
 from minigrad.layers.layer import Layer
-from minigrad.parameters.gradients import Arrival
+from minigrad.parameters.arrival import Arrival
 from minigrad.parameters.parameter import Parameter
 from minigrad.parameters.vector import Slot
 

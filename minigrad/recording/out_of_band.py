@@ -8,7 +8,8 @@ from typing import final
 import numpy as np
 
 from minigrad.arrays import Array
-from minigrad.parameters.vector import ParameterVector, Slot, Writer
+from minigrad.parameters.observers import Writer
+from minigrad.parameters.vector import ParameterVector, Slot
 
 
 @final
@@ -24,7 +25,7 @@ class Watch:
     """
 
     def __init__(self, vector: ParameterVector, size: int) -> None:
-        self._vector = vector
+        self._parameters = frozenset(vector.parameters)
         self._bytes, self._spare_bytes = (
             bytearray(size * vector.values.itemsize) for _ in range(2)
         )
@@ -33,13 +34,12 @@ class Watch:
         self._before: Array | None = (
             None  # the values before somebody else wrote, until the next step
         )
-        self._writes = 0
+        self._writers: dict[str, None] = {}  # who else has written since, in order
         self._known = False
 
-    def remember(self, values: Array, writes: int | None = None) -> None:
-        """These are the values now, or were when so many writes had been made."""
+    def remember(self, values: Array) -> None:
+        """These are the values now, or were when the writers were forgotten."""
         np.copyto(self.values, values)
-        self._writes = self._vector.writes.count if writes is None else writes
         self._known = True
 
     def add(self, update: Array) -> tuple[Array, Array]:
@@ -53,7 +53,7 @@ class Watch:
             np.add(self.values, update, out=self._spare)
         self._bytes, self._spare_bytes = self._spare_bytes, self._bytes
         self.values, self._spare = self._spare, self.values
-        self._writes = self._vector.writes.count
+        self.forget_writers()
         before, self._before = self._before, None
         return (self._spare if before is None else before), self.values
 
@@ -61,7 +61,22 @@ class Watch:
         """Whether any bit of these values differs from those remembered: as bytes, five times as fast as numbers."""
         return not self._known or self._bytes != values.data
 
-    def look(self, values: Array, slots: Mapping[str, Slot], own: Writer) -> str:
+    def written(self, writer: Writer, own: Writer) -> None:
+        """Somebody has written values on purpose.
+
+        Args:
+            writer: Who.
+            own: The optimizer whose steps are recorded.
+        """
+        if writer is not own and self._parameters & writer.parameters:
+            same_name = writer.name == own.name
+            self._writers[f"another {writer.name}" if same_name else writer.name] = None
+
+    def forget_writers(self) -> None:
+        """What was written up to now is no matter."""
+        self._writers.clear()
+
+    def look(self, values: Array, slots: Mapping[str, Slot]) -> str:
         """What somebody else has written since then, and who, in words: "0.weight changed by ...";
         empty if nobody has.
 
@@ -71,20 +86,14 @@ class Watch:
         Args:
             values: The values now.
             slots: Where each parameter lies in them.
-            own: The optimizer whose steps are recorded.
         """
         which = changed_names(self.values, values, slots) if self.changed(values) else ""
         if not which:
             return ""
-        parameters = set(self._vector.parameters)
-        others = [
-            f"another {writer.name}" if writer.name == own.name else writer.name
-            for writer in self._vector.writes.since(self._writes)
-            if writer is not own and parameters & writer.parameters
-        ]
-        by = f"by {', '.join(dict.fromkeys(others))}" if others else "other than by an optimizer"
+        by = f"by {', '.join(self._writers)}" if self._writers else "other than by an optimizer"
         self._before = self.values.copy()
         self.remember(values)
+        self.forget_writers()
         return f"{which} changed {by}"
 
 

@@ -137,8 +137,8 @@ class Recorder(Hook):
             False  # whether it is stopped, and whether `fit` has started it
         )
         self._initial: Array | None = None
-        self._at_start: tuple[Array, int, int] | None = (
-            None  # values, counts of steps and writes, until the first step
+        self._at_start: tuple[Array, int] | None = (
+            None  # values and count of steps, until the first step
         )
         self._ended: Array | None = None  # the values at the end, once it is stopped
         self._watch = Watch(self._vector, size)
@@ -151,7 +151,9 @@ class Recorder(Hook):
         self._offset = 0  # what a run that goes on adds to the optimizer's count of the steps
         self._tail: tuple[int, dict[str, Array]] | None = None
         self._run: Run | None = None
-        self._witness = Witness(self._slots, self._aggregates, self._note, loss)
+        self._witness = Witness(
+            self._slots, optimizer, self._watch, self._aggregates, self._note, loss
+        )
 
     def _note(self, told: str) -> None:
         self._store.notes.append(f"before step {self._last_step + 1} {told}")
@@ -185,9 +187,10 @@ class Recorder(Hook):
         if self._initial is None:  # so that there is a run to be read even before the first step
             self._store.begin(self.optimizer.step_count, values)
         self._complete, self._ended = False, None
-        self._at_start = values, self.optimizer.step_count, self._vector.writes.count
+        self._at_start = values, self.optimizer.step_count
+        self._watch.forget_writers()
         self._handle = self.optimizer.attach(self)
-        self._vector.gradients.call(self._witness)
+        self._vector.observers.add(self._witness)
 
     def _go_on_with(self, before: Record) -> None:
         """Take up a run where it ended."""
@@ -212,7 +215,7 @@ class Recorder(Hook):
                 "entries are not counted, because those of the session before were not"
             )
 
-    def _begin(self, values: Array, writes: int | None = None) -> None:
+    def _begin(self, values: Array) -> None:
         """Begin to record before the optimizer's present step: the first after `start`, or after a
         checkpoint was loaded.
 
@@ -241,7 +244,7 @@ class Recorder(Hook):
                 notes.append(f"before step {step} the values changed while they were not recorded")
             if foreign or self._store.starts_anew:
                 self._store.begin(step, values, foreign)
-        self._watch.remember(values, writes)
+        self._watch.remember(values)
         self._last_step, self._at_start = step - 1, None
 
     def stop(self) -> None:
@@ -249,15 +252,13 @@ class Recorder(Hook):
         if self._handle is None:
             return
         if self._at_start is not None:
-            self._begin(self._at_start[0], self._at_start[2])
+            self._begin(self._at_start[0])
         self._ended = self._final()
-        if written := self._watch.look(
-            self._select(self._vector.values), self._slots, self.optimizer.writer
-        ):
+        if written := self._watch.look(self._select(self._vector.values), self._slots):
             self._store.notes.append(f"after step {self._last_step} {written}")
         self._handle.remove()
         self._handle = None
-        self._vector.gradients.dismiss(self._witness)
+        self._vector.observers.remove(self._witness)
         self._run = None
         try:
             if self._tail is not None:
@@ -344,12 +345,15 @@ class Recorder(Hook):
         """
         values, count = self._select(self._vector.values), self.optimizer.step_count
         if self._at_start is not None:
-            started, steps, writes = self._at_start
-            self._begin(*((started, writes) if steps == count else (values, None)))
+            started, steps = self._at_start
+            if steps != count:  # a checkpoint was loaded
+                self._watch.forget_writers()
+            self._begin(started if steps == count else values)
         elif count + self._offset != self._last_step + 1:
+            self._watch.forget_writers()
             self._begin(values)
         step = count + self._offset
-        written = self._watch.look(values, self._slots, self.optimizer.writer)
+        written = self._watch.look(values, self._slots)
         if written:
             self._store.begin(step, values, foreign=True)
             self._note(written)
@@ -400,7 +404,7 @@ class Recorder(Hook):
             CallOrderError: Nothing was recorded yet: the recorder was not started.
         """
         if self._at_start is not None:
-            self._begin(self._at_start[0], self._at_start[2])
+            self._begin(self._at_start[0])
         if self._initial is None:
             raise CallOrderError(
                 "nothing is recorded yet: use `with recorder:`, or recorder.start()"

@@ -6,8 +6,11 @@ from collections.abc import Callable, Collection, Sequence
 from typing import final
 
 from minigrad.losses import Loss
-from minigrad.parameters.gradients import Arrival
+from minigrad.optimizers import Optimizer
+from minigrad.parameters.arrival import Arrival
+from minigrad.parameters.observers import Writer
 from minigrad.recording.counting import Aggregates
+from minigrad.recording.out_of_band import Watch
 
 
 @final
@@ -17,6 +20,8 @@ class Witness:
 
     Args:
         names: The recorded parameters.
+        optimizer: The optimizer whose steps are recorded.
+        watch: Is told who else writes values.
         aggregates: The counts, if there are any.
         note: Is called with a note, once.
         loss: The loss, if it is recorded.
@@ -25,6 +30,8 @@ class Witness:
     def __init__(
         self,
         names: Collection[str],
+        optimizer: Optimizer,
+        watch: Watch,
         aggregates: Aggregates | None,
         note: Callable[[str], None],
         loss: Loss | None = None,
@@ -34,6 +41,8 @@ class Witness:
             None  # the value whose gradient has arrived last, since the last step
         )
         self._names = names
+        self._optimizer = optimizer
+        self._watch = watch
         self._aggregates = aggregates
         self._note = note
         self._noted = False
@@ -47,6 +56,10 @@ class Witness:
             self._differentiated = self._loss.differentiated
         if self._aggregates is not None:
             self._aggregates.arrived(latest, adds)
+
+    def written(self, writer: Writer) -> None:
+        """Somebody has written values on purpose."""
+        self._watch.written(writer, self._optimizer.writer)
 
     def used_loss(self) -> float | None:
         """The value of the loss whose gradient a step has used; None if it is not known."""
