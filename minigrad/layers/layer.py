@@ -13,7 +13,9 @@ import numpy.typing as npt
 from minigrad._wording import transposed
 from minigrad.arrays import Array, described, float_array, real_array, whole
 from minigrad.errors import KindError, ModelError
-from minigrad.hooks.hook import Handle, Hook, Listener, attach
+from minigrad.hooks import Handle, Hook
+from minigrad.hooks.handle import attach
+from minigrad.hooks.listener import Listener
 from minigrad.layers.calls import Own, Unchecked, check_calls, without_passes
 from minigrad.layers.factors import Factors
 from minigrad.layers.inside import found_in, generators_of, walk, with_copies
@@ -336,9 +338,8 @@ class Layer(ABC, metaclass=_LayerType):
             AttachError: The hook has neither `on_forward` nor `on_backward`, or no `Sequential` is
                 inside to tell it.
         """
-        return attach(
-            hook, ("on_forward", "on_backward"), self.places(), f"{type(self).__name__}.attach"
-        )
+        methods = Hook.on_forward, Hook.on_backward
+        return attach(hook, methods, self.places(), f"{type(self).__name__}.attach")
 
     @final
     def places(self) -> list[tuple[list[Listener], str]]:

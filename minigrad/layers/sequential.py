@@ -11,8 +11,9 @@ import numpy as np
 from minigrad._types import override
 from minigrad.arrays import Array, batch, described
 from minigrad.errors import KindError, ModelError, ShapeError
-from minigrad.hooks.events import Backward, Forward
-from minigrad.hooks.hook import Listener, tell, telling
+from minigrad.hooks import Backward, Forward, Hook
+from minigrad.hooks.dispatch import tell, telling
+from minigrad.hooks.listener import Listener
 from minigrad.layers.calls import RUNNING, TAKEN, await_gradient, look_for_replaced, take
 from minigrad.layers.layer import Layer
 from minigrad.parameters.backward_pass import backward_pass, paused
@@ -137,7 +138,7 @@ class Sequential(Layer, checks_calls=True):
                 )
             if self._listeners:
                 name = self._names[len(outputs) - 1]
-                tell(self._listeners, "on_forward", partial(_forward, name, layer, x, output))
+                tell(self._listeners, Hook.on_forward, partial(_forward, name, layer, x, output))
             outputs.append(output)
             x = output
         self._outputs = outputs
@@ -237,7 +238,9 @@ class Sequential(Layer, checks_calls=True):
     def _gradients(self) -> Gradients:
         """How gradients arrive in the model that holds the parameters."""
         if self._vector is None or self._vector.is_stale:
-            self._vector = ParameterVector.of(self)
+            self._vector = (
+                ParameterVector.of(self) if self._parameters else ParameterVector.take_over(())
+            )
         return self._vector.gradients
 
     def _tell_backward(
@@ -246,7 +249,7 @@ class Sequential(Layer, checks_calls=True):
         with paused(gradients):  # a gradient that a hook assigns is none of backward's
             tell(
                 self._listeners,
-                "on_backward",
+                Hook.on_backward,
                 partial(_backward, self._names[index], self._layers[index], grad, below),
             )
 

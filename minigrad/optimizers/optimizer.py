@@ -12,9 +12,12 @@ import numpy as np
 
 from minigrad.arrays import Array, Integers, described, number
 from minigrad.errors import KindError, ModelError, StaleParametersError
-from minigrad.hooks.events import FlatArrays, Step
+from minigrad.hooks import Handle, Hook, Step
+from minigrad.hooks.dispatch import ask, tell, telling
+from minigrad.hooks.events import FlatArrays
 from minigrad.hooks.fit_events import RunningFit
-from minigrad.hooks.hook import Handle, Hook, Listener, ask, attach, tell, telling
+from minigrad.hooks.handle import attach
+from minigrad.hooks.listener import Listener
 from minigrad.layers.layer import Layer
 from minigrad.optimizers import states
 from minigrad.optimizers.pipeline import Pipeline, checked_transforms
@@ -297,7 +300,7 @@ class Optimizer(ABC):
         if self.listeners:
             try:
                 event = self._event(loss, indices)
-                ask(self.listeners, "before_step", event)
+                ask(self.listeners, Hook.before_step, event)
             except BaseException:
                 self._forget()  # a gradient is used once, also by a step that was not written
                 raise
@@ -314,13 +317,13 @@ class Optimizer(ABC):
             return
         try:
             with telling():
-                tell(self.listeners, "on_step", lambda prefix: event)
+                tell(self.listeners, Hook.on_step, lambda prefix: event)
         finally:
             self._forget()
 
     def _forget(self) -> None:
         """The step is over, and its gradients are used."""
-        self._flat.told, self._flat.transformed = None, self._flat.grads
+        self._flat.step, self._flat.transformed = None, self._flat.grads
         self._gradients.used(self._vector.parameters)
 
     @final
@@ -355,7 +358,7 @@ class Optimizer(ABC):
         ]
 
     def _event(self, loss: float | None, indices: Integers | None) -> Step:
-        self._flat.told, self._gradients.closed = self.step_count, True
+        self._flat.step, self._gradients.closed = self.step_count, True
         skipped, held = MappingProxyType(self._skipped), held_entries(self._vector, self._skipped)
         others = ", ".join(
             name_of(one) for one in self.grad_transforms if not getattr(one, "keeps_zeros", False)
@@ -380,15 +383,15 @@ class Optimizer(ABC):
             KindError: `hook` is not a Hook.
             AttachError: The hook has none of `before_step`, `on_step` and `flush`.
         """
-        methods = "before_step", "on_step", "flush"
+        methods = Hook.before_step, Hook.on_step, Hook.flush
         return attach(hook, methods, [(self.listeners, "")], f"{type(self).__name__}.attach")
 
     @final
     def flush(self) -> None:
         """Have hooks put what is only in memory where it survives, as recorders with a directory do."""
         for listener in self.listeners:
-            if "flush" in listener.methods:
-                listener.hook.flush()
+            if Hook.flush in listener.methods:
+                listener.methods[Hook.flush]()
 
     # -- state ------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""`Gradients`, the one owner of how fresh the gradients of a model are, and where they come from."""
+"""`Gradients`, the one owner of how fresh a model's gradients are, and where they come from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`LiveGradient`, an array that shows gradients as they are, and tells their owner of each write."""
+"""`LiveGradient`, an array that shows gradients, and tells their owner of each write."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Owner(Protocol):
 class LiveGradient(np.ndarray[Any, np.dtype[Any]]):
     """A live view of gradients, read-only but for what goes through their owner.
 
-    What Python or a ufunc writes does so: `grad[...] = array`, `grad[0] = 0`, `grad *= 0.5` and `numpy.clip(grad, -1, 1, out=grad)` do
-    what they say, and are known as writes; what would bypass the owner raises NumPy's error.
-    Everything that is computed from it is a plain array.
+    What Python or a ufunc writes does so: `grad[...] = array`, `grad[0] = 0`, `grad *= 0.5` and
+    `numpy.clip(grad, -1, 1, out=grad)` do what they say, and are known as writes; what would bypass
+    the owner raises NumPy's error. Everything that is computed from it is a plain array.
     """
 
     _memory: npt.NDArray[Any] | None

@@ -113,8 +113,8 @@ class ParameterVector:
         Raises:
             ModelError: A parameter is reached twice.
             KindError: It is no model, or the parameters have different dtypes.
-            StaleParametersError: `model` is a slice, and its parameters no longer lie side by side in
-                one model.
+            StaleParametersError: `model` is a slice, and its parameters no longer lie side by side
+                in one model.
         """
         if not hasattr(model, "parameters"):
             raise KindError(f"ParameterVector.of got {described(model)}, expected a model")
@@ -206,7 +206,8 @@ class ParameterVector:
     def grads(self) -> Array:
         """All gradients, 1-D and live.
 
-        Assignment writes through, and is a new gradient of every parameter. Reading changes nothing; what is written in place is known, too.
+        Assignment writes through, and is a new gradient of every parameter. Reading changes
+        nothing; what is written in place is known, too.
 
         Raises:
             StaleParametersError: On assignment, if the parameters have moved into another model.

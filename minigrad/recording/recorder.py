@@ -16,9 +16,7 @@ from minigrad._types import override
 from minigrad.arrays import Array, parse_bytes, whole
 from minigrad.data import Batches
 from minigrad.errors import CallOrderError, OutOfBandWrite, StaleParametersError
-from minigrad.hooks.events import Step
-from minigrad.hooks.fit_events import FitBegin, FitEnd
-from minigrad.hooks.hook import Handle, Hook
+from minigrad.hooks import FitBegin, FitEnd, Handle, Hook, Step
 from minigrad.losses import Loss
 from minigrad.optimizers import Optimizer
 from minigrad.parameters.vector import ParameterVector
