@@ -85,7 +85,7 @@ def save(
         ],
     }
     if optimizer is not None:
-        tree["optimizer"] = optimizer._live_state_dict()
+        tree["optimizer"] = optimizer.state_dict()
     if data is not None:
         tree["data"] = {name: value for name, value in data.state_dict().items() if name != "rng"}
     if history is not None:

@@ -1,9 +1,11 @@
 """Backward passes, as contexts in which gradients arrive: `with backward_pass(gradients): ...`.
 
-AssigningPass       what arrives takes the place of what had arrived before
-AccumulatingPass    what arrives is added to it
-TracelessPass       what arrives is gone afterwards
-paused              hooks are told of a pass, and what they write is no part of it
+The family of them:
+
+    AssigningPass       what arrives takes the place of what had arrived before
+    AccumulatingPass    what arrives is added to it
+    TracelessPass       what arrives is gone afterwards
+    paused              hooks are told of a pass, and what they write is no part of it
 """
 
 from __future__ import annotations
