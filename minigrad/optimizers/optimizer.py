@@ -241,7 +241,10 @@ class Optimizer(ABC):
         lr, count = self._lr, self.step_count
         self.current_lr = number(lr(count), f"lr({count})", least=0) if callable(lr) else lr
 
-        ranges = self._transform_gradients(ranges)
+        self.clip_factor = 1.0
+        clips = self.max_grad_norm is not None or self.max_grad_value is not None
+        if clips or self.grad_transforms:
+            ranges = self._transform_gradients(ranges)
         self._compute(ranges)
         if self.update_transforms:
             work.apply(self.update_transforms, work.update, ranges, -0.0)
@@ -258,14 +261,11 @@ class Optimizer(ABC):
 
     def _transform_gradients(self, ranges: list[EntryRange]) -> list[EntryRange]:
         """The same ranges, with the gradients that the transforms make of those that arrived."""
-        self.clip_factor = 1.0
         transforms = self.grad_transforms
         if self.max_grad_value is not None:
             transforms = [*transforms, ClipValue(self.max_grad_value)]
         if self.max_grad_norm is not None:
             transforms = [*transforms, ClipNorm(self.max_grad_norm)]
-        if not transforms:
-            return ranges
         work = self._workspace
         grads = work.flat.grads.copy()
         work.apply(transforms, grads, ranges, 0.0)

@@ -165,5 +165,6 @@ class Workspace:
 
     def finish(self) -> None:
         """The step is over, and its gradients are used, also if it was not written."""
-        self.flat.step, self.flat.transformed = None, self.flat.grads
+        flat = self.flat
+        flat.step, flat.transformed = None, flat.grads
         self.gradients.used(self.vector.parameters)

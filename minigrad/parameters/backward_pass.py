@@ -52,13 +52,12 @@ def backward_pass(
 class AssigningPass:
     """A backward that overwrites what had arrived; after one that fails, nothing has."""
 
-    __slots__ = ("_gradients", "_latest", "_unused")
+    __slots__ = ("_gradients", "_latest")
 
     def __init__(self, gradients: Gradients) -> None:
         self._gradients = gradients
 
     def __enter__(self) -> None:
-        self._unused = self._gradients.unused()
         self._latest = self._gradients.begin()
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
@@ -69,8 +68,8 @@ class AssigningPass:
             return
         for observer in gradients.observers.all:
             observer.arrived(self._latest, adds=False)
-        if self._unused:
-            gradients.look_for_overwritten(self._unused, self._latest)
+        if gradients.overwritten:
+            gradients.tell_overwritten(self._latest)
 
 
 @final
@@ -104,7 +103,7 @@ class TracelessPass:
     Nobody is told of it.
     """
 
-    __slots__ = ("_before", "_gradients", "_observers", "_running")
+    __slots__ = ("_before", "_gradients", "_observers", "_overwritten", "_running")
 
     def __init__(self, gradients: Gradients) -> None:
         self._gradients = gradients
@@ -113,11 +112,14 @@ class TracelessPass:
         gradients = self._gradients
         self._before = gradients.snapshot()
         self._running, self._observers = gradients.running, gradients.observers
+        self._overwritten = gradients.overwritten
         gradients.running, gradients.observers = self._running or Arrival(), Observers()
+        gradients.overwritten = []
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         gradients = self._gradients
         gradients.running, gradients.observers = self._running, self._observers
+        gradients.overwritten = self._overwritten
         gradients.restore(self._before)
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol, final
 
 from minigrad.arrays import Array
 from minigrad.errors import CallOrderError, GradientOverwritten
-from minigrad.parameters.arrival import CARRIED_OVER, Arrival
+from minigrad.parameters.arrival import Arrival
 from minigrad.parameters.observers import Observers
 
 
@@ -70,6 +70,7 @@ class Gradients:
         observers: The same.
         running: The arrival of the backward pass that is running; None between passes, and while
             hooks are told of one.
+        overwritten: Parameters whose gradient that pass has overwritten before a step used it.
         closed: Whether a step has read the gradients and is about to be written.
         orphans: Parameters outside the model that got a gradient in one of its backward passes.
     """
@@ -84,6 +85,7 @@ class Gradients:
         self._warned = False
         self.observers: Observers = observers
         self.running: Arrival | None = None
+        self.overwritten: list[HasGradient] = []
         self.closed: bool = False
         self.orphans: dict[HasGradient, None] = {}  # in order, each once
 
@@ -109,6 +111,7 @@ class Gradients:
     def begin(self) -> Arrival:
         """A backward pass begins; what it writes arrives like this."""
         self._count += 1
+        self.overwritten = []
         self.running = latest = Arrival((self._count,))
         _in_this_thread.running.add(self)
         return latest
@@ -145,25 +148,13 @@ class Gradients:
                 parameter.arrival = before.plus(now)
             start = stop
 
-    def unused(self) -> list[HasGradient]:
-        """The parameters whose gradient no step of this model has used yet."""
-        return [
-            parameter
-            for parameter in self._parameters
-            if parameter.arrival is not None and parameter.arrival is not CARRIED_OVER
-        ]
-
-    def look_for_overwritten(self, unused: Sequence[HasGradient], latest: Arrival) -> None:
-        """Say so, if a backward pass has overwritten gradients that a step was to use.
-
-        Args:
-            unused: The parameters whose gradient no step had used before that pass.
-            latest: What has arrived in it.
-        """
+    def tell_overwritten(self, latest: Arrival) -> None:
+        """Say so, if the latest backward pass has overwritten gradients that a step was to use."""
+        missed = self._expected.intersection(self.overwritten)
         names = [
             parameter.name
-            for parameter in unused
-            if parameter.arrival is latest and parameter in self._expected and parameter.moving
+            for parameter in self._parameters
+            if parameter in missed and parameter.arrival is latest and parameter.moving
         ]
         if not names:
             return

@@ -98,8 +98,11 @@ class Parameter:
         way. Fill it at once, and do not keep it: what is written later is no gradient that anybody
         knows of.
         """
-        gradients = self.gradients
-        self.arrival = (None if gradients is None else gradients.running) or self._by_hand()
+        running = None if self.gradients is None else self.gradients.running
+        if running is not None and self.arrival is None:
+            self.arrival = running
+        else:
+            self._arrive(running)
         return self._memory() if self._grad is None else self._grad
 
     def written(self, where: Mask, edited: bool) -> None:
@@ -108,23 +111,27 @@ class Parameter:
         is_new = self.arrival is None or (running is not None and self.arrival is not running)
         if is_new and not edited:  # the rest is what an earlier step has used
             self._memory()[~where.reshape(self.shape)] = 0
-        if running is not None:
-            self.arrival = running
-        elif self.arrival is not None or (not edited and self._memory().any()):
-            self.arrival = self._by_hand()  # but zeros where none has arrived are no gradient
+        # Zeros that are written by hand where none has arrived are no gradient.
+        if running is not None or self.arrival is not None or (not edited and self._memory().any()):
+            self._arrive(running)
 
     def _memory(self) -> Array:
         if self._grad is None:
             self._grad = np.zeros_like(self._value)
         return self._grad
 
-    def _by_hand(self) -> Arrival:
-        """The arrival of a gradient that no backward pass of the parameter's model has left."""
+    def _arrive(self, running: Arrival | None) -> None:
+        """Somebody writes the gradient: a backward pass that is running, or else it is by hand."""
         if self.gradients is None:
             note_orphan(self)
-            return Arrival()
-        self.gradients.check_open("gradient", self)
-        return (self.arrival or Arrival()).edited()
+            self.arrival = Arrival()
+        elif running is None:
+            self.gradients.check_open("gradient", self)
+            self.arrival = (self.arrival or Arrival()).edited()
+        else:
+            if self.arrival not in (None, CARRIED_OVER, running):
+                self.gradients.overwritten.append(self)
+            self.arrival = running
 
     @property
     def trainable(self) -> bool | Mask:
