@@ -7,9 +7,7 @@ from minigrad import errors, init
 from minigrad.activations import ActivationFunction
 from minigrad.data import Batches
 from minigrad.errors import MinigradError
-from minigrad.hooks.events import Backward, Forward, Step
-from minigrad.hooks.fit_events import Epoch, FitBegin, FitEnd
-from minigrad.hooks.hook import Handle, Hook
+from minigrad.hooks import Backward, Epoch, FitBegin, FitEnd, Forward, Handle, Hook, Step
 from minigrad.layers import Activation, BatchNorm, Dense, Dropout, Flatten, LayerNorm, Sequential
 from minigrad.layers.factors import Factors
 from minigrad.layers.layer import Layer

@@ -11,7 +11,7 @@ import numpy as np
 from minigrad.arrays import described
 from minigrad.data import Batches
 from minigrad.errors import KindError, ModelError
-from minigrad.hooks.hook import Hook
+from minigrad.hooks import Hook
 from minigrad.layers.inside import generators_of
 from minigrad.layers.layer import Layer
 from minigrad.optimizers import Optimizer

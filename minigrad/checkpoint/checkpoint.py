@@ -21,7 +21,7 @@ from minigrad.checkpoint.compatibility import differences, layers_of, other_shar
 from minigrad.checkpoint.transaction import frozen_in, load_all, parts_of
 from minigrad.data import Batches
 from minigrad.errors import DataFileError, KindError, ModelError
-from minigrad.hooks.hook import Hook
+from minigrad.hooks import Hook
 from minigrad.layers.layer import Layer
 from minigrad.optimizers import Optimizer
 from minigrad.parameters.vector import announce
@@ -85,7 +85,7 @@ def save(
         ],
     }
     if optimizer is not None:
-        tree["optimizer"] = optimizer._live_state_dict()
+        tree["optimizer"] = optimizer.state_dict()
     if data is not None:
         tree["data"] = {name: value for name, value in data.state_dict().items() if name != "rng"}
     if history is not None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from minigrad.arrays import set_generator
 from minigrad.checkpoint.arguments import Given, HasState
 from minigrad.errors import MinigradError, ModelError
-from minigrad.hooks.hook import Hook
+from minigrad.hooks import Hook
 from minigrad.layers.layer import Layer
 
 

@@ -1,4 +1,4 @@
-"""The events that hooks are given: nothing in them can be set, and the arrays that they hand out are copies made on access."""
+"""The events of passes and steps; the arrays that they hand out are copies made on access."""
 
 from __future__ import annotations
 
@@ -11,21 +11,18 @@ import numpy as np
 from minigrad._types import override
 from minigrad.arrays import Array, Integers, Mask
 from minigrad.errors import CallOrderError, UnknownNameError
+from minigrad.hooks.event import Event
 from minigrad.hooks.fit_events import InFit, RunningFit
 
 
-@final
-class Forward:
-    """A layer has run forward."""
+class _OfLayer(Event):
+    """Something that has happened to a layer."""
 
-    __slots__ = ("_input", "_layer", "_name", "_output", "_training")
+    __slots__ = ("_layer", "_name")
 
-    def __init__(self, name: str, layer: Any, training: bool, input: Array, output: Array) -> None:
+    def __init__(self, name: str, layer: Any) -> None:
         self._name = name
         self._layer = layer
-        self._training = training
-        self._input = input
-        self._output = output
 
     @property
     def name(self) -> str:
@@ -36,6 +33,25 @@ class Forward:
     def layer(self) -> Any:
         """The layer itself."""
         return self._layer
+
+    @property
+    @override
+    def where(self) -> str:
+        """The layer's name, in words."""
+        return f"layer '{self.name}'"
+
+
+@final
+class Forward(_OfLayer):
+    """A layer has run forward."""
+
+    __slots__ = ("_input", "_output", "_training")
+
+    def __init__(self, name: str, layer: Any, training: bool, input: Array, output: Array) -> None:
+        super().__init__(name, layer)
+        self._training = training
+        self._input = input
+        self._output = output
 
     @property
     def training(self) -> bool:
@@ -58,26 +74,15 @@ class Forward:
 
 
 @final
-class Backward:
+class Backward(_OfLayer):
     """A layer has run backward."""
 
-    __slots__ = ("_input_grad", "_layer", "_name", "_output_grad")
+    __slots__ = ("_input_grad", "_output_grad")
 
     def __init__(self, name: str, layer: Any, output_grad: Array, input_grad: Array | None) -> None:
-        self._name = name
-        self._layer = layer
+        super().__init__(name, layer)
         self._output_grad = output_grad
         self._input_grad = input_grad
-
-    @property
-    def name(self) -> str:
-        """The layer's name in the model that the hook is attached to: "0", nested "1.0"."""
-        return self._name
-
-    @property
-    def layer(self) -> Any:
-        """The layer itself."""
-        return self._layer
 
     @property
     def output_grad(self) -> Array:
@@ -99,8 +104,9 @@ class Backward:
 
 @final
 class FlatArrays:
-    """An optimizer's flat arrays, read-only and live: for hooks that look at everything at once,
-    while the event lasts.
+    """An optimizer's flat arrays, read-only and live, while an event lasts.
+
+    For hooks that look at everything at once.
 
     Args:
         slots: Where each parameter lies in them.
@@ -113,10 +119,10 @@ class FlatArrays:
     Attributes:
         transformed: The gradients after the optimizer's transforms; those that backward left, where
             it has none.
-        told: The number of the step that hooks are being told about; None between steps.
+        step: The number of the step whose event lasts; None between steps.
     """
 
-    __slots__ = ("grads", "slots", "told", "transformed", "update", "values")
+    __slots__ = ("grads", "slots", "step", "transformed", "update", "values")
 
     def __init__(
         self,
@@ -130,12 +136,12 @@ class FlatArrays:
         self.grads: Array = grads
         self.update: Array = update
         self.transformed: Array = grads
-        self.told: int | None = None
+        self.step: int | None = None
 
 
 @final
 class NamedCopies(Mapping[str, Array]):
-    """Maps each parameter's name to a copy of its part of a flat array, made on access while the event lasts."""
+    """Maps each parameter's name to a copy of its part of a flat array, made on access."""
 
     def __init__(self, flat: FlatArrays, step: int, array: Array) -> None:
         self._flat = flat
@@ -150,7 +156,7 @@ class NamedCopies(Mapping[str, Array]):
             UnknownNameError: There is no such parameter.
             CallOrderError: The event is over, and the arrays have gone on to another step.
         """
-        if self._flat.told != self._step:
+        if self._flat.step != self._step:
             raise CallOrderError(
                 "this event is over; read its arrays inside before_step or on_step, and keep those "
                 "that you need"
@@ -177,7 +183,10 @@ class NamedCopies(Mapping[str, Array]):
 
 @final
 class Step(InFit):
-    """An optimizer makes a step: `before_step` is given it before the update is written, `on_step` afterwards."""
+    """An optimizer makes a step.
+
+    `before_step` is given it before the update is written, `on_step` afterwards.
+    """
 
     __slots__ = (
         "_clip_factor",
@@ -229,13 +238,22 @@ class Step(InFit):
         return self._step
 
     @property
+    @override
+    def where(self) -> str:
+        """The number of the step, in words."""
+        return f"step {self._step}"
+
+    @property
     def epoch(self) -> int | None:
         """The number of the epoch, counted from 0; None in a loop by hand."""
         return self._place[0]
 
     @property
     def step_in_epoch(self) -> int | None:
-        """The number of the step in its epoch, counted from 0, also where `fit` goes on in mid-epoch; None by hand."""
+        """The number of the step in its epoch, counted from 0; None in a loop by hand.
+
+        So it is, too, where `fit` goes on in mid-epoch.
+        """
         return self._place[1]
 
     @property
@@ -263,7 +281,10 @@ class Step(InFit):
 
     @property
     def held(self) -> Mapping[str, Mask]:
-        """Of parameters of which only some entries may move, those that may not: flat booleans by name."""
+        """Of parameters of which only some entries may move, those that may not.
+
+        Flat booleans by the parameter's name.
+        """
         return self._held
 
     @property
@@ -296,7 +317,7 @@ class Step(InFit):
 
     @property
     def values(self) -> Mapping[str, Array]:
-        """Each parameter's value: in `before_step` before the update is written, in `on_step` after it."""
+        """Each parameter's value: in `before_step` before the update, in `on_step` after it."""
         return NamedCopies(self._flat, self._step, self._flat.values)
 
     @property

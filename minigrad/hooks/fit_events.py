@@ -8,6 +8,7 @@ from typing import Any, Protocol, final
 
 from minigrad._types import override
 from minigrad.errors import CallOrderError, ModelError, UnknownNameError
+from minigrad.hooks.event import Event
 
 
 class RunningFit(Protocol):
@@ -39,9 +40,8 @@ class RunningFit(Protocol):
         ...
 
 
-class InFit:
-    """What the events of `fit` offer: hooks do not change a training, but may ask for its end, or
-    for a checkpoint.
+class InFit(Event):
+    """What the events of `fit` offer: to ask for the end of the training, or for a checkpoint.
 
     In a loop by hand, `model`, `optimizer`, `history`, `epochs` and `steps_per_epoch` are None.
     """
@@ -94,10 +94,10 @@ class InFit:
         session.stop(reason)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write a checkpoint of the whole training: model, optimizer, data, history and hooks, for
-        `resume_from`.
+        """Write a checkpoint of the whole training, for `resume_from`.
 
-        It is carried out once all hooks were told of this event.
+        It holds model, optimizer, data, history and hooks, and is written once all hooks were told
+        of this event.
 
         Args:
             path: The file.
@@ -111,11 +111,10 @@ class InFit:
     def restore(
         self, state: Mapping[str, Any], by: str = "a hook, which restored what it had kept"
     ) -> None:
-        """Put values and buffers that a hook has kept back into the model: `state =
-        event.model.state_dict()`.
+        """Put values and buffers that a hook has kept back into the model.
 
-        It is carried out once all hooks were told of this event, and after all that `save` and
-        `later` ask for.
+        They are what `event.model.state_dict()` gave. It is carried out once all hooks were told of
+        this event, and after all that `save` and `later` ask for.
 
         Args:
             state: The values and buffers.
@@ -139,8 +138,9 @@ class InFit:
         self._running("later").later(action)
 
     def save_now(self, path: str | PathLike[str]) -> None:
-        """Write a checkpoint as `save` does, but at once: for an action of `later`, and at the end
-        of a training.
+        """Write a checkpoint as `save` does, but at once.
+
+        For an action of `later`, and at the end of a training.
 
         Raises:
             DataFileError: It cannot be written.
@@ -204,7 +204,7 @@ class FitBegin(InFit):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the figures that each epoch will have: "loss", "accuracy", "val_loss", ..."""
+        """The names of the figures of each epoch: "loss", "accuracy", "val_loss", ..."""
         return self._names
 
     @property
@@ -257,12 +257,15 @@ class FitBegin(InFit):
 
     @override
     def __repr__(self) -> str:
-        return f"FitBegin(epochs={self.epochs}, steps_per_epoch={self.steps_per_epoch}, names={self.names})"
+        return (
+            f"FitBegin(epochs={self.epochs}, steps_per_epoch={self.steps_per_epoch}, "
+            f"names={self.names})"
+        )
 
 
 @final
 class FitEnd(InFit):
-    """A training by `fit` is over: after its last epoch, early, by Ctrl-C, or because of an error."""
+    """A training by `fit` is over: after its last epoch, early, by Ctrl-C, or after an error."""
 
     __slots__ = ("_between_epochs", "_error", "_session", "_stopped")
 
@@ -281,11 +284,11 @@ class FitEnd(InFit):
 
     @property
     def error(self) -> BaseException | None:
-        """The error that ended it; None if there is none. `fit` raises it after this, all but
-        `NonFiniteError`.
+        """The error that ended it; None if there is none.
 
-        At a NaN or infinity `fit` returns, with `history.stopped`; but the optimizer's moments may
-        have taken it in, so the training should not go on from its end.
+        `fit` raises it after this, all but `NonFiniteError`. At a NaN or infinity `fit` returns,
+        with `history.stopped`; but the optimizer's moments may have taken it in, so the training
+        should not go on from its end.
         """
         return self._error
 
@@ -296,7 +299,10 @@ class FitEnd(InFit):
 
     @override
     def __repr__(self) -> str:
-        return f"FitEnd(stopped={self.stopped!r}, error={self.error!r}, between_epochs={self.between_epochs})"
+        return (
+            f"FitEnd(stopped={self.stopped!r}, error={self.error!r}, "
+            f"between_epochs={self.between_epochs})"
+        )
 
 
 @final
@@ -316,6 +322,12 @@ class Epoch(InFit):
     def epoch(self) -> int:
         """The number of the epoch, counted from 0."""
         return self._epoch
+
+    @property
+    @override
+    def where(self) -> str:
+        """The number of the epoch, in words."""
+        return f"epoch {self._epoch}"
 
     @property
     def metrics(self) -> Mapping[str, float]:

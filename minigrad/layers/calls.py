@@ -20,6 +20,7 @@ import numpy as np
 from minigrad.arrays import Array, shaped
 from minigrad.errors import CallOrderError, ModelError, RepeatedForward
 from minigrad.layers import lineage
+from minigrad.parameters.backward_pass import backward_pass
 from minigrad.parameters.parameter import Parameter
 
 OF_PASSES = ("_awaited", "_earlier", "_of_passes", "_noted")
@@ -97,9 +98,8 @@ def checked_backward(backward: Callable[..., Any]) -> Callable[..., Any]:
             first = self._own.first
             if first is None or first.gradients is None or first.gradients.running is not None:
                 return run(self, grad, *more, **named)
-            with (
-                first.gradients.backward()
-            ):  # this layer is the model, or somebody calls the layers one by one
+            # This layer is the model, or somebody calls the layers one by one.
+            with backward_pass(first.gradients):
                 return run(self, grad, *more, **named)
         except AttributeError as error:
             look_for_replaced(self, error)

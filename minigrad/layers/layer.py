@@ -13,7 +13,9 @@ import numpy.typing as npt
 from minigrad._wording import transposed
 from minigrad.arrays import Array, described, float_array, real_array, whole
 from minigrad.errors import KindError, ModelError
-from minigrad.hooks.hook import Handle, Hook, Listener, attach
+from minigrad.hooks import Handle, Hook
+from minigrad.hooks.handle import attach
+from minigrad.hooks.listener import Listener
 from minigrad.layers.calls import Own, Unchecked, check_calls, without_passes
 from minigrad.layers.factors import Factors
 from minigrad.layers.inside import found_in, generators_of, walk, with_copies
@@ -78,9 +80,12 @@ class Layer(ABC, metaclass=_LayerType):
         training: Whether the layer runs in training mode; `train()` and `eval()` set it.
         buffers: The names of the attributes that are state but not learnt, such as running
             statistics.
+        owns_memory: Whether a vector of its own may be made for the parameters; a slice of a
+            `Sequential` shares that of the model.
     """
 
     training: bool = True
+    owns_memory: bool = True
     buffers: ClassVar[tuple[str, ...]] = ()
     _place: str = ""
     _held: bool = False
@@ -333,9 +338,8 @@ class Layer(ABC, metaclass=_LayerType):
             AttachError: The hook has neither `on_forward` nor `on_backward`, or no `Sequential` is
                 inside to tell it.
         """
-        return attach(
-            hook, ("on_forward", "on_backward"), self.places(), f"{type(self).__name__}.attach"
-        )
+        methods = Hook.on_forward, Hook.on_backward
+        return attach(hook, methods, self.places(), f"{type(self).__name__}.attach")
 
     @final
     def places(self) -> list[tuple[list[Listener], str]]:

@@ -11,10 +11,12 @@ import numpy as np
 from minigrad._types import override
 from minigrad.arrays import Array, batch, described
 from minigrad.errors import KindError, ModelError, ShapeError
-from minigrad.hooks.events import Backward, Forward
-from minigrad.hooks.hook import Listener, tell, telling
+from minigrad.hooks import Backward, Forward, Hook
+from minigrad.hooks.dispatch import tell, telling
+from minigrad.hooks.listener import Listener
 from minigrad.layers.calls import RUNNING, TAKEN, await_gradient, look_for_replaced, take
 from minigrad.layers.layer import Layer
+from minigrad.parameters.backward_pass import backward_pass, paused
 from minigrad.parameters.gradients import Gradients
 from minigrad.parameters.parameter import Parameter
 from minigrad.parameters.vector import ParameterVector
@@ -36,13 +38,13 @@ class Sequential(Layer, checks_calls=True):
         ModelError: There is no layer, a layer is used twice, or some have names and some have none.
     """
 
-    _owns_memory: bool = True
+    _vector: ParameterVector | None = None
     _not_copied = (
         *Layer._not_copied,
         "_listeners",
         "_parameters",
         "_lowest",
-        "_owns_memory",
+        "owns_memory",
         "_outputs",
     )
 
@@ -73,7 +75,7 @@ class Sequential(Layer, checks_calls=True):
         self._layers: tuple[Layer, ...] = layers or tuple(named.values())
         parameters = list(self.parameters())
         self._assemble(parameters)
-        vars(self)["_vector"] = ParameterVector.take_over(parameters)
+        self._vector = ParameterVector.take_over(parameters)
         for _, layer in self.layers():
             if layer is not self:
                 vars(layer).pop("_vector", None)  # which was given up, and would keep its memory
@@ -136,7 +138,7 @@ class Sequential(Layer, checks_calls=True):
                 )
             if self._listeners:
                 name = self._names[len(outputs) - 1]
-                tell(self._listeners, "on_forward", partial(_forward, name, layer, x, output))
+                tell(self._listeners, Hook.on_forward, partial(_forward, name, layer, x, output))
             outputs.append(output)
             x = output
         self._outputs = outputs
@@ -191,8 +193,8 @@ class Sequential(Layer, checks_calls=True):
         self, grad: Array, accumulate: bool, parameters: bool, wanted: bool
     ) -> Array | None:
         grad, self._awaited = take(self, grad), TAKEN
-        gradients, lowest, layer = ParameterVector.known(self).gradients, self._lowest, None
-        with gradients.backward(accumulate, parameters):
+        gradients, lowest, layer = self._gradients(), self._lowest, None
+        with backward_pass(gradients, accumulate, parameters):
             try:
                 # From the last layer to the first; or to the lowest with parameters, whose input's
                 # gradient nobody needs.
@@ -233,13 +235,21 @@ class Sequential(Layer, checks_calls=True):
                 raise
         return grad.copy() if wanted else None
 
+    def _gradients(self) -> Gradients:
+        """How gradients arrive in the model that holds the parameters."""
+        if self._vector is None or self._vector.is_stale:
+            self._vector = (
+                ParameterVector.of(self) if self._parameters else ParameterVector.take_over(())
+            )
+        return self._vector.gradients
+
     def _tell_backward(
         self, gradients: Gradients, index: int, grad: Array, below: Array | None
     ) -> None:
-        with gradients.paused():  # a gradient that a hook assigns is none of backward's
+        with paused(gradients):  # a gradient that a hook assigns is none of backward's
             tell(
                 self._listeners,
-                "on_backward",
+                Hook.on_backward,
                 partial(_backward, self._names[index], self._layers[index], grad, below),
             )
 
@@ -285,7 +295,7 @@ class Sequential(Layer, checks_calls=True):
         numbered = self._names[0] == "0"
         part._layers = self._layers[index]
         part._names = tuple(map(str, range(len(part._layers)))) if numbered else self._names[index]
-        part._owns_memory = False
+        part.owns_memory = False
         part._assemble(list(part.parameters()))
         return part
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import numpy as np
 
@@ -18,21 +18,34 @@ from minigrad.optimizers.transforms import Transform
 
 
 class _Moments(Optimizer):
-    """What Adam and AdamW have in common: running means of the gradient and of its square, and the step they give."""
+    """Running means of the gradient and of its square, and the step they give."""
 
     fills_update: ClassVar[bool] = True
 
     def __init__(
         self,
         model: Layer,
-        lr: Rate,
-        betas: tuple[float, float],
-        eps: float,
-        weight_decay: float | Mapping[str, float],
-        amsgrad: bool,
-        stages: dict[str, Any],
+        lr: Rate = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float | Mapping[str, float] = 0.0,
+        amsgrad: bool = False,
+        lr_factors: Mapping[str, float] | None = None,
+        grad_transforms: Iterable[Transform] = (),
+        update_transforms: Iterable[Transform] = (),
+        max_grad_norm: float | None = None,
+        max_grad_value: float | None = None,
     ) -> None:
-        super().__init__(model, lr, **stages)
+        super().__init__(
+            model,
+            lr,
+            lr_factors=lr_factors,
+            grad_transforms=grad_transforms,
+            update_transforms=update_transforms,
+            max_grad_norm=max_grad_norm,
+            max_grad_value=max_grad_value,
+        )
         if not isinstance(betas, tuple | list) or len(betas) != 2:
             raise KindError(
                 f"betas is {described(betas)}, expected two numbers, such as (0.9, 0.999)"
@@ -44,17 +57,12 @@ class _Moments(Optimizer):
         self.eps: float = number(eps, "eps", above=0)
         self.weight_decay: float | Array = self.per_entry(weight_decay, "weight_decay")
         self.amsgrad: bool = bool(amsgrad)
-        for name in (
-            "first_moment",
-            "second_moment",
-            *(["largest_second_moment"] if amsgrad else []),
-        ):
-            self.state(
-                name
-            )  # there from the start, so that a state that lacks one is noticed when it is loaded
+        names = ["first_moment", "second_moment", *(["largest_second_moment"] if amsgrad else [])]
+        for name in names:
+            self.state(name)  # from the start, so that a state that lacks it is noticed
 
     def _adapt(self, grads: Array, update: Array) -> None:
-        """Update = -lr m_ / (sqrt(v_) + eps), with the means m_ and v_ corrected for their start at 0."""
+        """The update: -lr m_ / (sqrt(v_) + eps), with m_ and v_ corrected for their start at 0."""
         beta1, beta2 = self.betas
         count = self.update_count + 1
         root = math.sqrt(1 - beta2**count)
@@ -80,8 +88,7 @@ class _Moments(Optimizer):
 
 @final
 class Adam(_Moments):
-    """Adam: the step of each entry is about lr at first, and small where its gradients do not
-    agree.
+    """Adam: the step of an entry is about lr at first, and small where its gradients disagree.
 
     With gradient g, value w, weight decay d and the number t of the update, counted from 1,
     PyTorch's definition (https://docs.pytorch.org/docs/stable/generated/torch.optim.Adam.html;
@@ -117,42 +124,15 @@ class Adam(_Moments):
         RangeError: A setting is out of range.
     """
 
-    def __init__(
-        self,
-        model: Layer,
-        lr: Rate = 1e-3,
-        *,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float | Mapping[str, float] = 0.0,
-        amsgrad: bool = False,
-        lr_factors: Mapping[str, float] | None = None,
-        grad_transforms: Iterable[Transform] = (),
-        update_transforms: Iterable[Transform] = (),
-        max_grad_norm: float | None = None,
-        max_grad_value: float | None = None,
-    ) -> None:
-        stages = {
-            "lr_factors": lr_factors,
-            "grad_transforms": grad_transforms,
-            "update_transforms": update_transforms,
-            "max_grad_norm": max_grad_norm,
-            "max_grad_value": max_grad_value,
-        }
-        super().__init__(model, lr, betas, eps, weight_decay, amsgrad, stages)
-
     @override
     def compute(self, values: Array, grads: Array, update: Array) -> None:
         """The decay is part of the gradient."""
-        if not isinstance(self.weight_decay, float) or self.weight_decay:
-            grads = grads + self.of_entries(self.weight_decay) * values
-        self._adapt(grads, update)
+        self._adapt(self.with_decay(grads, values, self.weight_decay), update)
 
 
 @final
 class AdamW(_Moments):
-    """Adam with a weight decay of its own: it pulls the values towards 0 and does not go through m
-    and v.
+    """Adam with a decoupled weight decay: it pulls the values towards 0 past m and v.
 
     PyTorch's definition (https://docs.pytorch.org/docs/stable/generated/torch.optim.AdamW.html;
     Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101), with the letters of `Adam`:
@@ -198,14 +178,19 @@ class AdamW(_Moments):
         max_grad_norm: float | None = None,
         max_grad_value: float | None = None,
     ) -> None:
-        stages = {
-            "lr_factors": lr_factors,
-            "grad_transforms": grad_transforms,
-            "update_transforms": update_transforms,
-            "max_grad_norm": max_grad_norm,
-            "max_grad_value": max_grad_value,
-        }
-        super().__init__(model, lr, betas, eps, weight_decay, amsgrad, stages)
+        super().__init__(
+            model,
+            lr,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            amsgrad=amsgrad,
+            lr_factors=lr_factors,
+            grad_transforms=grad_transforms,
+            update_transforms=update_transforms,
+            max_grad_norm=max_grad_norm,
+            max_grad_value=max_grad_value,
+        )
 
     @override
     def compute(self, values: Array, grads: Array, update: Array) -> None:

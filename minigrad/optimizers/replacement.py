@@ -1,7 +1,4 @@
-"""`Holders`, which notices that a layer or a parameter of a model was replaced.
-
-And parameters that are no part of it.
-"""
+"""Whether a model still has the layers and parameters that an optimizer was made for."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from minigrad.parameters.parameter import Parameter
 
 
 @final
-class Holders:
+class Places:
     """Remembers which attribute, or which place in a list or dict, holds which layer or parameter.
 
     Args:
@@ -24,16 +21,18 @@ class Holders:
     """
 
     def __init__(self, model: Layer) -> None:
-        held = (holder for _, layer in model.layers() for holder in _holders(vars(layer)))
-        self._holders = [
-            holder for holder in held if not isinstance(holder[0], tuple)
-        ]  # which cannot change
+        self._places = [
+            place
+            for _, layer in model.layers()
+            for place in _places(vars(layer))
+            if not isinstance(place[0], tuple)  # which cannot change
+        ]
 
     def replaced(self) -> str | None:
         """Where something else is now, if anywhere."""
         place: object = None
         try:
-            for container, place, thing in self._holders:
+            for container, place, thing in self._places:
                 if container[place] is not thing:
                     return repr(place)
         except LookupError:
@@ -41,21 +40,19 @@ class Holders:
         return None
 
 
-def _holders(container: Any) -> Iterator[tuple[Any, Any, object]]:
-    """(container, place, thing) for the layers and parameters in a layer's attributes, and in containers there."""
-    for place, thing in list(
-        container.items() if isinstance(container, dict) else enumerate(container)
-    ):
+def _places(container: Any) -> Iterator[tuple[Any, Any, object]]:
+    """(container, place, thing) of what is in attributes of a layer, and in containers there."""
+    items = container.items() if isinstance(container, dict) else enumerate(container)
+    for place, thing in list(items):
         if isinstance(thing, Layer | Parameter):
             yield container, place, thing
-        elif isinstance(thing, list | tuple | dict) and (inside := list(_holders(thing))):
+        elif isinstance(thing, list | tuple | dict) and (inside := list(_places(thing))):
             yield container, place, thing
             yield from inside
 
 
-def look_at_orphans(gradients: Gradients, model: Layer, who: str) -> None:
-    """Say so, if parameters got gradients in the model's backward that no optimizer of it will ever
-    change.
+def check_orphans(gradients: Gradients, model: Layer, who: str) -> None:
+    """Say so, if parameters got gradients that no optimizer of the model will ever use.
 
     Args:
         gradients: What knows of them; it forgets them.
@@ -65,12 +62,11 @@ def look_at_orphans(gradients: Gradients, model: Layer, who: str) -> None:
     Raises:
         StaleParametersError: One was put into the model after the optimizer was made.
     """
-    orphans = {id(one): one for one in gradients.orphans}
+    orphans = list(gradients.orphans)
     gradients.orphans.clear()
     inside = {id(parameter) for _, parameter in model.parameters()}
-    for place, orphan in orphans.items():
-        assert isinstance(orphan, Parameter)
-        if place in inside:
+    for orphan in orphans:
+        if id(orphan) in inside:
             raise StaleParametersError(
                 f"{orphan.called} was put into the model after this {who} was made; make a new one"
             )

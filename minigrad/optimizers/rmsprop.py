@@ -24,8 +24,10 @@ class RMSprop(Optimizer):
     https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf):
 
         g <- g + d w
-        v <- alpha v + (1 - alpha) g^2          a <- alpha a + (1 - alpha) g, if centered; otherwise
-        a = 0 b <- p b + g / (sqrt(v - a^2) + eps)    update = -lr b
+        v <- alpha v + (1 - alpha) g^2
+        a <- alpha a + (1 - alpha) g, if centered; otherwise a = 0
+        b <- p b + g / (sqrt(v - a^2) + eps)
+        update = -lr b
 
     Args:
         model: Any layer, a part of a model too.
@@ -89,15 +91,12 @@ class RMSprop(Optimizer):
             ("velocity", self.momentum > 0),
         ):
             if used:
-                self.state(
-                    name
-                )  # there from the start, so that a state that lacks one is noticed when it is loaded
+                self.state(name)  # from the start, so that a loaded state that lacks it is noticed
 
     @override
     def compute(self, values: Array, grads: Array, update: Array) -> None:
-        """Update = -lr times the gradient over its root mean square, or times the velocity of that."""
-        if not isinstance(self.weight_decay, float) or self.weight_decay:
-            grads = grads + self.of_entries(self.weight_decay) * values
+        """Fill the update by the formulas above."""
+        grads = self.with_decay(grads, values, self.weight_decay)
         square = self.state("mean_square")
         square *= self.alpha
         square += (1 - self.alpha) * grads * grads
@@ -106,9 +105,7 @@ class RMSprop(Optimizer):
             mean = self.state("mean")
             mean *= self.alpha
             mean += (1 - self.alpha) * grads
-            variance = np.maximum(
-                square - mean * mean, 0
-            )  # rounding may leave a little less than 0
+            variance = np.maximum(square - mean * mean, 0)  # rounding may leave less than 0
         np.sqrt(variance, out=update)
         update += self.eps
         np.divide(grads, update, out=update)

@@ -89,11 +89,10 @@ class ExponentialDecay:
 @final
 @dataclass(frozen=True)
 class CosineDecay:
-    """The rate falls to `minimum` along half a cosine, and stays there (Loshchilov and Hutter 2017,
-    without restarts).
+    """The rate falls to `minimum` along half a cosine, and stays there.
 
-    minimum + (lr - minimum) (1 + cos(pi min(step / steps, 1))) / 2;
-    https://arxiv.org/abs/1608.03983.
+    minimum + (lr - minimum) (1 + cos(pi min(step / steps, 1))) / 2 (Loshchilov and Hutter 2017,
+    https://arxiv.org/abs/1608.03983, without restarts).
 
     Attributes:
         lr: The rate at the beginning, or a schedule.

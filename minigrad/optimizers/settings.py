@@ -1,25 +1,16 @@
-"""Settings of an optimizer that are one number, or differ by parameter.
-
-And what was set elsewhere is other than here.
-"""
+"""Settings of an optimizer that are one number, or differ by parameter."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
-from copy import copy
-from functools import wraps
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
-from minigrad.arrays import Array, number
-from minigrad.errors import CallOrderError, ModelError, SettingsChanged
-from minigrad.optimizers.transforms import matching, name_of
+from minigrad.arrays import Array, described, number
+from minigrad.errors import KindError, ModelError
+from minigrad.optimizers.transforms import matching
 from minigrad.parameters.vector import Slot
-
-_RUNNING = ("step_count", "update_count", "current_lr", "clip_factor", "lr")  # what is no setting
-
 
 Schedule: TypeAlias = Callable[[int], float]
 """A learning rate that changes: `step -> rate`, where steps count from 0."""
@@ -31,6 +22,19 @@ Rate: TypeAlias = float | Schedule | Mapping[str, float]
 def limit(value: float | None, name: str) -> float | None:
     """A limit, above 0, or None."""
     return None if value is None else number(value, name, above=0)
+
+
+def factors_by_pattern(factors: Mapping[str, float] | None, name: str) -> dict[str, float]:
+    """Factors by pattern, `{"0.*": 0.1}`, or none.
+
+    Raises:
+        KindError: It is no mapping.
+    """
+    if not isinstance(factors, Mapping | None):
+        raise KindError(
+            f"{name} is {described(factors)}, expected factors by pattern, such as {{'0.*': 0.1}}"
+        )
+    return dict(factors or {})
 
 
 def per_entry(
@@ -67,76 +71,3 @@ def per_entry(
     for slot in left.values():
         entries[slot.slice] = default or 0.0
     return entries
-
-
-def set_up(init: Callable[..., None]) -> Callable[..., None]:
-    """An `__init__` of an optimizer, after which it is made sure that it has called that of `Optimizer`."""
-
-    @wraps(init)
-    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
-        init(self, *args, **kwargs)
-        if "_vector" not in vars(self):
-            raise CallOrderError(
-                f"the __init__ of {type(self).__name__} must call super().__init__(model, lr)"
-            )
-
-    return checked
-
-
-def settings_of(optimizer: Any) -> dict[str, Any]:
-    """The numbers, booleans and arrays that an optimizer was made with: what it holds in public attributes."""
-    found: dict[str, Any] = {}
-    for name, value in vars(optimizer).items():
-        inside = (
-            value.values()
-            if isinstance(value, dict)
-            else value
-            if isinstance(value, tuple)
-            else (value,)
-        )
-        plain = isinstance(value, str | np.ndarray) or all(
-            isinstance(item, bool | int | float) for item in inside
-        )
-        if plain and not name.startswith("_") and name not in (*_RUNNING, "name"):
-            found[name] = list(value) if isinstance(value, tuple) else copy(value)
-    for name in ("grad_transforms", "update_transforms"):
-        if transforms := getattr(optimizer, name):
-            found[name] = ", ".join(_told(one) for one in transforms)
-    if optimizer._lr_factors is not None:
-        found["lr by pattern"] = optimizer._lr_factors.copy()
-    return found
-
-
-def _told(transform: object) -> str:
-    """A transform with its settings, where its repr tells them and no address, which is another in each process."""
-    told = repr(transform)
-    return name_of(transform) if " at 0x" in told else told
-
-
-def warn_of_settings(optimizer: Any, before: Mapping[str, Any] | None) -> None:
-    """Say so, where a state comes from an optimizer of other settings."""
-    if before is None:  # written before settings were
-        return
-    now = settings_of(optimizer)
-    other = [
-        f"{name} was {_shown(before.get(name))} and is {_shown(now.get(name))}"
-        for name in sorted(before.keys() | now.keys())
-        if not _same(before.get(name), now.get(name))
-    ]
-    if other:
-        warnings.warn(
-            f"the state comes from {type(optimizer).__name__} of other settings, and this one "
-            f"keeps its own: {'; '.join(other)}",
-            SettingsChanged,
-            stacklevel=3,
-        )
-
-
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
-        return isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and np.array_equal(a, b)
-    return bool(a == b)
-
-
-def _shown(value: Any) -> str:
-    return "by parameter" if isinstance(value, np.ndarray) else repr(value)

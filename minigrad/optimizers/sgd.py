@@ -24,8 +24,9 @@ class SGD(Optimizer):
     (https://docs.pytorch.org/docs/stable/generated/torch.optim.SGD.html; momentum after Sutskever
     et al. 2013):
 
-        g <- g + d w            v <- m v + g            update = -lr v, or with Nesterov -lr (g + m
-        v)
+        g <- g + d w
+        v <- m v + g
+        update = -lr v, or with Nesterov -lr (g + m v)
 
     Args:
         model: Any layer, a part of a model too.
@@ -80,18 +81,15 @@ class SGD(Optimizer):
             raise RangeError("nesterov=True needs momentum above 0, got momentum=0.0")
         self.weight_decay: float | Array = self.per_entry(weight_decay, "weight_decay")
         if self.momentum:
-            self.state(
-                "velocity"
-            )  # there from the start, so that a state that lacks it is noticed when it is loaded
+            self.state("velocity")  # from the start, so that a state that lacks it is noticed
 
     @override
     def compute(self, values: Array, grads: Array, update: Array) -> None:
-        """Update = -lr times the gradient, or times the velocity."""
-        if not isinstance(self.weight_decay, float) or self.weight_decay:
-            grads = grads + self.of_entries(self.weight_decay) * values
+        """Fill the update by the formulas above."""
+        grads = self.with_decay(grads, values, self.weight_decay)  # g + d w
         if self.momentum:
             velocity = self.state("velocity")
             velocity *= self.momentum
-            velocity += grads
+            velocity += grads  # m v + g
             grads = grads + self.momentum * velocity if self.nesterov else velocity
         np.multiply(grads, -self.current_lr, out=update)

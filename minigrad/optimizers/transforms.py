@@ -1,5 +1,4 @@
-"""Transforms of gradients and of updates: each changes a flat array in place, one after the other,
-in a step.
+"""Transforms of gradients and of updates, each of which changes a flat array in place.
 
     gradient arrives -> gradient transforms -> compute -> update transforms -> write
 
@@ -41,8 +40,9 @@ Transform: TypeAlias = Callable[[Names, Array, Array], None]
 
 @final
 class ClipValue:
-    """Limits each entry of the gradients to between `-limit` and `limit`, as PyTorch's
-    `clip_grad_value_` does.
+    """Limits each entry of the gradients to between `-limit` and `limit`.
+
+    PyTorch's `clip_grad_value_` does the same.
 
     Args:
         limit: The largest magnitude, above 0.
@@ -67,8 +67,9 @@ class ClipValue:
 
 @final
 class ClipNorm:
-    """Scales the gradients down so that their norm over all parameters is at most `limit`, as
-    `clip_grad_norm_` does.
+    """Scales the gradients down so that their norm over all parameters is at most `limit`.
+
+    PyTorch's `clip_grad_norm_` does the same.
 
     Args:
         limit: The largest Euclidean norm, above 0.
@@ -103,10 +104,10 @@ class ClipNorm:
 
 @final
 class GradientNoise:
-    """Adds normal noise to the gradients, less from step to step: its variance is std^2 / (1 +
-    t)^decay in step t.
+    """Adds normal noise to the gradients, less from step to step.
 
-    Neelakantan et al. 2015, https://arxiv.org/abs/1511.06807, with decay 0.55.
+    Its variance in step t is std^2 / (1 + t)^decay (Neelakantan et al. 2015,
+    https://arxiv.org/abs/1511.06807, with decay 0.55).
 
     Args:
         std: The standard deviation in the first step, 0 or more.
@@ -194,9 +195,8 @@ class Mask:
                     raise ShapeError(
                         f"Mask['{pattern}'] has shape {mask.shape}, and '{name}' has {shape}"
                     )
-                array[part][
-                    ~mask.ravel()
-                ] = -0.0  # adding -0.0 changes no bit of any number; +0.0 would turn -0.0 into 0.0
+                # Adding -0.0 changes no bit of any number; +0.0 would turn -0.0 into 0.0.
+                array[part][~mask.ravel()] = -0.0
 
     def __repr__(self) -> str:
         held = sum(int(np.count_nonzero(~mask)) for mask in self.moving.values())
@@ -205,8 +205,7 @@ class Mask:
 
 @final
 class MaxNorm:
-    """Keeps the weights of each unit within a norm: an update that would leave it ends on its
-    border.
+    """Keeps the norm of each unit's weights at a limit: an update that would leave it is shortened.
 
     With the new value w' = w + update of a unit's weights, it becomes w' limit / |w'| where |w'| is
     larger than the limit (Srivastava et al. 2014, section 5.1,
@@ -262,10 +261,10 @@ def matching(names: Names, pattern: str, who: str) -> Iterator[tuple[str, Slot]]
     Raises:
         ModelError: It fits none.
     """
-    found = [(name, slot) for name, slot in names.items() if fnmatchcase(name, pattern)]
-    if not found:
+    result = [(name, slot) for name, slot in names.items() if fnmatchcase(name, pattern)]
+    if not result:
         raise ModelError(f"{who}: '{pattern}' matches no parameter; there are {', '.join(names)}")
-    yield from found
+    yield from result
 
 
 def name_of(transform: object) -> str:

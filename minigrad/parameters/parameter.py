@@ -8,8 +8,9 @@ import numpy as np
 
 from minigrad.arrays import Array, Mask, described, float_array, shaped
 from minigrad.display.words import in_words
-from minigrad.errors import CallOrderError, KindError, ShapeError
-from minigrad.parameters.gradients import Arrival, Gradients, adopt
+from minigrad.errors import KindError, ShapeError
+from minigrad.parameters.arrival import CARRIED_OVER, Arrival
+from minigrad.parameters.gradients import Gradients, note_orphan
 from minigrad.parameters.live_gradient import LiveGradient, read_only
 
 
@@ -32,7 +33,6 @@ class Parameter:
         name: Its name in the model, "0.weight"; empty as long as no model has taken it over.
         arrival: How its gradient has arrived; None if none has since the optimizer's last step. A
             step uses it once.
-        expected: Whether an optimizer is to use its gradients.
         owner: The `ParameterVector` that holds it; None as long as no model has taken it over.
         gradients: What knows how the model's gradients arrive; None as long as no model has taken
             it over.
@@ -47,15 +47,13 @@ class Parameter:
     def __init__(self, value: object, trainable: bool | Mask = True) -> None:
         self.name: str = ""
         self.arrival: Arrival | None = None
-        self.expected: bool = False
         self.owner: Any = None
         self.gradients: Gradients | None = None
         self._value: Array = np.array(
             float_array(value, None, "the value of a Parameter"), order="C"
         )
-        self._grad: Array | None = (
-            None  # until somebody asks: the vector of a model has memory for it
-        )
+        # None until somebody asks: the vector of a model has memory for it.
+        self._grad: Array | None = None
         self._grad_view: LiveGradient | None = None
         self._trainable: bool | Mask
         self.holds_still: bool
@@ -68,18 +66,18 @@ class Parameter:
 
     @value.setter
     def value(self, value: object) -> None:
-        self._check_open("value")
+        if self.gradients is not None:
+            self.gradients.check_open("value", self)
         self._value[...] = shaped(
             value, self.shape, self.dtype, f"the value assigned to {self.called}"
         )
 
     @property
     def grad(self) -> Array:
-        """The live gradient; assignment writes through, must have the same shape, and is a new
-        gradient.
+        """The live gradient; assignment writes through, and must have the same shape.
 
-        Reading it changes nothing. Writing into it is known as well: `grad[0] = 0` outside a
-        backward is an edit by hand.
+        What is assigned is a new gradient. Reading it changes nothing. Writing into it is known as
+        well: `grad[0] = 0` outside a backward is an edit by hand.
         """
         if self._grad_view is None:
             self._grad_view = LiveGradient.of(self._memory(), self)
@@ -87,10 +85,8 @@ class Parameter:
 
     @grad.setter
     def grad(self, grad: object) -> None:
-        if (
-            grad is not None and grad is self._grad_view
-        ):  # after `parameter.grad *= 2`, which has written already
-            return
+        if grad is not None and grad is self._grad_view:
+            return  # after `parameter.grad *= 2`, which has written already
         new = shaped(grad, self.shape, self.dtype, f"the gradient assigned to {self.called}")
         self.new_grad[...] = new
 
@@ -102,48 +98,40 @@ class Parameter:
         way. Fill it at once, and do not keep it: what is written later is no gradient that anybody
         knows of.
         """
-        self.arrival = (
-            None if self.gradients is None else self.gradients.running
-        ) or self._arrived_otherwise()
+        running = None if self.gradients is None else self.gradients.running
+        if running is not None and self.arrival is None:
+            self.arrival = running
+        else:
+            self._arrive(running)
         return self._memory() if self._grad is None else self._grad
 
     def written(self, where: Mask, edited: bool) -> None:
         """Somebody has written into `grad`: for the view alone."""
         running = None if self.gradients is None else self.gradients.running
-        if not edited and (
-            self.arrival is None or (running is not None and self.arrival is not running)
-        ):
-            self._memory()[~where.reshape(self.shape)] = (
-                0  # which holds what an earlier step has used
-            )
-        if running is not None:
-            self.arrival = running
-        elif self.arrival is not None or not (
-            edited or not self._memory().any()
-        ):  # zeros where none is are none
-            self.arrival = self._arrived_otherwise()
+        is_new = self.arrival is None or (running is not None and self.arrival is not running)
+        if is_new and not edited:  # the rest is what an earlier step has used
+            self._memory()[~where.reshape(self.shape)] = 0
+        # Zeros that are written by hand where none has arrived are no gradient.
+        if running is not None or self.arrival is not None or (not edited and self._memory().any()):
+            self._arrive(running)
 
     def _memory(self) -> Array:
         if self._grad is None:
             self._grad = np.zeros_like(self._value)
         return self._grad
 
-    def _arrived_otherwise(self) -> Arrival:
-        """The arrival of a gradient that no backward of the parameter's model has left."""
-        if self.gradients is not None:
-            self._check_open("gradient")
-            self.gradients.unused = True
-            return (self.arrival or Arrival()).edited()
-        adopt(self)
-        return Arrival()
-
-    def _check_open(self, what: str) -> None:
-        if self.gradients is not None and self.gradients.closed:
-            raise CallOrderError(
-                f"a hook's before_step has changed the {what} of {self.called}; it may stop the "
-                f"step by raising, and changes nothing: use a transform of the optimizer "
-                f"(grad_transforms, update_transforms)"
-            )
+    def _arrive(self, running: Arrival | None) -> None:
+        """Somebody writes the gradient: a backward pass that is running, or else it is by hand."""
+        if self.gradients is None:
+            note_orphan(self)
+            self.arrival = Arrival()
+        elif running is None:
+            self.gradients.check_open("gradient", self)
+            self.arrival = (self.arrival or Arrival()).edited()
+        else:
+            if self.arrival not in (None, CARRIED_OVER, running):
+                self.gradients.overwritten.append(self)
+            self.arrival = running
 
     @property
     def trainable(self) -> bool | Mask:
@@ -158,11 +146,14 @@ class Parameter:
         if isinstance(trainable, bool | np.bool_):
             self._trainable, self.holds_still = bool(trainable), not trainable
             return
-        told = f"trainable of {self.called} is {described(trainable)}, expected True, False or an array of booleans"
+        message = (
+            f"trainable of {self.called} is {described(trainable)}, expected True, False or an "
+            f"array of booleans"
+        )
         if not isinstance(trainable, np.ndarray) or trainable.dtype != bool:
-            raise KindError(told)
+            raise KindError(message)
         if trainable.shape != self.shape:
-            raise ShapeError(f"{told} of shape {self.shape}")
+            raise ShapeError(f"{message} of shape {self.shape}")
         whole = bool(trainable.flat[0]) if trainable.size else True
         self._trainable = whole if (trainable == whole).all() else read_only(trainable.copy())
         self.holds_still = self._trainable is not True
@@ -235,13 +226,7 @@ class Parameter:
 
     def __getstate__(self) -> dict[str, Any]:
         """The vector is not pickled, and of its memory only this parameter's part."""
-        return {
-            **vars(self),
-            "owner": None,
-            "gradients": None,
-            "expected": False,
-            "_grad_view": None,
-        }
+        return {**vars(self), "owner": None, "gradients": None, "_grad_view": None}
 
     def __copy__(self) -> Parameter:
         """A copy has memory of its own."""
@@ -265,25 +250,12 @@ class Parameter:
         """
         value[...] = self._value
         grad[...] = 0 if self._grad is None else self._grad
-        self.owner, self.name, self._value, self._grad, self._grad_view = (
-            owner,
-            name,
-            value,
-            grad,
-            None,
-        )
-        self.gradients, self.expected = owner.gradients, False
-        self.arrival = (
-            None if self.arrival is None else Arrival((0,))
-        )  # of none of this model's backwards
+        self.owner, self.name, self.gradients = owner, name, owner.gradients
+        self._value, self._grad, self._grad_view = value, grad, None
+        if self.arrival is not None:
+            self.arrival = CARRIED_OVER
 
     def cast(self, dtype: np.dtype[Any]) -> None:
-        """Leave the vector and compute in another dtype, without a gradient: for checks in float64."""
-        self.name, self.arrival, self.expected, self.owner, self.gradients = (
-            "",
-            None,
-            False,
-            None,
-            None,
-        )
+        """Leave the vector and go on in another dtype, without a gradient: to check in float64."""
+        self.owner, self.name, self.gradients, self.arrival = None, "", None, None
         self._value, self._grad, self._grad_view = self._value.astype(dtype), None, None

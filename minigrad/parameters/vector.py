@@ -7,11 +7,11 @@ addition, a copy of all updates is one copy, and there is nothing to keep in agr
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
-from typing import NamedTuple, Protocol, Self, final
+from typing import Any, NamedTuple, Protocol, TypeAlias, final
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -20,7 +20,11 @@ from minigrad.display.words import in_words
 from minigrad.errors import KindError, ModelError, StaleParametersError
 from minigrad.parameters.gradients import Gradients
 from minigrad.parameters.live_gradient import LiveGradient, read_only
+from minigrad.parameters.observers import Observers, Writer
 from minigrad.parameters.parameter import Parameter
+
+Named: TypeAlias = tuple[tuple[str, Parameter], ...]
+"""(name, parameter) pairs, in definition order."""
 
 
 class Slot(NamedTuple):
@@ -35,51 +39,15 @@ class Slot(NamedTuple):
     shape: tuple[int, ...]
 
 
-@final
-class Writer:
-    """Somebody who writes values on purpose, an optimizer or a checkpoint: two of one name are told
-    apart.
-
-    Attributes:
-        name: What it is called.
-        parameters: What it changes.
-    """
-
-    __slots__ = ("name", "parameters")
-
-    def __init__(self, name: str, parameters: frozenset[Parameter]) -> None:
-        self.name: str = name
-        self.parameters: frozenset[Parameter] = parameters
-
-
-@final
-class WriteLog:
-    """Who has written values last.
-
-    Attributes:
-        count: How many times anybody has.
-        last: Who did, the newest last.
-    """
-
-    def __init__(self) -> None:
-        self.count: int = 0
-        self.last: deque[Writer] = deque(
-            maxlen=64
-        )  # whoever asks does so after each step of one optimizer
-
-    def add(self, writer: Writer) -> None:
-        """Somebody writes."""
-        self.count += 1
-        self.last.append(writer)
-
-    def since(self, count: int) -> list[Writer]:
-        """Who has written since the count was this, as far as is known."""
-        new = self.count - count
-        return list(self.last)[-new:] if new else []
-
-
 class HasParameters(Protocol):
-    """Anything that has named parameters; every layer does."""
+    """Anything that has named parameters; every layer does.
+
+    Attributes:
+        owns_memory: Whether memory may be allocated for its parameters; otherwise, as with a slice
+            of a model, they stay where they are.
+    """
+
+    owns_memory: bool
 
     def parameters(self) -> Iterator[tuple[str, Parameter]]:
         """(name, parameter) pairs, in definition order."""
@@ -87,15 +55,16 @@ class HasParameters(Protocol):
 
 
 def announce(model: HasParameters, who: str) -> None:
-    """Let recorders know who has just written values into this model, so that they do not take it for an accident."""
-    parameters = frozenset(parameter for _, parameter in model.parameters())
-    owners = {
-        id(parameter.owner): parameter.owner
-        for parameter in parameters
-        if parameter.owner is not None
-    }
+    """Tell the observers of a model who has just written values into it.
+
+    So recorders do not take it for an accident.
+    """
+    parameters = [parameter for _, parameter in model.parameters()]
+    writer = Writer(who, parameters)
+    owners = {id(one.owner): one.owner for one in parameters if one.owner is not None}
     for owner in owners.values():
-        owner.writes.add(Writer(who, parameters))
+        for observer in owner.observers.all:
+            observer.written(writer)
 
 
 @final
@@ -109,19 +78,16 @@ class ParameterVector:
         slots: Maps each parameter's name to its `Slot(slice, shape)`.
         parameters: The parameters in the same order.
         gradients: How the gradients of the whole model have arrived.
-        writes: Who has written values of the whole model.
+        observers: Who is told what happens to the whole model.
     """
 
     def __init__(
-        self,
-        named: list[tuple[str, Parameter]],
-        values: Array,
-        grads: Array,
-        whole: ParameterVector | None = None,
+        self, named: Named, values: Array, grads: Array, whole: ParameterVector | None = None
     ) -> None:
+        self._named = named
         self._values: Array = values
         self._grads: Array = grads
-        self._live: LiveGradient | None = None
+        self._live: Any = None  # the `LiveGradient` of all, once somebody has asked
         self.parameters: tuple[Parameter, ...] = tuple(parameter for _, parameter in named)
         slots: dict[str, Slot] = {}
         start = 0
@@ -129,52 +95,45 @@ class ParameterVector:
             slots[name] = Slot(slice(start, start + parameter.size), parameter.shape)
             start += parameter.size
         self.slots: Mapping[str, Slot] = MappingProxyType(slots)
-        self._whole = whole
+        self._whole = whole  # not itself, so that memory is freed as soon as it is given up
         self._given_up = False
-        self.gradients: Gradients = (
-            Gradients(self.parameters, grads) if whole is None else whole.gradients
-        )
-        self.writes: WriteLog = WriteLog() if whole is None else whole.writes
+        self._views: WeakValueDictionary[Named, ParameterVector] = WeakValueDictionary()
+        self.observers: Observers
+        self.gradients: Gradients
+        if whole is None:
+            self.observers = Observers()
+            self.gradients = Gradients(self.parameters, grads, self.observers)
+        else:
+            self.observers, self.gradients = whole.observers, whole.gradients
 
     @classmethod
-    def of(cls, model: HasParameters) -> Self:
+    def of(cls, model: HasParameters) -> ParameterVector:
         """The vector of a model: the same object whenever it is asked.
 
         Raises:
             ModelError: A parameter is reached twice.
             KindError: It is no model, or the parameters have different dtypes.
-            StaleParametersError: `model` is a slice, and its parameters no longer lie side by side in
-                one model.
+            StaleParametersError: `model` is a slice, and its parameters no longer lie side by side
+                in one model.
         """
         if not hasattr(model, "parameters"):
             raise KindError(f"ParameterVector.of got {described(model)}, expected a model")
-        named = list(model.parameters())
-        known: Self | None = vars(model).get("_vector")
-        if (
-            known is not None
-            and not known.is_stale
-            and known.parameters == tuple(own for _, own in named)
-        ):
-            return known
-        vector = cls._part(named)
-        if vector is None:
-            if not getattr(model, "_owns_memory", True):
-                raise StaleParametersError(
-                    f"the parameters of {model!r} do not lie side by side in one model; if its "
-                    f"layers have moved into another model, take a slice of the new one"
-                )
-            vector = cls.take_over(named)
-        vars(model)["_vector"] = vector
-        return vector
+        named = tuple(model.parameters())
+        if not named:
+            return _EMPTY
+        owner: ParameterVector | None = named[0][1].owner
+        vector = None if owner is None or owner.is_stale else owner.view(named)
+        if vector is not None:
+            return vector
+        if not model.owns_memory:
+            raise StaleParametersError(
+                f"the parameters of {model!r} do not lie side by side in one model; if its layers "
+                f"have moved into another model, take a slice of the new one"
+            )
+        return cls.take_over(named)
 
     @classmethod
-    def known(cls, model: HasParameters) -> Self:
-        """As `of`, without a look whether the model still has the same parameters."""
-        known: Self | None = vars(model).get("_vector")
-        return known if known is not None and not known.is_stale else cls.of(model)
-
-    @classmethod
-    def take_over(cls, named: list[tuple[str, Parameter]]) -> Self:
+    def take_over(cls, named: Sequence[tuple[str, Parameter]]) -> ParameterVector:
         """Allocate a vector, and move these parameters into it with their values and gradients.
 
         Vectors that held any of them are given up: what still refers to one raises
@@ -187,38 +146,44 @@ class ParameterVector:
         _check(named)
         size = sum(parameter.size for _, parameter in named)
         dtype = named[0][1].dtype if named else np.dtype(np.float32)
-        vector = cls(named, np.empty(size, dtype), np.empty(size, dtype))
+        values, grads = np.empty(size, dtype), np.empty(size, dtype)
+        vector = cls(tuple(named), values, grads)
         for name, parameter in named:
             if parameter.owner is not None:
-                parameter.owner._given_up = True
+                parameter.owner.give_up()
             part, shape = vector.slots[name]
-            parameter.move(
-                vector,
-                name,
-                *(flat[part].reshape(shape) for flat in (vector._values, vector._grads)),
-            )
+            parameter.move(vector, name, values[part].reshape(shape), grads[part].reshape(shape))
         return vector
 
-    @classmethod
-    def _part(cls, named: list[tuple[str, Parameter]]) -> Self | None:
-        """A view of the vector in which these parameters lie side by side, if there is one."""
-        if not named:
-            return cls([], np.empty(0, np.float32), np.empty(0, np.float32))
-        owners = {id(parameter.owner): parameter.owner for _, parameter in named}
-        whole = owners.popitem()[1] if len(owners) == 1 else None
-        if whole is None or whole._given_up:
+    def give_up(self) -> None:
+        """The parameters move elsewhere, and nobody reads this memory any more."""
+        self._given_up = True
+
+    def view(self, named: Named) -> ParameterVector | None:
+        """The vector of some of these parameters, under names of their own.
+
+        It is this one, if they are all and have the same names; None, if they do not lie side by
+        side.
+        """
+        if named == self._named:
+            return self
+        known = self._views.get(named)
+        if known is not None:
+            return known
+        if any(parameter.owner is not self for _, parameter in named):
             return None
-        places = [whole.slots[parameter.name].slice for _, parameter in named]
+        places = [self.slots[parameter.name].slice for _, parameter in named]
         if any(place.stop != following.start for place, following in pairwise(places)):
             return None
         part = slice(places[0].start, places[-1].stop)
-        return cls(named, whole._values[part], whole._grads[part], whole)
+        self._views[named] = view = ParameterVector(
+            named, self._values[part], self._grads[part], self
+        )
+        return view
 
     @property
     def whole(self) -> ParameterVector:
         """The vector that this one is a view of; itself, if it is none."""
-        # Not kept as an attribute: one that refers to itself would hold its memory until the
-        # garbage is collected.
         return self if self._whole is None else self._whole
 
     @property
@@ -239,25 +204,27 @@ class ParameterVector:
 
     @property
     def grads(self) -> Array:
-        """All gradients, 1-D and live. Assignment writes through, and is a new gradient of every
-        parameter.
+        """All gradients, 1-D and live.
 
-        Reading changes nothing; what is written in place is known, too.
+        Assignment writes through, and is a new gradient of every parameter. Reading changes
+        nothing; what is written in place is known, too.
 
         Raises:
             StaleParametersError: On assignment, if the parameters have moved into another model.
         """
-        if self._live is None:
+        if self._live is None and self._whole is None:
             self._live = LiveGradient.of(self._grads, self)
-        return self._live
+        elif self._live is None:  # of the whole, which lives as long as the parameters
+            start = self.whole.slots[self.parameters[0].name].slice.start
+            self._live = self.whole.grads[start : start + self._grads.size]
+        live: Array = self._live
+        return live
 
     @grads.setter
     def grads(self, grads: object) -> None:
         self._check_not_stale()
-        if (
-            grads is not None and grads is self._live
-        ):  # after `vector.grads *= 2`, which has written already
-            return
+        if grads is not None and grads is self._live:
+            return  # after `vector.grads *= 2`, which has written already
         new = shaped(
             grads, self._grads.shape, self._grads.dtype, "what is assigned to the gradients"
         )
@@ -279,7 +246,7 @@ class ParameterVector:
     @property
     def is_stale(self) -> bool:
         """Whether the parameters have moved into another model's memory."""
-        return self.whole._given_up
+        return self._given_up if self._whole is None else self._whole.is_stale
 
     def _check_not_stale(self) -> None:
         if self.is_stale:
@@ -293,7 +260,7 @@ class ParameterVector:
         return f"ParameterVector({len(self.parameters)} parameters, {in_words(self.values)}{stale})"
 
 
-def _check(named: list[tuple[str, Parameter]]) -> None:
+def _check(named: Sequence[tuple[str, Parameter]]) -> None:
     seen: dict[int, str] = {}
     for name, parameter in named:
         first = seen.setdefault(id(parameter), name)
@@ -308,3 +275,6 @@ def _check(named: list[tuple[str, Parameter]]) -> None:
                 f"one dtype a model: '{named[0][0]}' is {named[0][1].dtype}, but '{name}' is "
                 f"{parameter.dtype}; build both with the same dtype"
             )
+
+
+_EMPTY = ParameterVector((), np.empty(0, np.float32), np.empty(0, np.float32))  # of no parameters

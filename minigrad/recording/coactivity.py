@@ -10,7 +10,7 @@ import numpy as np
 from minigrad.arrays import Mask
 from minigrad.layers.factors import Factors, Layout, layout_of
 from minigrad.layers.layer import Layer
-from minigrad.parameters.gradients import Arrival
+from minigrad.parameters.arrival import Arrival
 from minigrad.parameters.parameter import Parameter
 from minigrad.parameters.vector import Slot
 from minigrad.recording.nonzero_counter import NonzeroCounter

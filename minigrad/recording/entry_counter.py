@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad.arrays import Array, Mask
-from minigrad.parameters.gradients import Arrival
+from minigrad.parameters.arrival import Arrival
 from minigrad.parameters.vector import Slot
 from minigrad.recording.coactivity import Coactivity
 from minigrad.runs.activity import Activity

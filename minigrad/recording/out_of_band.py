@@ -8,6 +8,7 @@ import numpy as np
 
 from minigrad.arrays import Array
 from minigrad.optimizers import Optimizer
+from minigrad.parameters.observers import Writer
 from minigrad.parameters.vector import ParameterVector
 from minigrad.recording.selected_parameters import SelectedParameters
 from minigrad.runs.verification import first_different
@@ -38,18 +39,28 @@ class OutOfBandWatch:
         self._spare: Array = np.frombuffer(self._spare_bytes, dtype)
         # The values before somebody else wrote, until the next step.
         self._before: Array | None = None
-        self._writes = 0
+        self._writers: dict[str, None] = {}  # who else has written since, in order
         self._known = False
 
     def live_values(self) -> Array:
         """The values now; a view of the live ones, if all parameters are watched."""
         return self._selected.of(self._vector.values)
 
-    def remember(self, values: Array, writes: int | None = None) -> None:
-        """Remember these values: those of now, or of when this many writes had been made."""
+    def remember(self, values: Array) -> None:
+        """Remember these values: those of now, or of when the writers were forgotten."""
         np.copyto(self.values, values)
-        self._writes = self._vector.writes.count if writes is None else writes
         self._known = True
+
+    def written(self, writer: Writer) -> None:
+        """Somebody has written values on purpose."""
+        own = self._optimizer.writer
+        if writer is not own and not writer.parameters.isdisjoint(self._vector.parameters):
+            name = f"another {writer.name}" if writer.name == own.name else writer.name
+            self._writers[name] = None
+
+    def forget_writers(self) -> None:
+        """What was written up to now does not matter any more."""
+        self._writers.clear()
 
     def add(self, update: Array) -> tuple[Array, Array]:
         """A step adds this update to the values remembered; what hooks write is not part of it.
@@ -62,7 +73,7 @@ class OutOfBandWatch:
             np.add(self.values, update, out=self._spare)
         self._bytes, self._spare_bytes = self._spare_bytes, self._bytes
         self.values, self._spare = self._spare, self.values
-        self._writes = self._vector.writes.count
+        self.forget_writers()
         before, self._before = self._before, None
         return (self._spare if before is None else before), self.values
 
@@ -83,15 +94,10 @@ class OutOfBandWatch:
         which = self.differing_names(self.values, values) if self.changed(values) else ""
         if not which:
             return ""
-        own, parameters = self._optimizer.writer, set(self._vector.parameters)
-        others = [
-            f"another {writer.name}" if writer.name == own.name else writer.name
-            for writer in self._vector.writes.since(self._writes)
-            if writer is not own and parameters & writer.parameters
-        ]
-        by = f"by {', '.join(dict.fromkeys(others))}" if others else "other than by an optimizer"
+        by = f"by {', '.join(self._writers)}" if self._writers else "other than by an optimizer"
         self._before = self.values.copy()
         self.remember(values)
+        self.forget_writers()
         return f"{which} changed {by}"
 
     def differing_names(self, before: Array | None, after: Array) -> str:

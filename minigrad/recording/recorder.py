@@ -14,9 +14,7 @@ from minigrad._types import override
 from minigrad.arrays import Array, parse_bytes, whole
 from minigrad.data import Batches
 from minigrad.errors import CallOrderError, OutOfBandWrite, StaleParametersError
-from minigrad.hooks.events import Step
-from minigrad.hooks.fit_events import FitBegin, FitEnd
-from minigrad.hooks.hook import Handle, Hook
+from minigrad.hooks import FitBegin, FitEnd, Handle, Hook, Step
 from minigrad.losses import Loss
 from minigrad.optimizers import Optimizer
 from minigrad.parameters.vector import ParameterVector
@@ -42,7 +40,6 @@ class _Start(NamedTuple):
 
     values: Array
     steps: int  # that the optimizer had made
-    writes: int  # of values, by anybody
 
 
 @final
@@ -126,7 +123,7 @@ class Recorder(Hook):
             layers = coactivities_of(optimizer.model, slots, recorded, coactivation)
             self._counter = EntryCounter(slots, dtype, layers)
         self._watch = OutOfBandWatch(optimizer, self._vector, self._selected)
-        self._witness = Witness(slots, self._counter, self._facts, self._note)
+        self._witness = Witness(slots, self._counter, self._facts, self._watch, self._note)
         self._handle: Handle | None = None  # while it is recording
         self._by_fit = False  # whether `fit` has started it
         self._complete = False  # whether it was stopped
@@ -174,9 +171,10 @@ class Recorder(Hook):
         if self._initial is None:  # so that there is a run to be read even before the first step
             self._store.begin(count, values)
         self._complete, self._ended = False, None
-        self._start = _Start(values, count, self._vector.writes.count)
+        self._start = _Start(values, count)
+        self._watch.forget_writers()
         self._handle = self.optimizer.attach(self)
-        self._vector.gradients.call(self._witness)
+        self._vector.observers.add(self._witness)
 
     def _go_on_with(self, before: Record) -> None:
         """Take up a run where it ended."""
@@ -198,15 +196,11 @@ class Recorder(Hook):
                 "entries are not counted, because those of the session before were not"
             )
 
-    def _begin(self, values: Array, writes: int | None = None) -> None:
-        """Begin to record before the optimizer's present step.
+    def _begin(self, values: Array) -> None:
+        """Begin to record before the optimizer's present step, at these values.
 
         That is the first one after `start`, or after a checkpoint was loaded. Step numbers go on,
         also if the optimizer is new or was taken back.
-
-        Args:
-            values: The values before it.
-            writes: How many times anybody had written values then; None if that is now.
         """
         store, count = self._store, self.optimizer.step_count
         offset = max(0, self._last_step + 1 - count)
@@ -232,13 +226,13 @@ class Recorder(Hook):
                 self._note("the values changed while they were not recorded")
             if foreign or store.starts_anew:
                 store.begin(step, values, foreign)
-        self._watch.remember(values, writes)
+        self._watch.remember(values)
         self._last_step, self._start = step - 1, None
 
     def _begin_if_started(self) -> None:
         """Begin with the values at `start`, if no step was made since."""
         if self._start is not None:
-            self._begin(self._start.values, self._start.writes)
+            self._begin(self._start.values)
 
     def stop(self) -> None:
         """End the record; calling it again does nothing."""
@@ -250,7 +244,7 @@ class Recorder(Hook):
             self._store.notes.append(f"after step {self._last_step} {written}")
         self._handle.remove()
         self._handle = None
-        self._vector.gradients.dismiss(self._witness)
+        self._vector.observers.remove(self._witness)
         self._run = None
         try:
             self._store.add_last(self._ended)
@@ -304,6 +298,7 @@ class Recorder(Hook):
         if self._start is not None and self._start.steps == count:
             self._begin_if_started()
         elif self._start is not None or count + self._offset != self._last_step + 1:
+            self._watch.forget_writers()  # a checkpoint was loaded
             self._begin(values)
         step = count + self._offset
         if written := self._watch.written_by_others(values):

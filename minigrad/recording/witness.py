@@ -1,23 +1,26 @@
-"""`Witness`, which sees gradients arrive, for a recorder."""
+"""`Witness`, which observes a model for a recorder."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from typing import final
 
-from minigrad.parameters.gradients import Arrival
+from minigrad.parameters.arrival import Arrival
+from minigrad.parameters.observers import Writer
 from minigrad.recording.entry_counter import EntryCounter
+from minigrad.recording.out_of_band import OutOfBandWatch
 from minigrad.recording.step_facts import StepFacts
 
 
 @final
 class Witness:
-    """Passes on that gradients have arrived, and notes those that no step has used.
+    """Passes on what happens to gradients and values, and notes gradients that no step has used.
 
     Args:
         names: The recorded parameters.
         counter: What counts entries, if anything does.
         facts: What finds out the loss of a step.
+        watch: What notices writes into the values.
         note: What takes a note.
     """
 
@@ -26,11 +29,13 @@ class Witness:
         names: Collection[str],
         counter: EntryCounter | None,
         facts: StepFacts,
+        watch: OutOfBandWatch,
         note: Callable[[str], None],
     ) -> None:
         self._names = names
         self._counter = counter
         self._facts = facts
+        self._watch = watch
         self._note = note
         self._noted = False
 
@@ -39,6 +44,10 @@ class Witness:
         self._facts.arrived()
         if self._counter is not None:
             self._counter.arrived(latest, adds)
+
+    def written(self, writer: Writer) -> None:
+        """Somebody has written values on purpose."""
+        self._watch.written(writer)
 
     def overwritten(self, names: Sequence[str]) -> None:
         """A backward has replaced gradients before any step used them; this is noted once."""

@@ -11,7 +11,7 @@ from minigrad.arrays import whole
 from minigrad.checkpoint.arguments import hooks_of
 from minigrad.data import Batches
 from minigrad.errors import ModelError, NonFiniteError
-from minigrad.hooks.hook import Hook
+from minigrad.hooks import Hook
 from minigrad.layers.layer import Layer
 from minigrad.losses import Loss
 from minigrad.optimizers import Optimizer

@@ -18,8 +18,10 @@ from minigrad.arrays import Array, described
 from minigrad.checkpoint.arguments import check_optimizer
 from minigrad.data import Batches
 from minigrad.errors import AttachError, KindError, NonFiniteError, ShapeError
-from minigrad.hooks.fit_events import Epoch, FitBegin, FitEnd
-from minigrad.hooks.hook import Hook, Listener, ask, attach, is_attached, methods_of, tell, telling
+from minigrad.hooks import Epoch, FitBegin, FitEnd, Hook
+from minigrad.hooks.dispatch import ask, tell, telling
+from minigrad.hooks.handle import attach
+from minigrad.hooks.listener import Listener, is_attached, methods_of
 from minigrad.layers import BatchNorm
 from minigrad.layers.layer import Layer
 from minigrad.losses import Loss
@@ -189,7 +191,7 @@ class Session:
             try:
                 for hook in self.hooks:
                     listener = Listener(hook, methods_of(hook), "")
-                    ask([listener], "on_fit_begin", event)
+                    ask([listener], Hook.on_fit_begin, event)
                     begun.append(listener)
                     self._attach(
                         hook, stack
@@ -211,18 +213,20 @@ class Session:
         Where it is attached already, as recorders are, it stays so.
         """
         methods = methods_of(hook)
-        if methods & {"before_step", "on_step", "flush"} and not is_attached(
+        if methods.keys() & {Hook.before_step, Hook.on_step, Hook.flush} and not is_attached(
             hook, self.optimizer.listeners
         ):
             stack.enter_context(self.optimizer.attach(hook))
-        if methods & {"on_forward", "on_backward"}:
+        if methods.keys() & {Hook.on_forward, Hook.on_backward}:
             every = self.model.places()
             places = [place for place in every if not is_attached(hook, place[0])]
             if places or not every:
                 where = f"{type(self.model).__name__}.attach"
-                stack.enter_context(attach(hook, ("on_forward", "on_backward"), places, where))
-        if "on_epoch" in methods:
-            stack.enter_context(attach(hook, ("on_epoch",), [(self._listeners, "")], "fit"))
+                stack.enter_context(
+                    attach(hook, (Hook.on_forward, Hook.on_backward), places, where)
+                )
+        if Hook.on_epoch in methods:
+            stack.enter_context(attach(hook, (Hook.on_epoch,), [(self._listeners, "")], "fit"))
 
     def _train(self, stack: ExitStack) -> None:
         """The model in training mode, and its optimizer's events in this training, until the stack ends."""
@@ -243,7 +247,7 @@ class Session:
                 for listener in reversed(
                     begun
                 ):  # as callbacks, so that each is told though another one be interrupted
-                    stack.callback(tell, [listener], "on_fit_end", lambda prefix: event)
+                    stack.callback(tell, [listener], Hook.on_fit_end, lambda prefix: event)
         except Exception as failure:
             if error is None:
                 raise
@@ -292,7 +296,7 @@ class Session:
         self.between_epochs = True
         event = Epoch(self.history.epochs - 1, MappingProxyType(figures), self)
         with telling():
-            tell(self._listeners, "on_epoch", lambda prefix: event)
+            tell(self._listeners, Hook.on_epoch, lambda prefix: event)
         self.carry_out()
         return figures
 

@@ -16,9 +16,8 @@ from minigrad.arrays import described, whole
 from minigrad.checkpoint import archive
 from minigrad.errors import DataFileError, KindError, RangeError
 from minigrad.files import replacing, sweep
-from minigrad.hooks.events import Step
-from minigrad.hooks.fit_events import Epoch, FitBegin, FitEnd, InFit
-from minigrad.hooks.hook import Hook
+from minigrad.hooks import Epoch, FitBegin, FitEnd, Hook, Step
+from minigrad.hooks.fit_events import InFit
 from minigrad.training.callbacks.early_stopping import Best, Mode
 
 

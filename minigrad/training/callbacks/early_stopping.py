@@ -10,8 +10,8 @@ from minigrad._types import override
 from minigrad.arrays import described, number, whole
 from minigrad.display.words import counted
 from minigrad.errors import KindError, RangeError
-from minigrad.hooks.fit_events import Epoch, FitBegin, FitEnd, InFit
-from minigrad.hooks.hook import Hook
+from minigrad.hooks import Epoch, FitBegin, FitEnd, Hook
+from minigrad.hooks.fit_events import InFit
 
 Mode: TypeAlias = Literal["auto", "min", "max"]
 """Whether less or more of a figure is better; "auto" knows it of those of minigrad."""

@@ -9,8 +9,7 @@ from typing import Any, Literal, final
 from minigrad._types import override
 from minigrad.arrays import described, number, whole
 from minigrad.errors import KindError, RangeError, UnknownNameError
-from minigrad.hooks.fit_events import Epoch, FitBegin
-from minigrad.hooks.hook import Hook
+from minigrad.hooks import Epoch, FitBegin, Hook
 from minigrad.optimizers.optimizer import Optimizer
 
 

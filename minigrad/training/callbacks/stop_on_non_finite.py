@@ -13,8 +13,8 @@ import numpy.typing as npt
 from minigrad._types import override
 from minigrad.arrays import Integers
 from minigrad.errors import NonFiniteError
-from minigrad.hooks.events import Backward, Forward, Step
-from minigrad.hooks.hook import Hook, Listener
+from minigrad.hooks import Backward, Forward, Hook, Step
+from minigrad.hooks.listener import Listener
 from minigrad.layers.layer import Layer
 from minigrad.losses import Loss
 from minigrad.training.evaluation import without_trace

@@ -1,4 +1,4 @@
-"""`Stretch`, neighbouring entries that are updated together, and which they are in a step."""
+"""`EntryRange`, neighbouring entries that are updated together; and which there are in a step."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from minigrad.parameters.parameter import Parameter
 from minigrad.parameters.vector import ParameterVector
 
 
-class Stretch(NamedTuple):
-    """Neighbouring entries that are updated together, as views.
+class EntryRange(NamedTuple):
+    """Neighbouring entries that are updated together, as views of the flat arrays.
 
     Attributes:
-        part: Where they lie in the flat arrays.
+        part: Where they lie in those.
         values: Their values, read-only.
         grads: Their gradients, read-only.
         update: Their update.
         live: Their values, to be written.
-        skips: How many steps have left these entries out.
+        skips: How many steps have left them out.
         frozen: The places in the flat arrays of those that may not move; None if all may.
     """
 
@@ -40,18 +40,15 @@ class Stretch(NamedTuple):
         cls, vector: ParameterVector, update: Array, part: slice, skips: int = 0, frozen: Any = None
     ) -> Self:
         """The entries in a part of a vector."""
-        live = vector.values[part]
-        return cls(
-            part, read_only(live), vector.computed_grads[part], update[part], live, skips, frozen
-        )
+        live, grads = vector.values[part], vector.computed_grads[part]
+        return cls(part, read_only(live), grads, update[part], live, skips, frozen)
 
-    def kept(self, states: Mapping[str, Array]) -> dict[str, Array]:
+    def frozen_states(self, states: Mapping[str, Array]) -> dict[str, Array]:
         """What the optimizer's arrays hold where nothing may move."""
         return {name: state[self.frozen] for name, state in states.items()}
 
-    def hold(self, update: Array, states: Mapping[str, Array], kept: Mapping[str, Array]) -> None:
-        """Entries that may not move get no update, and the optimizer's arrays stay there as they
-        were.
+    def freeze(self, update: Array, states: Mapping[str, Array], kept: Mapping[str, Array]) -> None:
+        """Leave out the update of what may not move, and of what the optimizer remembers of it.
 
         Args:
             update: The update of all entries.
@@ -63,13 +60,13 @@ class Stretch(NamedTuple):
             state[self.frozen] = kept.get(name, 0)
 
 
-def to_update(
+def ranges_to_update(
     vector: ParameterVector, update: Array, skips: Mapping[str, int], copied: bool
-) -> tuple[list[Stretch], dict[str, str]]:
-    """Which neighbouring parameters are updated together, and why others are left out.
+) -> tuple[list[EntryRange], dict[str, str]]:
+    """Which entries are updated together in a step, and why the other parameters are left out.
 
-    Together are those that are trainable, have a new gradient and are equally old. A parameter of
-    which only some entries may move is alone.
+    Together are neighbours that are trainable, have a new gradient and were left out of equally
+    many steps. A parameter of which only some entries may move is alone.
 
     Args:
         vector: The parameters.
@@ -92,33 +89,32 @@ def to_update(
             f"model.backward(grad) first (a layer of one's own assigns its gradients, weight.grad "
             f"= ...){hint if copied else ''}"
         )
-    runs: list[tuple[slice, int, Parameter | None]] = []
+    together: list[tuple[slice, int, Parameter | None]] = []
     skipped: dict[str, str] = {}
     for (name, (part, _)), parameter in zip(vector.slots.items(), vector.parameters, strict=True):
         own = skips.get(name, 0)
-        partly = None if parameter.frozen_entries is None else parameter
         if parameter.trainable is False:
             skipped[name] = "frozen"
         elif parameter.arrival is None:
             skipped[name] = "no gradient"
-        elif (
-            runs
-            and partly is None
-            and runs[-1] == (slice(runs[-1][0].start, part.start), own, None)
-        ):
-            runs[-1] = slice(runs[-1][0].start, part.stop), own, None
+        elif parameter.frozen_entries is not None:
+            together.append((part, own, parameter))
+        elif together and together[-1] == (slice(together[-1][0].start, part.start), own, None):
+            together[-1] = slice(together[-1][0].start, part.stop), own, None
         else:
-            runs.append((part, own, partly))
-    return [
-        Stretch.of(
-            vector, update, part, own, None if partly is None else _places(partly, part.start)
-        )
-        for part, own, partly in runs
-    ], skipped
+            together.append((part, own, None))
+    ranges = [
+        EntryRange.of(vector, update, part, own, None if one is None else _places(one, part.start))
+        for part, own, one in together
+    ]
+    return ranges, skipped
 
 
-def held_entries(vector: ParameterVector, skipped: Mapping[str, str]) -> dict[str, Mask]:
-    """Of parameters that are updated and of which only some entries may move, those that may not: flat booleans by name."""
+def frozen_entries(vector: ParameterVector, skipped: Mapping[str, str]) -> dict[str, Mask]:
+    """Of parameters that are updated, but not in all entries, those that may not move.
+
+    Flat booleans by the parameter's name.
+    """
     return {
         name: parameter.frozen_entries.ravel()
         for name, parameter in zip(vector.slots, vector.parameters, strict=True)
