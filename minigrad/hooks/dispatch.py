@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Sequence
-from inspect import currentframe
 from types import FrameType
 from typing import NoReturn, TypeVar, final
 
@@ -73,10 +73,8 @@ class telling:
     __slots__ = ("_frame",)
 
     def __enter__(self) -> None:
-        frame = currentframe()
-        assert frame is not None
-        assert frame.f_back is not None
-        self._frame = frame.f_back
+        # Public, but for its name; a local variable for this frame would be a reference cycle.
+        self._frame = sys._getframe(1)  # noqa: SLF001
         if not _is_running(_dispatch.outermost, self._frame):
             _dispatch.outermost, _dispatch.failures = self._frame, ()
 

@@ -20,9 +20,8 @@ class _OfLayer(Event):
 
     __slots__ = ("_layer", "_name")
 
-    def __init__(self, name: str, layer: Any) -> None:
-        self._name = name
-        self._layer = layer
+    _name: str
+    _layer: Any
 
     @property
     def name(self) -> str:
@@ -48,7 +47,8 @@ class Forward(_OfLayer):
     __slots__ = ("_input", "_output", "_training")
 
     def __init__(self, name: str, layer: Any, training: bool, input: Array, output: Array) -> None:
-        super().__init__(name, layer)
+        self._name = name
+        self._layer = layer
         self._training = training
         self._input = input
         self._output = output
@@ -80,7 +80,8 @@ class Backward(_OfLayer):
     __slots__ = ("_input_grad", "_output_grad")
 
     def __init__(self, name: str, layer: Any, output_grad: Array, input_grad: Array | None) -> None:
-        super().__init__(name, layer)
+        self._name = name
+        self._layer = layer
         self._output_grad = output_grad
         self._input_grad = input_grad
 

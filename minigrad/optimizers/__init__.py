@@ -1,7 +1,6 @@
 """The optimizers that come with minigrad, and their abstract base.
 
-What changes the learning rate of one, `schedules` and `reduce_on_plateau`, is loaded when it is
-first used.
+The `schedules` of a learning rate are loaded when they are first used.
 """
 
 from minigrad.optimizers.adam import Adam, AdamW

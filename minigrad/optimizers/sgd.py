@@ -50,7 +50,7 @@ class SGD(Optimizer):
         RangeError: A setting is out of range; Nesterov without momentum.
     """
 
-    fills_update: ClassVar[bool] = True
+    fills_update: ClassVar[bool] = True  # `compute` writes every entry
 
     def __init__(
         self,

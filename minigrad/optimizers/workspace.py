@@ -8,7 +8,7 @@ from typing import final
 
 import numpy as np
 
-from minigrad.arrays import Array, Integers, described
+from minigrad.arrays import Array, Integers, Mask, described
 from minigrad.errors import KindError, ModelError, StaleParametersError
 from minigrad.hooks import Step
 from minigrad.hooks.events import FlatArrays
@@ -24,6 +24,7 @@ from minigrad.parameters.observers import Writer
 from minigrad.parameters.vector import ParameterVector
 
 _NONE: dict[str, str] = {}  # what is skipped, mostly
+_NOTHING_HELD: Mapping[str, Mask] = MappingProxyType({})
 
 
 @final
@@ -60,6 +61,7 @@ class Workspace:
         self._places = Places(model)
         self.update: Array = np.zeros_like(self.vector.values)
         self._everything = [EntryRange.of(self.vector, self.update, slice(0, self.update.size))]
+        self._ranges = self._everything  # what the present step updates
         values, grads = self._everything[0].values, self._everything[0].grads
         self.flat: FlatArrays = FlatArrays(self.vector.slots, values, grads, read_only(self.update))
         self.skipped: dict[str, str] = _NONE
@@ -103,6 +105,7 @@ class Workspace:
             # Adding -0.0 changes no bit of any number; +0.0 would turn -0.0 into 0.0.
             self.update.fill(-0.0)
             self.skipped = skipped
+        self._ranges = ranges
         return ranges
 
     def apply(
@@ -151,7 +154,9 @@ class Workspace:
             transforms: The names of those that may have changed which gradients are 0.
         """
         self.flat.step, self.gradients.closed = step, True
-        skipped, held = MappingProxyType(self.skipped), frozen_entries(self.vector, self.skipped)
+        skipped, held = MappingProxyType(self.skipped), _NOTHING_HELD
+        if self._ranges is not self._everything:
+            held = MappingProxyType(frozen_entries(self.vector, self.skipped))
         facts = step, lr, clip_factor, skipped, self.flat, loss, indices, session
         return Step(*facts, transforms=transforms, held=held)
 

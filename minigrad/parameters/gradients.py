@@ -52,12 +52,11 @@ class Gradients:
     """Says of each gradient of a model whether a step may use it, and where it comes from.
 
     A gradient arrives when somebody writes it, and is gone when a step has used it; between the two
-    its parameter has an `arrival`. Whose doing a write is depends on what goes on just then:
+    its parameter has an `arrival`. What a write counts as depends on when it happens:
 
-        during a backward pass     that pass's: the arrival is `running`
-        otherwise                  it is done by hand
-        while hooks are asked
-        in `before_step`           an error, because the step has read the gradients already
+        in a backward pass     it is a part of that pass, whose arrival is `running`
+        in `before_step`       it is an error: `closed`, because the step has read the gradients
+        at any other time      it is done by hand
 
     Reading is never an action.
 
