@@ -85,7 +85,7 @@ def save(
         ],
     }
     if optimizer is not None:
-        tree["optimizer"] = optimizer.state_dict()
+        tree["optimizer"] = optimizer.state_dict(live=True)
     if data is not None:
         tree["data"] = {name: value for name, value in data.state_dict().items() if name != "rng"}
     if history is not None:

@@ -344,17 +344,18 @@ class Optimizer(ABC):
     # -- state ------------------------------------------------------------------------------------
 
     @final
-    def state_dict(self) -> dict[str, Any]:
-        """All that a step depends on, as copies: counts, arrays of its own, transforms.
+    def state_dict(self, *, live: bool = False) -> dict[str, Any]:
+        """All that a step depends on: counts, arrays of its own, transforms.
 
-        The rate is None for a schedule.
+        The rate is None for a schedule. The arrays are copies; with `live=True` they are the
+        optimizer's own, into which steps write: for a file that is written at once.
         """
         return {
             "optimizer": type(self).__name__,
             "lr": None if callable(self._lr) else self._lr,
             "step_count": self.step_count,
             "skipped_steps": dict(self._skips),
-            "state": by_parameter(self._states, self._workspace.vector.slots),
+            "state": by_parameter(self._states, self._workspace.vector.slots, live),
             "settings": settings_of(self, self._lr_by_entry),
             "transforms": states_of([*self.grad_transforms, *self.update_transforms]),
         }

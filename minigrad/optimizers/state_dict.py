@@ -18,11 +18,20 @@ _RUNNING = ("step_count", "update_count", "current_lr", "clip_factor", "lr")  # 
 
 
 def by_parameter(
-    states: Mapping[str, Array], slots: Mapping[str, Slot]
+    states: Mapping[str, Array], slots: Mapping[str, Slot], live: bool
 ) -> dict[str, dict[str, Array]]:
-    """Copies of an optimizer's flat arrays, each cut into the parts of the parameters."""
+    """An optimizer's flat arrays, each cut into the parts of the parameters.
+
+    Args:
+        states: The arrays.
+        slots: Where each parameter lies in them.
+        live: Whether the parts are views; otherwise they are copies.
+    """
     return {
-        state: {name: flat[part].reshape(shape).copy() for name, (part, shape) in slots.items()}
+        state: {
+            name: flat[part].reshape(shape) if live else flat[part].reshape(shape).copy()
+            for name, (part, shape) in slots.items()
+        }
         for state, flat in states.items()
     }
 
