@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import Mask, real_array
+from minigrad._validation import real_array
+from minigrad.arrays import Mask
 from minigrad.display.pictures import not_finite
 from minigrad.errors import ShapeError, SharedMemoryError
 

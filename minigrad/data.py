@@ -10,18 +10,11 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import (
-    FLOATS,
-    Integers,
-    Seed,
-    described,
-    generator,
-    number,
-    real_array,
-    set_generator,
-    whole,
-)
+from minigrad._messages import described
+from minigrad._validation import FLOATS, number, real_array, whole
+from minigrad.arrays import Integers, Seed
 from minigrad.errors import CallOrderError, ModelError, RangeError, ShapeError
+from minigrad.randomness import generator, set_generator
 
 _LARGE = 256 << 20  # bytes of a memory map from which on it is worth giving its pages back
 _PART = 1 << 23  # numbers that a part of samples has at most

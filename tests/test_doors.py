@@ -12,7 +12,8 @@ import numpy.typing as npt
 import pytest
 
 import minigrad as mg
-from minigrad.arrays import described, float_array
+from minigrad._messages import described
+from minigrad._validation import float_array
 from minigrad.errors import KindError, ModelError, RangeError, ShapeError
 
 X = np.arange(12.0).reshape(4, 3)

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pytest
 
 import minigrad as mg
-from minigrad.arrays import Array, described
+from minigrad._messages import described
+from minigrad.arrays import Array
 from minigrad.errors import (
     AttachError,
     CallOrderError,
@@ -825,9 +826,20 @@ def test_a_parameter_used_twice() -> None:
     )
 
 
-ACTIVATIONS = (
-    ["linear", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "sigmoid", "tanh", "softplus", "softmax", "log_softmax"]
-)
+ACTIVATIONS = [
+    "linear",
+    "relu",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "gelu",
+    "silu",
+    "sigmoid",
+    "tanh",
+    "softplus",
+    "softmax",
+    "log_softmax",
+]
 NO_MODELS: dict[str, tuple[Callable[[], object], type[MinigradError], list[str]]] = {
     "no layers": (lambda: mg.Sequential(), ModelError, ["at least one layer"]),
     "a list": (

@@ -25,7 +25,7 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import described
+from minigrad._messages import described
 from minigrad.errors import DataFileError, KindError
 from minigrad.files import named_errors, replacing, sweep
 

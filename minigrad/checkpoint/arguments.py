@@ -8,13 +8,13 @@ from typing import Any, NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
 
 import numpy as np
 
-from minigrad.arrays import described
+from minigrad._messages import described
 from minigrad.data import Batches
 from minigrad.errors import KindError, ModelError
 from minigrad.hooks.hook import Hook
-from minigrad.layers.inside import generators_of
 from minigrad.layers.layer import Layer
 from minigrad.optimizers import Optimizer
+from minigrad.randomness import generators_of
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.arrays import described
+from minigrad._messages import described
 from minigrad.checkpoint import archive
 from minigrad.checkpoint.arguments import Figures, Given, state_of
 from minigrad.checkpoint.compatibility import differences, layers_of, other_sharing, shared
@@ -23,6 +23,7 @@ from minigrad.data import Batches
 from minigrad.errors import DataFileError, KindError, ModelError
 from minigrad.hooks.hook import Hook
 from minigrad.layers.layer import Layer
+from minigrad.layers.state import live_state
 from minigrad.optimizers import Optimizer
 from minigrad.parameters.vector import announce
 
@@ -72,7 +73,7 @@ def save(
     tree: dict[str, Any] = {
         "numpy": np.__version__,
         "model": dict(
-            model._live_state()
+            live_state(model)
         ),  # no copies: the file is written before anybody can change them
         "layers": layers_of(model),
         **frozen_in(model),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minigrad.layers.layer import Layer
+from minigrad.layers.state import live_state
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # of a function, say; another one in each process
 
@@ -25,7 +26,7 @@ def layers_of(model: Layer) -> dict[str, str]:
 
 def differences(tree: Mapping[str, Any], model: Layer) -> Iterable[str]:
     """In what the model is another one than that of the checkpoint."""
-    saved, own = tree["model"], dict(model._live_state())
+    saved, own = tree["model"], dict(live_state(model))
     yield from (f"'{name}' is missing in the file" for name in own if name not in saved)
     yield from (f"'{name}' is not in the model" for name in saved if name not in own)
     for name in (name for name in own if name in saved):

@@ -7,11 +7,11 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any, NamedTuple
 
-from minigrad.arrays import set_generator
 from minigrad.checkpoint.arguments import Given, HasState
 from minigrad.errors import MinigradError, ModelError
 from minigrad.hooks.hook import Hook
 from minigrad.layers.layer import Layer
+from minigrad.randomness import set_generator
 
 
 class Part(NamedTuple):

@@ -8,7 +8,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import Array, Mask, described, number, whole
+from minigrad._messages import described
+from minigrad._validation import number, whole
+from minigrad.arrays import Array, Mask
 from minigrad.display.pictures import apng, diverging, tiled
 from minigrad.errors import KindError, NotExactError, RangeError
 from minigrad.parameters.vector import Slot

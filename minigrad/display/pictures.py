@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import Array, Mask, number
+from minigrad._validation import number
+from minigrad.arrays import Array, Mask
 from minigrad.errors import RangeError, ShapeError
 
 NOTHING = "·"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self, final
 
-from minigrad.arrays import described
+from minigrad._messages import described
 from minigrad.errors import AttachError, HookError, KindError
 from minigrad.hooks.events import Backward, Forward, Step
 from minigrad.hooks.fit_events import Epoch, FitBegin, FitEnd

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad._types import override
-from minigrad.arrays import Array, float_array, real_array
+from minigrad._validation import float_array, real_array
+from minigrad.arrays import Array
 from minigrad.errors import CallOrderError, ShapeError
 from minigrad.losses.loss import Loss, Reduction, checked_reduction
 from minigrad.losses.targets import Wrong, unfit

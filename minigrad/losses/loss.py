@@ -11,7 +11,8 @@ from typing import Any, Literal, NamedTuple, final
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import Array, described
+from minigrad._messages import described
+from minigrad.arrays import Array
 from minigrad.errors import KindError, RangeError
 from minigrad.layers import lineage
 

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad._types import override
-from minigrad.arrays import Array, number
+from minigrad._validation import number
+from minigrad.arrays import Array
 from minigrad.losses.elementwise import ElementwiseLoss
 from minigrad.losses.loss import BestConstant, Reduction
 

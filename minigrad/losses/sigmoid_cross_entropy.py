@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad._types import override
+from minigrad._validation import float_array
 from minigrad.activations import sigmoid, softplus
-from minigrad.arrays import Array, float_array
+from minigrad.arrays import Array
 from minigrad.display.pictures import in_words
 from minigrad.errors import RangeError, ShapeError
 from minigrad.losses.elementwise import ElementwiseLoss

@@ -9,17 +9,11 @@ from typing import Any, Literal, NamedTuple, SupportsIndex, final
 import numpy as np
 import numpy.typing as npt
 
+from minigrad._kernels import places_in_rows, sum_columns, total
+from minigrad._messages import described
 from minigrad._types import override
-from minigrad.arrays import (
-    Array,
-    Integers,
-    described,
-    float_array,
-    number,
-    ones,
-    real_array,
-    row_starts,
-)
+from minigrad._validation import float_array, number, real_array
+from minigrad.arrays import Array, Integers
 from minigrad.display.pictures import in_words
 from minigrad.errors import CallOrderError, KindError, RangeError, ShapeError
 from minigrad.losses.loss import BestConstant, Loss, Reduction, checked_reduction
@@ -118,12 +112,7 @@ class SoftmaxCrossEntropy(Loss):
         """
         last = self._last = self._run(logits, targets)
         self.weight = last.divisor if self.reduction == "mean" else None
-        losses = last.losses
-        if (
-            len(losses) > 256
-        ):  # a sum of very many in float32 loses digits; of few it takes half the time
-            return float(losses.sum(dtype=np.float64)) / last.divisor
-        return float(losses.dot(ones(len(losses), losses.dtype.char))) / last.divisor
+        return total(last.losses) / last.divisor
 
     @override
     def backward(self) -> Array:
@@ -295,15 +284,14 @@ class SoftmaxCrossEntropy(Loss):
             None if self.class_weight is None and not self.balanced else self.weights_for(classes)
         )
         found = class_targets(targets, logits.shape, self.ignore_index)
-        starts = row_starts(n, classes)
-        largest = logits.take(starts + logits.argmax(axis=1))
+        largest = logits.take(places_in_rows(logits.argmax(axis=1), logits.shape))
         shifted = logits - largest[:, np.newaxis]  # the softmax is the same, and exp is at most 1
         probabilities = np.exp(shifted)
-        sums = probabilities.dot(ones(classes, logits.dtype.char))
+        sums = sum_columns(probabilities)
         probabilities /= sums[:, np.newaxis]
         plain = weights is None and self.ignore_index is None and not self.label_smoothing
         if plain and found.ndim == 1:
-            places = starts + found
+            places = places_in_rows(found, logits.shape)
             losses = np.log(sums) - shifted.take(places)
             return _Pass(
                 losses, probabilities, float(n) if self.reduction == "mean" else 1.0, places, None
@@ -334,7 +322,7 @@ class SoftmaxCrossEntropy(Loss):
         rows = targets
         if labels is not None:
             rows = np.zeros(like.shape, like.dtype)
-            rows.reshape(-1)[row_starts(*like.shape) + labels] = 1
+            rows.reshape(-1)[places_in_rows(labels, like.shape)] = 1
         smooth = (
             rows.astype(like.dtype) * (1 - self.label_smoothing) + self.label_smoothing / classes
         )

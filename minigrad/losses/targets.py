@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import Array, Integers, Mask, described, float_array, real_array
+from minigrad._messages import described
+from minigrad._validation import float_array, real_array
+from minigrad.arrays import Array, Integers, Mask
 from minigrad.errors import LabelError, ShapeError
 
 Place = tuple[int, ...]

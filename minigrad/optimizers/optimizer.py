@@ -10,7 +10,9 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from minigrad.arrays import Array, Integers, described, number
+from minigrad._messages import described
+from minigrad._validation import number
+from minigrad.arrays import Array, Integers
 from minigrad.errors import KindError, ModelError, StaleParametersError
 from minigrad.hooks.events import FlatArrays, Step
 from minigrad.hooks.fit_events import RunningFit

@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from minigrad.arrays import Array, number
+from minigrad._validation import number
+from minigrad.arrays import Array
 from minigrad.errors import CallOrderError, ModelError, SettingsChanged
 from minigrad.optimizers.transforms import matching, name_of
 from minigrad.parameters.vector import Slot

@@ -13,12 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad._types import override
-from minigrad.arrays import Array, parse_bytes, whole
+from minigrad._validation import parse_bytes, whole
+from minigrad.arrays import Array
 from minigrad.data import Batches
 from minigrad.errors import CallOrderError, OutOfBandWrite, StaleParametersError
 from minigrad.hooks.events import Step
 from minigrad.hooks.fit_events import FitBegin, FitEnd
 from minigrad.hooks.hook import Handle, Hook
+from minigrad.layers.state import buffer_places
 from minigrad.losses import Loss
 from minigrad.optimizers import Optimizer
 from minigrad.parameters.vector import ParameterVector
@@ -107,7 +109,7 @@ class Recorder(Hook):
         kinds = kinds_of(keep)
         self._buffers = [
             (layer.place_of(buffer), layer, buffer)
-            for _, layer, buffer in optimizer.model.named_buffers()
+            for _, layer, buffer in buffer_places(optimizer.model)
         ]
         kept = (*kinds, "value") if kinds and self._every > 1 else kinds
         rows, most = whole(keyframe_every, "keyframe_every"), parse_bytes(budget)

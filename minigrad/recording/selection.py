@@ -9,7 +9,8 @@ from typing import TypeAlias, TypeVar, final
 
 import numpy as np
 
-from minigrad.arrays import Array, described
+from minigrad._messages import described
+from minigrad.arrays import Array
 from minigrad.data import Batches
 from minigrad.errors import KindError, ModelError, RangeError
 from minigrad.losses import Loss

@@ -10,8 +10,10 @@ from typing import Any, final, overload
 import numpy as np
 import numpy.typing as npt
 
+from minigrad._messages import described
 from minigrad._types import override
-from minigrad.arrays import Array, Integers, Mask, described, whole
+from minigrad._validation import whole
+from minigrad.arrays import Array, Integers, Mask
 from minigrad.display import notebook
 from minigrad.display.animation import What, animated
 from minigrad.display.pictures import (

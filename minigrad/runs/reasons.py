@@ -14,7 +14,8 @@ from typing import Any, SupportsIndex, final
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import Array, Mask, described
+from minigrad._messages import described
+from minigrad.arrays import Array, Mask
 from minigrad.display import notebook
 from minigrad.errors import KindError, ShapeError
 from minigrad.parameters.vector import Slot

@@ -11,7 +11,8 @@ from typing import final
 
 import numpy as np
 
-from minigrad.arrays import Array, Integers, described
+from minigrad._messages import described
+from minigrad.arrays import Array, Integers
 from minigrad.display.html.page import save_page
 from minigrad.display.pictures import counted
 from minigrad.display.text_report import html_of, report_of

@@ -10,11 +10,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import Array, Seed, described, float_array, generator, number
+from minigrad._messages import described
+from minigrad._validation import float_array, number
+from minigrad.arrays import Array, Seed
 from minigrad.display.pictures import in_words
 from minigrad.errors import CallOrderError, GradientError, KindError
 from minigrad.layers.layer import Layer
 from minigrad.losses import Loss
+from minigrad.randomness import generator
 from minigrad.testing.differences import Finding, Line, Tolerance
 from minigrad.testing.overrides import check_overrides
 from minigrad.testing.perturbing import moves, perturb

@@ -11,14 +11,16 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from minigrad._messages import described
 from minigrad._types import override
-from minigrad.arrays import Array, described
+from minigrad.arrays import Array
 from minigrad.errors import GradientError, KindError
 from minigrad.layers import Sequential
-from minigrad.layers.inside import generators_of
 from minigrad.layers.layer import Layer
+from minigrad.layers.state import buffer_places
 from minigrad.losses import Loss
 from minigrad.parameters.parameter import Parameter
+from minigrad.randomness import generators_of
 
 MARK = np.pi
 """What stands in a gradient before a pass.
@@ -227,7 +229,7 @@ class LayerSubject(Subject):
         }
         self.keep_generators(generator for _, generator in layer.named_generators())
         self._buffers = [
-            (own, name, copy.copy(getattr(own, name))) for _, own, name in layer.named_buffers()
+            (own, name, copy.copy(getattr(own, name))) for _, own, name in buffer_places(layer)
         ]
         self._grad: Array = np.zeros(())
         self.weighting: Array = rng.normal(size=self.checked("forward").shape)
@@ -282,7 +284,7 @@ def in_float64(layer: Layer) -> Layer:
     clone = copy.deepcopy(layer)
     for _, parameter in clone.parameters():
         parameter.cast(np.dtype(np.float64))
-    for _, inner, name in clone.named_buffers():
+    for _, inner, name in buffer_places(clone):
         if isinstance(buffer := getattr(inner, name), np.ndarray) and buffer.dtype == np.float32:
             setattr(inner, name, buffer.astype(np.float64))
     return clone

@@ -12,8 +12,7 @@ import numpy.typing as npt
 from minigrad.arrays import Array
 from minigrad.data import Batches
 from minigrad.errors import KindError, LabelError, RangeError, ShapeError
-from minigrad.layers.inside import generators_of, untouched
-from minigrad.layers.layer import Layer
+from minigrad.layers.layer import Layer, untouched
 from minigrad.losses import (
     Huber,
     Loss,
@@ -23,6 +22,7 @@ from minigrad.losses import (
     SoftmaxCrossEntropy,
 )
 from minigrad.losses.targets import Wrong
+from minigrad.randomness import generators_of
 from minigrad.training.metrics import MeanLoss, Running
 
 _OURS = (SoftmaxCrossEntropy, SigmoidCrossEntropy, MeanSquaredError, MeanAbsoluteError, Huber)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from contextlib import closing
 
-from minigrad.arrays import whole
+from minigrad._validation import whole
 from minigrad.checkpoint.arguments import hooks_of
 from minigrad.data import Batches
 from minigrad.errors import ModelError, NonFiniteError

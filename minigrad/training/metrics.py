@@ -14,8 +14,9 @@ from typing import Any, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
+from minigrad._messages import described
 from minigrad._types import override
-from minigrad.arrays import Array, described
+from minigrad.arrays import Array
 from minigrad.errors import KindError, RangeError, ShapeError
 from minigrad.losses import Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
 from minigrad.losses.loss import one_number

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad import checkpoint
-from minigrad.arrays import Array, described
+from minigrad._messages import described
+from minigrad.arrays import Array
 from minigrad.checkpoint.arguments import check_optimizer
 from minigrad.data import Batches
 from minigrad.errors import AttachError, KindError, NonFiniteError, ShapeError
@@ -22,6 +23,7 @@ from minigrad.hooks.fit_events import Epoch, FitBegin, FitEnd
 from minigrad.hooks.hook import Hook, Listener, ask, attach, is_attached, methods_of, tell, telling
 from minigrad.layers import BatchNorm
 from minigrad.layers.layer import Layer
+from minigrad.layers.state import buffer_places
 from minigrad.losses import Loss
 from minigrad.optimizers import Optimizer
 from minigrad.parameters.vector import ParameterVector, announce
@@ -70,7 +72,7 @@ class Session:
         self.ending: bool = False
         self.over: bool = False
         self._not_finite: NonFiniteError | None = None
-        self._with_buffers = list(model.named_buffers())
+        self._with_buffers = list(buffer_places(model))
         self._generators = [rng for _, rng in model.named_generators()]
         self.epochs: int = epochs
         self.steps_per_epoch: int = len(data)

@@ -11,8 +11,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, final
 
+from minigrad._messages import described
 from minigrad._types import override
-from minigrad.arrays import described, whole
+from minigrad._validation import whole
 from minigrad.checkpoint import archive
 from minigrad.errors import DataFileError, KindError, RangeError
 from minigrad.files import replacing, sweep

@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, final
 
+from minigrad._messages import described
 from minigrad._types import override
-from minigrad.arrays import described, number, whole
+from minigrad._validation import number, whole
 from minigrad.display.pictures import counted
 from minigrad.errors import KindError, RangeError
 from minigrad.hooks.fit_events import Epoch, FitBegin, FitEnd, InFit

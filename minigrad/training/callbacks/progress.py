@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, final
 
-from minigrad.arrays import described
+from minigrad._messages import described
 from minigrad.errors import KindError
 from minigrad.training.history import short
 
