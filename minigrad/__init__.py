@@ -1,4 +1,4 @@
-"""minigrad: a small, typed NumPy framework for neural networks in which every parameter update is a value."""
+"""A small, typed NumPy framework for neural networks in which every parameter update is a value."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -28,9 +28,7 @@ from minigrad.optimizers.transforms import ClipNorm, ClipValue, GradientNoise, M
 from minigrad.parameters.parameter import Parameter
 from minigrad.parameters.vector import ParameterVector
 
-if (
-    TYPE_CHECKING
-):  # these are loaded when they are first used, so that `import minigrad` takes no time to speak of
+if TYPE_CHECKING:  # loaded when they are first used, so that `import minigrad` is fast
     from minigrad import datasets, testing
     from minigrad.checkpoint import load, save
     from minigrad.comparison import Comparison

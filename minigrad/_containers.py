@@ -11,7 +11,7 @@ T = TypeVar("T")
 def found_in(
     kind: type[T] | tuple[type[T], ...], name: str, thing: object
 ) -> Iterator[tuple[str, T]]:
-    """(name, thing) for the things of a kind that an attribute is or holds: "layers.0", "heads.a"."""
+    """(name, thing) pairs of the things of a kind that an attribute is or holds: "heads.0"."""
     if isinstance(thing, kind):
         yield name, thing
     elif isinstance(thing, list | tuple):

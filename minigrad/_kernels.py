@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import Array, Integers
+from minigrad.arrays import Array
 
 
 def sum_rows(x: Array, out: Array | None = None) -> Array:
@@ -40,8 +40,8 @@ def total(x: Array) -> float:
     return float(x.dot(_ones(len(x), x.dtype.char)))  # of few numbers, in half the time
 
 
-def places_in_rows(columns: Integers, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """Where the entries `x[range(n), columns]` lie in the flat form of an array of shape (n, width).
+def places_in_rows(columns: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Where the entries `x[range(n), columns]` lie in the flat form of an array of a shape.
 
     `x.take(places_in_rows(columns, x.shape))` gives them in half the time of that indexing.
     """

@@ -275,7 +275,10 @@ def transposed(shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]) ->
         return ""
     one = len(turned) == 1
     has, them = ("has", "it") if one else ("have", "them")
-    message = f"; {', '.join(turned)} {has} the transposed shape: transpose {them}, .T, as weights of PyTorch need"
+    message = (
+        f"; {', '.join(turned)} {has} the transposed shape: transpose {them}, .T, as weights of "
+        f"PyTorch need"
+    )
     if square:
         message = f"{message}, and with {them} the square {', '.join(square)}"
     return message

@@ -48,7 +48,7 @@ _END = 40  # beyond 40 standard deviations the density is 0 in float64, too
 
 
 def _bell(x: Array) -> Array:
-    """exp(-x^2 / 2); the square is split, so that its rounding does not spoil the result far out."""
+    """exp(-x^2 / 2), where the square is split, so that its rounding spoils no result far out."""
     near = np.round(x * 16) / 16
     bell: Array = np.exp(near * near / -2) * np.exp((x - near) * (x + near) / -2)
     return bell

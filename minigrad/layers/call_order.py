@@ -10,7 +10,6 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from functools import wraps
 from inspect import isfunction
 from typing import Any, final
@@ -291,10 +290,11 @@ def _checked_backward(backward: Callable[..., Any]) -> Callable[..., Any]:
 
     def noting(self: Any, gradients: Gradients | None, *args: Any, **named: Any) -> Any:
         """The first backward of a layer, which may leave new attributes."""
-        part = gradients is None or gradients.running is not None
         before, self._noted = dict(vars(self)), True
         try:
-            with nullcontext() if part else gradients.backward():
+            if gradients is None or gradients.running is not None:
+                return backward(self, *args, **named)
+            with gradients.backward():
                 return backward(self, *args, **named)
         finally:
             self._note_new(before)

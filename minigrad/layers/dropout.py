@@ -17,8 +17,9 @@ from minigrad.randomness import generator
 class Dropout(Layer):
     """Inverted dropout: in training, each entry becomes 0 with probability `rate`.
 
-    The others grow to make up for it. In eval mode nothing happens to the input. With u drawn evenly from [0, 1) for each entry
-    (Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html),
+    The others grow to make up for it. In eval mode nothing happens to the input. With u drawn
+    evenly from [0, 1) for each entry (Srivastava et al. 2014,
+    https://jmlr.org/papers/v15/srivastava14a.html),
 
         y = m x,  dL/dx = m dL/dy,  where m is 1 / (1 - rate) if u >= rate, else 0
 

@@ -88,7 +88,6 @@ class Layer(CallOrder, metaclass=_LayerType):
     buffers: ClassVar[tuple[str, ...]] = ()
     _listeners: list[Listener] | None = None  # the hooks of a layer that tells hooks
     _checks_calls: ClassVar[bool] = True  # whether the class itself checks the order of its calls
-    _not_copied: ClassVar[tuple[str, ...]] = ("_vector", "_place", "_is_nested", "_own")
 
     def __init_subclass__(cls, checks_calls: bool = False, **kwargs: Any) -> None:
         """Have the order of calls checked, so that authors need not; a class may do so itself."""
@@ -279,7 +278,7 @@ class Layer(CallOrder, metaclass=_LayerType):
         Its vector is made when it is first needed.
         """
         attributes = self._without_passes()
-        return {name: value for name, value in attributes.items() if name not in self._not_copied}
+        return {name: value for name, value in attributes.items() if name not in _NOT_COPIED}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -370,6 +369,7 @@ def _joined(place: str, name: str) -> str:
     return f"{place}.{name}" if place else name
 
 
+_NOT_COPIED = ("_vector", "_place", "_is_nested", "_own")
 _PARTS: tuple[type[Parameter | Layer], ...] = (Parameter, Layer)
 
 

@@ -125,8 +125,8 @@ class BatchNorm(Layer):
 class LayerNorm(Layer):
     """Normalizes each sample over its features.
 
-    The output is `(x - mean) / sqrt(variance + eps) * weight + bias`. It does the same in training and in eval mode. Ba et al. 2016, https://arxiv.org/abs/1607.06450;
-    the variance has the divisor n, as in PyTorch
+    The output is `(x - mean) / sqrt(variance + eps) * weight + bias`, in training and in eval mode.
+    Ba et al. 2016, https://arxiv.org/abs/1607.06450; the variance has the divisor n, as in PyTorch
     (https://docs.pytorch.org/docs/stable/generated/torch.nn.LayerNorm.html).
 
     Args:

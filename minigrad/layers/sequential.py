@@ -36,10 +36,6 @@ class Sequential(Layer, checks_calls=True):
     """
 
     _owns_memory: bool = True
-    _not_copied = (
-        *Layer._not_copied,
-        *("_listeners", "_announcer", "_parameters", "_lowest", "_owns_memory", "_outputs"),
-    )
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse a subclass: what it holds besides the layers would be no part of the model."""
@@ -148,9 +144,9 @@ class Sequential(Layer, checks_calls=True):
             The gradient of the last input, or None.
 
         Raises:
-            CallOrderError: No forward came before, or backward was already called for it; the gradient
-                belongs to the output of an earlier forward; or `accumulate` inside of another
-                layer's backward.
+            CallOrderError: No forward came before, or backward was already called for it; the
+                gradient belongs to the output of an earlier forward; or `accumulate` inside of
+                another layer's backward.
             KindError: A layer returns something that is no array.
             ShapeError: The gradient does not have the output's shape, or a layer's not its input's.
             HookError: A hook failed.
@@ -243,9 +239,17 @@ class Sequential(Layer, checks_calls=True):
         )
 
     @override
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        return {name: value for name, value in state.items() if name not in _DERIVED}
+
+    @override
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._chain(self._names, self._layers)
+
+
+_DERIVED = ("_listeners", "_announcer", "_parameters", "_lowest", "_owns_memory", "_outputs")
 
 
 @final

@@ -71,7 +71,7 @@ class Loss(ABC):
 
     @abstractmethod
     def backward(self) -> Array:
-        """The gradient of the last `forward`'s value with respect to its logits, same shape as those."""
+        """The gradient of the last `forward`'s value with respect to its logits, same shape."""
 
     def best_constant(
         self, targets: npt.NDArray[Any], n_outputs: int | None = None
@@ -112,7 +112,7 @@ def _noting(forward: Callable[..., float]) -> Callable[..., float]:
 
 
 def _noting_gradient(backward: Callable[..., Array]) -> Callable[..., Array]:
-    """Note what a gradient belongs to: its output, so that no model takes it for another's, and its value, for recorders."""
+    """Note what a gradient belongs to: its output, for models, and its value, for recorders."""
 
     @wraps(backward)
     def noted(self: Loss) -> Array:

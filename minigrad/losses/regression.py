@@ -104,7 +104,7 @@ class Huber(ElementwiseLoss):
 
     @override
     def entries(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
-        """With s = d kept within -delta and delta: s (d - s / 2), which is both cases in one, and s."""
+        """Loss and slope, with s = d kept within -delta and delta: s (d - s / 2) and s."""
         difference: Array = outputs - targets
         slope = np.clip(difference, -self.delta, self.delta)
         return slope * (difference - slope / 2), slope
@@ -118,8 +118,8 @@ class Huber(ElementwiseLoss):
 
     @override
     def _settings(self) -> str:
-        told = [] if self.delta == 1.0 else [f"delta={self.delta:g}"]
-        return ", ".join([*told, *filter(None, [super()._settings()])])
+        delta = [] if self.delta == 1.0 else [f"delta={self.delta:g}"]
+        return ", ".join([*delta, *filter(None, [super()._settings()])])
 
 
 def _median(targets: npt.NDArray[Any]) -> Array:

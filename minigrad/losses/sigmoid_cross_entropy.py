@@ -21,10 +21,10 @@ from minigrad.losses.targets import LEAST_SHARE, Wrong, unfit
 
 @final
 class SigmoidCrossEntropy(ElementwiseLoss):
-    """The cross-entropy of yes or no, given as logits: sigmoid and -log in one, so that nothing
-    overflows.
+    """The cross-entropy of answers yes or no, which are given as logits.
 
-    With logit z, target t, s = sigmoid(z) and the weight w of a yes, an entry's loss and slope are
+    Sigmoid and -log are computed in one, so that nothing overflows. With logit z, target t, s =
+    sigmoid(z) and the weight w of a yes, an entry's loss and slope are
 
         L = - w t log s - (1 - t) log(1 - s)            dL/dz = (1 - t) s - w t (1 - s)
 
@@ -92,9 +92,9 @@ class SigmoidCrossEntropy(ElementwiseLoss):
                     f"{outputs.shape}, expected one for {columns}"
                 )
             yes = targets * self.pos_weight.astype(outputs.dtype)
-        return yes * softplus(-outputs) + no * softplus(outputs), no * sigmoid(
-            outputs
-        ) - yes * sigmoid(-outputs)
+        losses = yes * softplus(-outputs) + no * softplus(outputs)
+        slopes = no * sigmoid(outputs) - yes * sigmoid(-outputs)
+        return losses, slopes
 
     @override
     def best_constant(
@@ -109,5 +109,5 @@ class SigmoidCrossEntropy(ElementwiseLoss):
 
     @override
     def _settings(self) -> str:
-        told = [] if self.pos_weight is None else [f"pos_weight=<{in_words(self.pos_weight)}>"]
-        return ", ".join([*told, *filter(None, [super()._settings()])])
+        weight = [] if self.pos_weight is None else [f"pos_weight=<{in_words(self.pos_weight)}>"]
+        return ", ".join([*weight, *filter(None, [super()._settings()])])
