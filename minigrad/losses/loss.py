@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
-from typing import Any, Literal, final
+from typing import Any, Literal, NamedTuple, final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,18 @@ from minigrad.layers import lineage
 
 Reduction = Literal["mean", "sum"]
 """How the losses of the samples become one number."""
+
+
+class BestConstant(NamedTuple):
+    """The output that a model can do no better than if it gives the same for every sample.
+
+    Attributes:
+        output: The outputs of one sample, in float64.
+        name: What it is called: "the class shares", "the mean", "the median".
+    """
+
+    output: Array
+    name: str
 
 
 class Loss(ABC):
@@ -30,7 +42,10 @@ class Loss(ABC):
         differentiated: The value whose gradient `backward` returned last; None before the first.
         weight: How much this counts in a mean over several batches; None: as much as the batch had
             samples.
+        default_metric: The metric that `fit` reports for `metrics="auto"`; None for none.
     """
+
+    default_metric: str | None = None
 
     value: float = float("nan")
     differentiated: float | None = None
@@ -56,6 +71,21 @@ class Loss(ABC):
     @abstractmethod
     def backward(self) -> Array:
         """The gradient of the last `forward`'s value with respect to its logits, same shape as those."""
+
+    def best_constant(
+        self, targets: npt.NDArray[Any], n_outputs: int | None = None
+    ) -> BestConstant | None:
+        """The constant output that minimizes the loss on these targets: what a model has to beat.
+
+        Args:
+            targets: Shape (n, ...), as `forward` takes them.
+            n_outputs: How many outputs a sample has, which labels alone do not tell.
+
+        Returns:
+            The output of one sample and its name; None where it is not known, as for a loss of your
+            own that does not define it.
+        """
+        return None
 
     @final
     def __call__(self, logits: Array, targets: npt.ArrayLike) -> float:

@@ -5,14 +5,15 @@ With d = output - target.
 
 from __future__ import annotations
 
-from typing import final
+from typing import Any, final
 
 import numpy as np
+import numpy.typing as npt
 
 from minigrad._types import override
 from minigrad.arrays import Array, number
 from minigrad.losses.elementwise import ElementwiseLoss
-from minigrad.losses.loss import Reduction
+from minigrad.losses.loss import BestConstant, Reduction
 
 
 @final
@@ -37,6 +38,13 @@ class MeanSquaredError(ElementwiseLoss):
         difference: Array = outputs - targets
         return difference * difference, 2 * difference
 
+    @override
+    def best_constant(
+        self, targets: npt.NDArray[Any], n_outputs: int | None = None
+    ) -> BestConstant:
+        """The mean of the targets."""
+        return BestConstant(targets.mean(axis=0, dtype=np.float64), "the mean")
+
 
 @final
 class MeanAbsoluteError(ElementwiseLoss):
@@ -59,6 +67,13 @@ class MeanAbsoluteError(ElementwiseLoss):
         """|d| and sign(d)."""
         difference: Array = outputs - targets
         return np.abs(difference), np.sign(difference)
+
+    @override
+    def best_constant(
+        self, targets: npt.NDArray[Any], n_outputs: int | None = None
+    ) -> BestConstant:
+        """The median of the targets."""
+        return BestConstant(_median(targets), "the median")
 
 
 @final
@@ -94,6 +109,18 @@ class Huber(ElementwiseLoss):
         return slope * (difference - slope / 2), slope
 
     @override
+    def best_constant(
+        self, targets: npt.NDArray[Any], n_outputs: int | None = None
+    ) -> BestConstant:
+        """The median of the targets, which is close to the minimum and has a name."""
+        return BestConstant(_median(targets), "the median")
+
+    @override
     def _settings(self) -> str:
         told = [] if self.delta == 1.0 else [f"delta={self.delta:g}"]
         return ", ".join([*told, *filter(None, [super()._settings()])])
+
+
+def _median(targets: npt.NDArray[Any]) -> Array:
+    median: Array = np.asarray(np.median(targets, axis=0), np.float64)
+    return median

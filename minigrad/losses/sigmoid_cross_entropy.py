@@ -14,8 +14,8 @@ from minigrad.arrays import Array, float_array
 from minigrad.display.pictures import in_words
 from minigrad.errors import RangeError, ShapeError
 from minigrad.losses.elementwise import ElementwiseLoss
-from minigrad.losses.loss import Reduction
-from minigrad.losses.targets import Wrong, unfit
+from minigrad.losses.loss import BestConstant, Reduction
+from minigrad.losses.targets import LEAST_SHARE, Wrong, unfit
 
 
 @final
@@ -41,6 +41,8 @@ class SigmoidCrossEntropy(ElementwiseLoss):
         KindError: `pos_weight` holds no real numbers.
         RangeError: A setting is out of range.
     """
+
+    default_metric = "accuracy"
 
     def __init__(
         self,
@@ -92,6 +94,17 @@ class SigmoidCrossEntropy(ElementwiseLoss):
         return yes * softplus(-outputs) + no * softplus(outputs), no * sigmoid(
             outputs
         ) - yes * sigmoid(-outputs)
+
+    @override
+    def best_constant(
+        self, targets: npt.NDArray[Any], n_outputs: int | None = None
+    ) -> BestConstant:
+        """The logits of the share of yes in each column, with the weight of a yes."""
+        share = np.clip(targets.mean(axis=0, dtype=np.float64), LEAST_SHARE, 1 - LEAST_SHARE)
+        logits: Array = np.log(share) - np.log1p(-share)
+        if self.pos_weight is not None:
+            logits = logits + np.log(np.maximum(self.pos_weight, LEAST_SHARE))
+        return BestConstant(logits, "the shares")
 
     @override
     def _settings(self) -> str:

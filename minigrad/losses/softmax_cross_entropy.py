@@ -22,8 +22,9 @@ from minigrad.arrays import (
 )
 from minigrad.display.pictures import in_words
 from minigrad.errors import CallOrderError, KindError, RangeError, ShapeError
-from minigrad.losses.loss import Loss, Reduction, checked_reduction
+from minigrad.losses.loss import BestConstant, Loss, Reduction, checked_reduction
 from minigrad.losses.targets import (
+    LEAST_SHARE,
     Wrong,
     check_integers,
     class_targets,
@@ -66,6 +67,8 @@ class SoftmaxCrossEntropy(Loss):
         RangeError: A setting is out of range.
         KindError: A setting is no number, or a key of `class_weight` no label.
     """
+
+    default_metric = "accuracy"
 
     def __init__(
         self,
@@ -240,6 +243,24 @@ class SoftmaxCrossEntropy(Loss):
             if 0 <= label < classes:
                 weights[label] = weight
         return weights
+
+    @override
+    def best_constant(
+        self, targets: npt.NDArray[Any], n_outputs: int | None = None
+    ) -> BestConstant:
+        """The logarithms of the class shares, which are logits of those; smoothed and weighted."""
+        if targets.ndim == 1:
+            labels = targets if self.ignore_index is None else targets[targets != self.ignore_index]
+            counts = np.bincount(labels.astype(np.int64), minlength=n_outputs or 0)
+            shares = counts / max(len(labels), 1)
+        else:
+            shares = targets.mean(axis=0, dtype=np.float64)
+        classes = len(shares)
+        shares = shares * (1 - self.label_smoothing) + self.label_smoothing / max(classes, 1)
+        weights = self.weights_for(classes)
+        if weights is not None:  # a sample that counts twice is as good as two
+            shares = shares * weights
+        return BestConstant(np.log(np.maximum(shares, LEAST_SHARE)), "the class shares")
 
     def wrong_targets(self, targets: npt.NDArray[Any], classes: int) -> Wrong | None:
         """Those of some targets that the loss cannot use.

@@ -19,6 +19,10 @@ Place = tuple[int, ...]
 """Where a target lies: its row, and in there its column, if there are any."""
 
 
+LEAST_SHARE = 1e-12
+"""What counts as the share of a class that never occurs: the logarithm of 0 is no number."""
+
+
 class Wrong(NamedTuple):
     """Targets that a loss cannot use.
 
