@@ -78,10 +78,12 @@ class Layer(ABC, metaclass=_LayerType):
         training: Whether the layer runs in training mode; `train()` and `eval()` set it.
         buffers: The names of the attributes that are state but not learnt, such as running
             statistics.
+        min_batch_size: The fewest samples that the layer can be trained on at once.
     """
 
     training: bool = True
     buffers: ClassVar[tuple[str, ...]] = ()
+    min_batch_size: ClassVar[int] = 1
     _place: str = ""
     _held: bool = False
     _not_copied: ClassVar[tuple[str, ...]] = ("_vector", "_place", "_held", "_own")
