@@ -90,7 +90,7 @@ class Loss(ABC):
         """
         return None
 
-    def prepare(self, targets: npt.NDArray[Any]) -> None:
+    def prepare(self, targets: npt.NDArray[Any]) -> None:  # noqa: B027 - few need to
         """Take in all targets of a training; `fit` calls this before the first step.
 
         Args:
