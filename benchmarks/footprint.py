@@ -129,24 +129,25 @@ PAGE = """{targets}
 
 ### From the shell to the end of S's first epoch
 
-200 steps. In it: Python's start, the imports, reading 10,000 images as float32 (31 MB) and their labels from `.npy` files, which
-are in the system's cache, building the network, compiling where something compiles, and the training. Not in it: making the
-files.
+200 steps. In it: Python's start, the imports, reading 10,000 images as float32 (31 MB) and their
+labels from `.npy` files, which are in the system's cache, building the network, compiling where
+something compiles, and the training. Not in it: making the files.
 
 {first}
 
 ### An epoch of L
 
-78 steps, with 9,984 images (full batches of 128), and the same things in it. The peak is that of the whole process, the 31 MB of
-images included.
+78 steps, with 9,984 images (full batches of 128), and the same things in it. The peak is that of
+the whole process, the 31 MB of images included.
 
 {epoch}
 
 ### How this was measured
 
 {how}
-{rounds} rounds; medians, for what is above NumPy's of the rounds' own differences. ± is half the width of the middle half. A peak
-below that of the process that measures, some 20 MB, cannot be seen.
+{rounds} rounds; medians, for what is above NumPy's of the rounds' own differences. ± is half the
+width of the middle half. A peak below that of the process that measures, some 20 MB, cannot be
+seen.
 """
 
 

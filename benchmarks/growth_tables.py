@@ -134,7 +134,10 @@ def _large(large: dict[str, Any]) -> str:
             f"{one['peak'] / size:.1f}",
         ]
         rows.append([case, *copies, f"{one['peak'] / 1e9:.2f}", f"{one['seconds']:.2f}"])
-    return f"### {entries:,} parameters\n\nOne copy of them takes {size / 1e6:,.0f} MB.\n\n{_table(columns, rows)}"
+    return (
+        f"### {entries:,} parameters\n\nOne copy of them takes {size / 1e6:,.0f} MB.\n\n"
+        f"{_table(columns, rows)}"
+    )
 
 
 # -- the picture ---------------------------------------------------------------------------------

@@ -20,9 +20,23 @@ GROUPS = (
 )
 
 THEMES = {
-    "light": {"text": "#24292f", "grid": "#d0d7de", "floor": "#8c959f", "minigrad": "#c2410c", "others": "#3b6fb6", "recorded": "#e0995e"},
-    "dark": {"text": "#e2e4e9", "grid": "#4a4f5c", "floor": "#9aa3ad", "minigrad": "#fb8b4e", "others": "#7aa7e0", "recorded": "#b9683a"},
-}  # fmt: skip
+    "light": {
+        "text": "#24292f",
+        "grid": "#d0d7de",
+        "floor": "#8c959f",
+        "minigrad": "#c2410c",
+        "others": "#3b6fb6",
+        "recorded": "#e0995e",
+    },
+    "dark": {
+        "text": "#e2e4e9",
+        "grid": "#4a4f5c",
+        "floor": "#9aa3ad",
+        "minigrad": "#fb8b4e",
+        "others": "#7aa7e0",
+        "recorded": "#b9683a",
+    },
+}
 
 NARROWEST = 2.0
 """The longest bar of a panel is drawn at least this long, in times of minigrad's step."""

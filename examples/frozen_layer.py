@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def examples(history: Any) -> Iterator[tuple[int, int]]:
-    """An entry of the printed corner, one from the middle of the picture, and the first of every other reason."""
+    """An entry of the printed corner, one from the middle, and the first of every other reason."""
     yield 0, 3
     yield 14 * 28 + 14, 3
     for reason in history.why.counts:
@@ -114,7 +114,7 @@ def heading(text: str) -> None:
 
 
 def progress(epochs: Iterable[int]) -> Iterable[int]:
-    """The epochs, with a progress line on a terminal if tqdm is installed (the extra `progress`)."""
+    """The epochs, with a progress line on a terminal if tqdm is installed."""
     if not sys.stderr.isatty():
         return epochs
     try:

@@ -1,5 +1,4 @@
-"""A training that is stopped in the middle of an epoch and resumed gives the same bits as one that
-never stopped.
+"""A training stopped in the middle of an epoch and resumed gives the same bits as one that was not.
 
     python examples/stop_and_resume.py               # the bundled digits: a second, no network
     python examples/stop_and_resume.py --stop-after 7 --epochs 4
