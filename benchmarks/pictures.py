@@ -43,9 +43,7 @@ NARROWEST = 2.0
 
 
 def draw(results: Results, directory: Path) -> list[Path]:
-    """Bars for each peer and workload, in times of minigrad's step: steps-light.svg and
-    steps-dark.svg.
-    """
+    """Draw bars for each peer and workload, as steps-light.svg and steps-dark.svg."""
     matplotlib: Any = import_module("matplotlib")
     figure_of: Any = import_module("matplotlib.figure").Figure
     paths = []
@@ -127,8 +125,8 @@ def _panel(
     axes.axvline(1, color=colors["minigrad"], linewidth=1, linestyle=(0, (3, 2)), zorder=0)
     mine = results.step(name, "minigrad")
     assert mine is not None
-    told = f"{mine.median:,.0f} µs" if mine.median < 10_000 else f"{mine.median / 1000:,.0f} ms"
-    axes.set_title(f"{name}: 1 = {told}", fontsize=10.5, fontweight="bold")
+    step = f"{mine.median:,.0f} µs" if mine.median < 10_000 else f"{mine.median / 1000:,.0f} ms"
+    axes.set_title(f"{name}: 1 = {step}", fontsize=10.5, fontweight="bold")
     axes.set_xlim(0, longest * 1.35)
     axes.grid(axis="x", color=colors["grid"], linewidth=0.6)
     axes.set_axisbelow(True)

@@ -109,7 +109,7 @@ def examples(history: Any) -> Iterator[tuple[int, int]]:
 
 
 def heading(text: str) -> None:
-    """Print a line that begins a part."""
+    """Print a heading."""
     print(f"\n{text}\n{'-' * min(len(text), 100)}\n")
 
 
@@ -121,8 +121,8 @@ def progress(epochs: Iterable[int]) -> Iterable[int]:
         from tqdm import tqdm
     except ImportError:
         return epochs
-    found: Iterable[int] = tqdm(epochs, desc="training", unit="epoch", leave=False)
-    return found
+    shown: Iterable[int] = tqdm(epochs, desc="training", unit="epoch", leave=False)
+    return shown
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

@@ -70,8 +70,10 @@ def main(argv: list[str] | None = None) -> None:
     validation = (X_TEST, Y_TEST)
 
     print("Without a stop:")
-    whole = build(seed=0)
-    never_stopped = mg.fit(*whole, epochs=options.epochs, validation_data=validation, progress=True)
+    uninterrupted = build(seed=0)
+    never_stopped = mg.fit(
+        *uninterrupted, epochs=options.epochs, validation_data=validation, progress=True
+    )
 
     with TemporaryDirectory() as folder:
         path = Path(folder) / "digits.npz"
@@ -97,7 +99,7 @@ def main(argv: list[str] | None = None) -> None:
             progress=True,
         )
 
-    before, after = whole.model.state_dict(), resumed.model.state_dict()
+    before, after = uninterrupted.model.state_dict(), resumed.model.state_dict()
     same = all(before[name].tobytes() == after[name].tobytes() for name in before)
     print(
         f"\nThe {len(before)} arrays of the model are {'the same bits' if same else 'different'}."
