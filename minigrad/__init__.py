@@ -35,15 +35,20 @@ if TYPE_CHECKING:  # loaded when they are first used, so that `import minigrad` 
     from minigrad.config import show_config
     from minigrad.optimizers.schedules import CosineDecay, ExponentialDecay, LinearWarmup, StepDecay
     from minigrad.recording import Reason, Recorder, Run
-    from minigrad.training import Checkpoint, EarlyStopping, History, StopOnNonFinite, fit
-    from minigrad.training.callbacks.reduce_on_plateau import ReduceOnPlateau
+    from minigrad.training import (
+        Checkpoint,
+        EarlyStopping,
+        History,
+        ReduceOnPlateau,
+        StopOnNonFinite,
+        fit,
+    )
 
 _LATER = {
     "minigrad.checkpoint": ("load", "save"),
     "minigrad.comparison": ("Comparison",),
     "minigrad.config": ("show_config",),
     "minigrad.datasets": (),
-    "minigrad.training.callbacks.reduce_on_plateau": ("ReduceOnPlateau",),
     "minigrad.optimizers.schedules": (
         "CosineDecay",
         "ExponentialDecay",
@@ -52,7 +57,14 @@ _LATER = {
     ),
     "minigrad.recording": ("Reason", "Recorder", "Run"),
     "minigrad.testing": (),
-    "minigrad.training": ("Checkpoint", "EarlyStopping", "History", "StopOnNonFinite", "fit"),
+    "minigrad.training": (
+        "Checkpoint",
+        "EarlyStopping",
+        "History",
+        "ReduceOnPlateau",
+        "StopOnNonFinite",
+        "fit",
+    ),
 }
 
 __version__ = "0.1.0"

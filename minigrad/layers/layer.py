@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any, ClassVar, Self, TypeVar, final
 
 import numpy as np
@@ -82,10 +81,12 @@ class Layer(CallOrder, metaclass=_LayerType):
         training: Whether the layer runs in training mode; `train()` and `eval()` set it.
         buffers: The names of the attributes that are state but not learnt, such as running
             statistics.
+        min_batch_size: The fewest samples that the layer can be trained on at once.
     """
 
     training: bool = True
     buffers: ClassVar[tuple[str, ...]] = ()
+    min_batch_size: ClassVar[int] = 1
     _listeners: list[Listener] | None = None  # the hooks of a layer that tells hooks
     _checks_calls: ClassVar[bool] = True  # whether the class itself checks the order of its calls
 
@@ -388,15 +389,3 @@ def predicting(model: Layer) -> Layer:
         )
         copy.training = False
     return copies[id(model)]
-
-
-@contextmanager
-def untouched(model: Layer) -> Iterator[None]:
-    """Afterwards every attribute of every layer is as it was: modes, and what backward needs."""
-    before = [(layer, dict(vars(layer))) for _, layer in model.layers()]
-    try:
-        yield
-    finally:
-        for layer, attributes in before:
-            vars(layer).clear()
-            vars(layer).update(attributes)

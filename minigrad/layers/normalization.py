@@ -48,6 +48,7 @@ class BatchNorm(Layer):
     """
 
     buffers: ClassVar[tuple[str, ...]] = ("running_mean", "running_var")
+    min_batch_size: ClassVar[int] = 2  # one sample has no variance
 
     def __init__(
         self,

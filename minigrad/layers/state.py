@@ -1,8 +1,9 @@
-"""The state of a layer by name: loading one, and where its buffers are."""
+"""The state of a layer: loading one by name, where its buffers are, and leaving it untouched."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -108,3 +109,15 @@ def _as(dtype: np.dtype[Any], given: npt.ArrayLike, name: str) -> npt.NDArray[An
     """A value in the dtype of what it replaces; that of a buffer may be any."""
     array = real_array(given, f"'{name}'")
     return float_array(array, dtype, f"'{name}'") if dtype.kind == "f" else array.astype(dtype)
+
+
+@contextmanager
+def untouched(model: HasState) -> Iterator[None]:
+    """Afterwards every attribute of every layer is as it was: modes, and what backward needs."""
+    before = [(layer, dict(vars(layer))) for _, layer in model.layers()]
+    try:
+        yield
+    finally:
+        for layer, attributes in before:
+            vars(layer).clear()
+            vars(layer).update(attributes)

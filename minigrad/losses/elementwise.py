@@ -67,16 +67,19 @@ class ElementwiseLoss(Loss):
         divisor = losses.size if self.reduction == "mean" else 1
         value = float(losses.sum(dtype=np.float64)) / divisor
         if not math.isfinite(value):  # the targets may be the reason
-            wrong = self.wrong_targets(matching)
+            wrong = self.wrong_targets(matching, outputs)
             if wrong is not None:
                 raise wrong.error()
         self._last = slopes, divisor
         return value
 
-    def wrong_targets(self, targets: npt.NDArray[Any]) -> Wrong | None:
-        """Those of some targets, shape (n, ...), that the loss cannot use: NaN and infinity."""
+    @override
+    def wrong_targets(self, targets: npt.NDArray[Any], outputs: Array) -> Wrong | None:
+        """Those that are NaN, infinite, or beyond the range of the outputs' dtype."""
+        with np.errstate(over="ignore"):
+            rounded = targets.astype(outputs.dtype, copy=False)
         return unfit(
-            type(self).__name__, "finite numbers", "NaN or infinite", targets, ~np.isfinite(targets)
+            type(self).__name__, "finite numbers", "NaN or infinite", rounded, ~np.isfinite(rounded)
         )
 
     @final

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad._messages import described
-from minigrad.arrays import Array
-from minigrad.errors import KindError, RangeError
+from minigrad.arrays import Array, Mask
+from minigrad.errors import KindError, RangeError, ShapeError
 from minigrad.layers import lineage
+from minigrad.losses.targets import Wrong
 
 Reduction = Literal["mean", "sum"]
 """How the losses of the samples become one number."""
@@ -44,9 +45,11 @@ class Loss(ABC):
         weight: How much this counts in a mean over several batches; None: as much as the batch had
             samples.
         default_metric: The metric that `fit` reports for `metrics="auto"`; None for none.
+        reduction: Whether the loss of a batch is the mean or the sum of its samples' losses.
     """
 
     default_metric: str | None = None
+    reduction: Reduction = "mean"
 
     value: float = float("nan")
     differentiated: float | None = None
@@ -85,6 +88,48 @@ class Loss(ABC):
         Returns:
             The output of one sample and its name; None where it is not known, as for a loss of your
             own that does not define it.
+        """
+        return None
+
+    def prepare(self, targets: npt.NDArray[Any]) -> None:  # noqa: B027 - few need to
+        """Take in all targets of a training; `fit` calls this before the first step.
+
+        Args:
+            targets: Shape (n, ...), of the whole data.
+        """
+
+    def correct(self, outputs: Array, targets: npt.NDArray[Any]) -> Mask:
+        """Which predictions are correct, for the accuracy: the largest output is that of the class.
+
+        Args:
+            outputs: Shape (batch, classes).
+            targets: Labels, shape (batch,), or a row for each sample, shape (batch, classes).
+
+        Returns:
+            One entry for each prediction that counts.
+
+        Raises:
+            ShapeError: Outputs or targets have another shape.
+        """
+        if outputs.ndim != 2 or outputs.shape[1] < 2:
+            raise ShapeError(
+                f"accuracy got outputs of shape {outputs.shape}, expected (batch, classes): one "
+                f"column for each class"
+            )
+        labels = targets.argmax(axis=1) if targets.shape == outputs.shape else targets
+        if labels.shape != (len(outputs),):
+            raise ShapeError(
+                f"accuracy got targets of shape {targets.shape}, expected labels, ({len(outputs)},)"
+            )
+        correct: Mask = outputs.argmax(axis=1) == labels
+        return correct
+
+    def wrong_targets(self, targets: npt.NDArray[Any], outputs: Array) -> Wrong | None:
+        """Those of some targets that the loss cannot use; None if there are none, or it cannot say.
+
+        Args:
+            targets: Shape (n, ...).
+            outputs: Outputs of the model, of any number of samples: they tell width and dtype.
         """
         return None
 

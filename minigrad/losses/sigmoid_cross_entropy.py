@@ -11,7 +11,7 @@ import numpy.typing as npt
 from minigrad._types import override
 from minigrad._validation import float_array
 from minigrad.activations import sigmoid, softplus
-from minigrad.arrays import Array
+from minigrad.arrays import Array, Mask
 from minigrad.display.pictures import in_words
 from minigrad.errors import RangeError, ShapeError
 from minigrad.losses.elementwise import ElementwiseLoss
@@ -63,10 +63,11 @@ class SigmoidCrossEntropy(ElementwiseLoss):
             self.pos_weight = weights
 
     @override
-    def wrong_targets(self, targets: npt.NDArray[Any]) -> Wrong | None:
-        """Those of some targets, shape (n, ...), that are not between 0 and 1."""
-        mask = ~((targets >= 0) & (targets <= 1))  # NaN too
-        return unfit("SigmoidCrossEntropy", "0 (no) to 1 (yes)", "out of range", targets, mask)
+    def wrong_targets(self, targets: npt.NDArray[Any], outputs: Array) -> Wrong | None:
+        """Those that are not between 0 and 1, in the outputs' dtype."""
+        rounded = targets.astype(outputs.dtype, copy=False)
+        mask = ~((rounded >= 0) & (rounded <= 1))  # NaN too
+        return unfit("SigmoidCrossEntropy", "0 (no) to 1 (yes)", "out of range", rounded, mask)
 
     @override
     def entries(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
@@ -76,7 +77,7 @@ class SigmoidCrossEntropy(ElementwiseLoss):
             LabelError: A target is not between 0 and 1.
             ShapeError: The number of weights is not that of the columns.
         """
-        wrong = self.wrong_targets(targets)
+        wrong = self.wrong_targets(targets, outputs)
         if wrong is not None:
             raise wrong.error()
         yes, no = targets, 1 - targets
@@ -106,6 +107,28 @@ class SigmoidCrossEntropy(ElementwiseLoss):
         if self.pos_weight is not None:
             logits = logits + np.log(np.maximum(self.pos_weight, LEAST_SHARE))
         return BestConstant(logits, "the shares")
+
+    @override
+    def correct(self, outputs: Array, targets: npt.NDArray[Any]) -> Mask:
+        """Where the logit is above 0 for a target above one half, and not above 0 for the others.
+
+        Args:
+            outputs: The logits, shape (batch, ...).
+            targets: Shape (batch, ...).
+
+        Returns:
+            One entry for each target.
+
+        Raises:
+            ShapeError: The shapes differ.
+        """
+        if outputs.shape != targets.shape:
+            raise ShapeError(
+                f"accuracy got outputs of shape {outputs.shape} and targets of shape "
+                f"{targets.shape}; nothing is broadcast"
+            )
+        correct: Mask = (outputs > 0) == (targets > 0.5)
+        return correct
 
     @override
     def _settings(self) -> str:

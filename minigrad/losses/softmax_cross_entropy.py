@@ -12,7 +12,7 @@ from minigrad._kernels import places_in_rows, sum_columns, total
 from minigrad._messages import described
 from minigrad._types import override
 from minigrad._validation import float_array, number, real_array
-from minigrad.arrays import Array
+from minigrad.arrays import Array, Mask
 from minigrad.errors import CallOrderError, KindError, ShapeError
 from minigrad.losses.class_weights import (
     ClassWeights,
@@ -237,18 +237,35 @@ class SoftmaxCrossEntropy(Loss):
             shares = shares * weights
         return BestConstant(np.log(np.maximum(shares, LEAST_SHARE)), "the class shares")
 
-    def wrong_targets(self, targets: npt.NDArray[Any], classes: int) -> Wrong | None:
-        """Those of some targets that the loss cannot use.
+    @override
+    def prepare(self, targets: npt.NDArray[Any]) -> None:
+        """Balance the weights, if they are to be balanced."""
+        if self.balanced:
+            self.balance(targets)
+
+    @override
+    def correct(self, outputs: Array, targets: npt.NDArray[Any]) -> Mask:
+        """Where the largest logit is that of the class; ignored samples do not count."""
+        correct = super().correct(outputs, targets)
+        if self.ignore_index is None or targets.ndim != 1:
+            return correct
+        counted: Mask = correct[targets != self.ignore_index]
+        return counted
+
+    @override
+    def wrong_targets(self, targets: npt.NDArray[Any], outputs: Array) -> Wrong | None:
+        """Labels out of range, or rows that are no probabilities.
 
         Args:
             targets: Labels, integers of shape (n,); or rows of probabilities, (n, classes).
-            classes: How many classes there are.
+            outputs: Logits of any number of samples, (..., classes).
 
         Raises:
             LabelError: Labels are not integers.
         """
         if targets.ndim != 1:
             return wrong_probabilities(targets)
+        classes = outputs.shape[1]
         check_integers(targets, classes)
         return wrong_labels(targets, classes, self.ignore_index)
 

@@ -345,7 +345,7 @@ def test_fit_names_the_row_of_the_data(
     for most in (None, 1 << 12):
         if most is not None:
             monkeypatch.setattr(
-                "minigrad.training.evaluation._PART", most
+                "minigrad.training.evaluation._CHUNK", most
             )  # several parts, the first wrong row in the third
         wrong = mg.Batches(x, targets, 50)
         right = mg.Batches(x, labels() if targets.ndim == 1 else rows(targets[0, 0]), 50)

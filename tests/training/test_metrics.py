@@ -5,7 +5,7 @@ data.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from training_support import Training, batches, classifier, constant, descent
 import minigrad as mg
 from minigrad.arrays import Array
 from minigrad.errors import KindError, RangeError, ShapeError
+from minigrad.training.metrics import METRICS, MetricName
 
 Targets = npt.NDArray[Any]
 LOGITS = np.array(
@@ -355,3 +356,8 @@ def test_a_training_is_a_training() -> None:
     before = training.model.state_dict()["0.weight"].tobytes()
     training.fit(3)
     assert before == training.model.state_dict()["0.weight"].tobytes()
+
+
+def test_the_names_that_editors_complete_are_those_that_there_are() -> None:
+    """Each name of `MetricName` can be measured, and no other is known."""
+    assert get_args(MetricName) == tuple(METRICS)

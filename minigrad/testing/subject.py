@@ -1,10 +1,11 @@
-"""What is checked: a layer or a loss as one number that depends on arrays, and the passes that give its gradients."""
+"""`Subject`, a layer or a loss as one number that depends on arrays, with its gradients."""
 
 from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from numbers import Real
 from typing import Any, Literal, NamedTuple
 
@@ -56,14 +57,13 @@ class Subject(ABC):
     tensors: list[Tensor]
     weighting: Array
     _generators: list[tuple[np.random.Generator, Any]]
-    _given: dict[
-        str, Callable[[], npt.NDArray[Any]]
-    ]  # what neither forward nor backward may change
+    _given: dict[str, Callable[[], npt.NDArray[Any]]]  # what no method may change
 
     @abstractmethod
     def forward(self) -> Array:
-        """The output for the arrays as they are, in float64; each time with the same random numbers
-        and state.
+        """The output for the arrays as they are, in float64.
+
+        Each time it has the same random numbers and state.
 
         Raises:
             KindError: It is no output.
@@ -74,12 +74,10 @@ class Subject(ABC):
 
         None if it is not finite, or forward does not take such values.
         """
-        try:
-            with np.errstate(all="ignore"):
-                output = self.forward()
-        except Exception:
-            return None
-        return output if np.isfinite(output).all() else None
+        output: Array | None = None
+        with suppress(Exception), np.errstate(all="ignore"):
+            output = self.forward()
+        return output if output is not None and np.isfinite(output).all() else None
 
     @abstractmethod
     def backward(self) -> list[Array]:
@@ -308,7 +306,7 @@ def assigned(parameters: Iterable[tuple[str, Parameter]], who: str) -> list[Arra
     Raises:
         GradientError: One was not, or in part only.
     """
-    found = []
+    grads = []
     for name, parameter in parameters:
         grad = parameter.grad.copy()
         left = int((grad == MARK).sum())
@@ -321,8 +319,8 @@ def assigned(parameters: Iterable[tuple[str, Parameter]], who: str) -> list[Arra
                 f"{who} leaves {left} of the {grad.size} entries of the gradient of '{name}' as "
                 f"they were before; assign all of them, 0 where nothing arrives"
             )
-        found.append(grad)
-    return found
+        grads.append(grad)
+    return grads
 
 
 def _tensor(name: str, parameter: Parameter) -> Tensor:
