@@ -30,6 +30,8 @@ from minigrad._validation import float_array, number, shaped
 from minigrad.arrays import Array
 from minigrad.errors import KindError, ModelError
 
+__all__ = ["InitName", "Initializer", "constant", "normal", "uniform"]
+
 Initializer: TypeAlias = "Callable[[tuple[int, ...], np.random.Generator], npt.ArrayLike]"
 """Makes initial values: `(shape, rng) -> array`."""
 

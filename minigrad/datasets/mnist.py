@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from minigrad.datasets.idx import read_bytes, read_idx
 from minigrad.errors import DataFileError, MissingExtraError
 
+__all__ = ["load_mnist"]
+
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 Labels = NDArray[np.int64]

@@ -73,7 +73,7 @@ class CallOrder(ABC):
 
     @property
     @abstractmethod
-    def called_in_code(self) -> str:
+    def _called_in_code(self) -> str:
         """What an example in an error calls it."""
 
     def _await_gradient(self, output: Array) -> Array:
@@ -118,7 +118,7 @@ class CallOrder(ABC):
         earlier, self._earlier = [output_of() for output_of, _ in self._earlier], ()
         source = lineage.output_of(grad)
         advice = (
-            f"to look at other data before backward, use {self.called_in_code}.predict(x), which "
+            f"to look at other data before backward, use {self._called_in_code}.predict(x), which "
             f"leaves no trace"
         )
         if source is not None and any(source is other for other in earlier):

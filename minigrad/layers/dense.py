@@ -76,9 +76,9 @@ class Dense(Layer):
         """
         weight = self.weight.value
         x = self.x = rows(x, self.n_in, weight.dtype, self)
-        output: Array = x.dot(weight)  # x @ weight: the same product, called in half the time
+        output: Array = x.dot(weight)  # x @ weight
         if self.bias is not None:
-            output += self.bias.value
+            output += self.bias.value  # + bias
         return output
 
     @override
@@ -96,7 +96,7 @@ class Dense(Layer):
             ShapeError: The gradient does not have the output's shape.
         """
         self._assign(grad)
-        below: Array = grad.dot(self.weight.value.T)
+        below: Array = grad.dot(self.weight.value.T)  # dL/dx
         return below
 
     @override
@@ -106,9 +106,9 @@ class Dense(Layer):
 
     def _assign(self, grad: Array) -> None:
         self.factors = self.x, grad
-        self.x.T.dot(grad, out=self.weight.new_grad)
+        self.x.T.dot(grad, out=self.weight.new_grad)  # dL/dW
         if self.bias is not None:
-            sum_rows(grad, out=self.bias.new_grad)
+            sum_rows(grad, out=self.bias.new_grad)  # dL/db
 
     @override
     def explain(self) -> Mapping[str, Factors]:

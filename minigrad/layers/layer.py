@@ -52,8 +52,7 @@ class _LayerType(ABCMeta):
                 f"backward(grad); there is no autograd"
             )
         layer: T = super().__call__(*args, **kwargs)  # type: ignore[misc] # `cls` is typed by what it makes
-        assert isinstance(layer, Layer)
-        layer.bind_names()
+        cls._bind_names(layer)  # type: ignore[attr-defined] # `T` is a layer
         return layer
 
 
@@ -283,7 +282,7 @@ class Layer(CallOrder, metaclass=_LayerType):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self.bind_names()
+        self._bind_names()
 
     @final
     def named_buffers(self) -> Iterator[tuple[str, npt.NDArray[Any]]]:
@@ -344,7 +343,7 @@ class Layer(CallOrder, metaclass=_LayerType):
 
     @property
     @override
-    def called_in_code(self) -> str:
+    def _called_in_code(self) -> str:
         """What an example in an error calls it."""
         return "layer" if self._is_nested else "model"
 
@@ -354,7 +353,7 @@ class Layer(CallOrder, metaclass=_LayerType):
         return summary_of(self)
 
     @final
-    def bind_names(self) -> None:
+    def _bind_names(self) -> None:
         """Tell the layers inside their names in this one, and that another layer holds them."""
         for place, inner in self.layers():
             Layer._bind_name(inner, place, inner is not self)

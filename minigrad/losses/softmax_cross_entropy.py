@@ -202,7 +202,7 @@ class SoftmaxCrossEntropy(Loss):
             counted = counted[counted != self.ignore_index]
         self.class_weight = balanced_weights(counted)
 
-    def weights_for(self, classes: int) -> Array | None:
+    def _weights_for(self, classes: int) -> Array | None:
         """The weights for so many classes, shape (classes,); None where all count the same.
 
         Raises:
@@ -232,7 +232,7 @@ class SoftmaxCrossEntropy(Loss):
             shares = targets.mean(axis=0, dtype=np.float64)
         classes = len(shares)
         shares = shares * (1 - self.label_smoothing) + self.label_smoothing / max(classes, 1)
-        weights = self.weights_for(classes)
+        weights = self._weights_for(classes)
         if weights is not None:  # a sample that counts twice is as good as two
             shares = shares * weights
         return BestConstant(np.log(np.maximum(shares, LEAST_SHARE)), "the class shares")
@@ -286,7 +286,7 @@ class SoftmaxCrossEntropy(Loss):
     def _target(self, targets: npt.ArrayLike, logits: Array) -> PlainLabels | WeightedRows:
         """The targets, smoothed and weighted, and what the sum of the losses is divided by."""
         is_mean = self.reduction == "mean"
-        weights = self.weights_for(logits.shape[1])
+        weights = self._weights_for(logits.shape[1])
         checked = class_targets(targets, logits.shape, self.ignore_index)
         plain = weights is None and self.ignore_index is None and not self.label_smoothing
         if plain and checked.ndim == 1:
