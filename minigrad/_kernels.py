@@ -40,12 +40,12 @@ def total(x: Array) -> float:
     return float(x.dot(_ones(len(x), x.dtype.char)))  # of few numbers, in half the time
 
 
-def places_in_rows(columns: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """Where the entries `x[range(n), columns]` lie in the flat form of an array of a shape.
+def places_in_rows(columns: npt.NDArray[Any], width: int) -> npt.NDArray[Any]:
+    """Where the entries `x[range(n), columns]` lie in the flat form of `x`, (n, width).
 
-    `x.take(places_in_rows(columns, x.shape))` gives them in half the time of that indexing.
+    `x.take(places_in_rows(columns, x.shape[1]))` gives them in half the time of that indexing.
     """
-    places: npt.NDArray[Any] = _row_starts(*shape) + columns
+    places: npt.NDArray[Any] = _row_starts(len(columns), width) + columns
     return places
 
 

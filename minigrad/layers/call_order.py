@@ -104,9 +104,9 @@ class CallOrder(ABC):
         if isinstance(output, np.ndarray):  # not several arrays, of which the layer itself knows
             if self._earlier:
                 self._check_repeated(grad, output)
-            grad = shaped(
-                grad, output.shape, output.dtype, f"{self.called}: the gradient of its last output"
-            )
+            if not _fits(grad, output):
+                what = f"{self.called}: the gradient of its last output"
+                grad = shaped(grad, output.shape, output.dtype, what)
         self._awaited = _TAKEN
         return grad
 
@@ -198,6 +198,16 @@ class CallOrder(ABC):
                 ) from error
 
 
+def _fits(grad: Any, output: Any) -> bool:
+    """Whether a gradient is one of this output as it is."""
+    return (
+        type(grad) is ndarray
+        and type(output) is ndarray
+        and grad.shape == output.shape
+        and grad.dtype is output.dtype
+    )
+
+
 def check_calls(cls: Any, base: Any) -> None:
     """Put the checks around the methods of a class of layers.
 
@@ -264,7 +274,7 @@ def _checked_backward(backward: Callable[..., Any]) -> Callable[..., Any]:
         output = self._awaited
         if output is _RUNNING:  # called by that of a subclass, or by `backward_parameters`
             return backward(self, grad, *more, **named)
-        if (
+        if (  # not a call of `_fits`, which would take as long as the rest
             type(grad) is not ndarray
             or type(output) is not ndarray
             or grad.shape != output.shape

@@ -140,7 +140,7 @@ class SoftmaxCrossEntropy(Loss):
         """The loss of each sample, the softmax, and the targets as they count."""
         logits = self._checked_logits(logits)
         target = self._target(targets, logits)
-        largest = logits.take(places_in_rows(logits.argmax(axis=1), logits.shape))
+        largest = logits.take(places_in_rows(logits.argmax(axis=1), logits.shape[1]))
         shifted = logits - largest[:, np.newaxis]  # the softmax is the same, and exp is at most 1
         probabilities = np.exp(shifted)
         sums = sum_columns(probabilities)
@@ -290,7 +290,7 @@ class SoftmaxCrossEntropy(Loss):
         checked = class_targets(targets, logits.shape, self.ignore_index)
         plain = weights is None and self.ignore_index is None and not self.label_smoothing
         if plain and checked.ndim == 1:
-            places = places_in_rows(checked, logits.shape)
+            places = places_in_rows(checked, logits.shape[1])
             return PlainLabels(places, float(len(logits)) if is_mean else 1.0)
         return weighted_rows(
             checked,

@@ -89,7 +89,7 @@ def weighted_rows(
         counted = targets != ignore_index
         labels = np.where(counted, targets, 0).astype(np.intp)
         rows = np.zeros(like.shape, dtype)
-        rows.reshape(-1)[places_in_rows(labels, like.shape)] = 1
+        rows.reshape(-1)[places_in_rows(labels, classes)] = 1
         total = float(weights[labels][counted].sum()) or float("nan")
     else:
         counted = np.ones(n, bool)
