@@ -203,7 +203,7 @@ def _centred(grad: Array, normalized: Array, axis: int) -> Array:
 
 
 def _others(momentum: float, eps: float, dtype: np.dtype[np.floating]) -> str:
-    """The settings that are not the usual ones, for a repr."""
-    told = "" if momentum == 0.1 else f", momentum={momentum:g}"
-    told += "" if eps == 1e-5 else f", eps={eps:g}"
-    return told + ("" if dtype == np.float32 else f", dtype={dtype}")
+    """The settings that are not the defaults, for a repr."""
+    text = "" if momentum == 0.1 else f", momentum={momentum:g}"
+    text += "" if eps == 1e-5 else f", eps={eps:g}"
+    return text + ("" if dtype == np.float32 else f", dtype={dtype}")

@@ -181,7 +181,7 @@ def one_number(figure: object, who: str) -> float:
     """
     with suppress(TypeError, ValueError):
         if not isinstance(figure, str) and np.ndim(figure) == 0:  # type: ignore[arg-type] # asks whatever it is
-            return float(figure)  # type: ignore[arg-type] # if it is no number, that is what is to be found out
+            return float(figure)  # type: ignore[arg-type] # whatever it is
     advice = ", return float(...)" if np.size(figure) == 1 and figure is not None else ""  # type: ignore[arg-type]
     raise KindError(f"{who} returned {described(figure)}, expected one number{advice}")
 
