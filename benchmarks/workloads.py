@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ class Workload:
     name: str
     sizes: tuple[int, ...]
     batch_size: int
-    activation: str
+    activation: Literal["relu", "sigmoid"]
     momentum: float = 0.0
     lr: float = 0.01
     adam: bool = False

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from minigrad import _kernels, _validation, randomness
+from minigrad._messages import described
 from minigrad.errors import KindError, RangeError, ShapeError
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -152,7 +153,7 @@ def test_no_numbers(value: Any, bounds: dict[str, float], error: type[Exception]
     """The message repeats the name, the value and every bound."""
     with pytest.raises(error, match=r"^it is ") as told:
         _validation.number(value, "it", **bounds)
-    assert _validation.described(value) in str(told.value)
+    assert described(value) in str(told.value)
     words = {"above": "above", "least": "at least", "below": "below", "most": "at most"}
     for bound, limit in bounds.items():
         assert f"{words[bound]} {limit}" in str(told.value)
@@ -186,7 +187,7 @@ def test_no_whole_numbers(value: Any, error: type[Exception]) -> None:
     """3.0 is no whole number, and neither is True."""
     with pytest.raises(error, match="expected a whole number, 1 or more") as told:
         _validation.whole(value, "it")
-    assert str(told.value).startswith(f"it is {_validation.described(value)}, ")
+    assert str(told.value).startswith(f"it is {described(value)}, ")
 
 
 def test_an_array_of_several_is_no_whole_number() -> None:
