@@ -188,14 +188,14 @@ def no_numbers(x: object, array: npt.NDArray[Any]) -> str:
         return f"is {text}{described(item)}, expected an array of real numbers"
     if hasattr(x, "columns") and hasattr(x, "__getitem__"):
         return _of_table(x, message)
-    message = f"{message}: {'Python objects' if array.dtype.kind == 'O' else 'text, not numbers'}"
     first = _first_no_number(array)
+    is_text = first is not None and isinstance(first[1], str | bytes)
+    if is_text and not any(map(_is_number, array.ravel()[:_LOOK])):
+        return f"{message}: text, not numbers; {_ENCODE}"
+    message = f"{message}: {'Python objects' if array.dtype.kind == 'O' else 'text, not numbers'}"
     if first is None:
         return f"{message}, but each can be read as a number: pass np.array(x).astype(float)"
     place, item = first
-    is_text = isinstance(item, str | bytes)
-    if is_text and not any(map(_is_number, array.ravel()[:_LOOK])):
-        return f"{message}; {_ENCODE}"
     message = f"{message}; the first that is no number is {described(item)} {where(place)}"
     if is_text:
         return f"{message}: where it stands for a missing value put a number there; {_ENCODE}"
