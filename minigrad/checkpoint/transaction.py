@@ -77,8 +77,9 @@ def _or_nothing(load: Callable[[Any], object], old: Any) -> Callable[[Any], None
     def load_or_nothing(state: Any) -> None:
         try:
             load(state)
-        except BaseException:
-            _loads(load, old)
+        except BaseException as error:
+            if not _loads(load, old):
+                error.add_note("and what it had taken in could not be put back")
             raise
 
     return load_or_nothing
