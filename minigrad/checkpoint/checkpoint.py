@@ -89,7 +89,7 @@ def save(
         ],
     }
     if optimizer is not None:
-        tree["optimizer"] = optimizer.state_dict()
+        tree["optimizer"] = optimizer.live_state_dict()
     if data is not None:
         tree["data"] = place(data)
     if history is not None:

