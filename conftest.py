@@ -43,7 +43,7 @@ def run(example: Example) -> str | None:
 
 
 def agree(shown: str, printed: str) -> bool:
-    """Whether two outputs are the same, but for one per cent of the numbers with a decimal point."""
+    """Whether two outputs are the same, up to one percent in numbers with a decimal point."""
     words = [DECIMAL.sub("#", text).split() for text in (shown, printed)]
     numbers = [
         [float(number.replace(",", "")) for number in DECIMAL.findall(text)]
@@ -55,9 +55,7 @@ def agree(shown: str, printed: str) -> bool:
 
 
 def somebodys_training(namespace: dict[str, Any]) -> None:
-    """What the first lines of the README take for granted: somebody's weights, data and training,
-    without minigrad.
-    """
+    """Define what the README's first lines take for granted: a training without minigrad."""
     rng = np.random.default_rng(0)
     x_train, y_train, _, _ = mg.datasets.load_digits()
     weights, out = rng.uniform(-0.5, 0.5, (784, 10)), rng.uniform(-0.5, 0.5, (10, 10))

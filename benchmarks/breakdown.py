@@ -1,5 +1,4 @@
-"""Where the time of a step goes: the parts of minigrad's own step, and of what a recorder adds to
-it.
+"""Where the time of a step goes: the parts of minigrad's own step, and what a recorder adds.
 
     python benchmarks/breakdown.py --write docs/benchmarks/breakdown.md
 
@@ -124,13 +123,13 @@ def measure(name: str, rounds: int, recorded: dict[str, Any] | None) -> dict[str
                 steps -= 1
 
     train(STEPS[name])
-    found: list[dict[str, float]] = []
+    result: list[dict[str, float]] = []
     for _ in range(rounds):
         watch.spent.clear()
         train(STEPS[name])
-        found.append({part: seconds / STEPS[name] * 1e6 for part, seconds in watch.spent.items()})
+        result.append({part: seconds / STEPS[name] * 1e6 for part, seconds in watch.spent.items()})
     watch.release()
-    return {part: float(np.median([times[part] for times in found])) for part in found[0]}
+    return {part: float(np.median([times[part] for times in result])) for part in result[0]}
 
 
 def table(results: dict[str, dict[str, float]]) -> str:

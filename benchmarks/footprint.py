@@ -1,5 +1,4 @@
-"""What one waits for and what memory it takes: import, the first epoch, and the peak of a training,
-in new processes.
+"""Time to wait and memory: import, the first epoch, and the peak of a training, in new processes.
 
     python benchmarks/footprint.py
     python benchmarks/footprint.py --rounds 15 --write docs/benchmarks
@@ -72,11 +71,11 @@ def run(command: list[str], env: Mapping[str, str]) -> dict[str, float]:
 
 def commands(directory: Path) -> dict[str, list[str]]:
     """The cases whose packages are installed."""
-    found = {}
+    result = {}
     for name, code in IMPORTS.items():
         package = code.removeprefix("import ").split(".")[0]
         if package == "pass" or find_spec(package):
-            found[f"import: {name}"] = [sys.executable, "-c", code]
+            result[f"import: {name}"] = [sys.executable, "-c", code]
     for title, (workload, steps) in TRAININGS.items():
         for peer in TRAINED:
             if not PEERS[peer].left_out:
@@ -88,8 +87,8 @@ def commands(directory: Path) -> dict[str, list[str]]:
                     str(steps),
                     str(directory),
                 ]
-                found[f"{title}: {PEERS[peer].label}"] = once
-    return found
+                result[f"{title}: {PEERS[peer].label}"] = once
+    return result
 
 
 def measure(rounds: int) -> dict[str, Measured]:
@@ -129,24 +128,25 @@ PAGE = """{targets}
 
 ### From the shell to the end of S's first epoch
 
-200 steps. In it: Python's start, the imports, reading 10,000 images as float32 (31 MB) and their labels from `.npy` files, which
-are in the system's cache, building the network, compiling where something compiles, and the training. Not in it: making the
-files.
+200 steps. In it: Python's start, the imports, reading 10,000 images as float32 (31 MB) and their
+labels from `.npy` files, which are in the system's cache, building the network, compiling where
+something compiles, and the training. Not in it: making the files.
 
 {first}
 
 ### An epoch of L
 
-78 steps, with 9,984 images (full batches of 128), and the same things in it. The peak is that of the whole process, the 31 MB of
-images included.
+78 steps, with 9,984 images (full batches of 128), and the same things in it. The peak is that of
+the whole process, the 31 MB of images included.
 
 {epoch}
 
 ### How this was measured
 
 {how}
-{rounds} rounds; medians, for what is above NumPy's of the rounds' own differences. ± is half the width of the middle half. A peak
-below that of the process that measures, some 20 MB, cannot be seen.
+{rounds} rounds; medians, for what is above NumPy's of the rounds' own differences. ± is half the
+width of the middle half. A peak below that of the process that measures, some 20 MB, cannot be
+seen.
 """
 
 
@@ -178,8 +178,8 @@ def page(about: dict[str, Any], measured: dict[str, Measured]) -> str:
     ]
     lines = ["| minigrad | measured | target |", "| --- | ---: | --- |"]
     lines += [
-        f"| {label} | {shown} | {_mark(found, wanted, unit)} |"
-        for label, shown, found, wanted, unit in what
+        f"| {label} | {shown} | {_mark(result, wanted, unit)} |"
+        for label, shown, result, wanted, unit in what
     ]
     return PAGE.format(
         targets="\n".join(lines),
@@ -198,8 +198,8 @@ def _above(case: Measured, floor: Measured) -> dict[str, float]:
     }
 
 
-def _mark(found: float, wanted: float, unit: str) -> str:
-    return f"{'✓' if found <= wanted else '✗ missed'} ≤ {wanted} {unit}"
+def _mark(result: float, wanted: float, unit: str) -> str:
+    return f"{'✓' if result <= wanted else '✗ missed'} ≤ {wanted} {unit}"
 
 
 def _table(prefix: str, measured: dict[str, Measured]) -> str:

@@ -1,5 +1,4 @@
-"""How time and memory grow: with the number of steps, the batch, the depth, and the number of
-parameters.
+"""How time and memory grow with the steps, the batch, the depth, and the number of parameters.
 
     python benchmarks/growth.py                                    # about a quarter of an hour;
     needs matplotlib python benchmarks/growth.py --steps 20000 --parameters 1000000 # a minute, to
@@ -99,9 +98,7 @@ def stepper(model: mg.Sequential, width: int, batch: int) -> tuple[Callable[[int
 def in_turns(
     cases: dict[str, Callable[[int], None]], rounds: int, seconds: float
 ) -> dict[str, float]:
-    """The median microseconds a step of each case, where all cases have a slice of time in each
-    round.
-    """
+    """Median microseconds per step of each case; all cases have a slice of time in each round."""
     counts, times = {}, dict[str, list[float]]()
     for name, steps in cases.items():
         steps(1)
@@ -119,17 +116,15 @@ def in_turns(
 def batch_and_depth(rounds: int) -> dict[str, dict[str, float]]:
     """Microseconds a step against the batch size, and against the depth for two widths."""
     by_batch = {str(batch): stepper(chain(2, 256), 256, batch)[0] for batch in BATCHES}
-    found = {"batch": in_turns(by_batch, rounds, 0.1)}
+    result = {"batch": in_turns(by_batch, rounds, 0.1)}
     for width in (64, 256):
         by_depth = {str(depth): stepper(chain(depth, width), width, 64)[0] for depth in DEPTHS}
-        found[f"depth {width}"] = in_turns(by_depth, rounds, 0.1)
-    return found
+        result[f"depth {width}"] = in_turns(by_depth, rounds, 0.1)
+    return result
 
 
 def many_layers(rounds: int) -> dict[str, dict[str, float]]:
-    """Microseconds for each layer of short and long chains: to build, to step, with a hook, with
-    counts.
-    """
+    """Microseconds per layer of chains: to build, to step, with a hook, with counts."""
     chain(2, 64)  # what is imported at first use
     building, cases = dict[str, float](), dict[str, Callable[[int], None]]()
     for layers in LAYERS:
@@ -151,17 +146,15 @@ def many_layers(rounds: int) -> dict[str, dict[str, float]]:
             f"recorded {layers}": recorded[0],
         }
     medians = in_turns(cases, rounds, 0.1)
-    found = {
+    result = {
         kind: {str(n): medians[f"{kind} {n}"] / n for n in LAYERS}
         for kind in ("plain", "hooked", "recorded")
     }
-    return {"building": building, **found}
+    return {"building": building, **result}
 
 
 def large(case: str, parameters: int) -> dict[str, Any]:
-    """Build a network n-n/2-n of about so many parameters, and make three steps: resident bytes
-    after each stage.
-    """
+    """Resident bytes after each stage: building a network n-n/2-n, and three steps."""
     momentum, settings = LARGE[case]
     width = round(parameters**0.5)
     stages: dict[str, int] = {}
@@ -202,8 +195,8 @@ def child(part: str, case: str, options: argparse.Namespace) -> dict[str, Any]:
         command += [f"--{name}", str(getattr(options, name))]
     print(f"{part} {case}".strip(), file=sys.stderr, flush=True)
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -264,11 +257,11 @@ def main() -> None:
     raw = options.output / "growth.json"
     if not options.draw:
         options.output.mkdir(exist_ok=True)
-        found = measure(options)
-        raw.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    found = json.loads(raw.read_text(encoding="utf-8"))
-    (options.output / "growth.md").write_text(tables(found), encoding="utf-8")
-    draw(found, options.output)
+        result = measure(options)
+        raw.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    result = json.loads(raw.read_text(encoding="utf-8"))
+    (options.output / "growth.md").write_text(tables(result), encoding="utf-8")
+    draw(result, options.output)
 
 
 if __name__ == "__main__":

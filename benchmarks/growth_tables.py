@@ -1,6 +1,4 @@
-"""What `growth.py` found, as Markdown tables, and as a picture for light pages and one for dark
-ones.
-"""
+"""What `growth.py` measured, as Markdown tables, and as pictures for light and dark pages."""
 
 from __future__ import annotations
 
@@ -36,27 +34,27 @@ THEMES = {
 
 def line(times: dict[str, float]) -> tuple[float, float]:
     """The straight line a + b n through times, where each counts by its relative distance."""
-    n, found = np.array(list(map(float, times))), np.array(list(times.values()))
-    columns = np.stack([np.ones_like(n), n], axis=1) / found[:, np.newaxis]
+    n, result = np.array(list(map(float, times))), np.array(list(times.values()))
+    columns = np.stack([np.ones_like(n), n], axis=1) / result[:, np.newaxis]
     a, b = np.linalg.lstsq(columns, np.ones_like(n), rcond=None)[0]
     return float(a), float(b)
 
 
-def tables(found: dict[str, Any]) -> str:
+def tables(result: dict[str, Any]) -> str:
     """All tables, with what they were measured with below."""
-    about = found["about"]
-    told = (
+    about = result["about"]
+    message = (
         f"{about['date']}, {about['processor']}, {about['threads']} BLAS thread, Python "
         f"{about['python']}, NumPy {about['numpy']}, minigrad {about['minigrad']}: "
         f"`{about['command']}`"
     )
     return "\n\n".join(
         [
-            _steps(found),
-            _lines(found["lines"]),
-            _layers(found["layers"]),
-            _large(found["large"]),
-            told,
+            _steps(result),
+            _lines(result["lines"]),
+            _layers(result["layers"]),
+            _large(result["large"]),
+            message,
             "",
         ]
     )
@@ -69,7 +67,7 @@ def _table(columns: list[str], rows: list[list[str]]) -> str:
     )
 
 
-def _steps(found: dict[str, Any]) -> str:
+def _steps(result: dict[str, Any]) -> str:
     columns = [
         "",
         "µs a step, first tenth",
@@ -80,17 +78,17 @@ def _steps(found: dict[str, Any]) -> str:
         "announced",
     ]
     rows = []
-    for case, one in found["steps"].items():
+    for case, one in result["steps"].items():
         tenths, memory = one["tenths"], one["resident"]
         bounded = "MB" in case  # by a budget, of which the announcement says nothing
         announced = "" if bounded or not one["announced"] else f"{one['announced'] / 1e6:,.0f}"
         times = [f"{time:,.1f}" for time in (tenths[0], max(tenths), tenths[-1])]
         rows.append([case, *times, *(f"{memory[at] / 1e6:,.0f}" for at in (1, -1)), announced])
-    return f"### {found['count']:,} steps\n\n{_table(columns, rows)}"
+    return f"### {result['count']:,} steps\n\n{_table(columns, rows)}"
 
 
 def _lines(lines: dict[str, dict[str, float]]) -> str:
-    told = {"batch": "Batch", "depth 64": "Depth, 64 wide", "depth 256": "Depth, 256 wide"}
+    titles = {"batch": "Batch", "depth 64": "Depth, 64 wide", "depth 256": "Depth, 256 wide"}
     parts = ["### Batch and depth"]
     for key, times in lines.items():
         a, b = line(times)
@@ -98,19 +96,19 @@ def _lines(lines: dict[str, dict[str, float]]) -> str:
             ["µs a step", *(f"{time:,.0f}" for time in times.values())],
             [f"{a:,.0f} + {b:,.2f} n", *(f"{a + b * float(n):,.0f}" for n in times)],
         ]
-        parts.append(_table([f"{told[key]}, n =", *times], rows))
+        parts.append(_table([f"{titles[key]}, n =", *times], rows))
     return "\n\n".join(parts)
 
 
 def _layers(layers: dict[str, dict[str, float]]) -> str:
-    told = {
+    labels = {
         "building": "building it",
         "plain": "a step",
         "hooked": "a step, told to a hook",
         "recorded": "a step, counted",
     }
     rows = [
-        [told[key], *(f"{time:,.1f}" for time in times.values())] for key, times in layers.items()
+        [labels[key], *(f"{time:,.1f}" for time in times.values())] for key, times in layers.items()
     ]
     columns = ["µs for each layer", *(f"{int(n):,} layers" for n in layers["plain"])]
     return f"### A thousand layers\n\n{_table(columns, rows)}"
@@ -134,16 +132,17 @@ def _large(large: dict[str, Any]) -> str:
             f"{one['peak'] / size:.1f}",
         ]
         rows.append([case, *copies, f"{one['peak'] / 1e9:.2f}", f"{one['seconds']:.2f}"])
-    return f"### {entries:,} parameters\n\nOne copy of them takes {size / 1e6:,.0f} MB.\n\n{_table(columns, rows)}"
+    return (
+        f"### {entries:,} parameters\n\nOne copy of them takes {size / 1e6:,.0f} MB.\n\n"
+        f"{_table(columns, rows)}"
+    )
 
 
 # -- the picture ---------------------------------------------------------------------------------
 
 
-def draw(found: dict[str, Any], directory: Path) -> None:
-    """Time and memory over the steps, and time over batch and depth: growth-light.svg and
-    growth-dark.svg.
-    """
+def draw(result: dict[str, Any], directory: Path) -> None:
+    """Draw time and memory over steps, batch and depth: growth-light.svg and growth-dark.svg."""
     matplotlib: Any = import_module("matplotlib")
     figure_of: Any = import_module("matplotlib.figure").Figure
     for theme, look in THEMES.items():
@@ -164,7 +163,7 @@ def draw(found: dict[str, Any], directory: Path) -> None:
         with matplotlib.rc_context(settings):
             figure = figure_of(figsize=(9, 6.4), layout="constrained")
             axes = figure.subplots(2, 2)
-            _panels(axes, found, list(look["colors"]))
+            _panels(axes, result, list(look["colors"]))
             figure.legend(
                 *axes[0, 0].get_legend_handles_labels(),
                 loc="outside upper center",
@@ -176,14 +175,14 @@ def draw(found: dict[str, Any], directory: Path) -> None:
             )
 
 
-def _panels(axes: Any, found: dict[str, Any], colors: list[str]) -> None:
-    ends = np.linspace(0, found["count"], 11)
-    for color, (case, one) in zip(colors, found["steps"].items(), strict=False):
+def _panels(axes: Any, result: dict[str, Any], colors: list[str]) -> None:
+    ends = np.linspace(0, result["count"], 11)
+    for color, (case, one) in zip(colors, result["steps"].items(), strict=False):
         axes[0, 0].stairs(one["tenths"], ends, baseline=None, color=color, linewidth=2, label=case)
         axes[0, 1].plot(ends, np.array(one["resident"]) / 1e6, color=color, marker=".", label=case)
     axes[0, 0].set(title="Time of a step, over the steps", xlabel="steps", ylabel="µs")
     axes[0, 1].set(title="Memory, over the steps", xlabel="steps", ylabel="MB resident")
-    lines = found["lines"]
+    lines = result["lines"]
     _line(axes[1, 0], lines["batch"], colors[0], "256-256-256-10")
     axes[1, 0].set(title="Time of a step, over the batch", xlabel="samples in a batch", ylabel="ms")
     for color, key in zip(colors, ("depth 64", "depth 256"), strict=False):

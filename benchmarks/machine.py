@@ -1,5 +1,4 @@
-"""The machine that measures: its processor, the versions, and the environment in which all peers
-run alike.
+"""The machine that measures: processor, versions, and an environment that all peers share.
 
 It imports neither NumPy nor any peer, so that a process can set the environment for others before
 they do.
@@ -35,8 +34,9 @@ def processor() -> str:
 
 
 def environment(threads: int = 1, keep_kernels: bool = False) -> dict[str, str]:
-    """This process's environment, with so many threads, and OpenBLAS's own choice of kernels unless
-    they are kept.
+    """This process's environment, with so many threads, and with OpenBLAS's own choice of kernels.
+
+    With `keep_kernels`, a choice that is already set stays.
     """
     names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
     changed = {**os.environ, **dict.fromkeys(names, str(threads)), "JAX_PLATFORMS": "cpu"}
@@ -48,9 +48,7 @@ def environment(threads: int = 1, keep_kernels: bool = False) -> dict[str, str]:
 
 
 def pin(cores: int) -> None:
-    """Keep this process, and those that it starts, on so many cores, where the system can do
-    that.
-    """
+    """Keep this process and its children on so many cores, where the system can do that."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-cores:])
 
@@ -116,4 +114,4 @@ def described(about: dict[str, Any]) -> str:
 def as_json(results: dict[str, Any]) -> str:
     """Results as text, a line for each list of figures."""
     text = json.dumps(results, indent=1)
-    return re.sub(r"\[[^][{}\"]*\]", lambda found: " ".join(found[0].split()), text) + "\n"
+    return re.sub(r"\[[^][{}\"]*\]", lambda match: " ".join(match[0].split()), text) + "\n"

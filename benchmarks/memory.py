@@ -1,5 +1,4 @@
-"""How much memory a recorded training takes, and whether a step stays as fast: over many steps of
-the story's network.
+"""The memory of a recorded training, and whether its steps stay as fast, over many steps.
 
     python benchmarks/memory.py                        # 100,000 steps, in memory and on disk, with
     budgets python benchmarks/memory.py --steps 1000000
@@ -64,9 +63,7 @@ def peak() -> int:
 
 
 def train(case: str, steps: int, directory: Path) -> dict[str, Any]:
-    """Train, and say what it took: microseconds a step in each tenth of the steps, resident bytes
-    before and after each.
-    """
+    """Microseconds per step in each tenth of a training, and resident bytes around each."""
     workload = WORKLOADS["S"]
     x, y = make_data(workload, 2_000)
     layers: list[mg.Layer] = []
@@ -101,9 +98,7 @@ def train(case: str, steps: int, directory: Path) -> dict[str, Any]:
 
 
 def fit_on_map(gigabytes: float, directory: Path) -> None:
-    """Train for an epoch on bytes that are larger than what the process may take, and say what it
-    took.
-    """
+    """Train for an epoch on more bytes than the process may take, and say what it took."""
     samples = int(gigabytes * 1e9) // 784
     path = directory / "images.npy"
     np.lib.format.open_memmap(path, "w+", np.uint8, (samples, 784)).flush()
@@ -159,13 +154,14 @@ def main() -> None:
     plain = 0
     for case in CASES:
         command = [sys.executable, __file__, "--steps", str(options.steps), "--case", case]
-        found = json.loads(
+        result = json.loads(
             subprocess.run(command, capture_output=True, text=True, check=True).stdout
         )
-        plain = plain or found["peak"]
+        plain = plain or result["peak"]
+        peak, announced, tenths = result["peak"], result["announced"], result["tenths"]
         print(
-            f"| {case} | {(found['peak'] - plain) / 1e6:,.0f} | {found['announced'] / 1e6:,.0f} | "
-            f"{found['tenths'][0]:,.0f} | {found['tenths'][-1]:,.0f} |"
+            f"| {case} | {(peak - plain) / 1e6:,.0f} | {announced / 1e6:,.0f} | "
+            f"{tenths[0]:,.0f} | {tenths[-1]:,.0f} |"
         )
 
 

@@ -20,18 +20,30 @@ GROUPS = (
 )
 
 THEMES = {
-    "light": {"text": "#24292f", "grid": "#d0d7de", "floor": "#8c959f", "minigrad": "#c2410c", "others": "#3b6fb6", "recorded": "#e0995e"},
-    "dark": {"text": "#e2e4e9", "grid": "#4a4f5c", "floor": "#9aa3ad", "minigrad": "#fb8b4e", "others": "#7aa7e0", "recorded": "#b9683a"},
-}  # fmt: skip
+    "light": {
+        "text": "#24292f",
+        "grid": "#d0d7de",
+        "floor": "#8c959f",
+        "minigrad": "#c2410c",
+        "others": "#3b6fb6",
+        "recorded": "#e0995e",
+    },
+    "dark": {
+        "text": "#e2e4e9",
+        "grid": "#4a4f5c",
+        "floor": "#9aa3ad",
+        "minigrad": "#fb8b4e",
+        "others": "#7aa7e0",
+        "recorded": "#b9683a",
+    },
+}
 
 NARROWEST = 2.0
 """The longest bar of a panel is drawn at least this long, in times of minigrad's step."""
 
 
 def draw(results: Results, directory: Path) -> list[Path]:
-    """Bars for each peer and workload, in times of minigrad's step: steps-light.svg and
-    steps-dark.svg.
-    """
+    """Draw bars for each peer and workload, as steps-light.svg and steps-dark.svg."""
     matplotlib: Any = import_module("matplotlib")
     figure_of: Any = import_module("matplotlib.figure").Figure
     paths = []
@@ -113,8 +125,8 @@ def _panel(
     axes.axvline(1, color=colors["minigrad"], linewidth=1, linestyle=(0, (3, 2)), zorder=0)
     mine = results.step(name, "minigrad")
     assert mine is not None
-    told = f"{mine.median:,.0f} µs" if mine.median < 10_000 else f"{mine.median / 1000:,.0f} ms"
-    axes.set_title(f"{name}: 1 = {told}", fontsize=10.5, fontweight="bold")
+    step = f"{mine.median:,.0f} µs" if mine.median < 10_000 else f"{mine.median / 1000:,.0f} ms"
+    axes.set_title(f"{name}: 1 = {step}", fontsize=10.5, fontweight="bold")
     axes.set_xlim(0, longest * 1.35)
     axes.grid(axis="x", color=colors["grid"], linewidth=0.6)
     axes.set_axisbelow(True)

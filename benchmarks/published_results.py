@@ -1,5 +1,4 @@
-"""Results that others published on MNIST, with their settings and three seeds: do we get what they
-got?
+"""Results that others published on MNIST: with their settings and three seeds, do we get the same?
 
     MINIGRAD_DATA=path/to/mnist python benchmarks/published_results.py --jobs 2     # all of them,
     about five minutes python benchmarks/published_results.py --only b --seeds 0 --epochs 2
@@ -59,8 +58,8 @@ class Lines(mg.Hook):
 
 def say(run: str, epoch: int, **figures: float) -> None:
     """One line; epochs count from 1 for people."""
-    told = ", ".join(f"{name} {figure:.4f}" for name, figure in figures.items())
-    print(f"{run}, epoch {epoch + 1}: {told}", file=sys.stderr, flush=True)
+    message = ", ".join(f"{name} {figure:.4f}" for name, figure in figures.items())
+    print(f"{run}, epoch {epoch + 1}: {message}", file=sys.stderr, flush=True)
 
 
 def dense(
@@ -86,8 +85,7 @@ BATCH = 200
 
 
 class Penalty:
-    """scikit-learn's L2 term, alpha / (2 n) times the sum of W^2 over all weights, where n is the
-    size of the batch.
+    """scikit-learn's L2 term: alpha / (2 n) times the sum of squared weights, n the batch size.
 
     Its gradient, alpha / n W, is what `weight_decay` adds. It is called as a metric, between
     forward and step.
@@ -150,9 +148,7 @@ def scikit_learn(run: str, seed: int, epochs: int) -> Figures:
 
 
 def scikit_learn_same(run: str, seed: int, epochs: int) -> Figures:
-    """The example, with the random numbers that scikit-learn draws for `random_state=seed`, in the
-    same order.
-    """
+    """The example, with the random numbers that scikit-learn draws, in the same order."""
     x_train, y_train, x_test, y_test = mg.datasets.load_mnist(raw=True)
     state = np.random.RandomState(seed)  # the old generator is what scikit-learn has
     model, optimizer = perceptron(state, np.float64)
@@ -220,8 +216,8 @@ def nielsen(run: str, seed: int, epochs: int) -> Figures:
         metrics="accuracy",
         hooks=[Lines(run)],
     )
-    found = history["val_accuracy"]
-    return {"test accuracy, best epoch": max(found), "test accuracy, last epoch": found[-1]}
+    result = history["val_accuracy"]
+    return {"test accuracy, best epoch": max(result), "test accuracy, last epoch": result[-1]}
 
 
 # -- c: Keras ------------------------------------------------------------------------------------
@@ -249,8 +245,8 @@ def keras(run: str, seed: int, epochs: int) -> Figures:
         validation_data=(x_test, y_test),
         hooks=[Lines(run)],
     )
-    found = history["val_accuracy"]
-    return {"test accuracy, last epoch": found[-1], "test accuracy, best epoch": max(found)}
+    result = history["val_accuracy"]
+    return {"test accuracy, last epoch": result[-1], "test accuracy, best epoch": max(result)}
 
 
 # -- all of them ---------------------------------------------------------------------------------
@@ -317,11 +313,11 @@ def perform(name: str, seed: int, epochs: int | None) -> Figures:
     experiment = EXPERIMENTS[name]
     start = time.perf_counter()
     figures = experiment.train(f"{name}, seed {seed}", seed, epochs or experiment.epochs)
-    told = "; ".join(
+    message = "; ".join(
         f"{what}: {experiment.shown(what, figure)}" for what, figure in figures.items()
     )
     print(
-        f"{name}, seed {seed}, {time.perf_counter() - start:,.0f} s: {told}",
+        f"{name}, seed {seed}, {time.perf_counter() - start:,.0f} s: {message}",
         file=sys.stderr,
         flush=True,
     )
@@ -337,11 +333,11 @@ def table(experiment: Experiment, runs: Sequence[Figures]) -> str:
         "|---|---:|---:|" + "---:|" * (len(runs) > 1),
     ]
     for name in runs[0]:
-        found = [figures[name] for figures in runs]
+        result = [figures[name] for figures in runs]
         cells = [shown(name, experiment.published[name]) if name in experiment.published else ""]
-        cells.append(shown(name, float(np.mean(found))))
+        cells.append(shown(name, float(np.mean(result))))
         if len(runs) > 1:
-            cells.append(f"{shown(name, min(found))} to {shown(name, max(found))}")
+            cells.append(f"{shown(name, min(result))} to {shown(name, max(result))}")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -372,12 +368,12 @@ def main() -> None:
             table(EXPERIMENTS[name], [run.result() for run in runs])
             for name, runs in pending.items()
         ]
-    told = (
+    message = (
         f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, Python {platform.python_version()}, NumPy "
         f"{np.__version__}, minigrad {mg.__version__}, seeds {', '.join(map(str, options.seeds))}: "
         f"`python benchmarks/{' '.join([Path(sys.argv[0]).name, *sys.argv[1:]])}`"
     )
-    text = "\n\n".join([*tables, told])
+    text = "\n\n".join([*tables, message])
     print(text)
     if options.markdown:
         options.markdown.write_text(f"{text}\n", encoding="utf-8")

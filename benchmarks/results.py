@@ -50,18 +50,16 @@ class Results:
 
     def step(self, workload: str, peer: str) -> Figure | None:
         """Microseconds a step: the median over the rounds."""
-        found = self.slices[self.clock][workload].get(peer)
-        return None if found is None else _summary(found)
+        result = self.slices[self.clock][workload].get(peer)
+        return None if result is None else _summary(result)
 
     def ratio(self, workload: str, above: str, below: str) -> Figure | None:
         """The median of the rounds' own ratios of two peers."""
-        found = self.slices[self.clock][workload]
-        return _ratio(found.get(above), found.get(below))
+        result = self.slices[self.clock][workload]
+        return _ratio(result.get(above), result.get(below))
 
     def waiting(self, workload: str, peer: str) -> Figure | None:
-        """Time on the wall / processor time: 1 where nobody else wanted the core, less where a
-        thread helped.
-        """
+        """Wall-clock / processor time: 1 if nobody else used the core, less if a thread helped."""
         return _ratio(*(self.slices[clock][workload].get(peer) for clock in CLOCKS))
 
     def save(self, path: Path) -> None:

@@ -122,7 +122,9 @@ def measure(
         for worker in workers.values():
             worker.close()
     for clock, slices in results.slices.items():
-        slices[workload] = {name: [found[name][clock] for found in rounds[1:]] for name in workers}
+        slices[workload] = {
+            name: [result[name][clock] for result in rounds[1:]] for name in workers
+        }
     results.counts[workload] = {name: worker.steps for name, worker in workers.items()}
     say(f"{workload}: measured {len(workers)} peers in {options.rounds} rounds")
 

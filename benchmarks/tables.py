@@ -53,7 +53,7 @@ def page(results: Results) -> str:
         ["waiting for the core: time on the wall / processor time", *waiting],
     ]
     parts.append(("Noise: both would be 1.00 on a quiet machine", table(results, rows)))
-    missing = [(peer, why) for found in results.left_out.values() for peer, why in found.items()]
+    missing = [(peer, why) for result in results.left_out.values() for peer, why in result.items()]
     left = [f"- {PEERS[peer].label}: {why}" for peer, why in dict(missing).items()]
     parts.append(("Left out", "\n".join(left)))
     parts.append(("How this was measured", how(results)))
@@ -117,19 +117,21 @@ def table(results: Results, rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) if full else ""
 
 
-def _time(found: Figure | None) -> str:
-    if found is None:
+def _time(result: Figure | None) -> str:
+    if result is None:
         return ""
-    if found.median >= 100_000:
-        return f"{found.median / 1000:.1f} ± {found.spread / 1000:.1f} ms"
-    digits = 1 if found.median < 1000 else 0
-    return f"{found.median:,.{digits}f} ± {found.spread:,.{digits}f}"
+    if result.median >= 100_000:
+        return f"{result.median / 1000:.1f} ± {result.spread / 1000:.1f} ms"
+    digits = 1 if result.median < 1000 else 0
+    return f"{result.median:,.{digits}f} ± {result.spread:,.{digits}f}"
 
 
-def _ratio(found: Figure | None, sign: str = "", wanted: float | None = None) -> str:
-    if found is None:
+def _ratio(result: Figure | None, sign: str = "", wanted: float | None = None) -> str:
+    if result is None:
         return ""
-    told = f"{found.median:.2f} ± {found.spread:.2f}"
+    text = f"{result.median:.2f} ± {result.spread:.2f}"
     if wanted is None:
-        return told
-    return f"{told}<br>{'✓' if met(found.median, sign, wanted) else '✗ missed'} {sign} {wanted:.2f}"
+        return text
+    return (
+        f"{text}<br>{'✓' if met(result.median, sign, wanted) else '✗ missed'} {sign} {wanted:.2f}"
+    )

@@ -1,6 +1,4 @@
-"""What minigrad wants to reach on one core: for each comparison and workload, a ratio of the times
-of a step.
-"""
+"""What minigrad aims at on one core: a ratio of step times for each comparison and workload."""
 
 from __future__ import annotations
 

@@ -25,9 +25,7 @@ WARM_SECONDS = 0.2
 
 
 def timed(program: Program, count: int) -> tuple[float, float]:
-    """Seconds for so many steps, by the clock on the wall, and of processor time, all threads
-    together.
-    """
+    """Seconds for so many steps: wall-clock time, and processor time of all threads together."""
     program.prepare(count)
     gc.collect()
     settle()
@@ -39,9 +37,7 @@ def timed(program: Program, count: int) -> tuple[float, float]:
 
 
 def settle() -> None:
-    """Wait until no other thread of this process works any more, so that it disturbs nobody's
-    turn.
-    """
+    """Wait until no other thread of this process works, so that it disturbs nobody's turn."""
     used = time.process_time()
     while True:
         time.sleep(0.005)
@@ -81,11 +77,11 @@ def main() -> None:
         print(json.dumps({"steps": count}), file=answers, flush=True)
         for _ in sys.stdin:
             wall, processor = timed(program, count)
-            told = {
+            message = {
                 "wall": round(wall / count * 1e6, 2),
                 "processor": round(processor / count * 1e6, 2),
             }
-            print(json.dumps(told), file=answers, flush=True)
+            print(json.dumps(message), file=answers, flush=True)
     finally:
         program.close()
 

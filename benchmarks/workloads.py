@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ class Workload:
     name: str
     sizes: tuple[int, ...]
     batch_size: int
-    activation: str
+    activation: Literal["relu", "sigmoid"]
     momentum: float = 0.0
     lr: float = 0.01
     adam: bool = False
@@ -54,9 +55,7 @@ WORKLOADS = {
 def make_data(
     workload: Workload, samples: int = 0
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Samples like MNIST's in how many pixels are 0 (four of five), and labels, among which every
-    class is.
-    """
+    """Samples in which four of five pixels are 0, as in MNIST, and labels of every class."""
     samples = samples or workload.samples
     rng = np.random.default_rng(0)
     x = rng.random((samples, workload.sizes[0]), dtype=np.float32)
@@ -74,8 +73,9 @@ def make_weights(workload: Workload) -> list[npt.NDArray[np.float32]]:
 
 
 def orders(workload: Workload) -> Iterator[npt.NDArray[np.int64]]:
-    """The order of the samples in each epoch: the same for all peers, and for
-    `minigrad.Batches(..., rng=ORDER_SEED)`.
+    """The order of the samples in each epoch, the same for all peers.
+
+    It is that of `minigrad.Batches(..., rng=ORDER_SEED)`.
     """
     rng = np.random.default_rng(ORDER_SEED)
     while True:

@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def examples(history: Any) -> Iterator[tuple[int, int]]:
-    """An entry of the printed corner, one from the middle of the picture, and the first of every other reason."""
+    """An entry of the printed corner, one from the middle, and the first of every other reason."""
     yield 0, 3
     yield 14 * 28 + 14, 3
     for reason in history.why.counts:
@@ -109,20 +109,20 @@ def examples(history: Any) -> Iterator[tuple[int, int]]:
 
 
 def heading(text: str) -> None:
-    """Print a line that begins a part."""
+    """Print a heading."""
     print(f"\n{text}\n{'-' * min(len(text), 100)}\n")
 
 
 def progress(epochs: Iterable[int]) -> Iterable[int]:
-    """The epochs, with a progress line on a terminal if tqdm is installed (the extra `progress`)."""
+    """The epochs, with a progress line on a terminal if tqdm is installed."""
     if not sys.stderr.isatty():
         return epochs
     try:
         from tqdm import tqdm
     except ImportError:
         return epochs
-    found: Iterable[int] = tqdm(epochs, desc="training", unit="epoch", leave=False)
-    return found
+    shown: Iterable[int] = tqdm(epochs, desc="training", unit="epoch", leave=False)
+    return shown
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

@@ -1,5 +1,4 @@
-"""A better reader of digits: normalization, dropout, AdamW and a schedule, with a record of what
-the updates did.
+"""A better reader of digits: normalization, dropout, AdamW and a schedule, recorded.
 
     python examples/regularized.py                 # the bundled digits: some seconds, no network
     python examples/regularized.py --epochs 10

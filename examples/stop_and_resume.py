@@ -1,5 +1,4 @@
-"""A training that is stopped in the middle of an epoch and resumed gives the same bits as one that
-never stopped.
+"""A training stopped in the middle of an epoch and resumed gives the same bits as one that was not.
 
     python examples/stop_and_resume.py               # the bundled digits: a second, no network
     python examples/stop_and_resume.py --stop-after 7 --epochs 4
@@ -71,8 +70,10 @@ def main(argv: list[str] | None = None) -> None:
     validation = (X_TEST, Y_TEST)
 
     print("Without a stop:")
-    whole = build(seed=0)
-    never_stopped = mg.fit(*whole, epochs=options.epochs, validation_data=validation, progress=True)
+    uninterrupted = build(seed=0)
+    never_stopped = mg.fit(
+        *uninterrupted, epochs=options.epochs, validation_data=validation, progress=True
+    )
 
     with TemporaryDirectory() as folder:
         path = Path(folder) / "digits.npz"
@@ -98,7 +99,7 @@ def main(argv: list[str] | None = None) -> None:
             progress=True,
         )
 
-    before, after = whole.model.state_dict(), resumed.model.state_dict()
+    before, after = uninterrupted.model.state_dict(), resumed.model.state_dict()
     same = all(before[name].tobytes() == after[name].tobytes() for name in before)
     print(
         f"\nThe {len(before)} arrays of the model are {'the same bits' if same else 'different'}."

@@ -25,9 +25,7 @@ from minigrad.optimizers.transforms import ClipNorm, ClipValue, GradientNoise, M
 from minigrad.parameters.parameter import Parameter
 from minigrad.parameters.vector import ParameterVector
 
-if (
-    TYPE_CHECKING
-):  # these are loaded when they are first used, so that `import minigrad` takes no time to speak of
+if TYPE_CHECKING:  # loaded when they are first used, so that `import minigrad` is fast
     from minigrad import datasets, testing
     from minigrad.checkpoint import load, save
     from minigrad.comparison import Comparison, compare
@@ -36,15 +34,20 @@ if (
     from minigrad.reason import Reason
     from minigrad.recording import Recorder
     from minigrad.runs import Run
-    from minigrad.training import Checkpoint, EarlyStopping, History, StopOnNonFinite, fit
-    from minigrad.training.callbacks.reduce_on_plateau import ReduceOnPlateau
+    from minigrad.training import (
+        Checkpoint,
+        EarlyStopping,
+        History,
+        ReduceOnPlateau,
+        StopOnNonFinite,
+        fit,
+    )
 
 _LATER = {
     "minigrad.checkpoint": ("load", "save"),
     "minigrad.comparison": ("Comparison", "compare"),
     "minigrad.config": ("show_config",),
     "minigrad.datasets": (),
-    "minigrad.training.callbacks.reduce_on_plateau": ("ReduceOnPlateau",),
     "minigrad.optimizers.schedules": (
         "CosineDecay",
         "ExponentialDecay",
@@ -55,32 +58,42 @@ _LATER = {
     "minigrad.recording": ("Recorder",),
     "minigrad.runs": ("Run",),
     "minigrad.testing": (),
-    "minigrad.training": ("Checkpoint", "EarlyStopping", "History", "StopOnNonFinite", "fit"),
+    "minigrad.training": (
+        "Checkpoint",
+        "EarlyStopping",
+        "History",
+        "ReduceOnPlateau",
+        "StopOnNonFinite",
+        "fit",
+    ),
 }
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "SGD",
     "Activation",
     "ActivationFunction",
     "Adam",
     "AdamW",
     "Backward",
-    "BatchNorm",
     "Batches",
+    "BatchNorm",
     "Checkpoint",
     "ClipNorm",
     "ClipValue",
+    "compare",
     "Comparison",
     "CosineDecay",
+    "datasets",
     "Dense",
     "Dropout",
     "EarlyStopping",
     "ElementwiseLoss",
     "Epoch",
+    "errors",
     "ExponentialDecay",
     "Factors",
+    "fit",
     "FitBegin",
     "FitEnd",
     "Flatten",
@@ -90,9 +103,11 @@ __all__ = [
     "History",
     "Hook",
     "Huber",
+    "init",
     "Layer",
     "LayerNorm",
     "LinearWarmup",
+    "load",
     "Loss",
     "Mask",
     "MaxNorm",
@@ -102,25 +117,20 @@ __all__ = [
     "Optimizer",
     "Parameter",
     "ParameterVector",
-    "RMSprop",
     "Reason",
     "Recorder",
     "ReduceOnPlateau",
+    "RMSprop",
     "Run",
+    "save",
     "Sequential",
+    "SGD",
+    "show_config",
     "SigmoidCrossEntropy",
     "SoftmaxCrossEntropy",
     "Step",
     "StepDecay",
     "StopOnNonFinite",
-    "compare",
-    "datasets",
-    "errors",
-    "fit",
-    "init",
-    "load",
-    "save",
-    "show_config",
     "testing",
 ]
 

@@ -1,8 +1,8 @@
-"""`override`, which says that a method replaces one of a base class, for type checkers to see to
-it.
+"""`override`, which marks a method that replaces one of a base class.
 
-Python has it from 3.12 on. For them it comes from typing_extensions; but loading that takes a
-quarter of the time of `import minigrad`, and when a program runs there is nothing to do.
+Type checkers see to it that there is one. Python has it from 3.12 on; checkers read it from
+typing_extensions. Importing that takes a quarter of the time of `import minigrad`, and at run time
+the decorator has nothing to do.
 """
 
 from __future__ import annotations

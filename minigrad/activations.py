@@ -8,20 +8,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple, final
+from typing import Literal, NamedTuple, TypeAlias, final
 
 import numpy as np
 
+from minigrad._messages import described
 from minigrad.arrays import Array
+from minigrad.errors import KindError, ModelError
 from minigrad.gaussian import cdf, pdf
+
+ActivationName: TypeAlias = Literal[
+    "linear",
+    "relu",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "gelu",
+    "silu",
+    "sigmoid",
+    "tanh",
+    "softplus",
+    "softmax",
+    "log_softmax",
+]
+"""The names of the activation functions."""
 
 
 @final
 class ActivationFunction(NamedTuple):
     """A function of an array and the chain rule through it.
 
-        square = minigrad.ActivationFunction("square", lambda x: x * x, lambda grad, x, y: grad * 2
-        * x)
+        square = minigrad.ActivationFunction(
+            "square", lambda x: x * x, lambda grad, x, y: grad * 2 * x
+        )
 
     Attributes:
         name: What it is called.
@@ -36,7 +55,10 @@ class ActivationFunction(NamedTuple):
 
 @lru_cache(maxsize=8)
 def _filled(shape: tuple[int, ...], value: float, char: str) -> Array:
-    """An array of one value, read-only and kept: minimum and maximum are several times faster with it than with a number."""
+    """An array of one value, read-only and kept.
+
+    Minimum and maximum are several times faster with it than with a number.
+    """
     array = np.full(shape, value, char)
     array.flags.writeable = False
     return array
@@ -228,21 +250,41 @@ def _log_softmax_backward(grad: Array, x: Array, y: Array) -> Array:
     return below
 
 
-FUNCTIONS: dict[str, ActivationFunction] = {
-    function.name: function
-    for function in (
-        ActivationFunction("linear", _linear, _linear_backward),
-        ActivationFunction("relu", _relu, _relu_backward),
-        ActivationFunction("leaky_relu", _leaky_relu, _leaky_relu_backward),
-        ActivationFunction("elu", _elu, _elu_backward),
-        ActivationFunction("selu", _selu, _selu_backward),
-        ActivationFunction("gelu", _gelu, _gelu_backward),
-        ActivationFunction("silu", _silu, _silu_backward),
-        ActivationFunction("sigmoid", sigmoid, _sigmoid_backward),
-        ActivationFunction("tanh", np.tanh, _tanh_backward),
-        ActivationFunction("softplus", softplus, _softplus_backward),
-        ActivationFunction("softmax", _softmax, _softmax_backward),
-        ActivationFunction("log_softmax", _log_softmax, _log_softmax_backward),
-    )
-}
+_FUNCTIONS = (
+    ActivationFunction("linear", _linear, _linear_backward),
+    ActivationFunction("relu", _relu, _relu_backward),
+    ActivationFunction("leaky_relu", _leaky_relu, _leaky_relu_backward),
+    ActivationFunction("elu", _elu, _elu_backward),
+    ActivationFunction("selu", _selu, _selu_backward),
+    ActivationFunction("gelu", _gelu, _gelu_backward),
+    ActivationFunction("silu", _silu, _silu_backward),
+    ActivationFunction("sigmoid", sigmoid, _sigmoid_backward),
+    ActivationFunction("tanh", np.tanh, _tanh_backward),
+    ActivationFunction("softplus", softplus, _softplus_backward),
+    ActivationFunction("softmax", _softmax, _softmax_backward),
+    ActivationFunction("log_softmax", _log_softmax, _log_softmax_backward),
+)
+
+FUNCTIONS: dict[str, ActivationFunction] = {function.name: function for function in _FUNCTIONS}
 """The activation functions that have a name."""
+
+OVER_ROWS = (FUNCTIONS["softmax"], FUNCTIONS["log_softmax"])
+"""Those that go over the last axis, which must not be that of the samples."""
+
+
+def named(function: str | ActivationFunction) -> ActivationFunction:
+    """The function of this name, or the function itself.
+
+    Raises:
+        ModelError: There is no function of this name.
+        KindError: It is neither a name nor an `ActivationFunction`.
+    """
+    if isinstance(function, ActivationFunction):
+        return function
+    if not isinstance(function, str):
+        raise KindError(
+            f"activation is {described(function)}, expected a name or an ActivationFunction"
+        )
+    if function not in FUNCTIONS:
+        raise ModelError(f"no activation '{function}'; there are {', '.join(FUNCTIONS)}")
+    return FUNCTIONS[function]

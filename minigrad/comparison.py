@@ -9,7 +9,8 @@ from typing import final
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import Mask, real_array
+from minigrad._validation import real_array
+from minigrad.arrays import Mask
 from minigrad.display import notebook
 from minigrad.display.printed import printed_entries
 from minigrad.display.words import counted, not_finite, not_finite_in_words

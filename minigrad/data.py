@@ -10,18 +10,11 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import (
-    FLOATS,
-    Integers,
-    Seed,
-    described,
-    generator,
-    number,
-    real_array,
-    set_generator,
-    whole,
-)
+from minigrad._messages import described
+from minigrad._validation import FLOATS, number, real_array, whole
+from minigrad.arrays import Integers, Seed
 from minigrad.errors import CallOrderError, ModelError, RangeError, ShapeError
+from minigrad.randomness import generator, set_generator
 
 _LARGE = 256 << 20  # bytes of a memory map from which on it is worth giving its pages back
 _PART = 1 << 23  # numbers that a part of samples has at most
@@ -123,11 +116,10 @@ class Batches:
         self._ended = True
 
     def in_order(self, every: int = 1) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
-        """Samples and targets from the first to the last, in parts; it leaves the epoch where it
-        stands.
+        """Samples and targets from the first to the last, in chunks, outside of any epoch.
 
         Args:
-            every: Every how manieth sample.
+            every: Take every n-th sample.
         """
         rows = np.arange(0, len(self.x), every)
         size = max(1, min(1024, _PART * len(self.x) // max(1, self.x.size)))
@@ -171,7 +163,7 @@ class Batches:
         return self._order[self._start : self._stop].copy()
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the data stands: the order of this epoch, how far it has come, and the generator's state."""
+        """The order of this epoch, how far it has come, and the state of the generator."""
         order = None if self._order is None else self._order.copy()
         place = {"start": self._start, "stop": self._stop, "ended": self._ended}
         return {"order": order, **place, "rng": deepcopy(self.rng.bit_generator.state)}
@@ -219,7 +211,8 @@ class Batches:
         return known and np.array_equal(np.sort(order), np.arange(len(self.x)))
 
     def __repr__(self) -> str:
-        return f"Batches({len(self.x):,} samples of shape {self.x.shape[1:]}, {len(self)} batches of {self.batch_size})"
+        samples = f"{len(self.x):,} samples of shape {self.x.shape[1:]}"
+        return f"Batches({samples}, {len(self)} batches of {self.batch_size})"
 
 
 def _hint(x: object, y: npt.NDArray[Any]) -> str:
@@ -231,7 +224,10 @@ def _hint(x: object, y: npt.NDArray[Any]) -> str:
 
 @final
 class _Rows:
-    """Reads rows of an array, and gives back what was read of a large memory map: else all of it stays in memory."""
+    """Reads rows of an array.
+
+    Of a large memory map it gives the pages back that it has read, or all would stay in memory.
+    """
 
     def __init__(self, array: npt.NDArray[Any]) -> None:
         self._array = array

@@ -1,33 +1,31 @@
 """Every exception that minigrad raises on purpose.
 
     MinigradError
-    ├── ShapeError        (ValueError)          an array with the wrong shape, rank or length
-    ├── LabelError        (ValueError)          targets that do not fit the loss
-    ├── RangeError        (ValueError)          a setting outside its range: a rate, a size, a
-    fraction ├── KindError         (TypeError)           the wrong kind of thing: complex numbers,
-    strings, not a layer ├── ModelError        (ValueError)          a model that is put together
-    wrongly, a layer used twice ├── CallOrderError        (RuntimeError)        something done at the
-    wrong time, backward before forward │   ├── MissingGradientError                          a step without a
-    new gradient │   └── StaleParametersError                     parameters that have moved into another
-    model's memory ├── UnknownNameError       (KeyError)            a parameter name that the model or
-    the record does not have ├── AttachError       (TypeError)           a hook attached where none
-    of its methods would be called ├── HookError         (RuntimeError)        an exception inside a
-    hook; the original is its `__cause__` ├── BudgetError       (MemoryError)         a record that
-    does not fit its budget ├── NonFiniteError         (FloatingPointError)  NaN or infinity in a loss or
-    an update ├── NotExactError          (LookupError)         a step whose exact values the record does
-    not hold ├── SharedMemoryError (ValueError)          two arrays to compare that are one and the
-    same memory ├── RunError          (OSError)             a recorded run that cannot be written,
-    or is damaged, or none at all ├── DataFileError     (OSError)             a data file that is
-    missing, truncated or not what it should be ├── GradientError     (AssertionError)      a
-    backward that is not the derivative of its forward └── MissingExtraError      (ImportError)
-    an optional library that is not installed
+    ├── ShapeError         (ValueError)          an array of the wrong shape, rank or length
+    ├── LabelError         (ValueError)          targets that do not fit the loss
+    ├── RangeError         (ValueError)          a setting outside its range: a rate, a size
+    ├── KindError          (TypeError)           the wrong kind of thing: text, not a layer
+    ├── ModelError         (ValueError)          a model put together wrongly
+    ├── CallOrderError     (RuntimeError)        a call at the wrong time
+    │   ├── MissingGradientError                 a step without a new gradient
+    │   └── StaleParametersError                 parameters that another model has taken over
+    ├── UnknownNameError   (KeyError)            a parameter name that does not exist
+    ├── AttachError        (TypeError)           a hook where it would never be called
+    ├── HookError          (RuntimeError)        an exception in a hook, its `__cause__`
+    ├── BudgetError        (MemoryError)         a record that does not fit its budget
+    ├── NonFiniteError     (FloatingPointError)  NaN or infinity in a loss or an update
+    ├── NotExactError      (LookupError)         values that the record does not hold exactly
+    ├── SharedMemoryError  (ValueError)          two arrays to compare in the same memory
+    ├── RunError           (OSError)             a recorded run that cannot be written or read
+    ├── DataFileError      (OSError)             a missing, damaged or unwritable file
+    ├── GradientError      (AssertionError)      a backward that is not the derivative
+    └── MissingExtraError  (ImportError)         an optional library that is not installed
 
-    GradientOverwritten   (UserWarning)         a warning: a backward replaced a gradient that no
-    step has used OutOfBandWrite        (UserWarning)         a warning: a parameter changed other
-    than by an optimizer RepeatedForward       (UserWarning)         a warning: forward was called
-    again before backward SettingsChanged       (UserWarning)         a warning: a loaded state
-    comes from an optimizer of other settings UntrainedParameter    (UserWarning)         a warning:
-    a parameter gets gradients and belongs to no model
+    GradientOverwritten    (UserWarning)         a gradient replaced before any step used it
+    OutOfBandWrite         (UserWarning)         a parameter changed other than by an optimizer
+    RepeatedForward        (UserWarning)         forward called again before backward
+    SettingsChanged        (UserWarning)         a loaded state has other settings
+    UntrainedParameter     (UserWarning)         a parameter that belongs to no model
 
 Each is also the built-in exception in brackets, so `except ValueError` works as one would expect.
 """
@@ -82,15 +80,15 @@ class RangeError(MinigradError, ValueError):
 
 
 class KindError(MinigradError, TypeError):
-    """Something is of the wrong kind: complex numbers, strings, two dtypes in one model, not a layer."""
+    """Something is of the wrong kind: complex numbers, text, two dtypes in one model, no layer."""
 
 
 class ModelError(MinigradError, ValueError):
-    """A model is put together wrongly: a layer or a parameter used twice, a name that does not exist."""
+    """A model is put together wrongly: a layer used twice, a name that does not exist."""
 
 
 class CallOrderError(MinigradError, RuntimeError):
-    """Something was done at the wrong time: `backward` before `forward`, an event read after its dispatch."""
+    """A call at the wrong time: `backward` before `forward`, an event read after its dispatch."""
 
 
 class MissingGradientError(CallOrderError):
@@ -98,10 +96,7 @@ class MissingGradientError(CallOrderError):
 
 
 class StaleParametersError(CallOrderError):
-    """The parameters have moved into another model's memory.
-
-    This object still refers to the old one.
-    """
+    """The parameters have moved into another model's memory; this object refers to the old one."""
 
 
 class UnknownNameError(MinigradError, KeyError):
@@ -160,7 +155,7 @@ class SharedMemoryError(MinigradError, ValueError):
 
 
 class RunError(MinigradError, OSError):
-    """A recorded run cannot be written (a full disk, an existing directory), or what is there cannot be read as one."""
+    """A recorded run cannot be written, as on a full disk, or cannot be read: none, or damaged."""
 
 
 class DataFileError(MinigradError, OSError):

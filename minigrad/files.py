@@ -1,4 +1,4 @@
-"""Files that are written as a whole or not at all: whoever reads one sees either the old content or the new."""
+"""Files that are written as a whole or not at all: readers see the old content or the new."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from minigrad.errors import DataFileError
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """Another name in the same directory to write the new content under; at the end it becomes
-    `path`.
+    """A temporary file in the same directory to write the new content to; it becomes `path`.
 
     Args:
         path: The file. One that exists is replaced; after an error it is unchanged.
@@ -40,7 +39,7 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
 
 
 def _stem(path: Path) -> str:
-    """How the names begin of what becomes this file: not longer than its own, which may be as long as is allowed."""
+    """How the names of the temporary files begin; no longer than the file's own name may be."""
     return f".{path.name[:40]}."
 
 
@@ -56,9 +55,7 @@ def _flush_directory(directory: Path) -> None:
 
 def sweep(path: Path) -> None:
     """Remove what processes that were killed while they wrote this file have left behind."""
-    if (
-        os.name != "posix"
-    ):  # elsewhere nobody can be asked whether a process lives without harming it
+    if os.name != "posix":  # elsewhere asking whether a process lives may end it
         return
     path = Path(os.path.realpath(path))
     for part in path.parent.glob(f"{escape(_stem(path))}*.part"):
@@ -79,7 +76,7 @@ def _lives(process: int) -> bool:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Write a file under another name first, in the same directory, which is then changed.
+    """Write a file by way of a temporary one.
 
     Raises:
         OSError: The system refuses; what was there is unchanged.

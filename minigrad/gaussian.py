@@ -1,4 +1,7 @@
-"""The standard normal distribution: its density and its distribution function, to the precision of the input's dtype."""
+"""The density and the distribution function of the standard normal distribution.
+
+They are as precise as the dtype of the input.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ _END = 40  # beyond 40 standard deviations the density is 0 in float64, too
 
 
 def _bell(x: Array) -> Array:
-    """exp(-x^2 / 2), where the square is split, so that its rounding does not spoil the result far out."""
+    """exp(-x^2 / 2), where the square is split, so that its rounding spoils no result far out."""
     near = np.round(x * 16) / 16
     bell: Array = np.exp(near * near / -2) * np.exp((x - near) * (x + near) / -2)
     return bell

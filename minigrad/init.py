@@ -1,5 +1,7 @@
-"""Initial weights: by name, `Dense(784, 10, init="he_normal")`, or as a callable,
-`init=minigrad.init.uniform(-0.5, 0.5)`.
+"""Initial weights, by name or as a callable.
+
+    Dense(784, 10, init="he_normal")
+    Dense(784, 10, init=minigrad.init.uniform(-0.5, 0.5))
 
 An initializer is any callable `(shape, rng) -> array`, where `rng` is a `numpy.random.Generator`.
 With `n_in` and `n_out` for the two axes of a weight of shape (n_in, n_out), the variances by name
@@ -18,16 +20,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import Array, described, float_array, number, shaped
+from minigrad._messages import described
+from minigrad._validation import float_array, number, shaped
+from minigrad.arrays import Array
 from minigrad.errors import KindError, ModelError
+
+__all__ = ["InitName", "Initializer", "constant", "normal", "uniform"]
 
 Initializer: TypeAlias = "Callable[[tuple[int, ...], np.random.Generator], npt.ArrayLike]"
 """Makes initial values: `(shape, rng) -> array`."""
+
+InitName: TypeAlias = Literal[
+    "he_normal",
+    "he_uniform",
+    "glorot_normal",
+    "glorot_uniform",
+    "lecun_normal",
+    "lecun_uniform",
+    "zeros",
+    "ones",
+]
+"""The names of the initializers."""
 
 
 def uniform(low: float, high: float) -> Initializer:
@@ -107,9 +125,5 @@ def draw(
         raise KindError(
             f"init is {described(init)}, expected a name or a callable (shape, rng) -> array"
         )
-    return shaped(
-        float_array(init(shape, rng), dtype, "what init returned"),
-        shape,
-        dtype,
-        "what init returned",
-    )
+    what = "what init returned"
+    return shaped(float_array(init(shape, rng), dtype, what), shape, dtype, what)

@@ -9,13 +9,14 @@ import numpy.typing as npt
 import pytest
 
 import minigrad as mg
+from minigrad.activations import ActivationName
 from minigrad.arrays import Array
 
 RTOL: dict[type, float] = {np.float64: 2e-14, np.float32: 2e-6}
 dtypes = pytest.mark.parametrize("dtype", RTOL)
 
 
-def value_and_slope(name: str, x: Array) -> tuple[Array, Array]:
+def value_and_slope(name: ActivationName, x: Array) -> tuple[Array, Array]:
     """What the layer makes of `x`, and what it makes of a gradient of ones."""
     layer = mg.Activation(name)
     with np.errstate(over="raise", divide="raise", invalid="raise"):

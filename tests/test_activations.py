@@ -16,7 +16,7 @@ from activation_numbers import NUMBERS
 from activation_support import RTOL, agree, dtypes, value_and_slope
 
 import minigrad as mg
-from minigrad.activations import FUNCTIONS
+from minigrad.activations import FUNCTIONS, ActivationName
 
 EACH = [
     "linear",
@@ -55,7 +55,7 @@ def test_there_are_twelve() -> None:
 
 @pytest.mark.parametrize("name", NUMBERS)
 @dtypes
-def test_values_and_slopes(name: str, dtype: Any) -> None:
+def test_values_and_slopes(name: ActivationName, dtype: Any) -> None:
     """Against the numbers of the table, from 1e-300 to 1e15 and through the middle.
 
     Also where the result is tiny.
@@ -79,7 +79,10 @@ def test_values_and_slopes(name: str, dtype: Any) -> None:
 )
 @dtypes
 def test_straight_lines(
-    name: str, value: Callable[[float], float], slope: Callable[[float], float], dtype: Any
+    name: ActivationName,
+    value: Callable[[float], float],
+    slope: Callable[[float], float],
+    dtype: Any,
 ) -> None:
     """Three functions that need no table."""
     magnitudes = [10.0**power for power in range(-300 if dtype is np.float64 else -30, 16)]
@@ -99,7 +102,7 @@ def test_straight_lines(
     )
 
 
-def by_decimals(name: str, number: float) -> tuple[float, float]:
+def by_decimals(name: ActivationName, number: float) -> tuple[float, float]:
     """Value and slope in 200 decimal digits, from the exponential alone."""
     with localcontext(Context(prec=200, Emin=-999_999, Emax=999_999)):
         x, e = Decimal(number), Decimal(number).exp()
@@ -121,7 +124,7 @@ def by_decimals(name: str, number: float) -> tuple[float, float]:
 
 @pytest.mark.parametrize("name", ["elu", "selu", "silu", "sigmoid", "tanh", "softplus"])
 @dtypes
-def test_values_and_slopes_in_between(name: str, dtype: Any) -> None:
+def test_values_and_slopes_in_between(name: ActivationName, dtype: Any) -> None:
     """Between the points of the table there is no seam: against 200 decimal digits, densely from
     -120 to 120.
     """
@@ -164,7 +167,9 @@ def test_gelu_in_between(dtype: Any) -> None:
     ],
 )
 @dtypes
-def test_slopes_around_the_lowest_point(name: str, lowest: float, least: float, dtype: Any) -> None:
+def test_slopes_around_the_lowest_point(
+    name: ActivationName, lowest: float, least: float, dtype: Any
+) -> None:
     """Where two terms of a slope cancel each other, what is left is precise relative to them."""
     x = (lowest + np.linspace(-0.3, 0.3, 61)).astype(dtype)[np.newaxis]
     value, slope = value_and_slope(name, x)
@@ -207,7 +212,7 @@ def test_the_mean_and_variance_that_selu_keeps(dtype: Any) -> None:
     }.items(),
 )
 @dtypes
-def test_at_zero(name: str, slope: float, dtype: Any) -> None:
+def test_at_zero(name: ActivationName, slope: float, dtype: Any) -> None:
     """At 0 and at -0; where there is a kink, the slope is the one to the left."""
     x = np.array([[0.0, -0.0]], dtype)
     value, found = value_and_slope(name, x)
@@ -237,7 +242,7 @@ LIMITS: dict[
 @pytest.mark.parametrize(("name", "limits"), LIMITS.items(), ids=LIMITS.keys())
 @dtypes
 def test_at_infinity(
-    name: str, limits: tuple[tuple[float, float], tuple[float, float]], dtype: Any
+    name: ActivationName, limits: tuple[tuple[float, float], tuple[float, float]], dtype: Any
 ) -> None:
     """The limits, alone and beside numbers."""
     value, slope = value_and_slope(name, np.array([[-INF, INF, 1]], dtype))
@@ -248,7 +253,7 @@ def test_at_infinity(
 
 @each
 @dtypes
-def test_nan_stays_where_it_is(name: str, dtype: Any) -> None:
+def test_nan_stays_where_it_is(name: ActivationName, dtype: Any) -> None:
     """It is seen, and only there; it warns of nothing."""
     value, slope = value_and_slope(name, np.array([[np.nan, 1]], dtype))
     assert [True, False] == np.isnan(value[0]).tolist()
@@ -259,7 +264,7 @@ def test_nan_stays_where_it_is(name: str, dtype: Any) -> None:
     "name", ["linear", "relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "tanh", "softplus"]
 )
 @dtypes
-def test_at_the_largest_numbers(name: str, dtype: Any) -> None:
+def test_at_the_largest_numbers(name: ActivationName, dtype: Any) -> None:
     """As at infinity, where the results are that large themselves: no overflow on the way, and no
     warning.
     """
@@ -279,7 +284,7 @@ def test_at_the_largest_numbers(name: str, dtype: Any) -> None:
 
 @each
 @dtypes
-def test_the_slope_is_multiplied_by_the_gradient(name: str, dtype: Any) -> None:
+def test_the_slope_is_multiplied_by_the_gradient(name: ActivationName, dtype: Any) -> None:
     """Each entry by its own; a gradient of 0 stays 0."""
     x = np.array([[-3, -1, -0.5, 0.5, 1, 3]], dtype)
     _, slope = value_and_slope(name, x)
@@ -295,7 +300,7 @@ def test_the_slope_is_multiplied_by_the_gradient(name: str, dtype: Any) -> None:
 
 @all_of_them
 @dtypes
-def test_they_change_nothing_and_hand_out_their_own(name: str, dtype: Any) -> None:
+def test_they_change_nothing_and_hand_out_their_own(name: ActivationName, dtype: Any) -> None:
     """The functions themselves, without the layer around: read-only arrays go in, new arrays come
     out.
     """
@@ -317,7 +322,7 @@ def test_they_change_nothing_and_hand_out_their_own(name: str, dtype: Any) -> No
 
 
 @all_of_them
-def test_copies_are_the_same_function(name: str) -> None:
+def test_copies_are_the_same_function(name: ActivationName) -> None:
     """A layer can be pickled, whichever function it has, and still says its name."""
     layer = mg.Activation(name)
     x = np.array([[-2.0, 0.5, 3.0]])

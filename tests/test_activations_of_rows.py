@@ -11,9 +11,10 @@ import pytest
 from activation_support import RTOL, agree, dtypes, value_and_slope
 
 import minigrad as mg
+from minigrad.activations import ActivationName
 from minigrad.arrays import Array
 
-OVER_ROWS = ["softmax", "log_softmax"]
+OVER_ROWS: list[ActivationName] = ["softmax", "log_softmax"]
 INF = math.inf
 
 # (row, softmax, log_softmax) by mpmath as in activation_numbers
@@ -92,7 +93,7 @@ def test_logarithms_of_shares_next_to_1(
     agree(mg.Activation("log_softmax")(x), np.array([logarithms]), x)
 
 
-def jacobian(name: str, x: Array) -> Array:
+def jacobian(name: ActivationName, x: Array) -> Array:
     """dy_j/dx_k in row j and column k, from a backward for each j."""
     layer, found = mg.Activation(name), []
     for unit in np.eye(x.size, dtype=x.dtype):
@@ -135,7 +136,7 @@ def test_the_jacobian_of_shares_next_to_1(
 
 @pytest.mark.parametrize("name", OVER_ROWS)
 @pytest.mark.parametrize("width", [1, 2, 7])
-def test_jacobians_of_any_width(name: str, width: int) -> None:
+def test_jacobians_of_any_width(name: ActivationName, width: int) -> None:
     """Written out from the definition, at random; each row of a batch and of an image by itself."""
     rng = np.random.default_rng(width)
     x, grad = 3 * rng.normal(size=(2, 3, width)), rng.normal(size=(2, 3, width))
@@ -177,7 +178,7 @@ def test_rows_with_infinity(dtype: Any) -> None:
 
 @pytest.mark.parametrize("name", OVER_ROWS)
 @dtypes
-def test_rows_with_nan_and_without_a_limit(name: str, dtype: Any) -> None:
+def test_rows_with_nan_and_without_a_limit(name: ActivationName, dtype: Any) -> None:
     """NaN stays in its row.
 
     Rows of nothing but infinities have no limit; they warn of nothing and spoil no other row.

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minigrad import arrays
+from minigrad import _kernels, _validation, randomness
+from minigrad._messages import described
 from minigrad.errors import KindError, RangeError, ShapeError
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -18,32 +19,32 @@ F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 @pytest.mark.parametrize("given", [np.float32, F32, "<f4", np.float64, "d", float], ids=repr)
 def test_float_dtype_takes_the_two(given: Any) -> None:
     """Float32 and float64, however they are named."""
-    assert np.dtype(given) == arrays.float_dtype(given)
+    assert np.dtype(given) == _validation.float_dtype(given)
 
 
 @pytest.mark.parametrize("given", ["f2", "i8", "c8", "O", "bool"])
 def test_float_dtype_refuses_others(given: str) -> None:
     """Nothing else is computed in."""
     with pytest.raises(KindError, match=r"use np\.float32 or np\.float64"):
-        arrays.float_dtype(given)
+        _validation.float_dtype(given)
 
 
 @pytest.mark.parametrize("given", ["float31", "no such", 3, "f4,f4"])
 def test_float_dtype_of_no_dtype(given: Any) -> None:
     """What NumPy does not know as a dtype is told in the same way."""
     with pytest.raises(KindError, match=r"use np\.float32 or np\.float64"):
-        arrays.float_dtype(given)
+        _validation.float_dtype(given)
 
 
 @pytest.mark.parametrize("dtype", [F32, F64])
 def test_what_fits_is_passed_on_and_not_copied(dtype: np.dtype[Any]) -> None:
     """An array that is right already costs nothing."""
     x = np.ones((3, 2), dtype)
-    assert x is arrays.float_array(x, dtype, "x")
-    assert x is arrays.float_array(x, None, "x")
-    assert x is arrays.batch(x, dtype, "who")
-    assert x is arrays.rows(x, 2, dtype, "who")
-    assert x is arrays.shaped(x, (3, 2), dtype, "x")
+    assert x is _validation.float_array(x, dtype, "x")
+    assert x is _validation.float_array(x, None, "x")
+    assert x is _validation.batch(x, dtype, "who")
+    assert x is _validation.rows(x, 2, dtype, "who")
+    assert x is _validation.shaped(x, (3, 2), dtype, "x")
 
 
 @pytest.mark.parametrize("kind", ["bool", "u1", "i8", "f2", "f4", "f8", ">f4", ">i2"])
@@ -52,10 +53,10 @@ def test_real_numbers_are_converted(kind: str, dtype: np.dtype[Any]) -> None:
     """All checks convert any real kind to the dtype that is asked for, in native byte order."""
     x = np.array([[1, 0], [0, 1], [1, 1]], kind)
     for found in (
-        arrays.float_array(x, dtype, "x"),
-        arrays.batch(x, dtype, "who"),
-        arrays.rows(x, 2, dtype, "who"),
-        arrays.shaped(x, (3, 2), dtype, "x"),
+        _validation.float_array(x, dtype, "x"),
+        _validation.batch(x, dtype, "who"),
+        _validation.rows(x, 2, dtype, "who"),
+        _validation.shaped(x, (3, 2), dtype, "x"),
     ):
         assert dtype == found.dtype
         assert found.dtype.isnative
@@ -64,26 +65,26 @@ def test_real_numbers_are_converted(kind: str, dtype: np.dtype[Any]) -> None:
 
 def test_without_a_dtype_integers_become_float32() -> None:
     """The default dtype of minigrad."""
-    assert F32 == arrays.float_array([1, 2], None, "x").dtype
-    assert F32 == arrays.float_array(np.ones(2, np.float16), None, "x").dtype
-    assert F64 == arrays.float_array([1.0, 2.0], None, "x").dtype
+    assert F32 == _validation.float_array([1, 2], None, "x").dtype
+    assert F32 == _validation.float_array(np.ones(2, np.float16), None, "x").dtype
+    assert F64 == _validation.float_array([1.0, 2.0], None, "x").dtype
 
 
 def test_a_byte_order_that_is_not_native_is_converted() -> None:
     """Arrays read from files of another machine are converted as well where no dtype is asked
     for.
     """
-    assert arrays.float_array(np.ones(2, ">f8"), None, "x").dtype.isnative
-    assert arrays.batch(np.ones((2, 2), ">f4"), None, "who").dtype.isnative
+    assert _validation.float_array(np.ones(2, ">f8"), None, "x").dtype.isnative
+    assert _validation.batch(np.ones((2, 2), ">f4"), None, "who").dtype.isnative
 
 
 def test_subclasses_become_plain_arrays() -> None:
     """Matrices and memory maps do not travel through the layers as such."""
     x = np.ones((2, 2)).view(np.recarray)
     for found in (
-        arrays.float_array(x, F64, "x"),
-        arrays.batch(x, F64, "x"),
-        arrays.shaped(x, (2, 2), F64, "x"),
+        _validation.float_array(x, F64, "x"),
+        _validation.batch(x, F64, "x"),
+        _validation.shaped(x, (2, 2), F64, "x"),
     ):
         assert np.ndarray is type(found)
 
@@ -106,7 +107,7 @@ def test_subclasses_become_plain_arrays() -> None:
 def test_other_things_are_no_numbers(x: Any, told: str) -> None:
     """The message says whose array it is, and what is in it."""
     with pytest.raises(KindError, match=rf"^the thing .*{told}"):
-        arrays.real_array(x, "the thing")
+        _validation.real_array(x, "the thing")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ def test_other_things_are_no_numbers(x: Any, told: str) -> None:
 )
 def test_numbers(value: Any, bounds: dict[str, float], expected: float) -> None:
     """Anything that is one finite real number is one, as a Python float."""
-    found = arrays.number(value, "it", **bounds)
+    found = _validation.number(value, "it", **bounds)
     assert (expected, float) == (found, type(found))
 
 
@@ -151,8 +152,8 @@ def test_numbers(value: Any, bounds: dict[str, float], expected: float) -> None:
 def test_no_numbers(value: Any, bounds: dict[str, float], error: type[Exception]) -> None:
     """The message repeats the name, the value and every bound."""
     with pytest.raises(error, match=r"^it is ") as told:
-        arrays.number(value, "it", **bounds)
-    assert arrays.described(value) in str(told.value)
+        _validation.number(value, "it", **bounds)
+    assert described(value) in str(told.value)
     words = {"above": "above", "least": "at least", "below": "below", "most": "at most"}
     for bound, limit in bounds.items():
         assert f"{words[bound]} {limit}" in str(told.value)
@@ -161,13 +162,13 @@ def test_no_numbers(value: Any, bounds: dict[str, float], error: type[Exception]
 def test_bounds_read_like_a_sentence() -> None:
     """A rate must be "a finite number above 0", not "a finite number and above 0"."""
     with pytest.raises(RangeError, match=r"lr is -1, expected a finite number above 0$"):
-        arrays.number(-1, "lr", above=0)
+        _validation.number(-1, "lr", above=0)
 
 
 @pytest.mark.parametrize(("value", "least"), [(1, 1), (np.int64(5), 1), (0, 0), (np.uint8(7), 7)])
 def test_whole_numbers(value: Any, least: int) -> None:
     """Integers of any kind, as Python's."""
-    found = arrays.whole(value, "it", least=least)
+    found = _validation.whole(value, "it", least=least)
     assert (int(value), int) == (found, type(found))
 
 
@@ -185,8 +186,8 @@ def test_whole_numbers(value: Any, least: int) -> None:
 def test_no_whole_numbers(value: Any, error: type[Exception]) -> None:
     """3.0 is no whole number, and neither is True."""
     with pytest.raises(error, match="expected a whole number, 1 or more") as told:
-        arrays.whole(value, "it")
-    assert str(told.value).startswith(f"it is {arrays.described(value)}, ")
+        _validation.whole(value, "it")
+    assert str(told.value).startswith(f"it is {described(value)}, ")
 
 
 def test_an_array_of_several_is_no_whole_number() -> None:
@@ -194,13 +195,13 @@ def test_an_array_of_several_is_no_whole_number() -> None:
     with pytest.raises(
         KindError, match=r"it is an array of shape \(2,\), expected a whole number, 1 or more"
     ):
-        arrays.whole(np.array([3, 4]), "it")
+        _validation.whole(np.array([3, 4]), "it")
 
 
 def test_kept_arrays_are_read_only() -> None:
     """Arrays that are made once and given to many cannot be spoilt."""
-    ones, starts = arrays.ones(3, "f"), arrays.row_starts(3, 4)
-    assert ones is arrays.ones(3, "f")
+    ones, starts = _kernels._ones(3, "f"), _kernels._row_starts(3, 4)
+    assert ones is _kernels._ones(3, "f")
     assert ([1, 1, 1], F32) == (ones.tolist(), ones.dtype)
     assert [0, 4, 8] == starts.tolist()
     for array in (ones, starts):
@@ -211,31 +212,31 @@ def test_kept_arrays_are_read_only() -> None:
 @pytest.mark.parametrize(("rows", "width"), [(1, 1), (4, 1), (1, 5)])
 def test_row_starts_of_any_form(rows: int, width: int) -> None:
     """One row, or one column, has starts as well."""
-    assert [row * width for row in range(rows)] == arrays.row_starts(rows, width).tolist()
+    assert [row * width for row in range(rows)] == _kernels._row_starts(rows, width).tolist()
 
 
 def test_a_generator_is_taken_as_it_is() -> None:
     """A generator stays the same object, a seed makes one, None makes a new one each time."""
     rng = np.random.default_rng(0)
     seed: Any = np.int64(7)
-    assert rng is arrays.generator(rng)
+    assert rng is randomness.generator(rng)
     assert (
         np.random.default_rng(7).random()
-        == arrays.generator(7).random()
-        == arrays.generator(seed).random()
+        == randomness.generator(7).random()
+        == randomness.generator(seed).random()
     )
-    assert arrays.generator(None).random() != arrays.generator(None).random()
+    assert randomness.generator(None).random() != randomness.generator(None).random()
 
 
 @pytest.mark.parametrize("rng", ["0", 0.5, True, np.random.RandomState, [1]], ids=repr)
 def test_other_things_are_no_generator(rng: Any) -> None:
     """The message says what an `rng` is."""
     with pytest.raises(KindError, match="expected a seed"):
-        arrays.generator(rng)
+        randomness.generator(rng)
 
 
 def test_shapes_are_exact() -> None:
     """Not even an axis of length 1 is added or dropped."""
     for shape in ((2, 1), (1, 2), (), (1, 1, 2)):
         with pytest.raises(ShapeError, match="nothing is broadcast"):
-            arrays.shaped(np.ones(shape), (2,), F64, "x")
+            _validation.shaped(np.ones(shape), (2,), F64, "x")

@@ -12,7 +12,9 @@ import numpy.typing as npt
 import pytest
 
 import minigrad as mg
-from minigrad.arrays import described, float_array
+from minigrad._messages import described
+from minigrad._validation import float_array
+from minigrad.activations import ActivationName
 from minigrad.errors import KindError, ModelError, RangeError, ShapeError
 
 X = np.arange(12.0).reshape(4, 3)
@@ -277,7 +279,7 @@ def test_fit_says_what_is_beyond_the_range() -> None:
 
 
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
-def test_a_softmax_over_the_samples(name: str) -> None:
+def test_a_softmax_over_the_samples(name: ActivationName) -> None:
     """An input of shape (batch,) has no classes: the softmax would go over the samples."""
     layer = mg.Activation(name)
     expected = layer(np.ones((2, 3)))

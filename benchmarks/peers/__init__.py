@@ -1,6 +1,4 @@
-"""What is measured: minigrad and its peers, each in a module that is imported only where it
-runs.
-"""
+"""What is measured: minigrad and its peers, each in a module imported only where it runs."""
 
 from __future__ import annotations
 

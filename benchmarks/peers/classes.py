@@ -33,9 +33,7 @@ class Linear:
 
 
 class Activation:
-    """A function and its derivative of the input, which computes the function again, as joelnet's
-    tanh_prime does.
-    """
+    """A function and its derivative, which computes the function again, as in joelnet."""
 
     params: dict[str, Floats] = {}  # noqa: RUF012 - as teaching frameworks write it
 

@@ -1,6 +1,4 @@
-"""A learner's program: the formulas as the book has them, in float64, as NumPy computes when nobody
-says otherwise.
-"""
+"""A learner's program: the formulas as in a book, in NumPy's default, float64."""
 
 from __future__ import annotations
 

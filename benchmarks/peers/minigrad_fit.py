@@ -1,6 +1,4 @@
-"""minigrad: `fit` with its defaults, which measure the accuracy too and look for losses that are
-not finite.
-"""
+"""minigrad: `fit` with its defaults, which also measure accuracy and look for non-finite losses."""
 
 from __future__ import annotations
 

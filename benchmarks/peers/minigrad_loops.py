@@ -87,9 +87,7 @@ class Records:
         self.count = 0  # of records
 
     def prepare(self, count: int) -> None:
-        """Begin the first record, or a new one if the present one becomes large in so many
-        steps.
-        """
+        """Begin the first record, or a new one if the present one would grow too large."""
         self.steps += count
         if self.recorder is not None and self.recorder.estimate(self.steps).bytes < RECORD_BYTES:
             return

@@ -1,5 +1,4 @@
-"""What a good NumPy programmer writes by hand for exactly this network: float32, no classes, arrays
-that are used again.
+"""A good NumPy programmer's code for exactly this network: float32, no classes, reused arrays.
 
 Everything is written into arrays that exist (`out=`), batches are taken with mode="clip", which
 spares a buffer, and the first layer's input gradient, which nobody needs, is left out.

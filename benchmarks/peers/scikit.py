@@ -1,6 +1,4 @@
-"""scikit-learn's `MLPClassifier` in float32: `fit` for some epochs, without penalty and without
-validation.
-"""
+"""scikit-learn's `MLPClassifier` in float32: `fit` for some epochs, no penalty, no validation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints: everything that a training needs to go on as if it had never stopped, in one file."""
+"""Checkpoints: one file with all that a training needs to go on as if it had never stopped."""
 
 from minigrad.checkpoint.checkpoint import load, save
 

@@ -1,9 +1,8 @@
-"""The file that a checkpoint lies in: a tree of settings and arrays in one `.npz` file, with a
-checksum, without pickle.
+"""The file of a checkpoint: a tree of settings and arrays, with a checksum and without pickle.
 
-`numpy.load(path)` opens it. Each array is a member of its own, named by its way in the tree:
-"model/0.weight". All that is no array lies in the member "meta", as JSON in UTF-8. The comment of
-the ZIP file, its last 93 bytes, is
+It is an `.npz` file, so `numpy.load(path)` opens it. Each array is a member of its own, named by
+its path in the tree: "model/0.weight". Everything else lies in the member "meta", as JSON in UTF-8.
+The comment of the ZIP file, its last 93 bytes, is
 
     minigrad checkpoint 1 sha256 <64 hexadecimal digits>
 
@@ -25,7 +24,7 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import described
+from minigrad._messages import described
 from minigrad.errors import DataFileError, KindError
 from minigrad.files import named_errors, replacing, sweep
 
@@ -50,17 +49,17 @@ def write(path: str | os.PathLike[str], tree: Tree) -> None:
     meta = json.dumps(_without_arrays(tree, "", arrays)).encode()
     with named_errors(path, "the checkpoint"):
         sweep(Path(path))
-        with replacing(Path(path), durable=True) as part:
-            with ZipFile(part, "w", ZIP_STORED) as file:
+        with replacing(Path(path), durable=True) as new:
+            with ZipFile(new, "w", ZIP_STORED) as file:
                 for name, array in {"meta": np.frombuffer(meta, np.uint8), **arrays}.items():
                     # With a date of its own each file would differ; equal states give equal bytes.
                     with file.open(ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
                         np.lib.format.write_array(member, array, allow_pickle=False)
                 file.comment = f"minigrad checkpoint {VERSION} sha256 {'0' * _DIGITS}".encode()
-            with part.open("r+b") as file_of_bytes:
-                digest = _digest(file_of_bytes, part.stat().st_size - _DIGITS)
-                file_of_bytes.seek(-_DIGITS, os.SEEK_END)
-                file_of_bytes.write(digest)
+            with new.open("r+b") as raw:
+                digest = _digest(raw, new.stat().st_size - _DIGITS)
+                raw.seek(-_DIGITS, os.SEEK_END)
+                raw.write(digest)
 
 
 def check(tree: Tree, what: str) -> None:
@@ -94,14 +93,10 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise
     except OSError as error:
         raise DataFileError(f"{where} cannot be read: {error.strerror or error}") from error
-    except (
-        Exception
-    ) as error:  # whatever ZIP, NumPy and JSON make of a content that somebody else has sealed
-        told = f"{type(error).__name__}: {error}"[
-            :200
-        ]  # NumPy's are as long as the header that it finds
+    except Exception as error:  # what ZIP, NumPy and JSON make of a file that others have sealed
+        message = f"{type(error).__name__}: {error}"[:200]  # NumPy's are as long as a header
         raise DataFileError(
-            f"{where} is no checkpoint that minigrad has written: {told}"
+            f"{where} is no checkpoint that minigrad has written: {message}"
         ) from error
 
 
@@ -110,18 +105,19 @@ def _check(file: io.BufferedReader, where: str) -> None:
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - _LONGEST))
     end = file.read()
-    found = _COMMENT.search(end)
-    if found is None:
-        told = "is empty" if size == 0 else "is truncated, or no checkpoint of minigrad"
+    comment = _COMMENT.search(end)
+    if comment is None:
+        problem = "is empty" if size == 0 else "is truncated, or no checkpoint of minigrad"
         raise DataFileError(
-            f"{where} {told}; expected a file that minigrad.save has written ({size:,} bytes found)"
+            f"{where} {problem}; expected a file that minigrad.save has written ({size:,} bytes "
+            f"found)"
         )
-    if int(found[1]) != VERSION:
+    if int(comment[1]) != VERSION:
         raise DataFileError(
-            f"{where} has version {int(found[1])} of the format, and this minigrad reads version "
+            f"{where} has version {int(comment[1])} of the format, and this minigrad reads version "
             f"{VERSION}; update minigrad"
         )
-    if found.end() != len(end) or _digest(file, size - _DIGITS) != found[2]:
+    if comment.end() != len(end) or _digest(file, size - _DIGITS) != comment[2]:
         raise DataFileError(
             f"{where} is damaged: its content does not have the checksum that it names"
         )

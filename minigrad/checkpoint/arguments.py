@@ -1,20 +1,20 @@
-"""`Given`, the things that `save` writes and `load` reads into."""
+"""`Arguments`, what `save` writes and `load` reads into, and the checks of each."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, MutableMapping
-from typing import Any, NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
-from minigrad.arrays import described
+from minigrad._messages import described
 from minigrad.data import Batches
 from minigrad.errors import KindError, ModelError
 from minigrad.hooks import Hook
-from minigrad.layers.inside import generators_of
 from minigrad.layers.layer import Layer
 from minigrad.optimizers import Optimizer
+from minigrad.randomness import generators_of
 
 
 @runtime_checkable
@@ -26,7 +26,7 @@ class HasState(Protocol):
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Go on from what `state_dict` gave: all of it, or after an error nothing."""
         ...
 
 
@@ -43,22 +43,22 @@ def state_of(history: Figures) -> Mapping[str, Any]:
     )
 
 
-def hooks_of(hooks: Iterable[Hook], who: str) -> list[Hook]:
+def checked_hooks(hooks: Iterable[Hook], who: str) -> list[Hook]:
     """Hooks as a list.
 
     Raises:
-        KindError: It is none of hooks.
+        KindError: These are not hooks.
     """
     if isinstance(hooks, Hook) or not isinstance(hooks, Iterable):
         raise KindError(f"{who} got {described(hooks)} as hooks, expected several, hooks=[...]")
-    found = list(hooks)
-    for hook in found:
+    result = list(hooks)
+    for hook in result:
         if not isinstance(hook, Hook):
             raise KindError(
                 f"{who} got {described(hook)} among its hooks, expected an instance of a subclass "
                 f"of minigrad.Hook"
             )
-    return found
+    return result
 
 
 def check_optimizer(optimizer: Optimizer, model: Layer, who: str) -> None:
@@ -76,7 +76,7 @@ def check_optimizer(optimizer: Optimizer, model: Layer, who: str) -> None:
     optimizer.check_not_stale()
 
 
-class Given(NamedTuple):
+class Arguments(NamedTuple):
     """What `save` and `load` are given."""
 
     model: Layer | None
@@ -84,10 +84,10 @@ class Given(NamedTuple):
     data: Batches | None
     rng: np.random.Generator | None
     history: Figures | None
-    hooks: Iterable[Hook]
+    hooks: list[Hook]
 
-    def checked(self, path: str | os.PathLike[str], who: str) -> Self:
-        """The same, if everything is of its kind, with the hooks as a list.
+    def check(self, path: str | os.PathLike[str], who: str) -> None:
+        """Make sure that everything is of its kind.
 
         Raises:
             KindError: Something is not.
@@ -106,26 +106,25 @@ class Given(NamedTuple):
             ),
             "history": (self.history, HasState | MutableMapping, "a History, or a dict of lists"),
         }
-        for name, (thing, kind, told) in expected.items():
+        for name, (thing, kind, description) in expected.items():
             if not isinstance(thing, kind) and (thing is not None or name == "path"):
-                raise KindError(f"{who} got {described(thing)} as {name}, expected {told}")
+                raise KindError(f"{who} got {described(thing)} as {name}, expected {description}")
         if self.model is not None and self.optimizer is not None:
             check_optimizer(self.optimizer, self.model, who)
-        return self._replace(hooks=hooks_of(self.hooks, who))
 
     def generators(self) -> dict[str, np.random.Generator]:
         """All generators by what holds them: "model 2.rng", "data", "rng"."""
-        found: dict[str, np.random.Generator] = {}
+        generators: dict[str, np.random.Generator] = {}
         if self.model is not None:
-            found |= {
+            generators |= {
                 f"model {name}": generator for name, generator in self.model.named_generators()
             }
         if self.optimizer is not None:
-            found |= {
+            generators |= {
                 f"optimizer {name}": generator for name, generator in generators_of(self.optimizer)
             }
         if self.data is not None:
-            found["data"] = self.data.rng
+            generators["data"] = self.data.rng
         if self.rng is not None:
-            found["rng"] = self.rng
-        return found
+            generators["rng"] = self.rng
+        return generators

@@ -1,9 +1,8 @@
 """`save` and `load`.
 
-A checkpoint is taken between steps, and keeps: the values and buffers of the model, which
-parameters are frozen, the optimizer's state, the position in the data, the history, the state of
-hooks, and the state of every random generator that the model, the optimizer, the data or `rng`
-hold.
+A checkpoint is taken between steps. It keeps the values and buffers of the model, which parameters
+are frozen, the optimizer's state, the position in the data, the history, the state of hooks, and
+the state of every random generator that the model, the optimizer, the data or `rng` holds.
 """
 
 from __future__ import annotations
@@ -14,11 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.arrays import described
+from minigrad._messages import described
 from minigrad.checkpoint import archive
-from minigrad.checkpoint.arguments import Figures, Given, state_of
-from minigrad.checkpoint.compatibility import differences, layers_of, other_sharing, shared
-from minigrad.checkpoint.transaction import frozen_in, load_all, parts_of
+from minigrad.checkpoint.arguments import Arguments, Figures, checked_hooks, state_of
+from minigrad.checkpoint.compatibility import (
+    arrays_of,
+    differences,
+    frozen_in,
+    layers_of,
+    shared,
+    sharing_differences,
+)
+from minigrad.checkpoint.transaction import load_all, place, targets_of
 from minigrad.data import Batches
 from minigrad.errors import DataFileError, KindError, ModelError
 from minigrad.hooks import Hook
@@ -37,8 +43,7 @@ def save(
     history: Figures | None = None,
     hooks: Iterable[Hook] = (),
 ) -> None:
-    """Write a checkpoint: all of it and on the disk, or after an error not at all. No pickle is
-    used.
+    """Write a checkpoint: all of it and on the disk, or after an error nothing; without pickle.
 
         minigrad.save("digits.npz", model=model, optimizer=optimizer, data=data)
 
@@ -63,7 +68,8 @@ def save(
         DataFileError: The file cannot be written: the disk is full, there is no such directory.
         RunError: A recorder's directory cannot be written; the checkpoint is.
     """
-    given = Given(model, optimizer, data, rng, history, hooks).checked(path, "save")
+    given = Arguments(model, optimizer, data, rng, history, checked_hooks(hooks, "save"))
+    given.check(path, "save")
     if not isinstance(model, Layer):
         raise KindError(
             f"save got {described(model)} as its model, expected a layer, such as a Sequential"
@@ -71,9 +77,7 @@ def save(
     generators = given.generators()
     tree: dict[str, Any] = {
         "numpy": np.__version__,
-        "model": dict(
-            model._live_state()
-        ),  # no copies: the file is written before anybody can change them
+        "model": arrays_of(model),  # the file is written before anybody can change them
         "layers": layers_of(model),
         **frozen_in(model),
         "generators": {
@@ -87,7 +91,7 @@ def save(
     if optimizer is not None:
         tree["optimizer"] = optimizer.state_dict(live=True)
     if data is not None:
-        tree["data"] = {name: value for name, value in data.state_dict().items() if name != "rng"}
+        tree["data"] = place(data)
     if history is not None:
         tree["history"] = state_of(history)
     try:
@@ -108,8 +112,7 @@ def load(
     hooks: Iterable[Hook] = (),
     strict: bool = True,
 ) -> None:
-    """Read a checkpoint into what is given, and leave the rest of it: `load(path, model=model)`
-    reads the model alone.
+    """Read a checkpoint into what is given; `load(path, model=model)` reads the model alone.
 
     Build everything as it was built before saving, and load into it: all of it, or after an error
     nothing. With the model, the optimizer and the data the training goes on bit for bit as if it
@@ -137,7 +140,8 @@ def load(
         ModelError: It does not fit; the message lists every difference, and nothing is changed.
         StaleParametersError: The optimizer's parameters have moved into another model.
     """
-    given = Given(model, optimizer, data, rng, history, hooks).checked(path, "load")
+    given = Arguments(model, optimizer, data, rng, history, checked_hooks(hooks, "load"))
+    given.check(path, "load")
     if all(thing is None for thing in (model, optimizer, data, rng, history)) and not given.hooks:
         raise KindError(
             f"load('{os.fspath(path)}') has nothing to load into: it returns nothing, but fills "
@@ -150,13 +154,13 @@ def load(
         raise DataFileError(
             f"{where} is no checkpoint that minigrad has written: its content has another form"
         )
-    parts = parts_of(tree, given, strict)
-    problems = [] if model is None or not strict else [*differences(tree, model)]
+    targets = targets_of(tree, given, strict)
+    problems = [*differences(tree, model)] if strict and model is not None else []
     if strict and (optimizer is not None or data is not None):
-        problems += other_sharing(tree, given.generators())
+        problems += sharing_differences(tree, given.generators())
     if problems:
         raise ModelError(f"{where} does not fit, and nothing was changed: {'; '.join(problems)}")
-    load_all(parts, given, where)
+    load_all(targets, where)
     if model is not None:
         announce(model, where)
         for _, parameter in model.parameters():

@@ -1,66 +1,124 @@
-"""The parts of a checkpoint that are loaded, one by one, and the way back where one does not fit."""
+"""The transaction of `load`: everything that is loaded gets its new state, or keeps its old one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
-from minigrad.arrays import set_generator
-from minigrad.checkpoint.arguments import Given, HasState
+import numpy as np
+
+from minigrad.checkpoint.arguments import Arguments, HasState
+from minigrad.checkpoint.compatibility import frozen_in
+from minigrad.data import Batches
 from minigrad.errors import MinigradError, ModelError
 from minigrad.hooks import Hook
 from minigrad.layers.layer import Layer
+from minigrad.randomness import set_generator
 
 
-class Part(NamedTuple):
-    """One thing to load into.
+class Target(NamedTuple):
+    """Something that a checkpoint is loaded into.
 
     Attributes:
-        name: What it is called in errors.
-        load: Gives it a state.
-        state: That of the checkpoint.
-        undo: Goes back to its state now.
+        name: What errors call it.
+        load: Gives it a state: all of it, or after an error nothing.
+        new: The state in the checkpoint.
+        old: Its state now; empty if it has none.
     """
 
     name: str
-    load: Callable[[Any], None]
-    state: Any
-    undo: Callable[[], object]
+    load: Callable[[Any], object]
+    new: Any
+    old: Any
 
 
-def load_all(parts: list[Part], given: Given, where: str) -> None:
-    """Load all parts, or after an error none.
-
-    Raises:
-        ModelError: A part does not fit; nothing is changed.
-    """
-    with ExitStack() as undo:
-        for part in parts:
-            undo.callback(part.undo)
-            try:
-                part.load(part.state)
-            except Exception as error:  # a hook may be anybody's
-                told = error if isinstance(error, MinigradError) else repr(error)
-                raise ModelError(
-                    f"{where} does not fit, and nothing was changed: its {part.name}: {told}"
-                ) from error
-        undo.pop_all()
-
-
-def parts_of(tree: Mapping[str, Any], given: Given, strict: bool) -> list[Part]:
-    """What is to be loaded, in which state it is now, and the state that the checkpoint has for it.
+def load_all(targets: list[Target], where: str) -> None:
+    """Load into all targets, or after an error into none.
 
     Raises:
-        ModelError: The checkpoint does not have it.
+        ModelError: A target refuses its new state.
     """
-    asked = {
-        "model": given.model,
-        "optimizer": given.optimizer,
-        "data": given.data,
-        "history": given.history,
-    }
+    begun: list[Target] = []
+    try:
+        for target in targets:
+            begun.append(target)
+            target.load(target.new)
+    except Exception as error:
+        refusing = begun.pop()
+        changed = _put_back(begun)
+        outcome = f"only {', '.join(changed)} may have" if changed else "nothing was"
+        message = error if isinstance(error, MinigradError) else repr(error)
+        raise ModelError(
+            f"{where} does not fit, and {outcome} changed: its {refusing.name}: {message}"
+        ) from error
+    except BaseException:  # an interrupt, in the middle of one
+        _put_back(begun)
+        raise
+
+
+def _put_back(targets: list[Target]) -> list[str]:
+    """Give targets their old states; the names of those for which that did not work."""
+    return [target.name for target in reversed(targets) if not _loads(target.load, target.old)]
+
+
+def _loads(load: Callable[[Any], object], state: Any) -> bool:
+    """Whether something takes a state; what a hook raises may be anything."""
+    with suppress(Exception):
+        load(state)
+        return True
+    return False
+
+
+def _or_nothing(load: Callable[[Any], object], old: Any) -> Callable[[Any], None]:
+    """Load all of a state, or after an error the old one."""
+
+    def load_or_nothing(state: Any) -> None:
+        try:
+            load(state)
+        except BaseException as error:
+            if not _loads(load, old):
+                error.add_note("and what it had taken in could not be put back")
+            raise
+
+    return load_or_nothing
+
+
+def targets_of(tree: Mapping[str, Any], given: Arguments, strict: bool) -> list[Target]:
+    """What is to be loaded, in this order; what has no state to be put back to comes last.
+
+    Raises:
+        ModelError: The checkpoint lacks something that is to be loaded.
+    """
+    _check_complete(tree, given)
+    targets = list(_generators(tree, given))
+    if given.model is not None:
+        targets += _model(tree, given.model, strict, with_optimizer=given.optimizer is not None)
+    if given.optimizer is not None:
+        # no copies: an optimizer that loads a state takes new arrays
+        load, old = given.optimizer.load_state_dict, given.optimizer.state_dict(live=True)
+        targets.append(Target("optimizer", load, tree["optimizer"], old))
+    targets += _hooks(tree, given.hooks)
+    if given.data is not None:
+        targets.append(Target("data", partial(_go_on, given.data), tree["data"], place(given.data)))
+    if isinstance(given.history, HasState):
+        states = tree["history"], given.history.state_dict()
+        targets.append(Target("history", given.history.load_state_dict, *states))
+    elif given.history is not None:
+        fill, figures = partial(_fill, given.history), dict(given.history)
+        targets.append(Target("history", fill, tree["history"], {"figures": figures}))
+    return sorted(targets, key=lambda target: not target.old)
+
+
+def place(data: Batches) -> dict[str, Any]:
+    """Where the data stands; the state of its generator is kept with those of all others."""
+    return {name: value for name, value in data.state_dict().items() if name != "rng"}
+
+
+def _check_complete(tree: Mapping[str, Any], given: Arguments) -> None:
+    """Make sure that the checkpoint has all that is to be loaded."""
+    asked = {name: getattr(given, name) for name in ("model", "optimizer", "data", "history")}
     lacks = [name for name, thing in asked.items() if thing is not None and name not in tree]
     lacks += ["rng"] if given.rng is not None and "rng" not in tree["generators"] else []
     if lacks:
@@ -69,46 +127,31 @@ def parts_of(tree: Mapping[str, Any], given: Given, strict: bool) -> list[Part]:
             f"the checkpoint holds no {' and no '.join(lacks)}, only {has}; give the same things "
             f"to save"
         )
-    return [
-        *_model(tree, given, strict),
-        *_optimizer_and_data(tree, given),
-        *_figures_and_hooks(tree, given),
-        *_rngs(tree, given),
-    ]
 
 
-def _model(tree: Mapping[str, Any], given: Given, strict: bool) -> Iterator[Part]:
-    model = given.model
-    if model is None:
-        return
-    state, now = tree["model"], model.state_dict()
+def _generators(tree: Mapping[str, Any], given: Arguments) -> Iterator[Target]:
+    resumes = given.optimizer is not None or given.data is not None
+    for label, rng in given.generators().items():
+        # With a model alone, for prediction, somebody else may be using the generators.
+        if label in tree["generators"] and (resumes or label == "rng"):
+            load = partial(set_generator, rng, what=f"the generator '{label}'")
+            yield Target(label, load, tree["generators"][label], rng.bit_generator.state)
+
+
+def _model(
+    tree: Mapping[str, Any], model: Layer, strict: bool, with_optimizer: bool
+) -> Iterator[Target]:
+    new, old = tree["model"], model.state_dict()
     if not strict:
-        state = {
-            name: array
-            for name, array in state.items()
-            if name in now and now[name].shape == array.shape
-        }
-
-    def fill(state: Mapping[str, Any]) -> None:
-        model.load_state_dict(state, strict=False)
-
-    yield Part("model", fill, state, lambda: fill(now))
-    if given.optimizer is not None:
-        freeze, before = partial(_freeze, model), frozen_in(model)
-        after = {
-            name: tree[name] for name in before if name in tree
-        }  # there were no entries in files of before
-        yield Part("frozen parameters", freeze, after, lambda: freeze(before))
-
-
-def frozen_in(model: Layer) -> dict[str, Any]:
-    """What may not move: the names of parameters, and of parameters of which only some entries may, which these are."""
-    parameters = list(model.parameters())
-    entries = {name: own.trainable for name, own in parameters if own.frozen_entries is not None}
-    return {
-        "frozen": [name for name, own in parameters if own.trainable is False],
-        "moving_entries": entries,
-    }
+        fitting = (name for name in new if name in old and old[name].shape == new[name].shape)
+        new = {name: new[name] for name in fitting}
+    yield Target("model", partial(model.load_state_dict, strict=False), new, old)
+    if with_optimizer:
+        frozen = frozen_in(model)
+        # files from before there were frozen entries do not have all of these
+        known = {name: tree[name] for name in frozen if name in tree}
+        freeze = _or_nothing(partial(_freeze, model), frozen)
+        yield Target("frozen parameters", freeze, known, frozen)
 
 
 def _freeze(model: Layer, frozen: Mapping[str, Any]) -> None:
@@ -117,82 +160,36 @@ def _freeze(model: Layer, frozen: Mapping[str, Any]) -> None:
         parameter.trainable = name not in frozen["frozen"] if entries is None else entries
 
 
-def _optimizer_and_data(tree: Mapping[str, Any], given: Given) -> Iterator[Part]:
-    if given.optimizer is not None:
-        yield Part(
-            "optimizer",
-            given.optimizer.load_state_dict,
-            tree["optimizer"],
-            _way_back(given.optimizer),
-        )
-    if given.data is not None:
-        state = {**given.data.state_dict(), **tree["data"]}  # its generator is one of all
-        yield Part("data", given.data.load_state_dict, state, _way_back(given.data))
-
-
-def _figures_and_hooks(tree: Mapping[str, Any], given: Given) -> Iterator[Part]:
-    history = given.history
-    if isinstance(history, HasState):
-        yield Part("history", history.load_state_dict, tree["history"], _way_back(history))
-    elif history is not None:
-        fill, now = partial(_fill, history), dict(history)
-        yield Part(
-            "history", lambda state: fill(state["figures"]), tree["history"], lambda: fill(now)
-        )
+def _hooks(tree: Mapping[str, Any], hooks: list[Hook]) -> Iterator[Target]:
     saved = list(tree["hooks"])
-    for hook in given.hooks:
-        kept = next((one for one in saved if _is_of(one, hook)), None)
-        if kept is not None:
-            saved = [one for one in saved if one is not kept]
-            if kept["state"]:
-                yield Part(
-                    kept["hook"],
-                    hook.load_state_dict,
-                    kept["state"],
-                    partial(_undo, hook, hook.state_dict(), _way_back(hook)),
-                )
+    for hook in hooks:
+        number = next((at for at, one in enumerate(saved) if _is_of(one, hook)), None)
+        if number is not None:
+            own = saved.pop(number)
+            if own["state"]:
+                old = hook.state_dict()
+                load = _or_nothing(hook.load_state_dict, old)
+                yield Target(own["hook"], load, own["state"], old)
 
 
-def _is_of(kept: Mapping[str, Any], hook: Hook) -> bool:
+def _is_of(saved: Mapping[str, Any], hook: Hook) -> bool:
     """Whether a state is that of such a hook.
 
     Two of a class are told apart by what they monitor, and then by their order.
     """
-    monitor = kept["state"].get("monitor")
-    of = monitor if isinstance(monitor, str) else None
-    return bool(kept["hook"] == type(hook).__name__ and of == getattr(hook, "monitor", None))
+    monitor = saved["state"].get("monitor")
+    monitored = monitor if isinstance(monitor, str) else None
+    kind = type(hook).__name__
+    return bool(saved["hook"] == kind and monitored == getattr(hook, "monitor", None))
 
 
-def _undo(hook: Hook, state: Mapping[str, Any], way_back: Callable[[], object]) -> None:
-    """A hook may be anybody's: it takes its state back by itself if it can, and its attributes are put back."""
-    with suppress(Exception):
-        hook.load_state_dict(state)
-    way_back()
+def _go_on(data: Batches, state: Mapping[str, Any]) -> None:
+    """Have the data go on from a place, with its generator as it is."""
+    rng: np.random.Generator = data.rng
+    data.load_state_dict({**state, "rng": rng.bit_generator.state})
 
 
-def _fill(history: MutableMapping[str, Any], figures: Mapping[str, Any]) -> None:
+def _fill(history: MutableMapping[str, Any], state: Mapping[str, Any]) -> None:
+    figures = dict(state["figures"])
     history.clear()
     history.update(figures)
-
-
-def _way_back(thing: object) -> Callable[[], object]:
-    """Puts the attributes of a thing back as they are now.
-
-    What lies in them must not be changed in place.
-    """
-    before = dict(vars(thing))
-    return lambda: vars(thing).update(before)
-
-
-def _rngs(tree: Mapping[str, Any], given: Given) -> Iterator[Part]:
-    resumes = given.optimizer is not None or given.data is not None
-    for label, generator in given.generators().items():
-        # Of a model alone, for prediction, the generators are somebody else's as well, perhaps.
-        if label in tree["generators"] and (resumes or label == "rng"):
-            setting = partial(set_generator, generator, what=f"the generator '{label}'")
-            yield Part(
-                label,
-                setting,
-                tree["generators"][label],
-                partial(setting, generator.bit_generator.state),
-            )

@@ -1,4 +1,4 @@
-"""Data sets to train on: `load_digits` comes with minigrad, `load_mnist` reads or downloads the original files."""
+"""Data sets: `load_digits` is bundled, `load_mnist` reads or downloads the original files."""
 
 from minigrad.datasets.digits import load_digits
 from minigrad.datasets.mnist import load_mnist

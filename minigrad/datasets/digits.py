@@ -60,6 +60,6 @@ def load_digits(
 
 
 def enlarge(images: Bytes) -> Bytes:
-    """Enlarge each pixel to 3 x 3 pixels and add a border of two zero pixels: (n, 8, 8) becomes (n, 28, 28)."""
+    """Each pixel as 3 x 3 pixels, in a border of two zero pixels: (n, 8, 8) -> (n, 28, 28)."""
     tripled = images.repeat(3, axis=1).repeat(3, axis=2)
     return np.pad(tripled, ((0, 0), (2, 2), (2, 2)))

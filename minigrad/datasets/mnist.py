@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from minigrad.datasets.idx import read_bytes, read_idx
 from minigrad.errors import DataFileError, MissingExtraError
 
+__all__ = ["load_mnist"]
+
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -45,8 +47,7 @@ def load_mnist(
 def load_mnist(
     root: str | os.PathLike[str] | None = None, *, raw: bool = False
 ) -> tuple[Floats | Bytes, Labels, Floats | Bytes, Labels]:
-    """Load MNIST from its four original files, downloading those that are not there yet (11 MB in
-    all).
+    """Load MNIST from its four original files, downloading those that are missing (11 MB in all).
 
     Each file is checked against its published MD5 sum, every time it is read.
 
@@ -82,12 +83,13 @@ def load_mnist(
 
 
 def find_directory(root: str | os.PathLike[str] | None) -> Path:
-    """Find the directory of the files: `root`, or `$MINIGRAD_DATA`, or else the cache, which need
-    not exist yet.
+    """The directory of the files: `root`, or `$MINIGRAD_DATA`, or else the cache.
+
+    The cache need not exist yet.
 
     Raises:
         DataFileError: The directory was named by the user, but does not exist.
-        MissingExtraError: Only the cache remains, and pooch, which knows where it is, is not installed.
+        MissingExtraError: Only the cache remains, and pooch, which finds it, is not installed.
     """
     named = root or os.environ.get("MINIGRAD_DATA")
     if not named:

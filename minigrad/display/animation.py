@@ -8,7 +8,9 @@ from typing import Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import Array, described, number, whole
+from minigrad._messages import described
+from minigrad._validation import number, whole
+from minigrad.arrays import Array
 from minigrad.display.drawing import Layout, largest
 from minigrad.display.pictures import layout_of_units, side_by_side
 from minigrad.display.png import Pixels, apng

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import described, whole
+from minigrad._messages import described
+from minigrad._validation import whole
 from minigrad.display.characters import CROSS, as_text
 from minigrad.display.drawing import Layout, largest, tiled
 from minigrad.display.png import Pixels, png

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import number
+from minigrad._validation import number
 from minigrad.display.words import counted
 from minigrad.errors import RangeError, ShapeError
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self, final
 
-from minigrad.arrays import described
+from minigrad._messages import described
 from minigrad.errors import AttachError, KindError
 from minigrad.hooks.hook import Hook
 from minigrad.hooks.listener import Listener, Method, methods_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from minigrad.arrays import described
+from minigrad._messages import described
 from minigrad.errors import AttachError
 from minigrad.hooks.events import Backward, Forward, Step
 from minigrad.hooks.fit_events import Epoch, FitBegin, FitEnd

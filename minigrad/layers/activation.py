@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import final
 
 from minigrad._types import override
-from minigrad.activations import FUNCTIONS, ActivationFunction
-from minigrad.arrays import Array, batch, described
-from minigrad.errors import KindError, ModelError, ShapeError
+from minigrad._validation import batch, vectors
+from minigrad.activations import FUNCTIONS, OVER_ROWS, ActivationFunction, ActivationName, named
+from minigrad.arrays import Array
 from minigrad.layers.layer import Layer
-
-_OVER_ROWS = (FUNCTIONS["softmax"], FUNCTIONS["log_softmax"])
 
 
 @final
@@ -23,21 +21,25 @@ class Activation(Layer):
     | Name | Function | Source |
     |---|---|---|
     | linear | x | |
-    | relu | max(x, 0) | [Nair and Hinton
-    2010](https://www.cs.toronto.edu/~hinton/absps/reluICML.pdf) |
-    | leaky_relu | x above 0, else 0.01 x | [Maas et al.
-    2013](https://ai.stanford.edu/~amaas/papers/relu_hybrid_icml2013_final.pdf) |
-    | elu | x above 0, else exp(x) - 1 | [Clevert et al. 2015](https://arxiv.org/abs/1511.07289) |
-    | selu | 1.0507 x above 0, else 1.7581 (exp(x) - 1) | [Klambauer et al.
-    2017](https://arxiv.org/abs/1706.02515) |
-    | gelu | x c(x) | [Hendrycks and Gimpel 2016](https://arxiv.org/abs/1606.08415) |
-    | silu | x s(x) | [Elfwing et al. 2017](https://arxiv.org/abs/1702.03118) |
+    | relu | max(x, 0) | [Nair and Hinton 2010][relu] |
+    | leaky_relu | x above 0, else 0.01 x | [Maas et al. 2013][leaky] |
+    | elu | x above 0, else exp(x) - 1 | [Clevert et al. 2015][elu] |
+    | selu | 1.0507 x above 0, else 1.7581 (exp(x) - 1) | [Klambauer et al. 2017][selu] |
+    | gelu | x c(x) | [Hendrycks and Gimpel 2016][gelu] |
+    | silu | x s(x) | [Elfwing et al. 2017][silu] |
     | sigmoid | s(x) | |
     | tanh | tanh(x) | |
-    | softplus | log(1 + exp(x)) | [Glorot et al.
-    2011](https://proceedings.mlr.press/v15/glorot11a.html) |
+    | softplus | log(1 + exp(x)) | [Glorot et al. 2011][softplus] |
     | softmax | exp(x) / sum of exp(x) | |
     | log_softmax | x - log(sum of exp(x)) | |
+
+    [relu]: https://www.cs.toronto.edu/~hinton/absps/reluICML.pdf
+    [leaky]: https://ai.stanford.edu/~amaas/papers/relu_hybrid_icml2013_final.pdf
+    [elu]: https://arxiv.org/abs/1511.07289
+    [selu]: https://arxiv.org/abs/1706.02515
+    [gelu]: https://arxiv.org/abs/1606.08415
+    [silu]: https://arxiv.org/abs/1702.03118
+    [softplus]: https://proceedings.mlr.press/v15/glorot11a.html
 
     Args:
         function: An `ActivationFunction`, or the name of one.
@@ -52,16 +54,9 @@ class Activation(Layer):
         KindError: It is neither a name nor an `ActivationFunction`.
     """
 
-    def __init__(self, function: str | ActivationFunction) -> None:
-        if isinstance(function, str):
-            if function not in FUNCTIONS:
-                raise ModelError(f"no activation '{function}'; there are {', '.join(FUNCTIONS)}")
-            function = FUNCTIONS[function]
-        if not isinstance(function, ActivationFunction):
-            raise KindError(
-                f"activation is {described(function)}, expected a name or an ActivationFunction"
-            )
-        self.function: ActivationFunction = function
+    def __init__(self, function: ActivationName | ActivationFunction) -> None:
+        self.function: ActivationFunction = named(function)
+        self._over_rows = self.function in OVER_ROWS
         self.x: Array
         self.y: Array
 
@@ -74,21 +69,13 @@ class Activation(Layer):
             ShapeError: The input has no rows; for softmax and log_softmax, it has no axis of
                 classes.
         """
-        x = batch(x, None, self)
-        if x.ndim == 1 and self.function in _OVER_ROWS:
-            raise ShapeError(
-                f"{self.called} got an input of shape {x.shape}, expected (batch, classes): it "
-                f"goes over the last axis, which must not be that of the samples; for one sample "
-                f"pass x[np.newaxis]"
-            )
-        self.x = x
-        self.y = self.function.forward(x)
+        self.x = vectors(x, None, None, self) if self._over_rows else batch(x, None, self)
+        self.y = self.function.forward(self.x)
         return self.y.copy()  # backward still needs `y`, and the caller may write into the copy
 
     @override
     def backward(self, grad: Array) -> Array:
-        """(batch, ...) -> (batch, ...): dL/dx = dL/dy dy/dx; the derivatives stand beside the
-        functions.
+        """(batch, ...) -> (batch, ...): dL/dx = dL/dy dy/dx.
 
         Raises:
             CallOrderError: No forward came before, or backward was already called for it.

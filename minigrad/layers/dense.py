@@ -8,12 +8,15 @@ from typing import final
 import numpy as np
 import numpy.typing as npt
 
+from minigrad._kernels import sum_rows
 from minigrad._types import override
-from minigrad.arrays import Array, Seed, float_dtype, generator, ones, rows, whole
-from minigrad.init import Initializer, draw
+from minigrad._validation import float_dtype, rows, whole
+from minigrad.arrays import Array, Seed
+from minigrad.init import Initializer, InitName, draw
 from minigrad.layers.factors import Factors
 from minigrad.layers.layer import Layer
 from minigrad.parameters.parameter import Parameter
+from minigrad.randomness import generator
 
 
 @final
@@ -50,7 +53,7 @@ class Dense(Layer):
         n_out: int,
         *,
         bias: bool = True,
-        init: str | Initializer = "he_normal",
+        init: InitName | Initializer = "he_normal",
         dtype: npt.DTypeLike = np.float32,
         rng: Seed = None,
     ) -> None:
@@ -73,9 +76,9 @@ class Dense(Layer):
         """
         weight = self.weight.value
         x = self.x = rows(x, self.n_in, weight.dtype, self)
-        output: Array = x.dot(weight)  # x @ weight: the same product, called in half the time
+        output: Array = x.dot(weight)  # x @ weight
         if self.bias is not None:
-            output += self.bias.value
+            output += self.bias.value  # + bias
         return output
 
     @override
@@ -93,7 +96,7 @@ class Dense(Layer):
             ShapeError: The gradient does not have the output's shape.
         """
         self._assign(grad)
-        below: Array = grad.dot(self.weight.value.T)
+        below: Array = grad.dot(self.weight.value.T)  # dL/dx
         return below
 
     @override
@@ -103,9 +106,9 @@ class Dense(Layer):
 
     def _assign(self, grad: Array) -> None:
         self.factors = self.x, grad
-        self.x.T.dot(grad, out=self.weight.new_grad)
+        self.x.T.dot(grad, out=self.weight.new_grad)  # dL/dW
         if self.bias is not None:
-            ones(len(grad), grad.dtype.char).dot(grad, out=self.bias.new_grad)
+            sum_rows(grad, out=self.bias.new_grad)  # dL/db
 
     @override
     def explain(self) -> Mapping[str, Factors]:

@@ -7,17 +7,19 @@ from typing import final
 import numpy as np
 
 from minigrad._types import override
-from minigrad.arrays import Array, Seed, batch, generator, number
+from minigrad._validation import batch, number
+from minigrad.arrays import Array, Seed
 from minigrad.layers.layer import Layer
+from minigrad.randomness import generator
 
 
 @final
 class Dropout(Layer):
-    """Inverted dropout: in training each entry becomes 0 with probability `rate`, and the others
-    grow to make up for it.
+    """Inverted dropout: in training, each entry becomes 0 with probability `rate`.
 
-    In eval mode nothing happens to the input. With u drawn evenly from [0, 1) for each entry
-    (Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html),
+    The others grow to make up for it. In eval mode nothing happens to the input. With u drawn
+    evenly from [0, 1) for each entry (Srivastava et al. 2014,
+    https://jmlr.org/papers/v15/srivastava14a.html),
 
         y = m x,  dL/dx = m dL/dy,  where m is 1 / (1 - rate) if u >= rate, else 0
 

@@ -40,7 +40,7 @@ def layout_of(factors: Factors, parameter: Parameter) -> Layout | None:
         factors: What its layer says.
         parameter: The parameter, with the gradient that it explains.
     """
-    inputs, units, told = factors
+    inputs, units, layout = factors
     if not all(
         isinstance(array, np.ndarray) and array.ndim == 2
         for array in (inputs, units)
@@ -54,9 +54,9 @@ def layout_of(factors: Factors, parameter: Parameter) -> Layout | None:
     if len(inputs) != len(units) or n_in * n_out != parameter.size or len(shape) < 2:
         return None
     fits: dict[Layout, bool] = {"in_out": shape[-1] == n_out, "out_in": shape[0] == n_out}
-    if told is not None:
-        return told if fits.get(told, False) else None
-    possible = [layout for layout, fit in fits.items() if fit]
+    if layout is not None:
+        return layout if fits.get(layout, False) else None
+    possible = [name for name, fit in fits.items() if fit]
     if len(possible) < 2:
         return possible[0] if possible else None
     # A square says nothing; the gradient itself does, unless it fits both ways.
@@ -65,5 +65,5 @@ def layout_of(factors: Factors, parameter: Parameter) -> Layout | None:
     scale = float(np.abs(product).max(initial=0.0))
     own, turned = (float(np.abs(table - product).max(initial=0.0)) for table in (grad, grad.T))
     off: dict[Layout, float] = {"in_out": own, "out_in": turned}
-    fitting = [layout for layout, distance in off.items() if distance <= 1e-3 * scale]
+    fitting = [name for name, distance in off.items() if distance <= 1e-3 * scale]
     return fitting[0] if len(fitting) == 1 else None

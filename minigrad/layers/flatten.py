@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import final
 
 from minigrad._types import override
-from minigrad.arrays import Array, batch
+from minigrad._validation import batch
+from minigrad.arrays import Array
 from minigrad.layers.layer import Layer
 
 

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import inspect
-from abc import ABC, ABCMeta, abstractmethod
+from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Self, TypeVar, final
 
 import numpy as np
 import numpy.typing as npt
 
-from minigrad._wording import transposed
-from minigrad.arrays import Array, described, float_array, real_array, whole
+from minigrad._containers import found_in, with_replaced
+from minigrad._types import override
+from minigrad._validation import real_array, whole
+from minigrad.arrays import Array
 from minigrad.errors import KindError, ModelError
 from minigrad.hooks import Handle, Hook
 from minigrad.hooks.handle import attach
 from minigrad.hooks.listener import Listener
-from minigrad.layers.calls import Own, Unchecked, check_calls, without_passes
+from minigrad.layers.call_order import CHECKED, CallOrder, OwnParameters, check_calls, is_checked
 from minigrad.layers.factors import Factors
-from minigrad.layers.inside import found_in, generators_of, walk, with_copies
+from minigrad.layers.state import buffer_places, live_state, load_state
+from minigrad.layers.summary import summary_of
 from minigrad.parameters.parameter import Parameter
+from minigrad.randomness import generators_of
 
 T = TypeVar("T")
 
 
 class _LayerType(ABCMeta):
-    """Looks at each layer once, when its own `__init__` is done: so authors need no `super().__init__()`."""
+    """Names the parts of each layer when its own `__init__` is done.
+
+    So authors need no `super().__init__()`.
+    """
 
     @property
     def __signature__(cls) -> inspect.Signature:
@@ -34,14 +41,10 @@ class _LayerType(ABCMeta):
         return own.replace(parameters=list(own.parameters.values())[1:])
 
     def __setattr__(cls, name: str, value: Any) -> None:
-        """A method that is replaced in a class later, in a notebook say, is the one that runs."""
+        """Have the calls of a method checked that replaces one of the class, in a notebook say."""
         super().__setattr__(name, value)
-        if name in ("forward", "backward", "backward_parameters") and not hasattr(
-            value, "unchecked"
-        ):
-            for one in (cls, *_below(cls)):
-                if vars(one).get("_unchecked") is not None:
-                    check_calls(one, Layer)
+        if name in CHECKED and not is_checked(value) and not getattr(cls, "_checks_calls", True):
+            check_calls(cls, Layer)
 
     def __call__(cls: type[T], *args: Any, **kwargs: Any) -> T:
         missing = sorted(getattr(cls, "__abstractmethods__", ()))
@@ -51,12 +54,11 @@ class _LayerType(ABCMeta):
                 f"backward(grad); there is no autograd"
             )
         layer: T = super().__call__(*args, **kwargs)  # type: ignore[misc] # `cls` is typed by what it makes
-        assert isinstance(layer, Layer)
-        _settle(layer)
+        cls._bind_names(layer)  # type: ignore[attr-defined] # `T` is a layer
         return layer
 
 
-class Layer(ABC, metaclass=_LayerType):
+class Layer(CallOrder, metaclass=_LayerType):
     """Something with a forward and a backward.
 
     A subclass writes `__init__`, which assigns its `Parameter`s and inner layers to attributes,
@@ -82,24 +84,20 @@ class Layer(ABC, metaclass=_LayerType):
             statistics.
         owns_memory: Whether a vector of its own may be made for the parameters; a slice of a
             `Sequential` shares that of the model.
+        min_batch_size: The fewest samples that the layer can be trained on at once.
     """
 
     training: bool = True
     owns_memory: bool = True
     buffers: ClassVar[tuple[str, ...]] = ()
-    _place: str = ""
-    _held: bool = False
-    _not_copied: ClassVar[tuple[str, ...]] = ("_vector", "_place", "_held", "_own")
-    _awaited: Any = None  # the output whose gradient is to come back
-    _earlier: tuple[Any, ...] = ()  # outputs of forwards that were repeated before a backward
-    _noted: bool = False  # whether a first backward has shown what it leaves in the layer
-    _unchecked: ClassVar[Unchecked | None] = None
-    _own: Own = Own({})  # the parameters that the layer holds itself
-    _stands_for: Layer | None = None  # of a copy that predicts: the layer itself
+    min_batch_size: ClassVar[int] = 1
+    _listeners: list[Listener] | None = None  # the hooks of a layer that tells hooks
+    _checks_calls: ClassVar[bool] = True  # whether the class itself checks the order of its calls
 
     def __init_subclass__(cls, checks_calls: bool = False, **kwargs: Any) -> None:
         """Have the order of calls checked, so that authors need not; a class may do so itself."""
         super().__init_subclass__(**kwargs)
+        cls._checks_calls = checks_calls
         if not checks_calls:
             check_calls(cls, Layer)
 
@@ -140,8 +138,9 @@ class Layer(ABC, metaclass=_LayerType):
 
     @final
     def predict(self, x: Array, batch_size: int = 1024) -> Array:
-        """The output in eval mode, batch by batch. It leaves no trace, a pending backward intact,
-        and is safe in threads.
+        """The output in eval mode, batch by batch.
+
+        It leaves no trace and a pending backward intact, and is safe in threads.
 
         Args:
             x: Shape (n, ...). It may be a memory map; each batch is read and converted by itself.
@@ -167,19 +166,43 @@ class Layer(ABC, metaclass=_LayerType):
     # -- what is inside ---------------------------------------------------------------------------
 
     def parts(self) -> Iterator[tuple[str, Parameter | Layer]]:
-        """The parameters and layers that this one holds itself, with their names, in definition order."""
+        """(name, part) pairs of what this layer holds itself, in definition order.
+
+        A part is a parameter or a layer, held by an attribute or a list, tuple or dict in one.
+        """
         for name, attribute in tuple(vars(self).items()):  # a training may go on in another thread
             yield from found_in(_PARTS, name, attribute)
 
+    def _walk(self) -> Iterator[tuple[str, Any]]:
+        """This layer and everything inside, each thing once, depth first in definition order."""
+        seen: dict[int, str] = {}
+        pending: list[tuple[str, Any]] = [("", self)]
+        while pending:
+            name, thing = pending.pop()
+            is_parameter = isinstance(thing, Parameter)
+            if id(thing) in seen:
+                what, kept = ("layer", "what its backward needs")
+                if is_parameter:
+                    what, kept = ("parameter", "one gradient")
+                raise ModelError(
+                    f"the same {what} is used twice: as '{seen[id(thing)]}' and as '{name}'; it "
+                    f"keeps {kept}, so give each place one of its own"
+                )
+            seen[id(thing)] = name
+            yield name, thing
+            if not is_parameter:
+                pending += [(_joined(name, part), inner) for part, inner in thing.parts()][::-1]
+
     @final
     def layers(self) -> Iterator[tuple[str, Layer]]:
-        """(name, layer) pairs: this layer with an empty name, and all layers inside, in definition
-        order.
+        """(name, layer) pairs of this layer and all layers inside, in definition order.
+
+        The name of this layer itself is empty.
 
         Raises:
             ModelError: A layer is used twice.
         """
-        return ((name, thing) for name, thing in walk(self) if not isinstance(thing, Parameter))
+        return ((name, thing) for name, thing in self._walk() if not isinstance(thing, Parameter))
 
     @final
     def parameters(self) -> Iterator[tuple[str, Parameter]]:
@@ -188,7 +211,7 @@ class Layer(ABC, metaclass=_LayerType):
         Raises:
             ModelError: A layer or a parameter is used twice.
         """
-        return ((name, thing) for name, thing in walk(self) if isinstance(thing, Parameter))
+        return ((name, thing) for name, thing in self._walk() if isinstance(thing, Parameter))
 
     @final
     def train(self) -> Self:
@@ -219,8 +242,7 @@ class Layer(ABC, metaclass=_LayerType):
         return self
 
     def explain(self) -> Mapping[str, Factors]:
-        """What the gradients of the last backward were made of, by the attribute that holds the
-        parameter.
+        """What the gradients of the last backward were made of, by the parameter's attribute.
 
         A layer that offers this lets a recorder say whether an entry did not move because its input
         was 0, because its unit was silent, or because the two never met.
@@ -232,7 +254,7 @@ class Layer(ABC, metaclass=_LayerType):
     @final
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
         """Copies of all parameters and buffers by name: "0.weight", "1.running_mean"."""
-        return {name: np.array(array) for name, array in self._live_state()}
+        return {name: np.array(array) for name, array in live_state(self)}
 
     @final
     def load_state_dict(self, state: Mapping[str, npt.ArrayLike], strict: bool = True) -> None:
@@ -253,81 +275,32 @@ class Layer(ABC, metaclass=_LayerType):
             RangeError: A number is beyond the range of the model's dtype, or an integer has too
                 many digits for it.
         """
-        if not isinstance(state, Mapping):
-            raise KindError(
-                f"load_state_dict got {described(state)}, expected arrays by name, as state_dict() "
-                f"gives them"
-            )
-        own = dict(self._live_state())
-        problems = [f"'{name}' is missing" for name in own if name not in state] if strict else []
-        problems += (
-            [f"{described(name)} is unknown" for name in state if name not in own] if strict else []
-        )
-        new: dict[str, npt.NDArray[Any]] = {}
-        for name in own.keys() & state.keys():
-            found = real_array(state[name], f"'{name}'")
-            known = own[name].dtype  # that of a buffer may be any
-            new[name] = np.array(
-                float_array(found, known, f"'{name}'") if known.kind == "f" else found.astype(known)
-            )
-            if new[name].shape != own[name].shape:
-                problems.append(f"'{name}' has shape {new[name].shape}, expected {own[name].shape}")
-        if problems:
-            told = f"the state does not fit this model, which is unchanged: {'; '.join(sorted(problems))}"
-            shapes = {
-                name: (parameter.shape, np.shape(new.get(name, ())))
-                for name, parameter in self.parameters()
-            }
-            raise ModelError(told + transposed(shapes))
-        for name, parameter in self.parameters():
-            if name in new:
-                parameter.value = new.pop(name)
-        for name, layer, buffer in self.named_buffers():
-            if name in new:
-                setattr(layer, buffer, new[name])
+        load_state(self, state, strict)
 
     def __getstate__(self) -> dict[str, Any]:
         """A copied or pickled layer has memory and hooks of its own.
 
         Its vector is made when it is first needed.
         """
-        own = {
-            name: value
-            for name, value in without_passes(vars(self)).items()
-            if name not in self._not_copied
-        }
-        if self._held:
-            return own
-        # Those inside come first, the innermost before what holds it: so no copy descends, however
-        # deep they nest.
-        return {"_inside": [layer for _, layer in self.layers()][:0:-1], **own}
+        attributes = self._without_passes()
+        return {name: value for name, value in attributes.items() if name not in _NOT_COPIED}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update((name, value) for name, value in state.items() if name != "_inside")
-        _settle(self)
+        vars(self).update(state)
+        self._bind_names()
 
     @final
-    def _live_state(self) -> Iterator[tuple[str, npt.NDArray[Any]]]:
-        """(name, array) of all parameters and buffers, live: what `state_dict` copies."""
-        for name, parameter in self.parameters():
-            yield name, parameter.value
-        for name, layer, buffer in self.named_buffers():
-            yield name, np.asarray(getattr(layer, buffer))
-
-    @final
-    def named_buffers(self) -> Iterator[tuple[str, Layer, str]]:
-        """(name, layer, attribute) of each buffer of this layer and all layers inside."""
-        for place, layer in self.layers():
-            for buffer in layer.buffers:
-                yield _joined(place, buffer), layer, buffer
+    def named_buffers(self) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+        """(name, array) pairs of the buffers of this layer and all layers inside."""
+        for name, layer, attribute in buffer_places(self):
+            yield name, np.asarray(getattr(layer, attribute))
 
     @final
     def named_generators(self) -> Iterator[tuple[str, np.random.Generator]]:
-        """(name, generator) of each random generator that this layer or one inside holds: "2.rng"."""
+        """(name, generator) pairs of the random generators of this layer and all layers inside."""
         for place, layer in self.layers():
-            yield from (
-                (_joined(place, name), generator) for name, generator in generators_of(layer)
-            )
+            for name, generator in generators_of(layer):
+                yield _joined(place, name), generator
 
     @final
     def attach(self, hook: Hook) -> Handle:
@@ -343,11 +316,14 @@ class Layer(ABC, metaclass=_LayerType):
 
     @final
     def places(self) -> list[tuple[list[Listener], str]]:
-        """Where hooks are attached: the listeners of each `Sequential` inside, and the prefix of its layers' names."""
-        every = [(getattr(layer, "_listeners", None), place) for place, layer in self.layers()]
+        """Where hooks are attached: the listeners of each `Sequential`, and its layers' prefix."""
+        inside = [(Layer._get_listeners(layer), place) for place, layer in self.layers()]
         return [
-            (listeners, _joined(place, "")) for listeners, place in every if listeners is not None
+            (listeners, _joined(place, "")) for listeners, place in inside if listeners is not None
         ]
+
+    def _get_listeners(self) -> list[Listener] | None:
+        return self._listeners
 
     # -- text -------------------------------------------------------------------------------------
 
@@ -355,9 +331,7 @@ class Layer(ABC, metaclass=_LayerType):
         """The class and what is inside; layers with settings show those."""
         inside = []
         for name, part in self.parts():
-            shown = (
-                part.shape if isinstance(part, Parameter) else part.__repr__()
-            )  # as few frames as can be
+            shown = part.shape if isinstance(part, Parameter) else part
             inside.append(f"{name}={shown}")
         return f"{type(self).__name__}({', '.join(inside)})"
 
@@ -366,81 +340,55 @@ class Layer(ABC, metaclass=_LayerType):
         return _joined(self._place, attribute)
 
     @property
+    @override
     def called(self) -> str:
         """Which layer of which kind, as errors name it: "layer '0', Dense(784, 10)"."""
         return f"layer '{self._place}', {self!r}" if self._place else repr(self)
 
     @property
-    def called_in_code(self) -> str:
+    @override
+    def _called_in_code(self) -> str:
         """What an example in an error calls it."""
-        return "layer" if self._held else "model"
+        return "layer" if self._is_nested else "model"
 
     @final
     def summary(self) -> str:
         """A table of the layers with their parameters, shapes and counts, as text."""
-        lines = []
-        for place, layer in self.layers():
-            own = [(name, part) for name, part in layer.parts() if isinstance(part, Parameter)]
-            if own or not any(True for _ in layer.parts()):
-                shapes = ", ".join(f"{name} {parameter.shape}" for name, parameter in own)
-                still = [parameter.trainable is not True for _, parameter in own]
-                frozen = (
-                    ""
-                    if not any(still)
-                    else "frozen"
-                    if not any(p.moving for _, p in own)
-                    else "partly frozen"
-                )
-                lines.append(
-                    (
-                        place,
-                        repr(layer),
-                        shapes,
-                        f"{sum(parameter.size for _, parameter in own):,}",
-                        frozen,
-                    )
-                )
-        lines.insert(0, ("name", "layer", "parameters", "entries", ""))
-        total = sum(parameter.size for _, parameter in self.parameters())
-        trainable = sum(parameter.moving for _, parameter in self.parameters())
-        widths = [max(len(line[column]) for line in lines) for column in range(5)]
-        table = [
-            f"{name:<{widths[0]}}  {layer:<{widths[1]}}  {shapes:<{widths[2]}}  {count:>{widths[3]}}  {frozen}".rstrip()
-            for name, layer, shapes, count, frozen in lines
-        ]
-        return "\n".join([*table, f"{total:,} entries, {trainable:,} of them trainable"])
+        return summary_of(self)
 
+    @final
+    def _bind_names(self) -> None:
+        """Tell the layers inside their names in this one, and that another layer holds them."""
+        for place, inner in self.layers():
+            Layer._bind_name(inner, place, inner is not self)
 
-def _below(cls: type[Any]) -> Iterator[type[Any]]:
-    for one in cls.__subclasses__():
-        yield one
-        yield from _below(one)
-
-
-def _settle(layer: Layer) -> None:
-    """Tell the layers inside where they stand, and that another layer holds them."""
-    for place, inner in layer.layers():
-        own = {name: part for name, part in inner.parts() if isinstance(part, Parameter)}
-        inner._own = Own(own)
-        if inner is not layer:
-            inner._place, inner._held = place, True
+    def _bind_name(self, place: str, is_nested: bool) -> None:
+        own = {name: part for name, part in self.parts() if isinstance(part, Parameter)}
+        self._own = OwnParameters(own)
+        if is_nested:
+            self._place, self._is_nested = place, True
 
 
 def _joined(place: str, name: str) -> str:
     return f"{place}.{name}" if place else name
 
 
+_NOT_COPIED = ("_vector", "_place", "_is_nested", "_own")
 _PARTS: tuple[type[Parameter | Layer], ...] = (Parameter, Layer)
 
 
 def predicting(model: Layer) -> Layer:
-    """A copy of all layers in eval mode, with the same parameters, arrays and hooks: what it does leaves no trace in them."""
+    """A copy of all layers in eval mode that leaves no trace in them.
+
+    Parameters, arrays and hooks are shared.
+    """
     layers = [layer for _, layer in model.layers()]
     copies = {id(layer): object.__new__(type(layer)) for layer in layers}
     for layer in layers:
-        copied = copies[id(layer)]
-        vars(copied).update(
-            (name, with_copies(thing, Layer, copies)) for name, thing in tuple(vars(layer).items())
+        copy = copies[id(layer)]
+        vars(copy).update(
+            (name, with_replaced(thing, Layer, copies))
+            for name, thing in tuple(vars(layer).items())
         )
-        copied._stands_for, copied.training = layer, False
+        copy.training = False
     return copies[id(model)]

@@ -1,4 +1,7 @@
-"""Which output a gradient belongs to: losses note it, so that a model is not given the gradient of another output."""
+"""Which output a gradient belongs to.
+
+Losses note it, so that no model takes the gradient of another model's output for its own.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,8 @@ import numpy as np
 
 from minigrad.arrays import Array
 
-_latest: deque[tuple[ref[Array], ref[Array]]] = deque(
-    maxlen=16
-)  # gradients and their outputs; a model asks soon
+# Gradients and their outputs, only the latest, as a model asks soon.
+_latest: deque[tuple[ref[Array], ref[Array]]] = deque(maxlen=16)
 
 
 def note(grad: Any, output: Any) -> None:

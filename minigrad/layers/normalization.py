@@ -1,4 +1,4 @@
-"""`BatchNorm` and `LayerNorm`, which give what they get mean 0 and variance 1, and then a scale and a shift to learn."""
+"""`BatchNorm` and `LayerNorm`: mean 0 and variance 1, and then a scale and a shift to learn."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad._types import override
-from minigrad.arrays import Array, batch, float_dtype, number, rows, whole
+from minigrad._validation import float_dtype, number, rows, vectors, whole
+from minigrad.arrays import Array
 from minigrad.errors import ShapeError
 from minigrad.layers.layer import Layer
 from minigrad.parameters.parameter import Parameter
@@ -47,6 +48,7 @@ class BatchNorm(Layer):
     """
 
     buffers: ClassVar[tuple[str, ...]] = ("running_mean", "running_var")
+    min_batch_size: ClassVar[int] = 2  # one sample has no variance
 
     def __init__(
         self,
@@ -122,11 +124,10 @@ class BatchNorm(Layer):
 
 @final
 class LayerNorm(Layer):
-    """Normalizes each sample over its features, `(x - mean) / sqrt(variance + eps) * weight +
-    bias`.
+    """Normalizes each sample over its features.
 
-    It does the same in training and in eval mode. Ba et al. 2016, https://arxiv.org/abs/1607.06450;
-    the variance has the divisor n, as in PyTorch
+    The output is `(x - mean) / sqrt(variance + eps) * weight + bias`, in training and in eval mode.
+    Ba et al. 2016, https://arxiv.org/abs/1607.06450; the variance has the divisor n, as in PyTorch
     (https://docs.pytorch.org/docs/stable/generated/torch.nn.LayerNorm.html).
 
     Args:
@@ -165,16 +166,7 @@ class LayerNorm(Layer):
             KindError: The input holds no real numbers.
             ShapeError: The last axis has another size, or there are no rows.
         """
-        x = batch(x, self.weight.dtype, self)
-        if x.ndim < 2 or x.shape[-1] != self.features:
-            got = f"{self.called} got an input of shape {x.shape}, expected (batch, ..., {self.features})"
-            if x.shape == (self.features,):
-                raise ShapeError(
-                    f"{got}: this is one sample without its batch axis; pass x[np.newaxis]"
-                )
-            raise ShapeError(
-                f"{got}: the last axis has {x.shape[-1]} features and must have {self.features}"
-            )
+        x = vectors(x, self.features, self.weight.dtype, self)
         self.std = np.sqrt(x.var(axis=-1, keepdims=True) + self.eps)
         self.normalized = (x - x.mean(axis=-1, keepdims=True)) / self.std
         return self.normalized * self.weight.value + self.bias.value
@@ -203,7 +195,7 @@ class LayerNorm(Layer):
 
 
 def _centred(grad: Array, normalized: Array, axis: int) -> Array:
-    """A gradient without the parts that only shift or only scale the input: the normalization takes these away."""
+    """A gradient without its parts that only shift or scale the input, which changes no output."""
     shift = grad.mean(axis=axis, keepdims=True)
     scale = (grad * normalized).mean(axis=axis, keepdims=True)
     centred: Array = grad - shift - normalized * scale
@@ -211,7 +203,7 @@ def _centred(grad: Array, normalized: Array, axis: int) -> Array:
 
 
 def _others(momentum: float, eps: float, dtype: np.dtype[np.floating]) -> str:
-    """The settings that are not the usual ones, for a repr."""
-    told = "" if momentum == 0.1 else f", momentum={momentum:g}"
-    told += "" if eps == 1e-5 else f", eps={eps:g}"
-    return told + ("" if dtype == np.float32 else f", dtype={dtype}")
+    """The settings that are not the defaults, for a repr."""
+    text = "" if momentum == 0.1 else f", momentum={momentum:g}"
+    text += "" if eps == 1e-5 else f", eps={eps:g}"
+    return text + ("" if dtype == np.float32 else f", dtype={dtype}")

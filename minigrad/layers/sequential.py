@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any, SupportsIndex, final, overload
 
-import numpy as np
+from numpy import ndarray
 
+from minigrad._messages import described
 from minigrad._types import override
-from minigrad.arrays import Array, batch, described
+from minigrad._validation import batch
+from minigrad.arrays import Array
 from minigrad.errors import KindError, ModelError, ShapeError
 from minigrad.hooks import Backward, Forward, Hook
 from minigrad.hooks.dispatch import tell, telling
 from minigrad.hooks.listener import Listener
-from minigrad.layers.calls import RUNNING, TAKEN, await_gradient, look_for_replaced, take
 from minigrad.layers.layer import Layer
 from minigrad.parameters.backward_pass import backward_pass, paused
 from minigrad.parameters.gradients import Gradients
@@ -39,14 +39,6 @@ class Sequential(Layer, checks_calls=True):
     """
 
     _vector: ParameterVector | None = None
-    _not_copied = (
-        *Layer._not_copied,
-        "_listeners",
-        "_parameters",
-        "_lowest",
-        "owns_memory",
-        "_outputs",
-    )
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse a subclass: what it holds besides the layers would be no part of the model."""
@@ -69,25 +61,24 @@ class Sequential(Layer, checks_calls=True):
                 elif isinstance(layer, type):
                     advice = "make an instance of it"
                 raise KindError(f"layer '{name}' of a Sequential is {described(layer)}: {advice}")
-        self._names: tuple[str, ...] = tuple(named) or tuple(
-            str(index) for index in range(len(layers))
-        )
-        self._layers: tuple[Layer, ...] = layers or tuple(named.values())
-        parameters = list(self.parameters())
-        self._assemble(parameters)
-        self._vector = ParameterVector.take_over(parameters)
+        names = tuple(named) or tuple(str(index) for index in range(len(layers)))
+        self._chain(names, layers or tuple(named.values()))
+        self._vector = ParameterVector.take_over(list(self.parameters()))
         for _, layer in self.layers():
             if layer is not self:
                 vars(layer).pop("_vector", None)  # which was given up, and would keep its memory
 
-    def _assemble(self, named: list[tuple[str, Parameter]]) -> None:
-        """What is derived from the layers, so that a pass need not look for it."""
+    def _chain(self, names: tuple[str, ...], layers: tuple[Layer, ...]) -> None:
+        """Set the layers, and what is derived from them so that a pass need not look for it."""
+        self._names: tuple[str, ...] = names
+        self._layers: tuple[Layer, ...] = layers
+        self._parameters: tuple[Parameter, ...] = tuple(part for _, part in self.parameters())
+        self._lowest: int = next(
+            (n for n, layer in enumerate(layers) if any(True for _ in layer.parameters())),
+            len(layers),
+        )  # the first layer with parameters
         self._listeners: list[Listener] = []
-        self._parameters: tuple[Parameter, ...] = tuple(parameter for _, parameter in named)
-        with_parameters = (
-            n for n, layer in enumerate(self._layers) if any(True for _ in layer.parameters())
-        )
-        self._lowest: int = next(with_parameters, len(self._layers))
+        self._announcer = _Announcer(names, layers, self._listeners)
 
     @override
     def parts(self) -> Iterator[tuple[str, Parameter | Layer]]:
@@ -114,40 +105,19 @@ class Sequential(Layer, checks_calls=True):
 
     def _run_forward(self, x: Array) -> Array:
         x = batch(x, self._parameters[0].dtype if self._parameters else None, self)
-        n = len(x)
-        outputs = [x]
+        outputs, rows, listeners = [x], len(x), self._listeners
         for layer in self._layers:
-            direct = (
-                layer._unchecked
-                if layer._awaited is TAKEN and "forward" not in layer.__dict__
-                else None
-            )
-            if (
-                direct is not None
-            ):  # the order of the calls is the right one: it need not be checked
-                try:
-                    output = layer._awaited = direct.forward(layer, x)
-                except AttributeError as error:
-                    look_for_replaced(layer, error)
-                    raise
-            else:
-                output = layer.forward(x)
-            if type(output) is not np.ndarray or output.ndim == 0 or len(output) != n:
-                raise _wrong(
-                    "forward", layer, output, f"an array of {n} rows, as many as its input"
-                )
-            if self._listeners:
-                name = self._names[len(outputs) - 1]
-                tell(self._listeners, Hook.on_forward, partial(_forward, name, layer, x, output))
+            output = layer.forward(x)
+            if type(output) is not ndarray or output.ndim == 0 or len(output) != rows:
+                expected = f"an array of {rows} rows, as many as its input"
+                raise _wrong("forward", layer, output, expected)
+            if listeners:
+                self._announcer.forward(len(outputs) - 1, layer.training, x, output)
             outputs.append(output)
             x = output
         self._outputs = outputs
-        x = x.copy()  # a layer may keep its output for backward; what leaves is the caller's
-        if self._awaited is TAKEN:
-            self._awaited = x
-        else:
-            await_gradient(self, x)
-        return x
+        # A layer may keep its output for backward; what leaves is the caller's.
+        return self._await_gradient(x.copy())
 
     @override
     def backward(
@@ -158,8 +128,9 @@ class Sequential(Layer, checks_calls=True):
         parameters: bool = True,
         input_grad: bool | None = None,
     ) -> Array | None:
-        """The chain rule: from the last layer to the first, each gets the gradient that the one
-        above returns.
+        """The chain rule, from the last layer to the first.
+
+        Each layer gets the gradient that the one above returns.
 
         Args:
             grad: The gradient of the last output, same shape.
@@ -176,14 +147,14 @@ class Sequential(Layer, checks_calls=True):
             The gradient of the last input, or None.
 
         Raises:
-            CallOrderError: No forward came before, or backward was already called for it; the gradient
-                belongs to the output of an earlier forward; or `accumulate` inside of another
-                layer's backward.
+            CallOrderError: No forward came before, or backward was already called for it; the
+                gradient belongs to the output of an earlier forward; or `accumulate` inside of
+                another layer's backward.
             KindError: A layer returns something that is no array.
             ShapeError: The gradient does not have the output's shape, or a layer's not its input's.
             HookError: A hook failed.
         """
-        wanted = (self._held or not parameters) if input_grad is None else input_grad
+        wanted = (self._is_nested or not parameters) if input_grad is None else input_grad
         if not self._listeners:
             return self._run_backward(grad, accumulate, parameters, wanted)
         with telling():
@@ -192,75 +163,38 @@ class Sequential(Layer, checks_calls=True):
     def _run_backward(
         self, grad: Array, accumulate: bool, parameters: bool, wanted: bool
     ) -> Array | None:
-        grad, self._awaited = take(self, grad), TAKEN
-        gradients, lowest, layer = self._gradients(), self._lowest, None
+        grad = self._take_output_grad(grad)
+        gradients, listeners = self._gradients(), self._listeners
+        layers, inputs, lowest = self._layers, self._outputs, self._lowest
         with backward_pass(gradients, accumulate, parameters):
-            try:
-                # From the last layer to the first; or to the lowest with parameters, whose input's
-                # gradient nobody needs.
-                for index in range(len(self._layers) - 1, -1 if wanted else lowest - 1, -1):
-                    layer, x, output = (
-                        self._layers[index],
-                        self._outputs[index],
-                        self._outputs[index + 1],
-                    )
-                    method = "backward" if wanted or index > lowest else "backward_parameters"
-                    in_order = (
-                        layer._noted and layer._awaited is output and grad.dtype is output.dtype
-                    )
-                    if (
-                        in_order and method not in layer.__dict__
-                    ):  # the order of the calls need not be checked
-                        layer._awaited = RUNNING
-                        below = getattr(layer._unchecked, method)(layer, grad)
-                        layer._awaited = TAKEN
-                    else:
-                        below = getattr(layer, method)(grad)
-                    if method == "backward_parameters":
-                        below = None
-                    elif type(below) is not np.ndarray or below.shape != x.shape:
-                        raise _wrong(
-                            "backward",
-                            layer,
-                            below,
-                            f"the gradient of its input, of shape {x.shape}",
-                        )
-                    if self._listeners:
-                        self._tell_backward(gradients, index, grad, below)
+            # Below the lowest layer with parameters nobody needs a gradient, unless it is wanted.
+            for index in range(len(layers) - 1, -1 if wanted else lowest - 1, -1):
+                layer, below = layers[index], None
+                if index == lowest and not wanted:
+                    layer.backward_parameters(grad)
+                else:
+                    below = layer.backward(grad)
+                    if type(below) is not ndarray or below.shape != inputs[index].shape:
+                        expected = f"the gradient of its input, of shape {inputs[index].shape}"
+                        raise _wrong("backward", layer, below, expected)
+                if listeners:
+                    with paused(gradients):  # what a hook assigns is none of backward's
+                        self._announcer.backward(index, grad, below)
+                if below is not None:
                     grad = below
-            except BaseException as error:
-                if layer is not None:
-                    layer._awaited = TAKEN
-                    look_for_replaced(layer, error)
-                raise
         return grad.copy() if wanted else None
 
     def _gradients(self) -> Gradients:
         """How gradients arrive in the model that holds the parameters."""
         if self._vector is None or self._vector.is_stale:
-            self._vector = (
-                ParameterVector.of(self) if self._parameters else ParameterVector.take_over(())
-            )
+            own = bool(self._parameters)
+            self._vector = ParameterVector.of(self) if own else ParameterVector.take_over(())
         return self._vector.gradients
-
-    def _tell_backward(
-        self, gradients: Gradients, index: int, grad: Array, below: Array | None
-    ) -> None:
-        with paused(gradients):  # a gradient that a hook assigns is none of backward's
-            tell(
-                self._listeners,
-                Hook.on_backward,
-                partial(_backward, self._names[index], self._layers[index], grad, below),
-            )
 
     @override
     def backward_parameters(self, grad: Array) -> None:
         """The gradients of the parameters alone."""
-        if not self._listeners:  # as in `backward`, without the frame of a call: models nest deeply
-            self._run_backward(grad, False, True, False)
-            return
-        with telling():
-            self._run_backward(grad, False, True, False)
+        self.backward(grad, input_grad=False)
 
     # -- a sequence of layers ---------------------------------------------------------------------
 
@@ -277,8 +211,7 @@ class Sequential(Layer, checks_calls=True):
     @overload
     def __getitem__(self, index: slice) -> Sequential: ...
     def __getitem__(self, index: SupportsIndex | str | slice) -> Any:
-        """A layer by position or name; a slice gives a `Sequential` over the same layers and
-        parameters.
+        """A layer by position or name; a slice is a `Sequential` over the same parameters.
 
         Raises:
             ModelError: There is no such layer, or the slice is empty.
@@ -291,23 +224,18 @@ class Sequential(Layer, checks_calls=True):
             return self._layers[index]
         if not self._layers[index]:
             raise ModelError(f"the slice {index.start}:{index.stop} of {len(self)} layers is empty")
+        layers, names = self._layers[index], self._names[index]
+        if self._names[0] == "0":
+            names = tuple(str(number) for number in range(len(layers)))
         part = Sequential.__new__(Sequential)  # not by __init__, which takes the parameters over
-        numbered = self._names[0] == "0"
-        part._layers = self._layers[index]
-        part._names = tuple(map(str, range(len(part._layers)))) if numbered else self._names[index]
+        Sequential._chain(part, names, layers)
         part.owns_memory = False
-        part._assemble(list(part.parameters()))
         return part
 
     @override
     def __repr__(self) -> str:
         named = self._names[0] != "0"
-        inside = []
-        for name, layer in self.parts():
-            shown = (
-                layer.__repr__()
-            )  # not repr(layer): the frames of deeply nested models are few enough
-            inside.append(f"{name}={shown}" if named else shown)
+        inside = [f"{name}={layer!r}" if named else repr(layer) for name, layer in self.parts()]
         return f"Sequential({', '.join(inside)})"
 
     @property
@@ -321,21 +249,54 @@ class Sequential(Layer, checks_calls=True):
         )
 
     @override
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        return {name: value for name, value in state.items() if name not in _DERIVED}
+
+    @override
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._assemble(list(self.parameters()))
+        self._chain(self._names, self._layers)
 
 
-def _forward(name: str, layer: Layer, x: Array, output: Array, prefix: str) -> Forward:
-    return Forward(prefix + name, layer._stands_for or layer, layer.training, x, output)
+_DERIVED = ("_listeners", "_announcer", "_parameters", "_lowest", "owns_memory", "_outputs")
 
 
-def _backward(name: str, layer: Layer, grad: Array, below: Array | None, prefix: str) -> Backward:
-    return Backward(prefix + name, layer, grad, below)
+@final
+class _Announcer:
+    """Tells hooks of each layer's forward and backward.
+
+    It is shared with the copies that predict, so that hooks see the layers themselves.
+    """
+
+    __slots__ = ("_layers", "_listeners", "_names")
+
+    def __init__(
+        self, names: tuple[str, ...], layers: tuple[Layer, ...], listeners: list[Listener]
+    ) -> None:
+        self._names = names
+        self._layers = layers
+        self._listeners = listeners
+
+    def forward(self, index: int, training: bool, x: Array, output: Array) -> None:
+        name, layer = self._names[index], self._layers[index]
+
+        def event(prefix: str) -> Forward:
+            return Forward(prefix + name, layer, training, x, output)
+
+        tell(self._listeners, Hook.on_forward, event)
+
+    def backward(self, index: int, grad: Array, below: Array | None) -> None:
+        name, layer = self._names[index], self._layers[index]
+
+        def event(prefix: str) -> Backward:
+            return Backward(prefix + name, layer, grad, below)
+
+        tell(self._listeners, Hook.on_backward, event)
 
 
 def _wrong(method: str, layer: Layer, result: object, expected: str) -> KindError | ShapeError:
-    if not isinstance(result, np.ndarray):
+    if not isinstance(result, ndarray):
         return KindError(
             f"{layer.called}: {method} returned {type(result).__name__}, expected {expected}"
         )

@@ -1,4 +1,4 @@
-"""`ElementwiseLoss`, the abstract base of losses that compare outputs and targets entry by entry."""
+"""`ElementwiseLoss`, the abstract base of losses that are one of each entry."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad._types import override
-from minigrad.arrays import Array, float_array, real_array
+from minigrad._validation import float_array, real_array
+from minigrad.arrays import Array
 from minigrad.errors import CallOrderError, ShapeError
 from minigrad.losses.loss import Loss, Reduction, checked_reduction
 from minigrad.losses.targets import Wrong, unfit
@@ -31,14 +32,14 @@ class ElementwiseLoss(Loss):
 
     def __init__(self, *, reduction: Reduction = "mean") -> None:
         self.reduction: Reduction = checked_reduction(reduction)
-        self._last: tuple[Array, int] | None = (
-            None  # the slopes of the last forward, and what its sum was divided by
-        )
+        # The slopes of the last forward, and what its sum was divided by.
+        self._last: tuple[Array, int] | None = None
 
     @abstractmethod
     def entries(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
-        """The loss of each entry, and its derivative with respect to the output; new arrays of the
-        same shape.
+        """The loss of each entry, and its derivative with respect to the output.
+
+        Both are new arrays of the same shape.
 
         Args:
             outputs: What the model gave, shape (batch, ...).
@@ -65,19 +66,20 @@ class ElementwiseLoss(Loss):
         losses, slopes = self.entries(outputs, matching)
         divisor = losses.size if self.reduction == "mean" else 1
         value = float(losses.sum(dtype=np.float64)) / divisor
-        if not math.isfinite(
-            value
-        ):  # else no target was NaN or infinite, or `entries` knows what to do with it
-            wrong = self.wrong_targets(matching)
+        if not math.isfinite(value):  # the targets may be the reason
+            wrong = self.wrong_targets(matching, outputs)
             if wrong is not None:
                 raise wrong.error()
         self._last = slopes, divisor
         return value
 
-    def wrong_targets(self, targets: npt.NDArray[Any]) -> Wrong | None:
-        """Those of some targets, shape (n, ...), that the loss cannot use: NaN and infinity."""
+    @override
+    def wrong_targets(self, targets: npt.NDArray[Any], outputs: Array) -> Wrong | None:
+        """Those that are NaN, infinite, or beyond the range of the outputs' dtype."""
+        with np.errstate(over="ignore"):
+            rounded = targets.astype(outputs.dtype, copy=False)
         return unfit(
-            type(self).__name__, "finite numbers", "NaN or infinite", targets, ~np.isfinite(targets)
+            type(self).__name__, "finite numbers", "NaN or infinite", rounded, ~np.isfinite(rounded)
         )
 
     @final
@@ -99,28 +101,28 @@ class ElementwiseLoss(Loss):
     def _matching(self, targets: npt.ArrayLike, outputs: Array) -> Array:
         """The targets in the dtype of the outputs; nothing is broadcast."""
         name = type(self).__name__
-        found = real_array(targets, f"the targets given to {name}")
-        told = f"{name} got outputs of shape {outputs.shape} and targets of shape {found.shape}"
+        given = real_array(targets, f"the targets given to {name}")
+        message = f"{name} got outputs of shape {outputs.shape} and targets of shape {given.shape}"
         if outputs.ndim == 0 or outputs.size == 0:
-            raise ShapeError(f"{told}: expected at least one row of outputs")
-        if found.shape == outputs.shape:
-            return float_array(found, outputs.dtype, f"the targets given to {name}")
-        if found.shape == (*outputs.shape, 1):
-            raise ShapeError(f"{told}: nothing is broadcast, pass targets[..., 0]")
-        if (*found.shape, 1) == outputs.shape:
-            raise ShapeError(f"{told}: nothing is broadcast, pass targets[..., np.newaxis]")
+            raise ShapeError(f"{message}: expected at least one row of outputs")
+        if given.shape == outputs.shape:
+            return float_array(given, outputs.dtype, f"the targets given to {name}")
+        if given.shape == (*outputs.shape, 1):
+            raise ShapeError(f"{message}: nothing is broadcast, pass targets[..., 0]")
+        if (*given.shape, 1) == outputs.shape:
+            raise ShapeError(f"{message}: nothing is broadcast, pass targets[..., np.newaxis]")
         if (
-            found.ndim == 1
-            and found.dtype.kind in "iu"
-            and len(found) == len(outputs)
+            given.ndim == 1
+            and given.dtype.kind in "iu"
+            and len(given) == len(outputs)
             and outputs.ndim == 2
         ):
             raise ShapeError(
-                f"{told}: these are labels; use SoftmaxCrossEntropy, or pass rows, "
+                f"{message}: these are labels; use SoftmaxCrossEntropy, or pass rows, "
                 f"np.eye({outputs.shape[1]})[targets]"
             )
         raise ShapeError(
-            f"{told}: targets must have exactly the outputs' shape, nothing is broadcast"
+            f"{message}: targets must have exactly the outputs' shape, nothing is broadcast"
         )
 
     @override
@@ -128,5 +130,5 @@ class ElementwiseLoss(Loss):
         return f"{type(self).__name__}({self._settings()})"
 
     def _settings(self) -> str:
-        """The settings that are not the usual ones."""
+        """The settings that are not the defaults."""
         return "reduction='sum'" if self.reduction == "sum" else ""

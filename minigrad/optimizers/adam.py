@@ -8,8 +8,11 @@ from typing import ClassVar, final
 
 import numpy as np
 
+from minigrad._kernels import blocks
+from minigrad._messages import described
 from minigrad._types import override
-from minigrad.arrays import Array, blocks, described, number
+from minigrad._validation import number
+from minigrad.arrays import Array
 from minigrad.errors import KindError
 from minigrad.layers.layer import Layer
 from minigrad.optimizers.optimizer import Optimizer

@@ -9,7 +9,9 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from minigrad.arrays import Array, Integers, described, number
+from minigrad._messages import described
+from minigrad._validation import number
+from minigrad.arrays import Array, Integers
 from minigrad.errors import KindError
 from minigrad.hooks import Handle, Hook, Step
 from minigrad.hooks.dispatch import ask, tell, telling

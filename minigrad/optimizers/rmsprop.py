@@ -8,7 +8,8 @@ from typing import ClassVar, final
 import numpy as np
 
 from minigrad._types import override
-from minigrad.arrays import Array, number
+from minigrad._validation import number
+from minigrad.arrays import Array
 from minigrad.layers.layer import Layer
 from minigrad.optimizers.optimizer import Optimizer
 from minigrad.optimizers.settings import Rate

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import final
 
-from minigrad.arrays import number, whole
+from minigrad._validation import number, whole
 from minigrad.optimizers.settings import Schedule
 
 

@@ -7,7 +7,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from minigrad.arrays import Array, described, number
+from minigrad._messages import described
+from minigrad._validation import number
+from minigrad.arrays import Array
 from minigrad.errors import KindError, ModelError
 from minigrad.optimizers.transforms import matching
 from minigrad.parameters.vector import Slot

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.arrays import Array, described, number, shaped, whole
+from minigrad._messages import described
+from minigrad._validation import number, shaped, whole
+from minigrad.arrays import Array
 from minigrad.errors import ModelError, SettingsChanged
 from minigrad.optimizers.transforms import name_of
 from minigrad.parameters.vector import Slot

@@ -26,10 +26,13 @@ from typing import Any, ClassVar, TypeAlias, final
 
 import numpy as np
 
-from minigrad.arrays import Array, Seed, described, generator, number, set_generator, whole
+from minigrad._messages import described
+from minigrad._validation import number, whole
+from minigrad.arrays import Array, Seed
 from minigrad.arrays import Mask as Booleans
 from minigrad.errors import KindError, ModelError, ShapeError
 from minigrad.parameters.vector import Slot
+from minigrad.randomness import generator, set_generator
 
 Names: TypeAlias = Mapping[str, Slot]
 """Where each parameter lies in the flat arrays, by its name."""

@@ -8,7 +8,8 @@ from typing import final
 
 import numpy as np
 
-from minigrad.arrays import Array, Integers, Mask, described
+from minigrad._messages import described
+from minigrad.arrays import Array, Integers, Mask
 from minigrad.errors import KindError, ModelError, StaleParametersError
 from minigrad.hooks import Step
 from minigrad.hooks.events import FlatArrays

@@ -6,7 +6,9 @@ from typing import Any, final
 
 import numpy as np
 
-from minigrad.arrays import Array, Mask, described, float_array, shaped
+from minigrad._messages import described
+from minigrad._validation import float_array, shaped
+from minigrad.arrays import Array, Mask
 from minigrad.display.words import in_words
 from minigrad.errors import KindError, ShapeError
 from minigrad.parameters.arrival import CARRIED_OVER, Arrival

@@ -15,7 +15,9 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from minigrad.arrays import Array, Mask, described, shaped
+from minigrad._messages import described
+from minigrad._validation import shaped
+from minigrad.arrays import Array, Mask
 from minigrad.display.words import in_words
 from minigrad.errors import KindError, ModelError, StaleParametersError
 from minigrad.parameters.gradients import Gradients

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from os import PathLike
 
-from minigrad.arrays import described
+from minigrad._messages import described
 from minigrad.data import Batches
 from minigrad.errors import KindError, RangeError
 from minigrad.losses import Loss

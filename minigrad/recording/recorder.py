@@ -11,7 +11,8 @@ from typing import NamedTuple, Self, final
 import numpy as np
 
 from minigrad._types import override
-from minigrad.arrays import Array, parse_bytes, whole
+from minigrad._validation import parse_bytes, whole
+from minigrad.arrays import Array
 from minigrad.data import Batches
 from minigrad.errors import CallOrderError, OutOfBandWrite, StaleParametersError
 from minigrad.hooks import FitBegin, FitEnd, Handle, Hook, Step

@@ -8,7 +8,8 @@ from typing import TypeAlias, TypeVar, final
 
 import numpy as np
 
-from minigrad.arrays import Array, described
+from minigrad._messages import described
+from minigrad.arrays import Array
 from minigrad.errors import KindError, ModelError
 from minigrad.parameters.parameter import Parameter
 from minigrad.parameters.vector import ParameterVector, Slot

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from minigrad.data import Batches
 from minigrad.hooks.events import Step
 from minigrad.layers.layer import Layer
+from minigrad.layers.state import buffer_places
 from minigrad.losses import Loss
 from minigrad.runs.kept_steps import KeptStep
 from minigrad.runs.nan_loss import kept_loss
@@ -30,7 +31,7 @@ class StepFacts:
         self._data = data
         self._buffers = [
             (layer.place_of(attribute), layer, attribute)
-            for _, layer, attribute in model.named_buffers()
+            for _, layer, attribute in buffer_places(model)
         ]
         # The value whose gradient has arrived last, since the last step.
         self._differentiated: float | None = None

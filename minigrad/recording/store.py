@@ -11,7 +11,8 @@ from typing import Any, Literal, final
 
 import numpy as np
 
-from minigrad.arrays import Array, described
+from minigrad._messages import described
+from minigrad.arrays import Array
 from minigrad.errors import BudgetError, RangeError
 from minigrad.recording.recorder_state import RecorderState
 from minigrad.runs.block import Block, replay

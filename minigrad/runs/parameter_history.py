@@ -10,7 +10,8 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import Array, Integers, Mask, described
+from minigrad._messages import described
+from minigrad.arrays import Array, Integers, Mask
 from minigrad.display import notebook
 from minigrad.display.animation import What, animated
 from minigrad.display.pictures import change_of, png_picture, text_picture

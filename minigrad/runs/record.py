@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minigrad.arrays import Array, Integers, described
+from minigrad._messages import described
+from minigrad.arrays import Array, Integers
 from minigrad.errors import KindError, NotExactError, RangeError
 from minigrad.parameters.vector import Slot
 from minigrad.runs.block import Block, replay

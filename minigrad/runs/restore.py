@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from minigrad.errors import ModelError, NotExactError
 from minigrad.layers.layer import Layer
+from minigrad.layers.state import buffer_places
 from minigrad.parameters.parameter import Parameter
 from minigrad.runs.record import Record
 
@@ -87,7 +88,7 @@ def _buffers(
         ModelError: The model has other parameters too, and where a buffer belongs among them is not
             known.
     """
-    named = list(model.named_buffers())
+    named = list(buffer_places(model))
     of_the_whole = {layer.place_of(attribute): (layer, attribute) for _, layer, attribute in named}
     own_names = {name: (layer, attribute) for name, layer, attribute in named}
     places = of_the_whole if kept.keys() <= of_the_whole.keys() else own_names

@@ -10,7 +10,8 @@ from typing import final
 
 import numpy as np
 
-from minigrad.arrays import Array, Integers, Mask, described
+from minigrad._messages import described
+from minigrad.arrays import Array, Integers, Mask
 from minigrad.display.html.page import save_page
 from minigrad.display.notebook_report import notebook_report_of
 from minigrad.display.text_report import report_of

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, SupportsIndex, final
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import Integers, Mask, described
+from minigrad._messages import described
+from minigrad.arrays import Integers, Mask
 from minigrad.display import notebook
 from minigrad.display.words import counted
 from minigrad.errors import KindError, ShapeError

@@ -1,4 +1,4 @@
-"""`check_gradients`: is a `backward` the derivative of its `forward`? For authors of layers and losses."""
+"""For authors of layers and losses: is a `backward` the derivative of its `forward`?"""
 
 from minigrad.testing.gradients import check_gradients
 

@@ -1,9 +1,14 @@
-"""What a model gives for data, in eval mode and without a trace: for validation, and for checks before the first step."""
+"""What a model gives for data, in eval mode and without a trace.
+
+It serves validation, and the checks before the first step.
+"""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,70 +17,61 @@ import numpy.typing as npt
 from minigrad.arrays import Array
 from minigrad.data import Batches
 from minigrad.errors import KindError, LabelError, RangeError, ShapeError
-from minigrad.layers.inside import generators_of, untouched
 from minigrad.layers.layer import Layer
-from minigrad.losses import (
-    Huber,
-    Loss,
-    MeanAbsoluteError,
-    MeanSquaredError,
-    SigmoidCrossEntropy,
-    SoftmaxCrossEntropy,
-)
-from minigrad.losses.targets import Wrong
-from minigrad.training.metrics import MeanLoss, Running
+from minigrad.layers.state import untouched
+from minigrad.losses import Loss
+from minigrad.randomness import generators_of
+from minigrad.training.metrics import MeanLoss, RunningMetric
 
-_OURS = (SoftmaxCrossEntropy, SigmoidCrossEntropy, MeanSquaredError, MeanAbsoluteError, Huber)
-_FEW = 32  # samples that are looked at before the first step, or a batch of them
-_PART = 1 << 20  # numbers in the targets that are looked at at once
-_LOT = 1 << 22  # numbers in the outputs that the loss and the metrics see at once
-
-
-@contextmanager
-def without_trace(model: Layer, loss: Loss) -> Iterator[None]:
-    """Afterwards layers, loss and the model's random generators are as they were.
-
-    What is not finite raises no warning.
-    """
-    kept = dict(vars(loss))
-    every = [*model.named_generators(), *generators_of(loss)]
-    generators = [(generator, generator.bit_generator.state) for _, generator in every]
-    try:
-        with untouched(model), quiet():
-            yield
-    finally:
-        vars(loss).clear()
-        vars(loss).update(kept)
-        for generator, state in generators:
-            generator.bit_generator.state = state
+_FEW = 32  # samples that are looked at before the first step, or as many as a batch has
+_CHUNK = 1 << 20  # numbers in the targets that are looked at at once
+_MAX_OUTPUTS = 1 << 22  # numbers in the outputs that the loss and the metrics see at once
 
 
 def evaluate(
-    model: Layer, loss: Loss, data: Batches, metrics: Mapping[str, Running]
+    model: Layer, loss: Loss, data: Batches, metrics: Mapping[str, RunningMetric]
 ) -> dict[str, float]:
     """The loss and the metrics of all data, in eval mode; leaves no trace.
 
-    The model sees the data in parts. The loss and the metrics then see all outputs at once, up to
-    four million numbers; beyond, their figures are means over such lots, weighted by size.
+    The model sees the data in chunks. The loss and the metrics then see all outputs at once, up to
+    four million numbers; beyond, their figures are means over chunks of that size.
     """
     mean = MeanLoss()
     for metric in metrics.values():
         metric.clear()
-    with without_trace(model, loss):
-        for outputs, targets in lots(model, data):
-            mean.add(loss, float(loss.forward(outputs, targets)), len(outputs))
+    with without_trace(model, loss) as copied:
+        for outputs, targets in outputs_in_chunks(model, data):
+            mean.add(copied, float(copied.forward(outputs, targets)), len(outputs))
             for metric in metrics.values():
                 metric.add(outputs, targets)
     return {"loss": mean.value()} | {name: metric.value() for name, metric in metrics.items()}
 
 
-def lots(model: Layer, data: Batches, every: int = 1) -> Iterator[tuple[Array, npt.NDArray[Any]]]:
-    """The outputs of every so manieth sample in eval mode, with the targets: all at once, if they are not too many."""
+@contextmanager
+def without_trace(model: Layer, loss: Loss) -> Iterator[Loss]:
+    """Gives a copy of the loss; afterwards layers and random generators are as they were.
+
+    What is not finite raises no warning.
+    """
+    named = [*model.named_generators(), *generators_of(loss)]
+    states = [(rng, rng.bit_generator.state) for _, rng in named]
+    try:
+        with untouched(model), quiet():
+            yield copy.copy(loss)
+    finally:
+        for rng, state in states:
+            rng.bit_generator.state = state
+
+
+def outputs_in_chunks(
+    model: Layer, data: Batches, every: int = 1
+) -> Iterator[tuple[Array, npt.NDArray[Any]]]:
+    """The outputs and targets of every n-th sample in eval mode: all at once if not too many."""
     model.eval()
     outputs: list[Array] = []
     targets: list[npt.NDArray[Any]] = []
     for x, y in data.in_order(every):
-        if outputs and sum(part.size for part in outputs) + outputs[0].size > _LOT:
+        if outputs and sum(chunk.size for chunk in outputs) + outputs[0].size > _MAX_OUTPUTS:
             yield np.concatenate(outputs), np.concatenate(targets)
             outputs, targets = [], []
         outputs.append(model.forward(x))
@@ -83,79 +79,69 @@ def lots(model: Layer, data: Batches, every: int = 1) -> Iterator[tuple[Array, n
     yield np.concatenate(outputs), np.concatenate(targets)
 
 
-def ready(loss: Loss, data: Batches) -> None:
-    """Tell a loss that balances its classes how often they occur.
-
-    Raises:
-        LabelError: The targets are no labels.
-        ShapeError: They are rows.
-    """
-    if isinstance(loss, SoftmaxCrossEntropy) and loss.balanced:
-        with naming("data"):
-            loss.balance(data.y)
+# -- before the first step ------------------------------------------------------------------------
 
 
-def check(
-    model: Layer, loss: Loss, data: Batches, metrics: Mapping[str, Running], what: str
+def check_data(
+    model: Layer, loss: Loss, data: Batches, metrics: Mapping[str, RunningMetric], what: str
 ) -> None:
-    """Find out before the first step whether model, loss, metrics and data go together; leaves no
-    trace.
+    """Find out whether model, loss, metrics and data go together; leaves no trace.
 
     As many samples as a batch holds, from all over the data, go through model, loss and metrics.
-    The losses that come with minigrad look at all targets besides, and say which row of the data
-    has the first that is wrong.
+    A loss that knows which targets it can use looks at all of them besides.
+
+    Args:
+        model: The model.
+        loss: The loss.
+        data: The data.
+        metrics: The metrics, which are cleared when they are next used.
+        what: What errors call the data.
 
     Raises:
-        MinigradError: They do not, and what is said of it; of the kind that training would have
-            met.
+        MinigradError: They do not; of the kind that training would have met.
     """
-    with without_trace(model, loss), naming(what):
+    count = max(data.batch_size, _FEW)
+    with without_trace(model, loss) as copied, about(what):
         model.eval()
-        x, y = next(data.in_order(max(1, len(data.x) // max(data.batch_size, _FEW))))
-        x, y = x[: max(data.batch_size, _FEW)], y[: max(data.batch_size, _FEW)]
+        x, y = next(data.in_order(max(1, len(data.x) // count)))
+        x, y = x[:count], y[:count]
         outputs = model.forward(x)
         try:
-            loss.forward(outputs, y)
-        except LabelError:  # of one of these samples; which row of the data it is, is found below
-            _check_targets(loss, data, outputs)
+            copied.forward(outputs, y)
+        except LabelError:  # which row of the data that is, is found below
+            _check_targets(copied, data, outputs)
             raise
         for metric in metrics.values():
-            metric.of(outputs, y)
-        _check_targets(loss, data, outputs)
+            metric.add(outputs, y)
+        _check_targets(copied, data, outputs)
 
 
 def _check_targets(loss: Loss, data: Batches, outputs: Array) -> None:
-    """Look at all targets of the data, where it is known of a loss what it can use: one of one's
-    own may take anything.
+    """Look at all targets of the data.
 
     Raises:
-        LabelError: Some are wrong; with the row of the first, and how many they are.
+        LabelError: The loss cannot use some; with the row of the first, and how many there are.
     """
-    if not isinstance(loss, _OURS):
-        return
-    found: Wrong | None = None
-    count = size = 0
-    rows = len(data.y) if data.y.ndim == 1 else max(1, _PART * len(data.y) // data.y.size)
-    for first, targets in data.targets_in_order(rows):
-        if isinstance(loss, SoftmaxCrossEntropy):
-            wrong = loss.wrong_targets(targets, outputs.shape[1])
-            size += len(targets)
-        else:
-            with np.errstate(
-                over="ignore"
-            ):  # a target beyond the range of the outputs' dtype is infinite for the loss
-                wrong = loss.wrong_targets(targets.astype(outputs.dtype, copy=False))
-            size += targets.size
+    first_wrong, count = None, 0
+    rows = len(data.y) if data.y.ndim == 1 else max(1, _CHUNK * len(data.y) // data.y.size)
+    for start, targets in data.targets_in_order(rows):
+        wrong = loss.wrong_targets(targets, outputs)
         if wrong is not None:
             row, *columns = wrong.place
-            found = found or wrong._replace(place=(first + row, *columns))
+            first_wrong = first_wrong or wrong._replace(place=(start + row, *columns))
             count += wrong.wrong
-    if found is not None:
-        raise found._replace(wrong=count, size=size).error()
+    if first_wrong is None:
+        return
+    row = first_wrong.place[0]
+    try:
+        loss.forward(outputs[:1], data.y[row : row + 1])
+    except (LabelError, RangeError) as error:
+        size = prod(data.y.shape[: len(first_wrong.place)])  # of the rows, or of all numbers
+        raise first_wrong._replace(wrong=count, size=size).error() from error
 
 
 @contextmanager
-def naming(what: str) -> Iterator[None]:
+def about(what: str) -> Iterator[None]:
     """Say in errors which data they are about."""
     try:
         yield
@@ -166,7 +152,9 @@ def naming(what: str) -> Iterator[None]:
 def quiet() -> AbstractContextManager[object]:
     """NumPy without its warnings, except where somebody has asked for errors.
 
-    What it would warn of ends the training, with a better word of where it comes from.
+    What it would warn about ends the training, with a better explanation of where it comes from.
     """
-    asked = "raise" in np.geterr().values()
-    return nullcontext() if asked else np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    raises = "raise" in np.geterr().values()
+    return (
+        nullcontext() if raises else np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    )

@@ -26,11 +26,10 @@ def short(figure: float) -> str:
 
 @final
 class History(Mapping[str, list[float]]):
-    """The figures of each epoch, by name: `history["val_loss"]` is a plain list with one number for
-    each epoch.
+    """The figures of each epoch, by name.
 
-    `print(history)` shows a table, in which epochs count from 1. A figure that was not measured in
-    an epoch is NaN there.
+    `history["val_loss"]` is a plain list with one number for each epoch, and `print(history)` shows
+    a table, in which epochs count from 1. A figure that was not measured in an epoch is NaN there.
 
     Args:
         figures: Figures to begin with: lists of one length by name.
@@ -45,9 +44,8 @@ class History(Mapping[str, list[float]]):
     def __init__(self, figures: Mapping[str, Sequence[float]] | None = None) -> None:
         self._figures: dict[str, list[float]] = {}
         self.stopped: str = ""
-        self.under_way: dict[
-            str, list[float]
-        ] = {}  # the four sums of each figure, for a checkpoint in mid-epoch
+        # the four sums of each figure, for a checkpoint in mid-epoch
+        self.under_way: dict[str, list[float]] = {}
         self._fill({} if figures is None else figures)
 
     def _fill(self, figures: Mapping[str, Sequence[float]]) -> None:
@@ -124,8 +122,7 @@ class History(Mapping[str, list[float]]):
     # -- elsewhere --------------------------------------------------------------------------------
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write a table of comma-separated values: a column "epoch", counted from 1, and one for
-        each figure.
+        """Write a table of comma-separated values: the epoch, counted from 1, and each figure.
 
         Numbers have all their digits.
 
@@ -153,8 +150,9 @@ class History(Mapping[str, list[float]]):
         save(path, f"{json.dumps(figures, indent=1, allow_nan=False)}\n".encode(), "the history")
 
     def plot(self) -> Any:
-        """Draw the figures over the epochs: the losses, and beside them each other figure, training
-        and validation together.
+        """Draw the losses over the epochs, and beside them each other figure.
+
+        Those of training and of validation share axes.
 
         Returns:
             A `matplotlib.figure.Figure`; in a script, `history.plot().savefig("history.png")`.
@@ -194,7 +192,9 @@ class History(Mapping[str, list[float]]):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave; what was there is forgotten.
+        """Go on from what `state_dict` gave: all of it, or after an error nothing.
+
+        What was there is forgotten.
 
         Raises:
             ModelError: It is no state of a History.

@@ -11,11 +11,10 @@ from typing import Any, Self, final
 
 @final
 class Interrupts:
-    """While this context lasts, Ctrl-C calls a function; a second one raises `KeyboardInterrupt` at
-    once.
+    """While this context lasts, Ctrl-C calls a function.
 
-    A handler of the program's own stays, and outside the main thread, where there are no signals,
-    nothing happens.
+    A second one raises `KeyboardInterrupt` at once. A handler of the program's own stays, and
+    outside the main thread, where there are no signals, nothing happens.
 
     Args:
         stop: Is called with the reason.

@@ -1,4 +1,4 @@
-"""`fit`, the training loop with history, validation, progress, checkpoints and early stopping around it."""
+"""`fit`, the training loop, with history, validation, progress, checkpoints and early stopping."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import os
 from collections.abc import Iterable
 from contextlib import closing
 
-from minigrad.arrays import whole
-from minigrad.checkpoint.arguments import hooks_of
+from minigrad._validation import whole
+from minigrad.checkpoint.arguments import checked_hooks
 from minigrad.data import Batches
-from minigrad.errors import ModelError, NonFiniteError
+from minigrad.errors import NonFiniteError
 from minigrad.hooks import Hook
 from minigrad.layers.layer import Layer
 from minigrad.losses import Loss
 from minigrad.optimizers import Optimizer
-from minigrad.training.baseline import opening
+from minigrad.training.baseline import compare_with_baseline
 from minigrad.training.callbacks.progress import Progress, Shown
 from minigrad.training.callbacks.stop_on_non_finite import StopOnNonFinite
 from minigrad.training.history import History
@@ -57,8 +57,8 @@ def fit(
         metrics: "accuracy", "mean_absolute_error", "r2", or a function `(outputs, targets) ->
             float`; or several of these; or a mapping of names to them. "auto": the accuracy, for
             the cross-entropies. Of a function, an epoch's figure is the mean over the batches,
-            weighted by their sizes; in validation it sees all outputs at once, or where they are
-            more than four million numbers, one lot of so many after the other.
+            weighted by their sizes; in validation it sees all outputs at once, or if they are more
+            than four million numbers, chunks of that size.
         hooks: Hooks, told in this order; they are attached as long as `fit` runs. A `Recorder`
             records meanwhile.
         progress: Whether to show it: "auto" does on a terminal or in a notebook, and not where
@@ -80,30 +80,23 @@ def fit(
         DataFileError: The checkpoint cannot be read.
         HookError: A hook failed.
     """
-    last = whole(epochs, "epochs", least=0)
-    shown = Progress(progress, last, len(data) if isinstance(data, Batches) else 0)
-    hooks = hooks_of(hooks, "fit")
+    n_epochs = whole(epochs, "epochs", least=0)
+    shown = Progress(progress, n_epochs, len(data) if isinstance(data, Batches) else 0)
+    hooks = checked_hooks(hooks, "fit")
     if not any(isinstance(hook, StopOnNonFinite) for hook in hooks):
         hooks.insert(0, StopOnNonFinite())
-    session = Session(model, loss, optimizer, data, validation_data, metrics, hooks, last)
+    session = Session(model, loss, optimizer, data, validation_data, metrics, hooks, n_epochs)
     history = session.history
     with Interrupts(session.stop), session.running(resume_from), closing(shown):
-        if history.epochs < last and not any(
-            part.moving for _, part in optimizer.model.parameters()
-        ):
-            raise ModelError(
-                f"fit has nothing to train: all parameters of {optimizer!r} are frozen; unfreeze() "
-                f"what is to learn"
-            )
         if resume_from is not None:
             shown.say(f"going on after {optimizer.step_count} steps, in epoch {history.epochs + 1}")
-        if shown.shown and history.epochs < last:
-            shown.say(opening(model, loss, data))
+        if shown.shown and history.epochs < n_epochs:
+            shown.say(compare_with_baseline(model, loss, data))
         try:
-            while history.epochs < last and not session.stopping:
-                shown.epoch(history.epochs)
+            while history.epochs < n_epochs and not session.stopping:
+                shown.begin_epoch(history.epochs)
                 for x, y in data:
-                    session.remember()
+                    session.begin_step()
                     outputs = model(x)
                     value = float(loss.forward(outputs, y))
                     if not math.isfinite(value):

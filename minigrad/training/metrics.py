@@ -1,30 +1,40 @@
-"""Metrics: figures that are better to read than the loss, over a whole epoch.
+"""Metrics: figures that are easier to read than the loss, over a whole epoch.
 
-A metric is a function `(outputs, targets) -> float`. `Running` puts the figures of the batches of
-an epoch together to that of the epoch: their mean, weighted by the batches' sizes; except for r2,
-which is no mean of anything.
+A metric is a function `(outputs, targets) -> float`. A `RunningMetric` combines the batches of an
+epoch: it gives the mean of their figures, weighted by the batches' sizes; except for r2, which is
+not a mean.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, final
+from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
 
+from minigrad._messages import described
 from minigrad._types import override
-from minigrad.arrays import Array, described
+from minigrad.arrays import Array
 from minigrad.errors import KindError, RangeError, ShapeError
-from minigrad.losses import Loss, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from minigrad.losses import Loss
 from minigrad.losses.loss import one_number
 
 Metric: TypeAlias = Callable[[Array, npt.NDArray[Any]], float]
 """`(outputs, targets) -> float`, for outputs and targets of shape (batch, ...)."""
 
-Metrics: TypeAlias = str | Metric | Sequence[str | Metric] | Mapping[str, str | Metric]
-"""What `fit` takes as `metrics`: "auto", a name, a function, several of these, or a mapping of names to them."""
+MetricName: TypeAlias = Literal["accuracy", "mean_absolute_error", "r2"]
+"""The metrics that have a name."""
+
+Metrics: TypeAlias = (
+    Literal["auto"]
+    | MetricName
+    | Metric
+    | Sequence[MetricName | Metric]
+    | Mapping[str, MetricName | Metric]
+)
+"""What `fit` takes as `metrics`: "auto", a name, a function, several, or a mapping of names."""
 
 
 class Mean:
@@ -60,34 +70,27 @@ class Mean:
 
 @final
 class MeanLoss(Mean):
-    """The mean of a loss over the samples of several batches, also where the loss of a batch is a sum."""
+    """The mean loss of a sample over several batches, also where the loss of a batch is a sum."""
 
     def add(self, loss: Loss, value: float, samples: int) -> None:
         """Take in the loss of a batch, which it has just computed."""
-        if getattr(loss, "reduction", "mean") == "sum":
+        if loss.reduction == "sum":
             self.take(value / samples, samples)
         else:
             self.take(value, samples if loss.weight is None else loss.weight)
 
 
-class Running(Mean, ABC):
+class RunningMetric(Mean, ABC):
     """A metric over the batches of an epoch."""
 
     @abstractmethod
     def add(self, outputs: Array, targets: npt.NDArray[Any]) -> None:
         """Take in a batch."""
 
-    @final
-    def of(self, outputs: Array, targets: npt.NDArray[Any]) -> float:
-        """The figure of these alone."""
-        self.clear()
-        self.add(outputs, targets)
-        return self.value()
-
 
 @final
-class RunningMean(Running):
-    """A function of one's own: the mean of what it says of the batches."""
+class RunningMean(RunningMetric):
+    """The mean of a function of each batch."""
 
     def __init__(self, function: Metric, name: str) -> None:
         super().__init__()
@@ -103,49 +106,32 @@ class RunningMean(Running):
 
 
 @final
-class RunningAccuracy(Running):
-    """The share of samples whose largest output is that of their class.
+class RunningAccuracy(RunningMetric):
+    """The share of predictions that are correct; the loss knows which are, and which count."""
 
-    Those of `ignore_index` do not count.
-    """
-
-    def __init__(self, ignore_index: int | None) -> None:
+    def __init__(self, loss: Loss) -> None:
         super().__init__()
-        self._ignored = ignore_index
+        self._loss = loss
 
     @override
     def add(self, outputs: Array, targets: npt.NDArray[Any]) -> None:
         """Take in a batch."""
-        if outputs.ndim != 2 or outputs.shape[1] < 2:
-            raise ShapeError(
-                f"accuracy got outputs of shape {outputs.shape}, expected (batch, classes): one "
-                f"column for each class"
-            )
-        if targets.shape == outputs.shape:
-            targets = targets.argmax(axis=1)
-        if targets.shape != (len(outputs),):
-            raise ShapeError(
-                f"accuracy got targets of shape {targets.shape}, expected labels, ({len(outputs)},)"
-            )
-        right = outputs.argmax(axis=1) == targets
-        if self._ignored is not None:
-            right = right[targets != self._ignored]
-        self.sums[0] += np.count_nonzero(right)
-        self.sums[1] += len(right)
+        correct = self._loss.correct(outputs, targets)
+        self.sums[0] += np.count_nonzero(correct)
+        self.sums[1] += correct.size
 
     @override
     def value(self) -> float:
-        """The share of all samples so far; NaN before the first."""
+        """The share of all predictions so far; NaN before the first."""
         hits, count, *_ = self.sums
         return hits / count if count else float("nan")
 
 
 @final
-class RunningR2(Running):
-    """The coefficient of determination, 1 - sum (y - o)^2 / sum (y - mean of y)^2, over all
-    entries.
+class RunningR2(RunningMetric):
+    """The coefficient of determination over all entries, 1 - sum (y - o)^2 / sum (y - mean of y)^2.
 
-    The second sum is put together from those of the batches, as in Chan, Golub and LeVeque 1983
+    The second sum is combined from those of the batches, as in Chan, Golub and LeVeque 1983
     (https://doi.org/10.1080/00031305.1983.10483115), which loses no digits where the mean is large.
     """
 
@@ -154,33 +140,24 @@ class RunningR2(Running):
         """Take in a batch."""
         o, y = _same_shape(outputs, targets, "r2")
         residual, spread, mean, count = self.sums
-        of_batch = float(y.mean())
-        apart, total = of_batch - mean, count + y.size
+        batch_mean = float(y.mean())
+        difference, total = batch_mean - mean, count + y.size
         self.sums[:] = [
             residual + float(((y - o) ** 2).sum()),
-            spread + float(((y - of_batch) ** 2).sum()) + apart**2 * count * y.size / total,
-            mean + apart * y.size / total,
+            spread + float(((y - batch_mean) ** 2).sum()) + difference**2 * count * y.size / total,
+            mean + difference * y.size / total,
             total,
         ]
 
     @override
     def value(self) -> float:
-        """That of all batches so far.
-
-        NaN before the first, and 1 or 0 where all targets are the same.
-        """
+        """That of all batches so far; NaN before the first, 1 or 0 if all targets are equal."""
         residual, spread, _, count = self.sums
         if not count:
             return float("nan")
         if not spread:  # scikit-learn's convention
             return 0.0 if residual else 1.0
         return 1 - residual / spread
-
-
-def binary_accuracy(logits: Array, targets: npt.NDArray[Any]) -> float:
-    """The share of entries that are on the right side: logits above 0 where targets are above one half."""
-    z, t = _same_shape(logits, targets, "accuracy")
-    return float(((z > 0) == (t > 0.5)).mean())
 
 
 def mean_absolute_error(outputs: Array, targets: npt.NDArray[Any]) -> float:
@@ -199,70 +176,66 @@ def _same_shape(outputs: Array, targets: npt.NDArray[Any], who: str) -> tuple[Ar
     return outputs.astype(np.float64), targets.astype(np.float64)
 
 
-NAMES = ("accuracy", "mean_absolute_error", "r2")
-"""The metrics that have a name."""
+METRICS: dict[MetricName, Callable[[Loss], RunningMetric]] = {
+    "accuracy": RunningAccuracy,
+    "mean_absolute_error": lambda _: RunningMean(mean_absolute_error, "mean_absolute_error"),
+    "r2": lambda _: RunningR2(),
+}
+"""The metrics that have a name, for a loss."""
 
 
-def chosen(metrics: Metrics, loss: Loss) -> dict[str, Running]:
+def metrics_for(metrics: Metrics, loss: Loss) -> dict[str, RunningMetric]:
     """What `fit` was asked to measure, by name.
 
     Raises:
         KindError: Something is neither a name nor a function.
         RangeError: There is no metric of this name, or two have the same name.
     """
-    if isinstance(metrics, str) and metrics == "auto":
-        metrics = (
-            ("accuracy",) if isinstance(loss, SoftmaxCrossEntropy | SigmoidCrossEntropy) else ()
-        )
-    if isinstance(metrics, str) or callable(metrics):
-        metrics = (metrics,)
-    if isinstance(metrics, Mapping):
-        named = list(metrics.items())
-    elif isinstance(metrics, Sequence):
-        named = [
-            (metric if isinstance(metric, str) else _name_of(metric), metric) for metric in metrics
-        ]
+    given: object = metrics
+    if isinstance(given, str) and given == "auto":
+        given = () if loss.default_metric is None else (loss.default_metric,)
+    if isinstance(given, str) or callable(given):
+        given = (given,)
+    if isinstance(given, Mapping):
+        pairs = list(given.items())
+    elif isinstance(given, Sequence):
+        pairs = [(_name_of(metric), metric) for metric in given]
     else:
         raise KindError(
-            f"metrics is {described(metrics)}, expected 'auto', names ({', '.join(NAMES)}) or "
+            f"metrics is {described(metrics)}, expected 'auto', names ({', '.join(METRICS)}) or "
             f"functions"
         )
-    found: dict[str, Running] = {}
-    for name, metric in named:
+    result: dict[str, RunningMetric] = {}
+    for name, metric in pairs:
         if not isinstance(name, str):
             raise KindError(
                 f"metrics names one {described(name)}, expected text, metrics={{'my_name': "
                 f"function}}"
             )
-        if name in found or name in ("loss", "<lambda>") or name.startswith("val_"):
+        if name in result or name in ("loss", "<lambda>") or name.startswith("val_"):
             raise RangeError(
                 f"a metric cannot be called '{name}' here; give it a name, metrics={{'my_name': "
                 f"function}}"
             )
-        found[name] = _running(name, metric, loss)
-    return found
+        result[name] = _running(name, metric, loss)
+    return result
 
 
 def _name_of(metric: object) -> str:
-    return str(getattr(metric, "__name__", type(metric).__name__))
+    return metric if isinstance(metric, str) else getattr(metric, "__name__", type(metric).__name__)
 
 
-def _running(name: str, metric: str | Metric, loss: Loss) -> Running:
+def _running(name: str, metric: object, loss: Loss) -> RunningMetric:
     if callable(metric):
         return RunningMean(metric, name)
     if not isinstance(metric, str):
         raise KindError(
-            f"metric '{name}' is {described(metric)}, expected a name ({', '.join(NAMES)}) or a "
+            f"metric '{name}' is {described(metric)}, expected a name ({', '.join(METRICS)}) or a "
             f"function"
         )
-    if metric == "accuracy":
-        if isinstance(loss, SigmoidCrossEntropy):
-            return RunningMean(binary_accuracy, metric)
-        return RunningAccuracy(loss.ignore_index if isinstance(loss, SoftmaxCrossEntropy) else None)
-    if metric == "mean_absolute_error":
-        return RunningMean(mean_absolute_error, metric)
-    if metric == "r2":
-        return RunningR2()
+    for known, running in METRICS.items():
+        if metric == known:
+            return running(loss)
     raise RangeError(
-        f"there is no metric '{metric}'; there are {', '.join(NAMES)}, or give a function"
+        f"there is no metric '{metric}'; there are {', '.join(METRICS)}, or give a function"
     )

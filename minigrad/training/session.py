@@ -10,27 +10,27 @@ from contextlib import ExitStack, contextmanager
 from types import MappingProxyType
 from typing import Any, TypeAlias, final
 
-import numpy as np
 import numpy.typing as npt
 
 from minigrad import checkpoint
-from minigrad.arrays import Array, described
+from minigrad._messages import described
+from minigrad.arrays import Array
 from minigrad.checkpoint.arguments import check_optimizer
 from minigrad.data import Batches
-from minigrad.errors import AttachError, KindError, NonFiniteError, ShapeError
+from minigrad.errors import AttachError, KindError, ModelError, NonFiniteError, ShapeError
 from minigrad.hooks import Epoch, FitBegin, FitEnd, Hook
 from minigrad.hooks.dispatch import ask, tell, telling
 from minigrad.hooks.handle import attach
 from minigrad.hooks.listener import Listener, is_attached, methods_of
-from minigrad.layers import BatchNorm
 from minigrad.layers.layer import Layer
 from minigrad.losses import Loss
 from minigrad.optimizers import Optimizer
 from minigrad.parameters.vector import ParameterVector, announce
 from minigrad.training.callbacks.stop_on_non_finite import first_of_backward, first_of_forward
-from minigrad.training.evaluation import check, evaluate, naming, quiet, ready
+from minigrad.training.evaluation import about, check_data, evaluate, quiet
 from minigrad.training.history import History
-from minigrad.training.metrics import Mean, MeanLoss, Metrics, Running, chosen
+from minigrad.training.metrics import Mean, MeanLoss, Metrics, metrics_for
+from minigrad.training.snapshot import Snapshot
 
 Validation: TypeAlias = tuple[npt.ArrayLike, npt.ArrayLike] | Batches | None
 """What `fit` takes as `validation_data`."""
@@ -41,11 +41,22 @@ class Session:
     """One training.
 
     Attributes:
+        model: The model.
+        loss: The loss.
+        optimizer: The optimizer.
+        data: The data to train on.
+        validation: The data to validate with, if any.
+        hooks: The hooks, in order.
         history: The figures of the epochs so far.
         epochs: How many epochs there are to be in all.
         steps_per_epoch: How many steps an epoch has.
         stopping: Why the training is to end; empty as long as it is not.
         between_epochs: Whether no epoch is under way.
+        ending: Whether hooks are told of the end.
+        over: Whether they were.
+
+    Raises:
+        MinigradError: Something is of the wrong kind, or does not fit together; as `fit` says.
     """
 
     def __init__(
@@ -59,147 +70,69 @@ class Session:
         hooks: Iterable[Hook],
         epochs: int,
     ) -> None:
+        _check_kinds(model, loss, optimizer, data)
         self.model: Layer = model
         self.loss: Loss = loss
         self.optimizer: Optimizer = optimizer
         self.data: Batches = data
-        self._check_kinds()
-        self._mean_loss = MeanLoss()
-        self._running: dict[str, Running] = chosen(metrics, loss)
         self.hooks: list[Hook] = list(hooks)
+        self.epochs: int = epochs
+        self.steps_per_epoch: int = len(data)
         self.stopping: str = ""
         self.between_epochs: bool = True
         self.ending: bool = False
         self.over: bool = False
-        self._not_finite: NonFiniteError | None = None
-        self._with_buffers = list(model.named_buffers())
-        self._generators = [rng for _, rng in model.named_generators()]
-        self.epochs: int = epochs
-        self.steps_per_epoch: int = len(data)
-        self._later: list[Callable[[], object]] = []
-        self._restored: tuple[Mapping[str, Any], str] | None = None
+        self._mean_loss = MeanLoss()
+        self._metrics = metrics_for(metrics, loss)
+        self._validation_metrics = metrics_for(metrics, loss)
+        self._before_step = Snapshot(model)
         self._listeners: list[Listener] = []
-        self._validating: dict[str, Running] = chosen(metrics, loss)
-        ready(loss, data)
-        check(model, loss, data, self._validating, "data")
-        self._check_last_batch()
-        self.validation: Batches | None = self._batches(validation_data)
+        self._later: list[Callable[[], object]] = []
+        self._to_restore: tuple[Mapping[str, Any], str] | None = None
+        self._non_finite: NonFiniteError | None = None
+        with about("data"):
+            loss.prepare(data.y)
+        check_data(model, loss, data, self._validation_metrics, "data")
+        _check_batch_sizes(model, data)
+        self.validation: Batches | None = _as_batches(validation_data, data.scale)
         if self.validation is not None:
-            check(model, loss, self.validation, self._validating, "validation_data")
-        self._check_hooks()
-        self.history: History = History({name: [] for name in self.names()})
-
-    # -- before the first step --------------------------------------------------------------------
-
-    def _check_kinds(self) -> None:
-        expected = {
-            "model": (Layer, "a layer, such as a Sequential"),
-            "loss": (Loss, "a loss, such as SoftmaxCrossEntropy()"),
-            "optimizer": (Optimizer, "an optimizer, such as SGD(model, lr=0.1)"),
-            "data": (Batches, "minigrad.Batches(x, y, batch_size)"),
-        }
-        for name, (kind, told) in expected.items():
-            if not isinstance(getattr(self, name), kind):
-                raise KindError(
-                    f"fit got {described(getattr(self, name))} as {name}, expected {told}"
-                )
-        check_optimizer(self.optimizer, self.model, "fit")
-
-    def _check_last_batch(self) -> None:
-        """A batch of one sample has no variance: say so now, and not at the end of the first epoch."""
-        size = self.data.batch_size
-        rest = 0 if self.data.drop_last else len(self.data.x) % size
-        for _, layer in self.model.layers():
-            trains = layer.training or not self.model.training
-            if isinstance(layer, BatchNorm) and trains and 1 in (size, rest):
-                raise ShapeError(
-                    f"data: {self.data!r} gives a batch of 1, which {layer.called} cannot "
-                    f"normalize in training; use another batch_size, or drop_last=True"
-                )
-
-    def _check_hooks(self) -> None:
+            check_data(model, loss, self.validation, self._validation_metrics, "validation_data")
         for hook in self.hooks:
             if not methods_of(hook):
                 raise AttachError(
                     f"{type(hook).__name__} overrides no method of Hook: it would never be called"
                 )
+        self.history: History = History({name: [] for name in self._names()})
 
-    def _batches(self, given: Validation) -> Batches | None:
-        if given is None or isinstance(given, Batches):
-            return given
-        if not isinstance(given, tuple | list) or len(given) != 2:
-            raise KindError(
-                f"validation_data is a {type(given).__name__}, expected (x, y), or minigrad.Batches"
-            )
-        with naming("validation_data"):
-            return Batches(given[0], given[1], 1, shuffle=False, scale=self.data.scale)
-
-    def names(self) -> list[str]:
+    def _names(self) -> list[str]:
         """The names of the figures that each epoch will have."""
-        own = ["loss", *self._running]
-        return own + ([f"val_{name}" for name in own] if self.validation is not None else [])
+        names = ["loss", *self._metrics]
+        return names + ([f"val_{name}" for name in names] if self.validation is not None else [])
 
-    def load(self, path: str | os.PathLike[str]) -> None:
-        """Go on from a checkpoint."""
-        parts: dict[str, Any] = {
-            "model": self.model,
-            "optimizer": self.optimizer,
-            "data": self.data,
-        }
-        checkpoint.load(path, **parts, history=self.history, hooks=self.hooks)
-        for name, sums in self.history.under_way.items():
-            if name in self._means():
-                self._means()[name].sums = list(sums)
-        self.history.under_way = {}
-        self.between_epochs = not self._mean_loss.sums[1]
-
-    # -- while it runs ----------------------------------------------------------------------------
-
-    def fail(self, error: NonFiniteError, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
-        """End the training because of a batch whose loss or update is not finite."""
-        self._not_finite = error
-        # so that the search begins where the step began, with the same random numbers
-        self._go_back()
-        gradients = ParameterVector.of(self.model).gradients
-        gradients.forget()  # so that nobody makes a step of them
-        told = str(error)
-        if math.isfinite(
-            self.loss.value
-        ):  # then it is the update, and the cause may lie between two layers
-            found = first_of_backward(self.model, self.loss, x, y)
-            told = f"the update is not finite: {found}" if found else told
-        else:
-            told = f"{told}: {first_of_forward(self.model, self.loss, x, y, self.data.indices)}"
-        self._go_back()  # also what the search has changed in place
-        gradients.forget()
-        self.stop(
-            f"step {self.optimizer.step_count}: {told}; the weights are those before this step"
-        )
-        logging.getLogger("minigrad").warning("fit stopped at %s", self.stopping)
+    # -- beginning and end ------------------------------------------------------------------------
 
     @contextmanager
     def running(self, resume_from: str | os.PathLike[str] | None) -> Iterator[None]:
-        """All hooks told of the beginning and attached, a checkpoint loaded, and the model in
-        training mode.
+        """Hooks told of the beginning and attached, a checkpoint loaded, training mode on.
 
         Afterwards all is as before, and whoever was told of the beginning is told of the end.
         """
         begun: list[Listener] = []
         with ExitStack() as stack:
-            names, resumes = tuple(self.names()), resume_from is not None
+            names, resumes = tuple(self._names()), resume_from is not None
             event = FitBegin(self, self.loss, self.data, names, tuple(self.hooks), resumes)
             try:
                 for hook in self.hooks:
                     listener = Listener(hook, methods_of(hook), "")
                     ask([listener], Hook.on_fit_begin, event)
                     begun.append(listener)
-                    self._attach(
-                        hook, stack
-                    )  # now, so that those that attach themselves come in this order, too
+                    # now, so that hooks that attach themselves come in this order, too
+                    self._attach(hook, stack)
                 if resume_from is not None:
-                    self.load(resume_from)
-                self._train(stack)
+                    self._load(resume_from)
+                self._switch_to_training(stack)
                 self.carry_out()
+                self._check_trainable()
                 with quiet():
                     yield
             except BaseException as error:
@@ -228,8 +161,8 @@ class Session:
         if Hook.on_epoch in methods:
             stack.enter_context(attach(hook, (Hook.on_epoch,), [(self._listeners, "")], "fit"))
 
-    def _train(self, stack: ExitStack) -> None:
-        """The model in training mode, and its optimizer's events in this training, until the stack ends."""
+    def _switch_to_training(self, stack: ExitStack) -> None:
+        """The model in training mode, and the optimizer in this session, until the stack ends."""
         if not self.model.training:  # a part alone may be in eval mode on purpose
             for _, layer in self.model.layers():
                 stack.callback(setattr, layer, "training", layer.training)
@@ -237,16 +170,23 @@ class Session:
         self.optimizer.session = self
         stack.callback(setattr, self.optimizer, "session", None)
 
+    def _check_trainable(self) -> None:
+        parameters = self.optimizer.model.parameters()
+        if self.history.epochs < self.epochs and not any(own.moving for _, own in parameters):
+            raise ModelError(
+                f"fit has nothing to train: all parameters of {self.optimizer!r} are frozen; "
+                f"unfreeze() what is to learn"
+            )
+
     def _end(self, begun: list[Listener], error: BaseException | None) -> None:
         """Tell the hooks that the training is over; after an error, that error is what counts."""
-        self.ending, self._later, self._restored = True, [], None
-        event = FitEnd(self, self.stopping, error or self._not_finite, self.between_epochs)
+        self.ending, self._later, self._to_restore = True, [], None
+        event = FitEnd(self, self.stopping, error or self._non_finite, self.between_epochs)
         try:
             with telling(), ExitStack() as stack:
                 stack.callback(self.carry_out)
-                for listener in reversed(
-                    begun
-                ):  # as callbacks, so that each is told though another one be interrupted
+                # as callbacks, so that each is told even if another one is interrupted
+                for listener in reversed(begun):
                     stack.callback(tell, [listener], Hook.on_fit_end, lambda prefix: event)
         except Exception as failure:
             if error is None:
@@ -255,43 +195,49 @@ class Session:
         finally:
             self.over = True
 
-    def remember(self) -> None:
-        """A step begins: keep what a forward changes."""
-        self._buffers = [
-            (layer, name, np.array(getattr(layer, name))) for _, layer, name in self._with_buffers
-        ]
-        self._states = [rng.bit_generator.state for rng in self._generators]
+    # -- a step -----------------------------------------------------------------------------------
 
-    def _go_back(self) -> None:
-        """Buffers and random generators as they were before the step."""
-        for layer, name, value in self._buffers:
-            setattr(layer, name, value.copy())
-        for rng, state in zip(self._generators, self._states, strict=True):
-            rng.bit_generator.state = state
+    def begin_step(self) -> None:
+        """A step begins."""
+        self._before_step.take()
 
     def measure(self, value: float, outputs: Array, targets: npt.NDArray[Any]) -> None:
-        """Take in what a batch gave."""
+        """Take in the loss and the outputs of a batch."""
         self.between_epochs = False
         self._mean_loss.add(self.loss, value, len(outputs))
-        for metric in self._running.values():
+        for metric in self._metrics.values():
             metric.add(outputs, targets)
 
-    def _means(self) -> dict[str, Mean]:
-        """What grows with each batch, by the name of its figure."""
-        return {"loss": self._mean_loss, **self._running}
+    def fail(self, error: NonFiniteError, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
+        """End the training because of a batch whose loss or update is not finite."""
+        self._non_finite = error
+        # so that the search begins where the step began, with the same random numbers
+        self._before_step.restore()
+        gradients = ParameterVector.of(self.model).gradients
+        gradients.forget()  # so that nobody makes a step of them
+        message = str(error)
+        if math.isfinite(self.loss.value):  # then it is the update
+            cause = first_of_backward(self.model, self.loss, x, y)
+            message = f"the update is not finite: {cause}" if cause else message
+        else:
+            cause = first_of_forward(self.model, self.loss, x, y, self.data.indices)
+            message = f"{message}: {cause}"
+        self._before_step.restore()  # also what the search has changed in place
+        gradients.forget()
+        step = self.optimizer.step_count
+        self.stop(f"step {step}: {message}; the weights are those before this step")
+        logging.getLogger("minigrad").warning("fit stopped at %s", self.stopping)
 
-    def figures(self) -> dict[str, float]:
-        """The figures of the epoch that is under way."""
-        return {name: mean.value() for name, mean in self._means().items()}
+    # -- an epoch ---------------------------------------------------------------------------------
 
     def end_epoch(self) -> dict[str, float]:
-        """Validate, write the figures down, tell the hooks."""
-        figures = self.figures()
+        """Validate, add the figures to the history, tell the hooks."""
+        figures = {name: mean.value() for name, mean in self._means().items()}
         for mean in self._means().values():
             mean.clear()
         if self.validation is not None:
-            found = evaluate(self.model, self.loss, self.validation, self._validating)
-            figures |= {f"val_{name}": figure for name, figure in found.items()}
+            result = evaluate(self.model, self.loss, self.validation, self._validation_metrics)
+            figures |= {f"val_{name}": figure for name, figure in result.items()}
         self.history.add(figures)
         self.between_epochs = True
         event = Epoch(self.history.epochs - 1, MappingProxyType(figures), self)
@@ -300,7 +246,11 @@ class Session:
         self.carry_out()
         return figures
 
-    # -- what events ask for ----------------------------------------------------------------------
+    def _means(self) -> dict[str, Mean]:
+        """What grows with each batch, by the name of its figure."""
+        return {"loss": self._mean_loss, **self._metrics}
+
+    # -- what hooks ask for -----------------------------------------------------------------------
 
     def stop(self, reason: str) -> None:
         """End the training after this event; the first reason counts."""
@@ -311,29 +261,92 @@ class Session:
         self._later.append(action)
 
     def restore(self, state: Mapping[str, Any], by: str) -> None:
-        """Put values and buffers back into the model, after all else."""
-        self._restored = state, by
+        """Put values and buffers back into the model, after everything else."""
+        self._to_restore = state, by
 
     def carry_out(self) -> None:
-        """All hooks were told."""
+        """Do what was asked for: all hooks were told."""
         try:
             while self._later:
                 self._later.pop(0)()
         finally:
-            if self._restored is not None:
-                (state, by), self._restored = self._restored, None
+            if self._to_restore is not None:
+                (state, by), self._to_restore = self._to_restore, None
                 self.model.load_state_dict(state)
                 announce(self.model, by)
+
+    # -- checkpoints ------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a checkpoint of this moment."""
         self.history.under_way = {name: list(mean.sums) for name, mean in self._means().items()}
-        parts: dict[str, Any] = {
-            "model": self.model,
-            "optimizer": self.optimizer,
-            "data": self.data,
-        }
         try:
-            checkpoint.save(path, **parts, history=self.history, hooks=self.hooks)
+            checkpoint.save(
+                path,
+                model=self.model,
+                optimizer=self.optimizer,
+                data=self.data,
+                history=self.history,
+                hooks=self.hooks,
+            )
         finally:
             self.history.under_way = {}
+
+    def _load(self, path: str | os.PathLike[str]) -> None:
+        checkpoint.load(
+            path,
+            model=self.model,
+            optimizer=self.optimizer,
+            data=self.data,
+            history=self.history,
+            hooks=self.hooks,
+        )
+        for name, sums in self.history.under_way.items():
+            if name in self._means():
+                self._means()[name].sums = list(sums)
+        self.history.under_way = {}
+        self.between_epochs = not self._mean_loss.sums[1]
+
+
+# -- before the first step ------------------------------------------------------------------------
+
+
+def _check_kinds(model: object, loss: object, optimizer: object, data: object) -> None:
+    expected = {
+        "model": (model, Layer, "a layer, such as a Sequential"),
+        "loss": (loss, Loss, "a loss, such as SoftmaxCrossEntropy()"),
+        "optimizer": (optimizer, Optimizer, "an optimizer, such as SGD(model, lr=0.1)"),
+        "data": (data, Batches, "minigrad.Batches(x, y, batch_size)"),
+    }
+    for name, (given, kind, description) in expected.items():
+        if not isinstance(given, kind):
+            raise KindError(f"fit got {described(given)} as {name}, expected {description}")
+    assert isinstance(optimizer, Optimizer)
+    assert isinstance(model, Layer)
+    check_optimizer(optimizer, model, "fit")
+
+
+def _check_batch_sizes(model: Layer, data: Batches) -> None:
+    """Say now that a batch is too small for a layer, and not at the end of the first epoch."""
+    rest = 0 if data.drop_last else len(data.x) % data.batch_size
+    smallest = rest or data.batch_size
+    for _, layer in model.layers():
+        trains = layer.training or not model.training
+        if trains and smallest < layer.min_batch_size:
+            raise ShapeError(
+                f"data: {data!r} gives a batch of {smallest}, and {layer.called} needs at least "
+                f"{layer.min_batch_size} samples in training; use another batch_size, or "
+                f"drop_last=True"
+            )
+
+
+def _as_batches(given: Validation, scale: float | None) -> Batches | None:
+    """The data to validate with."""
+    if given is None or isinstance(given, Batches):
+        return given
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise KindError(
+            f"validation_data is a {type(given).__name__}, expected (x, y), or minigrad.Batches"
+        )
+    with about("validation_data"):
+        return Batches(given[0], given[1], 1, shuffle=False, scale=scale)

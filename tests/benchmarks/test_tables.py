@@ -17,10 +17,18 @@ from results import Results
 from steps import write
 
 ABOUT = {
-    "date": "2026-01-02", "command": "python benchmarks/steps.py", "processor": "a processor", "system": "a system",
-    "threads": 1, "pinned": True, "kernels": "kernels", "coretype": "", "versions": {"python": "3.11", "numpy": "2.4"},
-    "rounds": 3, "seconds": 0.2,
-}  # fmt: skip
+    "date": "2026-01-02",
+    "command": "python benchmarks/steps.py",
+    "processor": "a processor",
+    "system": "a system",
+    "threads": 1,
+    "pinned": True,
+    "kernels": "kernels",
+    "coretype": "",
+    "versions": {"python": "3.11", "numpy": "2.4"},
+    "rounds": 3,
+    "seconds": 0.2,
+}
 
 
 @pytest.fixture

@@ -225,7 +225,10 @@ def test_functions_of_somebodys_own(tmp_path: Path) -> None:
     mg.save(tmp_path / "y", model=second)
     assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
     mg.load(tmp_path / "x", model=second)
-    told = "layer '1' is Activation(ActivationFunction('double', ...)) in the file and Activation(ActivationFunction('twice'"
+    told = (
+        "layer '1' is Activation(ActivationFunction('double', ...)) in the file and "
+        "Activation(ActivationFunction('twice'"
+    )
     with pytest.raises(ModelError) as caught:
         mg.load(tmp_path / "x", model=build("twice"))
     assert told in str(caught.value)

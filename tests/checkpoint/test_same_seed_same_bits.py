@@ -65,11 +65,17 @@ def test_in_two_processes(tmp_path: Path) -> None:
     expected = digest(tmp_path / "here")
     paths = os.pathsep.join([str(Path(mg.__file__).parent.parent), str(Path(__file__).parent)])
     for seed in ("1", "2", "3") if EVERYTHING else ("1",):
-        program = "import sys, pathlib, test_same_seed_same_bits as own; print(own.digest(pathlib.Path(sys.argv[1])))"
+        program = (
+            "import sys, pathlib, test_same_seed_same_bits as own\n"
+            "print(own.digest(pathlib.Path(sys.argv[1])))"
+        )
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", program, str(tmp_path / f"there {seed}")],
-            env={**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True,
-        )  # fmt: skip
+            env={**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         assert (f"{expected}\n", "") == (done.stdout, done.stderr)
 
 

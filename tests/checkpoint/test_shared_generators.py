@@ -46,7 +46,8 @@ def lost(sharing: str, letter: str) -> str:
 
 
 def new(sharing: str, letter: str) -> str:
-    return f"{names(sharing, letter)} share one generator, and had different ones: give each its own again"
+    shared = names(sharing, letter)
+    return f"{shared} share one generator, and had different ones: give each its own again"
 
 
 @pytest.mark.parametrize("sharing", ["aaaa", "abcd", "aabb", "abab", "abca", "aaab"])

@@ -15,6 +15,7 @@ import pytest
 from layer_support import Residual
 
 import minigrad as mg
+from minigrad.activations import ActivationName
 from minigrad.arrays import Array
 
 T = TypeVar("T")
@@ -127,13 +128,13 @@ def partly_frozen(dtype: FloatType) -> mg.Sequential:
 
 # -- the table -----------------------------------------------------------------------------------
 
-ACTIVATIONS = [
+ACTIVATIONS: list[ActivationName] = [
     "linear", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "sigmoid", "tanh", "softplus", "softmax",
     "log_softmax",
 ]  # fmt: skip
 
 
-def activation(name: str) -> MakeLayer:
+def activation(name: ActivationName) -> MakeLayer:
     return lambda dtype: mg.Activation(name)
 
 

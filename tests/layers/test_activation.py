@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.activations import FUNCTIONS
+from minigrad.activations import FUNCTIONS, ActivationName
 from minigrad.arrays import Array
 
 POINTS = [
@@ -64,7 +64,7 @@ SLOPES: dict[str, Callable[[float], float]] = {
 
 @pytest.mark.parametrize("name", VALUES)
 @dtypes
-def test_values_at_any_magnitude(name: str, dtype: Any) -> None:
+def test_values_at_any_magnitude(name: ActivationName, dtype: Any) -> None:
     """From -1e6 to 1e6, against the standard library."""
     x = np.array([POINTS], dtype)
     expected = [[VALUES[name](float(point)) for point in x[0]]]
@@ -76,7 +76,7 @@ def test_values_at_any_magnitude(name: str, dtype: Any) -> None:
 
 @pytest.mark.parametrize("name", SLOPES)
 @dtypes
-def test_slopes_at_any_magnitude(name: str, dtype: Any) -> None:
+def test_slopes_at_any_magnitude(name: ActivationName, dtype: Any) -> None:
     """The gradient is the slope times the gradient from above.
 
     Where the function is flat it is 0, never NaN.
@@ -123,7 +123,7 @@ def test_softmax_slopes_by_its_matrix() -> None:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("shape", [(2, 3), (2, 3, 4), (5, 1)])
-def test_any_number_of_axes(name: str, shape: tuple[int, ...]) -> None:
+def test_any_number_of_axes(name: ActivationName, shape: tuple[int, ...]) -> None:
     """Images go through as well as rows, forward and backward, in any memory layout.
 
     Softmax is along the last axis.
@@ -141,7 +141,7 @@ def test_any_number_of_axes(name: str, shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_nan_is_not_hidden(name: str) -> None:
+def test_nan_is_not_hidden(name: ActivationName) -> None:
     """What has gone wrong stays visible."""
     assert np.isnan(mg.Activation(name)(np.array([[np.nan, 1.0]]))[0, 0])
 

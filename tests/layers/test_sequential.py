@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from minigrad.activations import ActivationName
 from minigrad.arrays import Array
 from minigrad.errors import ModelError, ShapeError
 
@@ -84,7 +85,9 @@ def test_a_copy_of_an_inner_model_is_an_outermost_one() -> None:
 
 
 @pytest.mark.parametrize("first", ["relu", "tanh"])
-def test_layers_without_parameters_at_the_start_are_left_out_of_backward(first: str) -> None:
+def test_layers_without_parameters_at_the_start_are_left_out_of_backward(
+    first: ActivationName,
+) -> None:
     """Leaving them out changes no gradient of a parameter."""
     model, x = (
         mg.Sequential(mg.Activation(first), chain()),

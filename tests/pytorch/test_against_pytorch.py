@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pytest
 
 import minigrad as mg
+from minigrad.activations import ActivationName
 from minigrad.arrays import Array
 
 torch: Any = pytest.importorskip("torch")
@@ -41,7 +42,7 @@ def dense(n_in: int, n_out: int, seed: int, bias: bool = True) -> mg.Dense:
     return mg.Dense(n_in, n_out, bias=bias, init="glorot_uniform", dtype=np.float64, rng=seed)
 
 
-def mlp(activation: str) -> mg.Sequential:
+def mlp(activation: ActivationName) -> mg.Sequential:
     return mg.Sequential(
         dense(WIDTH, 8, 1),
         mg.Activation(activation),

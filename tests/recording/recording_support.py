@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 import minigrad as mg
+from minigrad.activations import ActivationName
 
 Array = npt.NDArray[np.floating[Any]]
 Act = Callable[[int], None]
@@ -99,7 +100,7 @@ class Switch(mg.Layer):
 
 def network(
     *sizes: int,
-    activation: str = "tanh",
+    activation: ActivationName = "tanh",
     dtype: npt.DTypeLike = np.float32,
     seed: int = 0,
     **settings: Any,

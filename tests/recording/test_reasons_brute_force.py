@@ -22,6 +22,7 @@ from layer_support import Residual
 from recording_support import Array, Conv1D, Scale, Switch
 
 import minigrad as mg
+from minigrad.activations import ActivationName
 
 Batch = tuple[Array | None, Array]  # inputs (None for a bias) and the units' gradients
 
@@ -139,7 +140,7 @@ def truth(life: Life, index: tuple[int, ...], explained: bool, coactivation: boo
 
 
 def random_model(
-    kind: str, activation: str, rng: np.random.Generator, dtype: npt.DTypeLike
+    kind: str, activation: ActivationName, rng: np.random.Generator, dtype: npt.DTypeLike
 ) -> mg.Sequential:
     """Six inputs to three outputs, in one of several shapes."""
 
@@ -240,7 +241,7 @@ def freeze_some(model: mg.Sequential, rng: np.random.Generator) -> None:
 
 
 def simulate(
-    kind: str, activation: str, dtype: npt.DTypeLike, coactivation: bool, seed: int
+    kind: str, activation: ActivationName, dtype: npt.DTypeLike, coactivation: bool, seed: int
 ) -> tuple[mg.Run, Watcher, mg.Sequential]:
     """Train a random network on sparse whole numbers, with the recorder and the watcher side by
     side.
@@ -289,7 +290,7 @@ seen: dict[bool, set[str]] = {True: set(), False: set()}
 @pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_entry_has_the_reason_that_brute_force_finds(
-    kind: str, activation: str, dtype: npt.DTypeLike
+    kind: str, activation: ActivationName, dtype: npt.DTypeLike
 ) -> None:
     """On random networks each entry's reason, and every count, is what a record of everything
     says.
@@ -345,8 +346,9 @@ def test_brute_force_has_met_every_reason() -> None:
     """The random networks above really produce each reason, so that agreement on them means
     something.
     """
+    activations: tuple[ActivationName, ...] = ("relu", "tanh")
     if not seen[True]:
-        for kind, activation in product(KINDS, ("relu", "tanh")):
+        for kind, activation in product(KINDS, activations):
             for seed, coactivation in product(range(SEEDS), (True, False)):
                 run, _, _ = simulate(kind, activation, np.float32, coactivation, seed)
                 for name in run:

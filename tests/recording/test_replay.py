@@ -28,7 +28,7 @@ from recording_support import (
 )
 
 import minigrad as mg
-from minigrad.arrays import described
+from minigrad._messages import described
 from minigrad.errors import (
     KindError,
     ModelError,

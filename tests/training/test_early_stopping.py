@@ -264,7 +264,10 @@ def test_a_figure_that_there_is_not() -> None:
     training = descent(3.0)
     with pytest.raises(UnknownNameError) as caught:
         training.fit(hooks=[mg.EarlyStopping()])
-    told = "EarlyStopping monitors 'val_loss', but the epochs have only loss (there is no validation data)"
+    told = (
+        "EarlyStopping monitors 'val_loss', but the epochs have only loss (there is no validation "
+        "data)"
+    )
     assert told == str(caught.value)
     with pytest.raises(
         UnknownNameError, match=r"monitors 'accuracy', but the epochs have only loss, val_loss$"

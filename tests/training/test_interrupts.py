@@ -282,7 +282,8 @@ class Ready(mg.Hook):
             print("ready", flush=True)
 
 
-history = mg.fit(model, mg.MeanSquaredError(), mg.SGD(model, 1e-3), data, epochs=10**9, hooks=[Ready()])
+loss, optimizer = mg.MeanSquaredError(), mg.SGD(model, 1e-3)
+history = mg.fit(model, loss, optimizer, data, epochs=10**9, hooks=[Ready()])
 print(history.stopped, history.epochs >= 1, np.isfinite(model[0].weight.value).all(), flush=True)
 """
 

@@ -5,7 +5,7 @@ data.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from training_support import Training, batches, classifier, constant, descent
 import minigrad as mg
 from minigrad.arrays import Array
 from minigrad.errors import KindError, RangeError, ShapeError
+from minigrad.training.metrics import METRICS, MetricName
 
 Targets = npt.NDArray[Any]
 LOGITS = np.array(
@@ -328,7 +329,7 @@ def test_what_cannot_be_measured_is_refused(name: str) -> None:
 def test_nothing_is_broadcast(name: str) -> None:
     """Labels are no rows."""
     training = constant(mg.SoftmaxCrossEntropy(), LOGITS, [0] * 7, 7)
-    told = rf"data: {name} got outputs of shape \(7, 2\) and targets of shape \(7,\); nothing is broadcast"
+    told = rf"data: {name} got outputs of shape \(7, 2\) and targets of shape \(7,\); nothing is"
     with pytest.raises(ShapeError, match=told):
         training.fit(metrics=name)
 
@@ -355,3 +356,10 @@ def test_a_training_is_a_training() -> None:
     before = training.model.state_dict()["0.weight"].tobytes()
     training.fit(3)
     assert before == training.model.state_dict()["0.weight"].tobytes()
+
+
+def test_the_names_that_editors_complete_are_those_that_there_are() -> None:
+    """Each name of `MetricName` can be measured, and no other is known."""
+    assert get_args(MetricName) == tuple(METRICS)
+    for name in get_args(MetricName):
+        assert f"val_{name}" == mg.EarlyStopping(f"val_{name}").monitor  # knows what is better

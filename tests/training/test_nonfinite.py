@@ -237,8 +237,8 @@ def test_statistics_that_are_no_numbers() -> None:
     model: Any = broken.model
     model[2].eval()
     model[2].running_mean[1] = NAN
-    told = f"step 0: the loss is nan: '2.running_mean' of the model: nan at (1,); not finite: 1 of 4 entries{END}"
-    assert told == broken.fit().stopped
+    told = "the loss is nan: '2.running_mean' of the model: nan at (1,); not finite: 1 of 4 entries"
+    assert f"step 0: {told}{END}" == broken.fit().stopped
 
 
 class Sometimes(mg.Layer):
@@ -270,8 +270,8 @@ def test_what_chance_brings_about_is_found() -> None:
     while not (drawn := rng.random((5, 2)) < 1e-3).any():
         step, before = step + 1, rng.bit_generator.state
     row, column = np.argwhere(drawn)[0].tolist()
-    told = f"the output of layer '1', Sometimes(): inf at ({row}, {column}); not finite: 1 of 10 entries"
-    assert f"step {step}: the loss is inf: {told}{END}" == history.stopped
+    told = f"the output of layer '1', Sometimes(): inf at ({row}, {column}); not finite: 1 of 10"
+    assert f"step {step}: the loss is inf: {told} entries{END}" == history.stopped
     assert before == dict(model.named_generators())["1.rng"].bit_generator.state
     assert step > 10  # so that a search with other numbers would not find it
 
@@ -318,7 +318,10 @@ def test_a_sum_that_overflows(dtype: Any, lr: float) -> None:
     """
     made = falling(dtype, lr)
     history = made.fit()
-    told = "the update is not finite: the value after the update of '0.weight': -inf at (0, 0); not finite: 1 of 1 entries"
+    told = (
+        "the update is not finite: the value after the update of '0.weight': -inf at (0, 0); not "
+        "finite: 1 of 1 entries"
+    )
     assert f"step 1: {told}{END}" == history.stopped
     assert -float(dtype(lr)) == weight(made.model)
     assert 1 == made.optimizer.step_count

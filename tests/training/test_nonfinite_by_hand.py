@@ -37,8 +37,8 @@ def test_a_gradient(name: str, value: float, dtype: Any) -> None:
     with np.errstate(invalid="ignore"), pytest.raises(FloatingPointError) as caught:
         broken.by_hand(1)
     assert NonFiniteError is type(caught.value)
-    told = f"the update is not finite: the gradient of '1.0.scale': {value} at (3,); not finite: 1 of 4 entries"
-    assert told == str(caught.value)
+    told = f"the gradient of '1.0.scale': {value} at (3,); not finite: 1 of 4 entries"
+    assert f"the update is not finite: {told}" == str(caught.value)
     assert STEP == broken.optimizer.step_count
     for parameter, other in zip(
         straight.model.parameters(), broken.model.parameters(), strict=True
@@ -129,7 +129,7 @@ def test_the_sum_is_what_counts(dtype: Any, value: float, update: float, fits: b
         assert float(dtype(before) + dtype(update)) == weight(model)
     else:
         infinite = "inf" if value > 0 else "-inf"
-        told = rf"the value after the update of '0.weight': {infinite} at \(0, 0\); not finite: 1 of 1 entries"
+        told = rf"the value after the update of '0.weight': {infinite} at \(0, 0\); not finite: 1"
         with pytest.raises(NonFiniteError, match=told):
             optimizer.step()
         assert before == weight(model)

@@ -202,7 +202,7 @@ def test_figures_do_not_depend_on_what_is_seen_at_once(
 
     The figures are those of all samples: r2 too, which is no mean of anything.
     """
-    monkeypatch.setattr(evaluation, "_LOT", lot)
+    monkeypatch.setattr(evaluation, "_MAX_OUTPUTS", lot)
     rng = np.random.default_rng(0)
     targets = rng.normal(size=(2500, 2)) + np.linspace(0, 9, 2500)[:, np.newaxis]
     outputs = targets + rng.normal(size=(2500, 2))

@@ -11,8 +11,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, final
 
+from minigrad._messages import described
 from minigrad._types import override
-from minigrad.arrays import described, whole
+from minigrad._validation import whole
 from minigrad.checkpoint import archive
 from minigrad.errors import DataFileError, KindError, RangeError
 from minigrad.files import replacing, sweep
@@ -23,8 +24,7 @@ from minigrad.training.callbacks.early_stopping import Best, Mode
 
 @final
 class Checkpoint(Hook):
-    """Writes a checkpoint after each epoch, or every so many steps, and when the training is
-    interrupted.
+    """Writes a checkpoint after each epoch, or every n steps, and when training is interrupted.
 
         minigrad.fit(..., epochs=20, hooks=[minigrad.Checkpoint("digits.npz")])
         minigrad.fit(..., epochs=40, resume_from="digits.npz")
@@ -165,10 +165,10 @@ def _are_one(a: Path, b: Path) -> bool:
 def _copy(old: Path, new: Path) -> None:
     """A second name for a file, or where the file system has none, a copy."""
     sweep(new)
-    with replacing(new) as part:
+    with replacing(new) as temporary:
         with suppress(OSError):
-            part.unlink()
+            temporary.unlink()
         try:
-            part.hardlink_to(old)
+            temporary.hardlink_to(old)
         except OSError:
-            shutil.copyfile(old, part)
+            shutil.copyfile(old, temporary)

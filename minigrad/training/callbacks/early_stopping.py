@@ -1,4 +1,4 @@
-"""`EarlyStopping`, which ends a training that no longer gets better, and `Best`, what better means."""
+"""`EarlyStopping`, which ends a training that no longer improves, and `Best`, what better means."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, final
 
+from minigrad._messages import described
 from minigrad._types import override
-from minigrad.arrays import described, number, whole
+from minigrad._validation import number, whole
 from minigrad.display.words import counted
 from minigrad.errors import KindError, RangeError
 from minigrad.hooks import Epoch, FitBegin, FitEnd, Hook
@@ -56,9 +57,8 @@ class Best:
     def improved(self, event: Epoch) -> bool:
         """Take in an epoch; whether it is the best so far."""
         figure = float(event.metrics[self.monitor])
-        if (
-            math.isnan(figure) or figure == self.value
-        ):  # also where both are infinite, and have no difference
+        # equal also where both are infinite, and have no difference
+        if math.isnan(figure) or figure == self.value:
             return False
         if self.value is not None and self._sign * (self.value - figure) <= self.min_delta:
             return False
@@ -70,8 +70,8 @@ class Best:
 class EarlyStopping(Hook):
     """Ends a training after `patience` epochs in a row that have brought nothing.
 
-        minigrad.fit(..., validation_data=(x, y), hooks=[minigrad.EarlyStopping("val_loss",
-        patience=5)])
+        stopping = minigrad.EarlyStopping("val_loss", patience=5)
+        minigrad.fit(..., validation_data=(x, y), hooks=[stopping])
 
     A checkpoint keeps what it has seen, so a training that goes on counts on.
 
@@ -80,8 +80,8 @@ class EarlyStopping(Hook):
         patience: After how many epochs in a row that are not better it ends.
         min_delta: By how much an epoch must be better than the best to count.
         restore_best: Whether the model is given the values and buffers of its best epoch when `fit`
-            ends: early, or after the last epoch. They are not where it ends in the middle of an
-                epoch, after Ctrl-C, say.
+            ends, early or after the last epoch; not where it ends in the middle of an epoch, after
+            Ctrl-C, say.
         mode: "min" if less is better, "max" if more is; "auto" knows it of the loss and the metrics
             that have names.
 

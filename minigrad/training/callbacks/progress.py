@@ -1,4 +1,4 @@
-"""What `fit` shows while it runs: a line for each epoch, and with tqdm a bar that moves inside an epoch."""
+"""What `fit` shows while it runs: a line for each epoch, and with tqdm a bar inside each."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ import time
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, final
 
-from minigrad.arrays import described
+from minigrad._messages import described
 from minigrad.errors import KindError
 from minigrad.training.history import short
 
 Shown: TypeAlias = Literal["auto"] | bool
-"""Whether progress is shown.
-
-"auto" shows it on a terminal or in a notebook, and not where output is redirected.
-"""
+"""Whether progress is shown; "auto" shows it on a terminal or in a notebook."""
 
 
 @final
@@ -49,7 +46,7 @@ class Progress:
         if self.shown:
             print(line, flush=True)
 
-    def epoch(self, epoch: int) -> None:
+    def begin_epoch(self, epoch: int) -> None:
         """An epoch begins."""
         self._began = time.perf_counter()
         if self._make_bar is not None:
@@ -66,9 +63,9 @@ class Progress:
     def end_epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
         """An epoch is complete."""
         self.close()
-        told = ", ".join(f"{name} {short(figure)}" for name, figure in figures.items())
+        text = ", ".join(f"{name} {short(figure)}" for name, figure in figures.items())
         seconds = time.perf_counter() - self._began
-        self.say(f"{self._name(epoch)}: {told} ({seconds:.{1 if seconds >= 1 else 2}f} s)")
+        self.say(f"{self._name(epoch)}: {text} ({seconds:.{1 if seconds >= 1 else 2}f} s)")
 
     def close(self) -> None:
         """Take the bar away."""

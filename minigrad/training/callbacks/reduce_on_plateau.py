@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, final
 
+from minigrad._messages import described
 from minigrad._types import override
-from minigrad.arrays import described, number, whole
+from minigrad._validation import number, whole
 from minigrad.errors import KindError, RangeError, UnknownNameError
 from minigrad.hooks import Epoch, FitBegin, Hook
 from minigrad.optimizers.optimizer import Optimizer
@@ -17,19 +18,17 @@ from minigrad.optimizers.optimizer import Optimizer
 class ReduceOnPlateau(Hook):
     """Lowers the rate of an optimizer when a figure has not improved for some epochs.
 
-    It looks at the end of each epoch: `minigrad.fit(...,
-    hooks=[minigrad.ReduceOnPlateau(optimizer)])`; a checkpoint keeps what it has seen. In a loop by
-    hand:
+    It looks at the end of each epoch of `minigrad.fit(..., hooks=[plateau])`; a checkpoint keeps
+    what it has seen. In a loop by hand:
 
         plateau = minigrad.ReduceOnPlateau(optimizer, monitor="val_loss")
         ...
         plateau.on_epoch(minigrad.Epoch(epoch, {"val_loss": value}))
 
-    The rules are those of PyTorch
-    (https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.ReduceLROnPlateau.html): an epoch is better
-    if its figure is less than best (1 - threshold), or with mode "max" more than best (1 +
-    threshold); after more than `patience` epochs in a row that are not, the rate is multiplied by
-    `factor`.
+    The rules are those of PyTorch's ReduceLROnPlateau
+    (https://docs.pytorch.org/docs/stable/optim.html): an epoch is better if its figure is less than
+    best (1 - threshold), or with mode "max" more than best (1 + threshold); after more than
+    `patience` epochs in a row that are not, the rate is multiplied by `factor`.
 
     Args:
         optimizer: Whose rate is lowered; it must be a number, not a schedule.

@@ -1,4 +1,4 @@
-"""`StopOnNonFinite`, which keeps NaN and infinity out of the weights, and says where they came from."""
+"""`StopOnNonFinite`, which keeps NaN and infinity out of the weights, and says where they arose."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ from minigrad.training.evaluation import without_trace
 
 @final
 class StopOnNonFinite(Hook):
-    """Stops a training at the first NaN or infinity, before it gets into the weights. `fit` always
-    has one.
+    """Stops a training at the first NaN or infinity, before it gets into the weights.
 
-    It looks at each loss, and at each update before that is written; `fit` then ends with
-    `history.stopped`, which names the step, and the layer and the tensor where the first one
-    appeared. In a loop by hand, after `optimizer.attach(minigrad.StopOnNonFinite())`,
+    `fit` always has one. It looks at each loss, and at each update before that is written; `fit`
+    then ends with `history.stopped`, which names the step, and the layer and the tensor where the
+    first one appeared. In a loop by hand, after `optimizer.attach(minigrad.StopOnNonFinite())`,
     `optimizer.step()` raises `NonFiniteError` instead of writing.
 
     The weights are then those of the last finite step. If the loss was finite and only the update
@@ -57,19 +56,20 @@ class StopOnNonFinite(Hook):
             ("update", flat.update),
             ("value after the update", after),
         ):
-            for name, (part, shape) in reversed(
-                [*flat.slots.items()]
-            ):  # backward goes from the last to the first
-                if not np.isfinite(array[part]).all():
-                    told = _told(f"the {what} of '{name}'", array[part].reshape(shape))
-                    raise NonFiniteError(f"the update is not finite: {told}")
+            # backward goes from the last to the first
+            for name, slot in reversed([*flat.slots.items()]):
+                own = array[slot.slice].reshape(slot.shape)
+                if not np.isfinite(own).all():
+                    cause = _describe(f"the {what} of '{name}'", own)
+                    raise NonFiniteError(f"the update is not finite: {cause}")
 
 
 def first_of_forward(
     model: Layer, loss: Loss, x: npt.NDArray[Any], y: npt.NDArray[Any], rows: Integers | None = None
 ) -> str:
-    """Where in a forward the first NaN or infinity appears. The forward is done once more, and
-    leaves no trace.
+    """Where in a forward the first NaN or infinity appears.
+
+    The forward is done once more, and leaves no trace.
 
     Args:
         model: The model.
@@ -80,22 +80,26 @@ def first_of_forward(
     """
     for what, array in (("x of the batch", x), ("y of the batch", y)):
         if not np.isfinite(array).all():
-            return _told(what, array, rows)
+            return _describe(what, array, rows)
     for name, array in model.state_dict().items():
         if not np.isfinite(array).all():
-            return _told(f"'{name}' of the model", array)
+            return _describe(f"'{name}' of the model", array)
     tracer = _Tracer()
     with without_trace(model, loss), np.errstate(all="ignore"), _attached(tracer, model):
         outputs = model.forward(x)
-    if tracer.found:
-        return tracer.found
+    if tracer.cause:
+        return tracer.cause
     if not np.isfinite(outputs).all():
-        return _told(f"the output of {model.called}", outputs)
-    with without_trace(model, loss):
-        loss.forward(outputs, y)
-        if loss.weight is not None and not loss.weight > 0:  # NaN too
-            return "all samples of the batch are ignored, or have the weight 0, and the mean over nothing is NaN"
-    return f"the outputs of the model are finite, up to {np.abs(outputs).max():.3g}, and their loss is not"
+        return _describe(f"the output of {model.called}", outputs)
+    with without_trace(model, loss) as copied:
+        copied.forward(outputs, y)
+        if copied.weight is not None and not copied.weight > 0:  # NaN too
+            return (
+                "all samples of the batch are ignored, or have the weight 0, and the mean over "
+                "nothing is NaN"
+            )
+    largest = np.abs(outputs).max()
+    return f"the outputs of the model are finite, up to {largest:.3g}, and their loss is not"
 
 
 def first_of_backward(model: Layer, loss: Loss, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> str:
@@ -104,13 +108,13 @@ def first_of_backward(model: Layer, loss: Loss, x: npt.NDArray[Any], y: npt.NDAr
     It is done once more.
     """
     tracer = _Tracer()
-    with without_trace(model, loss), np.errstate(all="ignore"), _attached(tracer, model):
-        loss.forward(model.forward(x), y)
-        grad = loss.backward()
+    with without_trace(model, loss) as copied, np.errstate(all="ignore"), _attached(tracer, model):
+        copied.forward(model.forward(x), y)
+        grad = copied.backward()
         if not np.isfinite(grad).all():
-            return _told("the gradient that the loss returned", grad)
+            return _describe("the gradient that the loss returned", grad)
         model.backward(grad)
-    return tracer.found
+    return tracer.cause
 
 
 @final
@@ -118,11 +122,11 @@ class _Tracer(Hook):
     """Notes the first tensor that is not finite."""
 
     def __init__(self) -> None:
-        self.found: str = ""
+        self.cause: str = ""
 
     def _look(self, what: str, array: npt.NDArray[Any] | None) -> None:
-        if not self.found and array is not None and not np.isfinite(array).all():
-            self.found = _told(what, array)
+        if not self.cause and array is not None and not np.isfinite(array).all():
+            self.cause = _describe(what, array)
 
     @override
     def on_forward(self, event: Forward) -> None:
@@ -137,10 +141,8 @@ class _Tracer(Hook):
 
 @contextmanager
 def _attached(hook: Hook, model: Layer) -> Iterator[None]:
-    """The hook attached, if there is a `Sequential` to tell it, and no other: they have heard of this pass already."""
-    places: list[list[Listener]] = [
-        vars(layer)["_listeners"] for _, layer in model.layers() if "_listeners" in vars(layer)
-    ]
+    """The hook attached where there is a `Sequential`, and no other: they know of this pass."""
+    places: list[list[Listener]] = [listeners for listeners, _ in model.places()]
     others = [list(listeners) for listeners in places]
     for listeners in places:
         listeners.clear()
@@ -152,9 +154,10 @@ def _attached(hook: Hook, model: Layer) -> Iterator[None]:
             listeners[:] = before
 
 
-def _told(what: str, array: npt.NDArray[Any], rows: Integers | None = None) -> str:
+def _describe(what: str, array: npt.NDArray[Any], rows: Integers | None = None) -> str:
     """Which tensor, the first entry, and how many; of a batch, with the row of the data."""
     wrong = ~np.isfinite(array)
     place = tuple(map(int, np.unravel_index(int(wrong.argmax()), array.shape)))
     row = "" if rows is None else f" (row {rows[place[0]]} of the data)"
-    return f"{what}: {array[place]} at {place}{row}; not finite: {np.count_nonzero(wrong):,} of {array.size:,} entries"
+    count = f"{np.count_nonzero(wrong):,} of {array.size:,} entries"
+    return f"{what}: {array[place]} at {place}{row}; not finite: {count}"

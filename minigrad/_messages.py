@@ -1,4 +1,4 @@
-"""What people give that is no array of numbers, in words: what it is, and what to pass instead.
+"""The words of error messages about data: what was given, and what to pass instead.
 
 Nothing here knows a library by its import. A masked array, a sparse matrix, a tensor or a table is
 known by its methods.
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_LONG = 60  # characters from which on a thing is told by its kind and size
+_LONG = 60  # characters up to which a repr is shown; beyond, the kind and the size
 _COLUMNS = 5  # columns of a table that are named one by one
 
 
@@ -21,7 +21,7 @@ _COLUMNS = 5  # columns of a table that are named one by one
 
 
 def described(thing: object) -> str:
-    """What somebody gave, for an error, in a few words: of arrays and whatever holds some the size, never a corner."""
+    """What was given, in a few words; of arrays and containers the size, never a corner."""
     if isinstance(thing, np.generic):
         thing = thing.item()
     kind, shape = type(thing).__name__, getattr(thing, "shape", None)
@@ -43,17 +43,17 @@ def described(thing: object) -> str:
     if callable(thing) and hasattr(thing, "__qualname__"):
         return f"the function {thing.__qualname__}"
     try:
-        told = "" if type(thing).__repr__ is object.__repr__ else repr(thing)
-    except Exception:
-        told = ""
+        text = "" if type(thing).__repr__ is object.__repr__ else repr(thing)
+    except Exception:  # whatever somebody else's `__repr__` raises
+        text = ""
     if (
-        told
-        and len(told) <= _LONG
-        and "\n" not in told
-        and "array(" not in told
-        and " at 0x" not in told
+        text
+        and len(text) <= _LONG
+        and "\n" not in text
+        and "array(" not in text
+        and " at 0x" not in text
     ):
-        return told
+        return text
     if isinstance(thing, list | tuple | AbstractSet | Mapping):
         return f"{_a(kind)} of {len(thing):,}"
     return _a(kind)
@@ -84,7 +84,8 @@ def refusal(x: object) -> str | None:
     if x is None or isinstance(x, type):
         return f"{described(x)}, expected real numbers: pass an array of them"
     if isinstance(x, Mapping):
-        return f"{described(x)}, expected one array: join its columns, np.column_stack(list(x.values()))"
+        columns = "np.column_stack(list(x.values()))"
+        return f"{described(x)}, expected one array: join its columns, {columns}"
     if isinstance(x, AbstractSet) and not isinstance(x, MappingView):
         return f"{kind}, which has no order: pass a list, such as sorted(x)"
     if isinstance(x, Iterator | MappingView):
@@ -92,7 +93,10 @@ def refusal(x: object) -> str | None:
     if hasattr(x, "toarray") and hasattr(x, "nnz"):
         return f"a sparse matrix of shape {getattr(x, 'shape', '?')}: pass x.toarray()"
     if hasattr(x, "forward") and hasattr(x, "backward") and not hasattr(x, "__array__"):
-        return f"{kind}, which is no array: pass what it gives, or the value of one of its parameters, .weight.value"
+        return (
+            f"{kind}, which is no array: pass what it gives, or the value of one of its "
+            f"parameters, .weight.value"
+        )
     if isinstance(getattr(x, "value", None), np.ndarray) and not hasattr(x, "__array__"):
         return f"{kind}, which is no array itself: pass its .value"
     hidden, size = _masked(x)
@@ -114,16 +118,17 @@ def _masked(x: object) -> tuple[int, int]:
     )  # all at once, as it may be long
     if not any(issubclass(kind, np.ndarray | list | tuple) for kind in kinds):
         return 0, 0
-    found = [_masked(item) for item in x if isinstance(item, np.ndarray | list | tuple)]  # type: ignore[attr-defined] # a list
-    return sum(hidden for hidden, _ in found), sum(size for _, size in found)
+    items: Iterable[object] = x  # type: ignore[assignment] # a list
+    counts = [_masked(item) for item in items if isinstance(item, np.ndarray | list | tuple)]
+    return sum(hidden for hidden, _ in counts), sum(size for _, size in counts)
 
 
 def unreadable(x: object, error: Exception) -> str:
     """Why NumPy cannot read something, and what to pass."""
-    if hasattr(x, "detach"):
-        return f"{_a(type(x).__name__)} that NumPy cannot read ({_first_line(error)}): pass x.detach().cpu().numpy()"
-    if not isinstance(x, list | tuple):
-        return f"{_a(type(x).__name__)} that NumPy cannot read ({_first_line(error)}): pass an array of real numbers"
+    if hasattr(x, "detach") or not isinstance(x, list | tuple):
+        advice = "x.detach().cpu().numpy()" if hasattr(x, "detach") else "an array of real numbers"
+        kind = _a(type(x).__name__)
+        return f"{kind} that NumPy cannot read ({_first_line(error)}): pass {advice}"
     if any(hasattr(item, "detach") for item in x):
         return (
             f"{described(x)} with tensors in it that NumPy cannot read ({_first_line(error)}): "
@@ -144,11 +149,11 @@ def _first_odd_row(x: Iterable[Any]) -> str:
     odd = next((row for row, length in enumerate(lengths) if length != lengths[0]), None)
     if odd is None:
         return ""
-    told = [
+    first, other = (
         "is a single value" if length is None else f"has {length}"
         for length in (lengths[0], lengths[odd])
-    ]
-    return f"; row 0 {told[0]}, row {odd} {told[1]}"
+    )
+    return f"; row 0 {first}, row {odd} {other}"
 
 
 def _first_line(error: Exception) -> str:
@@ -165,66 +170,74 @@ def no_numbers(x: object, array: npt.NDArray[Any]) -> str:
         x: What was given.
         array: What NumPy made of it.
     """
-    told = f"has dtype {array.dtype}"
+    message = f"has dtype {array.dtype}"
     if array.dtype.kind == "c":
-        return f"{told}: complex numbers are not supported; give the real and the imaginary part as columns of their own"
+        advice = "give the real and the imaginary part as columns of their own"
+        return f"{message}: complex numbers are not supported; {advice}"
     if array.dtype.kind == "V":
-        return f"{told}: a structured array, expected real numbers; pass its fields as columns, np.column_stack([x[name] for name in x.dtype.names])"
+        fields = "np.column_stack([x[name] for name in x.dtype.names])"
+        return (
+            f"{message}: a structured array, expected real numbers; pass its fields as columns, "
+            f"{fields}"
+        )
     if array.dtype.kind not in "OSUT":
-        return f"{told}; expected real numbers"
+        return f"{message}; expected real numbers"
     if array.ndim == 0:
         item = array.item()
-        return f"is {'text, ' * isinstance(item, str)}{described(item)}, expected an array of real numbers"
+        text = "text, " if isinstance(item, str) else ""
+        return f"is {text}{described(item)}, expected an array of real numbers"
     if hasattr(x, "columns") and hasattr(x, "__getitem__"):
-        return _of_table(x, told)
-    found = _first_no_number(array)
-    if found is None:
-        return f"{told}: {_kind(array)}, but each can be read as a number: pass np.array(x).astype(float)"
-    place, item = found
-    if isinstance(item, str | bytes):
-        if not any(map(_is_number, array.ravel()[:_LOOK])):
-            return f"{told}: text, not numbers; {_ENCODE}"
-        gap = f"; the first that is no number is {described(item)} {where(place)}: where it stands for a missing value"
-        return f"{told}: {_kind(array)}{gap} put a number there; {_ENCODE}"
-    rows = isinstance(item, np.ndarray | list | tuple)
-    advice = "give rows of equal length" if rows else "where one is missing put a number there"
-    return (
-        f"{told}: {_kind(array)}; the first that is no number is {described(item)} {where(place)}; "
-        f"expected real numbers, {advice}"
-    )
-
-
-def _kind(array: npt.NDArray[Any]) -> str:
-    return "Python objects" if array.dtype.kind == "O" else "text, not numbers"
+        return _of_table(x, message)
+    first = _first_no_number(array)
+    is_text = first is not None and isinstance(first[1], str | bytes)
+    if is_text and not any(map(_is_number, array.ravel()[:_LOOK])):
+        return f"{message}: text, not numbers; {_ENCODE}"
+    message = f"{message}: {'Python objects' if array.dtype.kind == 'O' else 'text, not numbers'}"
+    if first is None:
+        return f"{message}, but each can be read as a number: pass np.array(x).astype(float)"
+    place, item = first
+    message = f"{message}; the first that is no number is {described(item)} {where(place)}"
+    if is_text:
+        return f"{message}: where it stands for a missing value put a number there; {_ENCODE}"
+    nested = isinstance(item, np.ndarray | list | tuple)
+    advice = "give rows of equal length" if nested else "where one is missing put a number there"
+    return f"{message}; expected real numbers, {advice}"
 
 
 _LOOK = 1000  # items among which some number is looked for
 _ENCODE = "encode categories as numbers first: names, labels = np.unique(text, return_inverse=True)"
 
 
-def _of_table(table: Any, told: str) -> str:
+def _of_table(table: Any, message: str) -> str:
     """Which columns of a table make it one of objects."""
     columns = {name: np.asarray(table[name]) for name in table.columns}
-    told = f"{told}: {_a(type(table).__name__)} in which not all columns are numbers"
-    strange = []
-    for name, column in columns.items():
-        if column.dtype.kind == "b":
-            strange.append(f"'{name}' is of booleans")
-        elif column.dtype.kind not in "iuf":
-            found = _first_no_number(column)
-            what = (
-                "can be read as numbers"
-                if found is None
-                else f"has {described(found[1])} {where(found[0])}"
-            )
-            strange.append(
-                f"'{name}' {what if column.dtype.kind in 'OSUT' else f'is of {column.dtype}'}"
-            )
-    more = f", and {len(strange) - _COLUMNS} more" if len(strange) > _COLUMNS else ""
-    told = f"{told}: {', '.join(strange[:_COLUMNS])}{more}" if strange else told
+    problems = {name: _problem_of_column(column) for name, column in columns.items()}
+    wrong = [f"'{name}' {problem}" for name, problem in problems.items() if problem]
+    message = f"{message}: {_a(type(table).__name__)} in which not all columns are numbers"
+    if wrong:
+        more = f", and {len(wrong) - _COLUMNS} more" if len(wrong) > _COLUMNS else ""
+        message = f"{message}: {', '.join(wrong[:_COLUMNS])}{more}"
     if all(column.dtype.kind in "biuf" for column in columns.values()):
-        return f"{told}; expected real numbers, pass x.astype(float)"
-    return f"{told}; expected real numbers: leave out or fill such columns, {_ENCODE}, then pass x.astype(float)"
+        return f"{message}; expected real numbers, pass x.astype(float)"
+    return (
+        f"{message}; expected real numbers: leave out or fill such columns, {_ENCODE}, then pass "
+        f"x.astype(float)"
+    )
+
+
+def _problem_of_column(column: npt.NDArray[Any]) -> str:
+    """Why a column of a table is not one of numbers; empty if it is."""
+    if column.dtype.kind in "iuf":
+        return ""
+    if column.dtype.kind == "b":
+        return "is of booleans"
+    if column.dtype.kind not in "OSUT":
+        return f"is of {column.dtype}"
+    first = _first_no_number(column)
+    if first is None:
+        return "can be read as numbers"
+    place, item = first
+    return f"has {described(item)} {where(place)}"
 
 
 def _first_no_number(array: npt.NDArray[Any]) -> tuple[tuple[int, ...], object] | None:
@@ -248,32 +261,24 @@ def _is_number(item: Any) -> bool:
 
 
 def transposed(shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]) -> str:
-    """What to say of weights that came transposed, and of square ones beside them, of which the
-    shape does not tell.
+    """What to do about weights that came transposed; empty if none did.
+
+    It names the square weights beside them, whose shape cannot show it.
 
     Args:
-        shapes: Of each parameter, the shape that it has and the one that came.
+        shapes: The shape that each parameter has, and the one that came.
     """
-    turned = [
-        f"'{name}'"
-        for name, (own, came) in shapes.items()
-        if len(own) == 2 and came == own[::-1] != own
-    ]
-    square = [
-        f"'{name}'"
-        for name, (own, came) in shapes.items()
-        if len(own) == 2 and came == own == own[::-1]
-    ]
+    matrices = {name: pair for name, pair in shapes.items() if len(pair[0]) == 2}
+    turned = [f"'{name}'" for name, (own, came) in matrices.items() if came == own[::-1] != own]
+    square = [f"'{name}'" for name, (own, came) in matrices.items() if came == own == own[::-1]]
     if not turned:
         return ""
-    has = (
-        "has the transposed shape: transpose it"
-        if len(turned) == 1
-        else "have the transposed shape: transpose them"
+    one = len(turned) == 1
+    has, them = ("has", "it") if one else ("have", "them")
+    message = (
+        f"; {', '.join(turned)} {has} the transposed shape: transpose {them}, .T, as weights of "
+        f"PyTorch need"
     )
-    told = f"; {', '.join(turned)} {has}, .T, as weights of PyTorch need"
-    return (
-        f"{told}, and with {'it' if len(turned) == 1 else 'them'} the square {', '.join(square)}"
-        if square
-        else told
-    )
+    if square:
+        message = f"{message}, and with {them} the square {', '.join(square)}"
+    return message

@@ -1,24 +1,27 @@
-"""What is checked: a layer or a loss as one number that depends on arrays, and the passes that give its gradients."""
+"""`Subject`, a layer or a loss as one number that depends on arrays, with its gradients."""
 
 from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from numbers import Real
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from minigrad._messages import described
 from minigrad._types import override
-from minigrad.arrays import Array, described
+from minigrad.arrays import Array
 from minigrad.errors import GradientError, KindError
 from minigrad.layers import Sequential
-from minigrad.layers.inside import generators_of
 from minigrad.layers.layer import Layer
+from minigrad.layers.state import buffer_places
 from minigrad.losses import Loss
 from minigrad.parameters.parameter import Parameter
+from minigrad.randomness import generators_of
 
 MARK = np.pi
 """What stands in a gradient before a pass.
@@ -54,14 +57,13 @@ class Subject(ABC):
     tensors: list[Tensor]
     weighting: Array
     _generators: list[tuple[np.random.Generator, Any]]
-    _given: dict[
-        str, Callable[[], npt.NDArray[Any]]
-    ]  # what neither forward nor backward may change
+    _given: dict[str, Callable[[], npt.NDArray[Any]]]  # what no method may change
 
     @abstractmethod
     def forward(self) -> Array:
-        """The output for the arrays as they are, in float64; each time with the same random numbers
-        and state.
+        """The output for the arrays as they are, in float64.
+
+        Each time it has the same random numbers and state.
 
         Raises:
             KindError: It is no output.
@@ -72,12 +74,10 @@ class Subject(ABC):
 
         None if it is not finite, or forward does not take such values.
         """
-        try:
-            with np.errstate(all="ignore"):
-                output = self.forward()
-        except Exception:
-            return None
-        return output if np.isfinite(output).all() else None
+        output: Array | None = None
+        with suppress(Exception), np.errstate(all="ignore"):
+            output = self.forward()
+        return output if output is not None and np.isfinite(output).all() else None
 
     @abstractmethod
     def backward(self) -> list[Array]:
@@ -227,7 +227,7 @@ class LayerSubject(Subject):
         }
         self.keep_generators(generator for _, generator in layer.named_generators())
         self._buffers = [
-            (own, name, copy.copy(getattr(own, name))) for _, own, name in layer.named_buffers()
+            (own, name, copy.copy(getattr(own, name))) for _, own, name in buffer_places(layer)
         ]
         self._grad: Array = np.zeros(())
         self.weighting: Array = rng.normal(size=self.checked("forward").shape)
@@ -282,7 +282,7 @@ def in_float64(layer: Layer) -> Layer:
     clone = copy.deepcopy(layer)
     for _, parameter in clone.parameters():
         parameter.cast(np.dtype(np.float64))
-    for _, inner, name in clone.named_buffers():
+    for _, inner, name in buffer_places(clone):
         if isinstance(buffer := getattr(inner, name), np.ndarray) and buffer.dtype == np.float32:
             setattr(inner, name, buffer.astype(np.float64))
     return clone
@@ -306,7 +306,7 @@ def assigned(parameters: Iterable[tuple[str, Parameter]], who: str) -> list[Arra
     Raises:
         GradientError: One was not, or in part only.
     """
-    found = []
+    grads = []
     for name, parameter in parameters:
         grad = parameter.grad.copy()
         left = int((grad == MARK).sum())
@@ -319,8 +319,8 @@ def assigned(parameters: Iterable[tuple[str, Parameter]], who: str) -> list[Arra
                 f"{who} leaves {left} of the {grad.size} entries of the gradient of '{name}' as "
                 f"they were before; assign all of them, 0 where nothing arrives"
             )
-        found.append(grad)
-    return found
+        grads.append(grad)
+    return grads
 
 
 def _tensor(name: str, parameter: Parameter) -> Tensor:

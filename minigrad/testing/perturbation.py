@@ -1,4 +1,4 @@
-"""Moves input and parameters a little, so that no special value hides what is wrong."""
+"""`perturb`, which moves input and parameters, so that no special value hides what is wrong."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from minigrad.arrays import Array
-from minigrad.testing.subjects import Subject
+from minigrad.testing.subject import Subject
 
 Way = Literal["both ways", "inwards", "zeros stay"]
 """Inwards is towards 0, and from 0 up, so that what lies in [0, 1] stays there."""
@@ -28,7 +28,7 @@ def perturb(subject: Subject, amount: float, rng: np.random.Generator) -> bool:
     for share in shares if len(given) > 1 else shares[:1]:
         for way in get_args(Way):
             for tensor, values in list(zip(subject.tensors, given, strict=True))[share]:
-                tensor.write(values + moves(values, amount, way, rng))
+                tensor.write(values + displacements(values, amount, way, rng))
             if subject.attempt() is not None:
                 return True
             for tensor, values in zip(subject.tensors, given, strict=True):
@@ -36,7 +36,7 @@ def perturb(subject: Subject, amount: float, rng: np.random.Generator) -> bool:
     return False
 
 
-def moves(values: Array, amount: float, way: Way, rng: np.random.Generator) -> Array:
+def displacements(values: Array, amount: float, way: Way, rng: np.random.Generator) -> Array:
     """How far each entry moves: at least a quarter of the amount."""
     known = np.where(np.isfinite(values), values, 0.0)
     sizes = np.abs(known)

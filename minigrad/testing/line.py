@@ -1,4 +1,4 @@
-"""The derivative along one direction, by differences: the slope, the two slopes at a kink, a jump."""
+"""`Line`, along which a derivative is found by differences: a slope, two at a kink, or a jump."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from minigrad.arrays import Array
-from minigrad.testing.perturbing import moves
-from minigrad.testing.subjects import Subject, Tensor
+from minigrad.testing.directions import Direction
+from minigrad.testing.perturbation import displacements
+from minigrad.testing.subject import Subject, Tensor
 
 
 class Tolerance(NamedTuple):
@@ -60,24 +61,21 @@ class Finding(NamedTuple):
 
 
 class Line:
-    """The number as a function of one distance, from the present values of a tensor along a
-    direction.
+    """The subject's number as a function of the distance that a tensor moves along a direction.
 
     Attributes:
-        place: Where it is, for errors: "at (0, 3)".
-        direction: The direction, of the tensor's shape.
+        direction: The direction.
     """
 
-    def __init__(self, subject: Subject, tensor: Tensor, place: str, direction: Array) -> None:
-        self.place: str = place
-        self.direction: Array = direction
-        self._subject, self._tensor, self._kept = subject, tensor, tensor.read().copy()
+    def __init__(self, subject: Subject, tensor: Tensor, direction: Direction) -> None:
+        self.direction: Direction = direction
+        self._subject, self._tensor, self._origin = subject, tensor, tensor.read().copy()
 
     def output(self, distance: float) -> Array | None:
-        """The output so far from the present values; None where that is outside of its domain."""
-        self._tensor.write(self._kept + distance * self.direction)
+        """The output at a distance; None where that is outside of forward's domain."""
+        self._tensor.write(self._origin + distance * self.direction.array)
         output = self._subject.attempt()
-        self._tensor.write(self._kept)
+        self._tensor.write(self._origin)
         return output
 
     def at(self, distance: float) -> float:
@@ -140,8 +138,8 @@ class Line:
         return Finding("wrong", slope, slope, settled=abs(slope - slope_near) <= 0.1 * mismatch)
 
     def _judge_at_a_kink(self, have: float, output: Array, distance: float, slack: float) -> Kind:
-        """Whether a gradient lies between the slopes from the left and from the right, for each output its own."""
-        if np.count_nonzero(self.direction) > 1:
+        """Whether a gradient lies between the slopes from both sides, for each output its own."""
+        if len(self.direction.entries) > 1:
             # of several entries together; what holds for each alone need not hold for their mixture
             return "kink"
         up, down = self.output(distance), self.output(-distance)
@@ -165,20 +163,20 @@ class Line:
 
     def _slopes_around(self, distance: float) -> list[Array]:
         """The slope of each output, weighted, where all tensors are elsewhere by a thousandth."""
-        found: list[Array] = []
+        slopes: list[Array] = []
         tensors = self._subject.tensors
         given = [tensor.read().copy() for tensor in tensors]
         rng = np.random.default_rng(0)
         for _ in range(16):
             for tensor, values in zip(tensors, given, strict=True):
-                tensor.write(values + moves(values, 1e-3, "both ways", rng))
-            line = Line(self._subject, self._tensor, self.place, self.direction)
+                tensor.write(values + displacements(values, 1e-3, "both ways", rng))
+            line = Line(self._subject, self._tensor, self.direction)
             up, down = line.output(distance), line.output(-distance)
             if up is not None and down is not None:
-                found.append(self._subject.weighting * (up - down) / (2 * distance))
+                slopes.append(self._subject.weighting * (up - down) / (2 * distance))
         for tensor, values in zip(tensors, given, strict=True):
             tensor.write(values)
-        return found
+        return slopes
 
     def _judge_at_the_edge(self, have: float, value: float, tolerance: Tolerance) -> Finding:
         """Where forward has values on one side only, such as a square root at 0."""

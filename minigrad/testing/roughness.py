@@ -1,19 +1,18 @@
-"""Does forward round, to float32 say? Then differences say nothing about backward."""
+"""`roughness`: does forward round, to float32 say? Then differences say nothing about backward."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from minigrad.arrays import Array
-from minigrad.testing.perturbing import moves
-from minigrad.testing.subjects import Subject
+from minigrad.testing.perturbation import displacements
+from minigrad.testing.subject import Subject
 
 FLOAT64, FLOAT32 = 1e-9, 3e-6
-"""What is rougher than the first is not float64's own rounding, what is rougher than the second not float32's."""
+"""What is rougher is not explained by the rounding of float64, or of float32."""
 
-_SIXTH = np.array(
-    [1.0, -6, 15, -20, 15, -6, 1]
-)  # the sixth difference: 0 for whatever is smooth, but not for noise
+# the sixth difference: 0 for whatever is smooth, but not for noise
+_SIXTH = np.array([1.0, -6, 15, -20, 15, -6, 1])
 
 
 def roughness(subject: Subject, scale: float = 1.0) -> float:
@@ -31,7 +30,7 @@ def roughness(subject: Subject, scale: float = 1.0) -> float:
     given = [tensor.read().copy() for tensor in subject.tensors]
     places = [scale * given[0], *given[1:]]
     rng = np.random.default_rng(0)
-    found = 0.0
+    result = 0.0
     for long, short in ((1e-5, 1e-6), (1e-3, 2e-4)):
         far, near = (_differences(_Path(subject, places, rng), step) for step in (long, short))
         if not near.any() or np.linalg.norm(near) < 0.3 * np.linalg.norm(far):
@@ -40,10 +39,10 @@ def roughness(subject: Subject, scale: float = 1.0) -> float:
         if typical < FLOAT64 or (
             typical < 1e-2 and _jumps(_Path(subject, places, rng), 6 * short, int(near.argmax()))
         ):
-            found = max(found, typical)  # coarser than 1e-2 is no rounding
+            result = max(result, typical)  # coarser than 1e-2 is no rounding
     for tensor, values in zip(subject.tensors, given, strict=True):
         tensor.write(values)
-    return found
+    return result
 
 
 class _Path:
@@ -55,7 +54,9 @@ class _Path:
 
     def turn(self) -> float:
         """Take other directions; returns a distance to begin at."""
-        self._directions = [moves(values, 1.0, "both ways", self.rng) for values in self._places]
+        self._directions = [
+            displacements(values, 1.0, "both ways", self.rng) for values in self._places
+        ]
         return float(self.rng.uniform(-0.01, 0.01))
 
     def at(self, distance: float) -> Array:
@@ -72,29 +73,28 @@ class _Path:
 
 
 def _differences(path: _Path, step: float) -> Array:
-    """The sixth difference of each output, scaled as noise would be: the median of several places."""
-    found: list[Array] = []
+    """The sixth difference of each output, relative to its size: the median of several places."""
+    differences: list[Array] = []
     size: Array = np.full(path.at(0.0).shape, np.finfo(np.float64).tiny)
     for _ in range(9):
         start = path.turn()
         outputs = np.stack([path.at(start + step * number) for number in range(7)])
         if np.isfinite(outputs).all():
-            found.append(np.abs(_SIXTH @ outputs) / np.linalg.norm(_SIXTH))
+            differences.append(np.abs(_SIXTH @ outputs) / np.linalg.norm(_SIXTH))
             size = np.maximum(size, np.abs(outputs).max(axis=0))
-    if not found:
+    if not differences:
         return np.zeros_like(size)
-    medians: Array = np.median(np.stack(found), axis=0) / np.maximum(
+    medians: Array = np.median(np.stack(differences), axis=0) / np.maximum(
         size, 1e-3 * size.max(initial=0.0)
     )
     return medians
 
 
 def _jumps(path: _Path, width: float, number: int) -> bool:
-    """Whether an output jumps within such a width, here or there: a kink bends less the nearer one
-    looks, a jump does not.
+    """Whether an output jumps within such a width, here or there.
 
-    Halves the stretch again and again, and keeps the half whose middle lies farther from the line
-    through its ends.
+    A kink bends less the nearer one looks, a jump does not. Halves the stretch again and again, and
+    keeps the half whose middle lies farther from the line through its ends.
     """
     for _ in range(5):
         low = path.turn()
@@ -102,10 +102,8 @@ def _jumps(path: _Path, width: float, number: int) -> bool:
         first, middle, last = (
             float(path.at(place)[number]) for place in (low, (low + high) / 2, high)
         )
-        bends, unseen = (
-            [abs(first - 2 * middle + last)],
-            1e-11 * abs(middle),
-        )  # what float64 itself may leave
+        bends = [abs(first - 2 * middle + last)]
+        unseen = 1e-11 * abs(middle)  # what float64 itself may leave
         while high - low > 1e-11:
             between = (low + high) / 2
             left, right = (
