@@ -398,6 +398,7 @@ def test_where_nothing_can_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- the measurement -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_products_are_measured_in_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has the environment that it is given, and one thread.
 
@@ -441,6 +442,7 @@ def told(**settings: str) -> str:
     ).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(openblas.loaded() is None, reason="NumPy has another BLAS here")
 def test_threads_are_those_of_the_blas_that_is_loaded() -> None:
     """A process that is told how many threads to use says so."""

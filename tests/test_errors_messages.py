@@ -825,9 +825,20 @@ def test_a_parameter_used_twice() -> None:
     )
 
 
-ACTIVATIONS = (
-    ["linear", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "sigmoid", "tanh", "softplus", "softmax", "log_softmax"]
-)
+ACTIVATIONS = [
+    "linear",
+    "relu",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "gelu",
+    "silu",
+    "sigmoid",
+    "tanh",
+    "softplus",
+    "softmax",
+    "log_softmax",
+]
 NO_MODELS: dict[str, tuple[Callable[[], object], type[MinigradError], list[str]]] = {
     "no layers": (lambda: mg.Sequential(), ModelError, ["at least one layer"]),
     "a list": (

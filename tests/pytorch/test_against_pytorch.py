@@ -18,6 +18,7 @@ import minigrad as mg
 from minigrad.arrays import Array
 
 torch: Any = pytest.importorskip("torch")
+pytestmark = pytest.mark.pytorch
 
 STEPS = 200
 MOST = 1e-9
