@@ -1,4 +1,4 @@
-"""Every code block of README.md and docs/ is a test.
+"""Every code block of README.md and docs/ is a test; and what is said of tests that are left out.
 
 A ```python block is run after those before it on its page. What it prints must stand in a ```text
 block right after it, and such a block shows nothing else: code can be copied, and output is real.
@@ -8,13 +8,16 @@ last digits from one machine to another; all else must be the same.
 
 from __future__ import annotations
 
+import gc
 import io
 import math
 import re
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from typing import Any
 
 import numpy as np
+import pytest
 from sybil import Example, Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser
@@ -83,3 +86,31 @@ pytest_collect_file = SybilCollection(
         Sybil([DocTestParser()], patterns=["minigrad/*.py", "minigrad/*/*.py"]),
     ]
 ).pytest()
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays: no need to go through it whenever garbage is collected."""
+    gc.collect()
+    gc.freeze()
+
+
+SLOW = pytest.StashKey[int]()
+"""How many slow tests were left out."""
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    """Count the slow ones."""
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    if slow:
+        stash = slow[0].config.stash
+        stash[SLOW] = stash.get(SLOW, 0) + len(slow)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say how to run them, also to somebody who named one and sees that nothing was run."""
+    if left_out := config.stash.get(SLOW, 0):
+        terminalreporter.write_line(
+            f'{left_out} slow tests were left out: add -m "" to run them too, -m slow to run only them'
+        )

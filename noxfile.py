@@ -28,9 +28,16 @@ def install(session: nox.Session, *groups: str, pins: tuple[str, ...] = ()) -> N
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the tests, on each Python that is supported and installed."""
+    """Run the tests but the slow ones, on each Python that is supported and installed."""
     install(session, "test")
     session.run("pytest", *session.posargs)
+
+
+@nox.session(python=PYTHONS[0], default=False)
+def slow(session: nox.Session) -> None:
+    """Run the tests that take long; each night, and before a release."""
+    install(session, "test")
+    session.run("pytest", "-m", "slow", *session.posargs)
 
 
 @nox.session(python=PYTHONS[0], default=False)
@@ -48,7 +55,7 @@ def lowest(session: nox.Session) -> None:
 def pytorch(session: nox.Session) -> None:
     """Train side by side with PyTorch, which is large; without it these tests are skipped."""
     install(session, "pytorch")
-    session.run("pytest", "tests/pytorch", *session.posargs)
+    session.run("pytest", "-m", "pytorch", *session.posargs)
 
 
 @nox.session(python=PYTHONS[0], default=False)
@@ -59,7 +66,7 @@ def benchmarks(session: nox.Session) -> None:
     """
     install(session, "benchmarks")
     session.run(
-        "pytest", "tests/benchmarks", env={"MINIGRAD_ALL_PEERS": "1"}
+        "pytest", "-m", "", "tests/benchmarks", env={"MINIGRAD_ALL_PEERS": "1"}
     )  # that all peers compute the same
     session.run(
         "python", "benchmarks/steps.py", *(session.posargs or ["--write", "docs/benchmarks"])

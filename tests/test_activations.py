@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from activation_numbers import NUMBERS
 from activation_support import RTOL, agree, dtypes, value_and_slope
+from case_support import sparse
 
 import minigrad as mg
 from minigrad.activations import FUNCTIONS, ActivationName
@@ -122,8 +123,12 @@ def by_decimals(name: ActivationName, number: float) -> tuple[float, float]:
         return float(value), float(slope)
 
 
-@pytest.mark.parametrize("name", ["elu", "selu", "silu", "sigmoid", "tanh", "softplus"])
-@dtypes
+@pytest.mark.slow
+@sparse(
+    pytest.mark.parametrize("name", ["elu", "selu", "silu", "sigmoid", "tanh", "softplus"]),
+    dtypes,
+    every=4,
+)
 def test_values_and_slopes_in_between(name: ActivationName, dtype: Any) -> None:
     """Between the points of the table there is no seam: against 200 decimal digits, densely from
     -120 to 120.

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -38,14 +39,21 @@ def room_of(module: str) -> str:
 
 
 MODULES = {module_of(file) for file in FILES}
-files = pytest.mark.parametrize(
-    "file", FILES, ids=[str(file.relative_to(PACKAGE)) for file in FILES]
-)
 
 
-def imports(file: Path) -> Iterator[tuple[str, bool]]:
+@cache
+def tree_of(file: Path) -> ast.Module:
+    return ast.parse(file.read_text("utf-8"))
+
+
+@cache
+def imports(file: Path) -> list[tuple[str, bool]]:
     """(module, whether it is imported inside a function) for all that a file imports."""
-    tree = ast.parse(file.read_text("utf-8"))
+    return list(_imports(file))
+
+
+def _imports(file: Path) -> Iterator[tuple[str, bool]]:
+    tree = tree_of(file)
     lines = {
         line
         for function in ast.walk(tree)
@@ -79,16 +87,16 @@ def test_every_room_has_its_place() -> None:
     assert sorted({room_of(module) for module in MODULES}) == sorted(ROOMS)
 
 
-@files
-def test_imports_run_one_way(file: Path) -> None:
+def test_imports_run_one_way() -> None:
     """No module imports one from a room below its own; the package as a whole is at the bottom."""
-    own = ROOMS.index(room_of(module_of(file)))
-    wrong = [
-        module
+    wrong = {
+        (module_of(file), module)
+        for file in FILES
         for module, _ in imports(file)
-        if module.split(".")[0] == "minigrad" and ROOMS.index(room_of(module)) > own
-    ]
-    assert not wrong
+        if module.split(".")[0] == "minigrad"
+        and ROOMS.index(room_of(module)) > ROOMS.index(room_of(module_of(file)))
+    }
+    assert set() == wrong
 
 
 def test_no_modules_import_each_other() -> None:
@@ -106,61 +114,41 @@ def test_no_modules_import_each_other() -> None:
     assert {} == graph
 
 
-@files
-def test_the_core_imports_numpy_and_the_standard_library(file: Path) -> None:
+def test_the_core_imports_numpy_and_the_standard_library() -> None:
     """Anything else is optional, and imported where it is used."""
-    found = [(name.split(".")[0], deep) for name, deep in imports(file)]
-    assert not [name for name, deep in found if name not in CORE and not deep]
-    assert not [name for name, deep in found if name not in CORE | OPTIONAL]
+    found = {
+        (module_of(file), name.split(".")[0], deep)
+        for file in FILES
+        for name, deep in imports(file)
+    }
+    others = {(module, name, deep) for module, name, deep in found if name not in CORE}
+    assert set() == {(module, name) for module, name, deep in others if not deep}
+    assert set() == {(module, name) for module, name, _ in others if name not in OPTIONAL}
 
 
-def test_importing_minigrad_loads_nothing_else() -> None:
-    """`import minigrad` needs no third-party module but NumPy and typing_extensions."""
+DEAR = {  # modules that load many others, and rooms that no first network needs
+    *("html", "json", "multiprocessing", "subprocess", "tempfile", "urllib", "zipfile"),
+    *(f"minigrad.{room}" for room in ("checkpoint", "datasets", "recording", "runs", "testing")),
+    *("minigrad.display.html", "minigrad.training"),
+}
+
+
+def test_importing_minigrad_loads_little() -> None:
+    """`import minigrad` needs no third-party module but NumPy and typing_extensions, and takes
+    little longer than `import numpy`: what only some programs need is loaded when it is asked for.
+    """
     code = (
         "import sys, numpy.random, typing_extensions; before = set(sys.modules)\n"
         "import minigrad\n"
-        "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
+        "print(*set(sys.modules) - before)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True
     )
-    assert not set(done.stdout.split()) - CORE
     assert "" == done.stderr
-
-
-# `import minigrad` is to take little longer than `import numpy`, so what it loads is listed here.
-# Before you add to it, find out what that costs (`python -X importtime -c "import minigrad"`), and
-# whether a first network needs it. Names that can wait stand in `_LATER` in minigrad/__init__.py;
-# an import that one function needs can stand in that function. Dear are modules that load many
-# others (json, html, tempfile), and frozen dataclasses: Python writes and compiles half a dozen
-# methods for each, which takes as long as loading four small modules.
-AT_ONCE = {
-    "": "overriding activations arrays calls compare data doors errors events explanation fit_events gaussian gradients hooks init inside "
-    "layer lineage live parameter pictures targets vector",
-    ".layers": "activation dense dropout flatten normalization sequential",
-    ".losses": "elementwise loss regression sigmoid_cross_entropy softmax_cross_entropy",
-    ".optimizers": "adam holders optimizer pipeline rmsprop settings sgd states stretches transforms",
-}
-OF_OTHERS = "__future__, contextlib, copy, fnmatch, inspect, mmap, numbers, numpy.typing, struct, threading, zlib"
-
-
-def test_importing_minigrad_loads_only_what_a_first_network_needs() -> None:
-    """What `import minigrad` loads, besides what NumPy loads and a few modules that take little, is
-    this list.
-    """
-    code = (
-        f"import sys, numpy, {OF_OTHERS}; before = set(sys.modules)\n"
-        "import minigrad\n"
-        "print(*sorted(set(sys.modules) - before))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True
-    )
-    rooms = {f"minigrad{room}" for room in AT_ONCE}
-    expected = rooms | {
-        f"minigrad{room}.{file}" for room, files in AT_ONCE.items() for file in files.split()
-    }
-    assert sorted(expected) == done.stdout.split()
+    loaded = set(done.stdout.split())
+    assert set() == {name.split(".")[0] for name in loaded} - CORE
+    assert set() == loaded & DEAR
 
 
 def test_layers_carry_no_hook_code() -> None:
@@ -180,10 +168,10 @@ def test_layers_carry_no_hook_code() -> None:
 # -- size and documentation ----------------------------------------------------------------------
 
 
-@files
-def test_modules_are_short(file: Path) -> None:
+def test_modules_are_short() -> None:
     """A module can be read in one sitting."""
-    assert len(file.read_text("utf-8").splitlines()) <= 400
+    lengths = {module_of(file): len(file.read_text("utf-8").splitlines()) for file in FILES}
+    assert {} == {module: length for module, length in lengths.items() if length > 400}
 
 
 def undocumented(tree: ast.Module | ast.ClassDef, prefix: str = "") -> Iterator[str]:
@@ -197,12 +185,11 @@ def undocumented(tree: ast.Module | ast.ClassDef, prefix: str = "") -> Iterator[
             yield from undocumented(node, f"{prefix}{node.name}.")
 
 
-@files
-def test_everything_public_has_a_docstring(file: Path) -> None:
+def test_everything_public_has_a_docstring() -> None:
     """Every module, public class, function and method says what it is."""
-    tree = ast.parse(file.read_text("utf-8"))
-    assert ast.get_docstring(tree)
-    assert [] == list(undocumented(tree))
+    trees = {module_of(file): tree_of(file) for file in FILES}
+    assert [] == [module for module, tree in trees.items() if not ast.get_docstring(tree)]
+    assert [] == [(module, name) for module, tree in trees.items() for name in undocumented(tree)]
 
 
 # -- public names --------------------------------------------------------------------------------
@@ -219,11 +206,12 @@ def test_public_names_are_sorted_and_exist(module: str) -> None:
     assert [] == [name for name in names if not hasattr(found, name)]
 
 
-@pytest.mark.parametrize("module", sorted(MODULES - {"minigrad.__main__"}))
-def test_every_all_exists(module: str) -> None:
+def test_every_all_exists() -> None:
     """What a module lists as public, it has."""
-    found = importlib.import_module(module)
-    assert [] == [name for name in getattr(found, "__all__", []) if not hasattr(found, name)]
+    for name in sorted(MODULES - {"minigrad.__main__"}):
+        module = importlib.import_module(name)
+        public = getattr(module, "__all__", [])
+        assert [] == [own for own in public if not hasattr(module, own)], name
 
 
 def test_the_names_of_the_contract_are_public() -> None:
@@ -360,7 +348,7 @@ def test_only_own_errors_are_raised() -> None:
     found = {
         (file.name, ast.unparse(node.exc.func))
         for file in FILES
-        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        for node in ast.walk(tree_of(file))
         if isinstance(node, ast.Raise)
         and isinstance(node.exc, ast.Call)
         and isinstance(node.exc.func, ast.Name)

@@ -219,6 +219,7 @@ except mg.errors.CallOrderError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_second_forward_is_named_whatever_happened_before_in_the_process() -> None:
     """The gradient may have been computed before the second forward, and that be the first one
     ever.

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_support import sparse
 
 import minigrad as mg
 from minigrad.errors import CallOrderError, ModelError
@@ -23,10 +24,13 @@ def epoch(data: mg.Batches) -> list[list[int]]:
     return [x[:, 0].tolist() for x, _ in data]
 
 
-@pytest.mark.parametrize("n", [1, 4, 10, 12])
-@pytest.mark.parametrize("batch_size", [1, 3, 4, "all"])
-@pytest.mark.parametrize("shuffle", [True, False])
-@pytest.mark.parametrize("drop_last", [True, False])
+@sparse(
+    pytest.mark.parametrize("n", [1, 4, 10, 12]),
+    pytest.mark.parametrize("batch_size", [1, 3, 4, "all"]),
+    pytest.mark.parametrize("shuffle", [True, False]),
+    pytest.mark.parametrize("drop_last", [True, False]),
+    full=2,
+)
 def test_each_sample_comes_once_an_epoch(
     n: int, batch_size: Any, shuffle: bool, drop_last: bool
 ) -> None:

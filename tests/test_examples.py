@@ -115,6 +115,7 @@ def test_the_picture_of_the_docs_is_a_png_of_the_same_size(story: str, directory
     assert (directory / "frozen_layer_digits.png").read_bytes()[:24] == shown[:24]
 
 
+@pytest.mark.slow
 def test_the_animation(story: str, directory: Path, tmp_path: Path) -> None:
     """With `--animation`, and only then, the ten units are drawn as they learn: 60 frames as large
     as the still picture.
@@ -144,6 +145,7 @@ def test_the_animation(story: str, directory: Path, tmp_path: Path) -> None:
         assert len(content) < 600_000
 
 
+@pytest.mark.slow
 def test_the_regularized_network_reads_well_and_follows_its_schedule() -> None:
     """`python examples/regularized.py` reads at least 95 % of the digits held out.
 

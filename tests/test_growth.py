@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+from case_support import slow, sparse
 from layer_support import Residual
 
 import minigrad as mg
@@ -80,6 +81,7 @@ def steps(model: mg.Layer, optimizer: mg.Optimizer, count: int) -> None:
 # -- many layers ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make", [lambda: chain(1000), lambda: nested(100)], ids=["1000 in a chain", "100 nested"]
 )
@@ -204,7 +206,7 @@ def work_on(
 
 
 @pytest.mark.filterwarnings("ignore::minigrad.errors.GradientOverwritten")
-@pytest.mark.parametrize("make", [chain, blocks])
+@pytest.mark.parametrize("make", [chain, slow(blocks)])
 def test_all_work_is_linear_in_the_layers(
     make: Callable[[int], mg.Sequential], tmp_path: Path
 ) -> None:
@@ -225,7 +227,7 @@ RECORDS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("settings", RECORDS.values(), ids=RECORDS.keys())
+@sparse(pytest.mark.parametrize("settings", RECORDS.values(), ids=RECORDS.keys()), every=5)
 def test_a_recorded_step_stays_as_much_work(settings: dict[str, Any]) -> None:
     """Fifty steps take as many calls after five hundred as after fifty."""
     model = chain(1)
@@ -282,10 +284,11 @@ def with_buffers() -> mg.Sequential:
     )
 
 
-@pytest.mark.parametrize("watched", [False, True], ids=["", "watched"])
+@pytest.mark.slow
 @pytest.mark.usefixtures("traced")
+@sparse(pytest.mark.parametrize("watched", [False, True], ids=["", "watched"]), every=2)
 def test_steps_leave_no_memory_behind(watched: bool) -> None:
-    """By hand, with batches of two sizes, and in `fit`: a hundred steps hold less than one of them
+    """By hand, with batches of two sizes, and in `fit`: forty steps hold less than one of them
     more than before.
     """
     model, loss = with_buffers(), mg.SoftmaxCrossEntropy()
@@ -315,23 +318,29 @@ def test_steps_leave_no_memory_behind(watched: bool) -> None:
         )
 
     for work in (by_hand, in_fit):
-        work(20)
-        assert growth(lambda work=work: work(40)) < 2_500  # type: ignore[misc] # bytes; a step has more than that
+        work(10)
+        assert growth(lambda work=work: work(20)) < 2_500  # type: ignore[misc] # bytes; a step has more than that
 
 
-@pytest.mark.parametrize(
-    ("make", "settings"),
-    [
-        pytest.param(lambda: chain(1), {"keep": ()}, id="counts"),
-        pytest.param(with_buffers, {"keep": ()}, id="counts, with buffers"),
-        pytest.param(with_buffers, {}, id="both"),
-        pytest.param(
-            lambda: chain(1), {"keyframe_every": 8, "aggregates": False}, id="rows, in many blocks"
-        ),
-        pytest.param(lambda: chain(1), {"every": 7}, id="every seventh"),
-    ],
-)
+@pytest.mark.slow
 @pytest.mark.usefixtures("traced")
+@sparse(
+    pytest.mark.parametrize(
+        ("make", "settings"),
+        [
+            pytest.param(lambda: chain(1), {"keep": ()}, id="counts"),
+            pytest.param(with_buffers, {"keep": ()}, id="counts, with buffers"),
+            pytest.param(with_buffers, {}, id="both"),
+            pytest.param(
+                lambda: chain(1),
+                {"keyframe_every": 8, "aggregates": False},
+                id="rows, in many blocks",
+            ),
+            pytest.param(lambda: chain(1), {"every": 7}, id="every seventh"),
+        ],
+    ),
+    every=5,
+)
 def test_a_record_grows_as_announced(
     settings: dict[str, Any], make: Callable[[], mg.Sequential]
 ) -> None:
@@ -419,6 +428,7 @@ def backward(model: mg.Layer) -> None:
     model.backward(np.ones_like(model(np.ones((2, SIDE), np.float32))))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("traced")
 def test_copies_of_the_parameters_in_a_model() -> None:
     """Values and gradients are what a model has.
@@ -459,8 +469,13 @@ OPTIMIZERS: dict[
 }
 
 
-@pytest.mark.parametrize(("make", "kept", "meanwhile"), OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
 @pytest.mark.usefixtures("traced")
+@sparse(
+    pytest.mark.parametrize(
+        ("make", "kept", "meanwhile"), OPTIMIZERS.values(), ids=OPTIMIZERS.keys()
+    ),
+    every=7,
+)
 def test_copies_of_the_parameters_in_a_step(
     make: Callable[[mg.Layer], mg.Optimizer], kept: int, meanwhile: int, tmp_path: Path
 ) -> None:
@@ -489,6 +504,7 @@ def test_copies_of_the_parameters_in_a_step(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("traced")
 def test_copies_of_the_parameters_in_a_record() -> None:
     """The values before and after a step.

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_support import sparse
 from layer_support import Residual
 
 import minigrad as mg
@@ -527,6 +528,7 @@ def reachable(*things: object) -> int:
     return len(seen)
 
 
+@pytest.mark.slow
 def test_ten_thousand_attachments_leave_nothing_behind() -> None:
     """Neither the model nor the optimizer grows."""
     model = mg.Sequential(mg.Dense(2, 2, rng=0), mg.Sequential(mg.Dense(2, 2, rng=1)))
@@ -540,7 +542,8 @@ def test_ten_thousand_attachments_leave_nothing_behind() -> None:
     assert before == reachable(vars(model), vars(model[1]), vars(optimizer))
 
 
-@pytest.mark.parametrize("failing", [False, True])
+@pytest.mark.slow
+@sparse(pytest.mark.parametrize("failing", [False, True]), every=2)
 def test_nothing_keeps_a_model_alive(failing: bool) -> None:
     """Handles and hooks may outlive the model that they were attached to, after failures as
     well.

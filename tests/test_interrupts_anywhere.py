@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_support import slow
 
 import minigrad as mg
 
@@ -81,7 +82,8 @@ def interrupted_at(
     return False
 
 
-def goes_on_after_every_line(*, accumulate: bool) -> int:
+def goes_on(accumulate: bool, stride: int) -> int:
+    """Interrupt at every n-th line, each in a training of its own; the number of lines."""
     line = 1
     while True:
         model = network()
@@ -108,12 +110,11 @@ def goes_on_after_every_line(*, accumulate: bool) -> int:
         model.attach(Broken())
         with pytest.raises(mg.errors.HookError, match="oh"):
             model(X)
-        line += 1
+        line += stride
 
 
-def test_training_goes_on_after_an_interrupt_at_any_line() -> None:
-    assert goes_on_after_every_line(accumulate=False) > 100
-
-
-def test_accumulation_goes_on_after_an_interrupt_at_any_line() -> None:
-    assert goes_on_after_every_line(accumulate=True) > 100
+@pytest.mark.parametrize("stride", [29, slow(1)])
+@pytest.mark.parametrize("accumulate", [False, True])
+def test_training_goes_on_after_an_interrupt_at_any_line(accumulate: bool, stride: int) -> None:
+    """Later steps have the bits of a training that begins with the values that are there."""
+    assert goes_on(accumulate, stride) > 100

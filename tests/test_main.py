@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import minigrad as mg
 
 
+@pytest.mark.slow
 def test_it_trains_and_says_what_it_saw() -> None:
     """It learns to read the bundled digits in a second, and prints the report: counts, reasons, a
     picture.

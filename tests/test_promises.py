@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from case_support import sparse
 from hook_support import Tape, Vandal
 
 import minigrad as mg
@@ -162,8 +163,7 @@ dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 # -- 1: replay -----------------------------------------------------------------------------------
 
 
-@optimizers
-@dtypes
+@sparse(optimizers, dtypes)
 def test_1_updates_replay_to_the_final_bits(make: MakeOptimizer, dtype: FloatType) -> None:
     """Initial values plus the updates, added in order, are the final values bit for bit."""
     model, tape = build(dtype), Tape()
@@ -176,8 +176,7 @@ def test_1_updates_replay_to_the_final_bits(make: MakeOptimizer, dtype: FloatTyp
     assert np.signbit(initial["3.weight"][0]).all()
 
 
-@optimizers
-@dtypes
+@sparse(optimizers, dtypes, every=2)
 def test_1_freezing_on_the_way_replays(make: MakeOptimizer, dtype: FloatType) -> None:
     """Freezing, thawing and freezing again between steps leaves no update of an earlier step
     behind.
@@ -204,8 +203,7 @@ def test_1_freezing_on_the_way_replays(make: MakeOptimizer, dtype: FloatType) ->
     assert bits(model) == tape.replayed(initial)
 
 
-@optimizers
-@dtypes
+@sparse(optimizers, dtypes)
 def test_1_parts_without_gradient_replay(make: MakeOptimizer, dtype: FloatType) -> None:
     """A branch that backward does not reach in some steps replays as well."""
     sometimes = Sometimes(6, dtype)
@@ -229,8 +227,7 @@ def make_without_patterns(make: MakeOptimizer, model: mg.Layer) -> mg.Optimizer:
 
 
 @pytest.mark.filterwarnings("ignore::minigrad.errors.GradientOverwritten")
-@optimizers
-@dtypes
+@sparse(optimizers, dtypes)
 def test_1_two_optimizers_over_two_slices_replay(make: MakeOptimizer, dtype: FloatType) -> None:
     """Each of two optimizers over parts of one model tells exactly what it did to its part."""
     model = build(dtype)
@@ -255,8 +252,7 @@ def test_1_two_optimizers_over_two_slices_replay(make: MakeOptimizer, dtype: Flo
 # -- 2: watching changes nothing -----------------------------------------------------------------
 
 
-@optimizers
-@dtypes
+@sparse(optimizers, dtypes)
 def test_2_hooks_change_no_bit(make: MakeOptimizer, dtype: FloatType) -> None:
     """Training with hooks attached gives the same bits as without, whatever they do to what they
     are given.
@@ -939,9 +935,7 @@ def test_7_one_generator_passed_on_goes_on() -> None:
 # -- 8: resume is exact --------------------------------------------------------------------------
 
 
-@optimizers
-@dtypes
-@pytest.mark.parametrize("stop", [1, 3, 4, 8])
+@sparse(optimizers, dtypes, pytest.mark.parametrize("stop", [1, 3, 4, 8]))
 def test_8_resuming_from_states_gives_the_same_bits(
     make: MakeOptimizer, dtype: FloatType, stop: int
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from case_support import sparse
 
 import minigrad as mg
 from minigrad.arrays import Array
@@ -130,7 +131,7 @@ RIGHT: dict[str, Callable[[], mg.Layer]] = {
 }
 
 
-@pytest.mark.parametrize("make", RIGHT.values(), ids=RIGHT.keys())
+@sparse(pytest.mark.parametrize("make", RIGHT.values(), ids=RIGHT.keys()), every=3)
 def test_right_layers_pass(make: Callable[[], mg.Layer]) -> None:
     """Whatever the dtype, and however a gradient is written; the layer stays as it is."""
     layer = make()
@@ -141,7 +142,7 @@ def test_right_layers_pass(make: Callable[[], mg.Layer]) -> None:
     assert grads == [parameter.grad.tobytes() for _, parameter in layer.parameters()]
 
 
-@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e3])
+@sparse(pytest.mark.parametrize("scale", [1e-4, 1.0, 1e3]), every=3)
 def test_right_layers_pass_at_any_size(scale: float) -> None:
     """Small and large inputs are no reason to fail."""
     for layer in (
@@ -272,7 +273,7 @@ class WrongDropout(mg.Layer):
         return grad if self.mistake == "no mask" else grad * self.kept
 
 
-@pytest.mark.parametrize("mistake", ["another mask", "no mask", "no factor"])
+@sparse(pytest.mark.parametrize("mistake", ["another mask", "no mask", "no factor"]), every=3)
 def test_wrong_layers_that_draw_random_numbers_fail(mistake: str) -> None:
     """The same draw for each evaluation hides no mistake."""
     with pytest.raises(GradientError, match="the gradient of the input"):
@@ -281,7 +282,7 @@ def test_wrong_layers_that_draw_random_numbers_fail(mistake: str) -> None:
         check_gradients(mg.Sequential(mg.Dropout(0.1, rng=0), WrongDropout(mistake)), X)
 
 
-@pytest.mark.parametrize("forget", ["mean", "variance"])
+@sparse(pytest.mark.parametrize("forget", ["mean", "variance"]), every=2)
 def test_a_normalization_that_takes_its_statistics_for_constants_fails(forget: str) -> None:
     """The other one: mean and variance of a batch depend on each sample."""
 
@@ -323,8 +324,13 @@ WRONG: dict[str, tuple[str, str]] = {  # where it is found, and what is said abo
 }
 
 
-@pytest.mark.parametrize(
-    ("spoil", "where", "told"), [(key, *value) for key, value in WRONG.items()], ids=WRONG.keys()
+@sparse(
+    pytest.mark.parametrize(
+        ("spoil", "where", "told"),
+        [(key, *value) for key, value in WRONG.items()],
+        ids=WRONG.keys(),
+    ),
+    every=4,
 )
 def test_wrong_layers_fail(spoil: str, where: str, told: str) -> None:
     """The message names the tensor, both numbers, and what they have in common."""
@@ -334,8 +340,11 @@ def test_wrong_layers_fail(spoil: str, where: str, told: str) -> None:
     assert isinstance(caught.value, AssertionError)
 
 
-@pytest.mark.parametrize(
-    "spoil", [key for key in WRONG if "shape" not in key and key != "one entry is wrong"]
+@sparse(
+    pytest.mark.parametrize(
+        "spoil", [key for key in WRONG if "shape" not in key and key != "one entry is wrong"]
+    ),
+    every=8,
 )
 def test_wrong_layers_fail_inside_of_a_model(spoil: str) -> None:
     """A wrong layer in a chain is found as well, by its name there."""
@@ -346,9 +355,12 @@ def test_wrong_layers_fail_inside_of_a_model(spoil: str) -> None:
         assert re.search(r"'1\.(weight|bias)'", str(caught.value))
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    ["the weight's sign is wrong", "the weight's gradient is the mean", "the bias is doubled"],
+@sparse(
+    pytest.mark.parametrize(
+        "spoil",
+        ["the weight's sign is wrong", "the weight's gradient is the mean", "the bias is doubled"],
+    ),
+    every=3,
 )
 def test_wrong_gradients_of_large_tensors_fail(spoil: str) -> None:
     """Tensors too large for each entry are checked along random directions."""
@@ -371,34 +383,43 @@ def test_a_single_wrong_entry_of_a_large_tensor_fails() -> None:
         check_gradients(OneWrong(500), np.random.default_rng(0).normal(size=(4, 500)))
 
 
-@pytest.mark.parametrize(
-    ("name", "function"),
-    [
-        (
-            "sigmoid",
-            mg.ActivationFunction("s", lambda x: 1 / (1 + np.exp(-x)), lambda grad, x, y: grad * y),
-        ),
-        (
-            "tanh",
-            mg.ActivationFunction(
-                "t", lambda x: np.asarray(np.tanh(x)), lambda grad, x, y: grad * (1 - y)
+@sparse(
+    pytest.mark.parametrize(
+        ("name", "function"),
+        [
+            (
+                "sigmoid",
+                mg.ActivationFunction(
+                    "s", lambda x: 1 / (1 + np.exp(-x)), lambda grad, x, y: grad * y
+                ),
             ),
-        ),
-        (
-            "no slope",
-            mg.ActivationFunction("n", lambda x: np.asarray(np.tanh(x)), lambda grad, x, y: grad),
-        ),
-        (
-            "other row",
-            mg.ActivationFunction("r", lambda x: x * x, lambda grad, x, y: grad * 2 * x[::-1]),
-        ),
-        (
-            "leak",
-            mg.ActivationFunction(
-                "l", lambda x: np.maximum(x, 0), lambda grad, x, y: grad * np.where(x > 0, 1, 0.01)
+            (
+                "tanh",
+                mg.ActivationFunction(
+                    "t", lambda x: np.asarray(np.tanh(x)), lambda grad, x, y: grad * (1 - y)
+                ),
             ),
-        ),
-    ],
+            (
+                "no slope",
+                mg.ActivationFunction(
+                    "n", lambda x: np.asarray(np.tanh(x)), lambda grad, x, y: grad
+                ),
+            ),
+            (
+                "other row",
+                mg.ActivationFunction("r", lambda x: x * x, lambda grad, x, y: grad * 2 * x[::-1]),
+            ),
+            (
+                "leak",
+                mg.ActivationFunction(
+                    "l",
+                    lambda x: np.maximum(x, 0),
+                    lambda grad, x, y: grad * np.where(x > 0, 1, 0.01),
+                ),
+            ),
+        ],
+    ),
+    every=2,
 )
 def test_wrong_activations_fail(name: str, function: mg.ActivationFunction) -> None:
     """A factor that is missing in a slope is found."""
@@ -467,7 +488,7 @@ def test_a_class_weighted_loss_with_the_wrong_mean_fails() -> None:
         check_gradients(Trap(), X, [0, 1, 2, 2, 0])
 
 
-@pytest.mark.parametrize("eps", [1.0, 0.5])
+@sparse(pytest.mark.parametrize("eps", [1.0, 0.5]), every=2)
 def test_a_coarse_distance_fails(eps: float) -> None:
     """The checker itself is able to fail: with too large a distance the differences are no
     derivatives.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from case_support import slow, sparse
 from layer_support import Residual
 
 import minigrad as mg
@@ -102,25 +103,31 @@ AROUND: dict[str, Callable[[mg.Layer], mg.Layer]] = {
 }
 
 
-@pytest.mark.parametrize("around", AROUND.values(), ids=AROUND.keys())
-@pytest.mark.parametrize(
-    ("spoil", "told"),
-    [
-        (
-            "sign",
+@sparse(
+    pytest.mark.parametrize(
+        ("spoil", "told"),
+        [
             (
-                "backward_parameters leaves another gradient of 'weight' than backward.*the sign "
-                "is wrong everywhere"
+                "sign",
+                (
+                    "backward_parameters leaves another gradient of 'weight' than backward.*the sign "
+                    "is wrong everywhere"
+                ),
             ),
-        ),
-        ("transposed", "backward_parameters leaves another gradient of 'weight' than backward: at"),
-        ("mean", "backward_parameters leaves another gradient of 'weight'"),
-        ("piles up", "backward_parameters: the gradient of 'weight' piles up"),
-        ("piles up by itself", "backward_parameters leaves another gradient of 'weight'"),
-        ("no weight", "backward_parameters assigns no gradient to 'weight'"),
-        ("no bias", "backward_parameters assigns no gradient to 'bias'"),
-        ("changes the gradient", "backward_parameters changes the gradient that it is given"),
-    ],
+            (
+                "transposed",
+                "backward_parameters leaves another gradient of 'weight' than backward: at",
+            ),
+            ("mean", "backward_parameters leaves another gradient of 'weight'"),
+            ("piles up", "backward_parameters: the gradient of 'weight' piles up"),
+            ("piles up by itself", "backward_parameters leaves another gradient of 'weight'"),
+            ("no weight", "backward_parameters assigns no gradient to 'weight'"),
+            ("no bias", "backward_parameters assigns no gradient to 'bias'"),
+            ("changes the gradient", "backward_parameters changes the gradient that it is given"),
+        ],
+    ),
+    pytest.mark.parametrize("around", AROUND.values(), ids=AROUND.keys()),
+    every=2,
 )
 def test_a_wrong_backward_parameters(
     spoil: str, told: str, around: Callable[[mg.Layer], mg.Layer]
@@ -371,8 +378,11 @@ class Forgetful(Affine):
         return grad.copy()
 
 
-@pytest.mark.parametrize(
-    "weight", [np.zeros((3, 3)), np.eye(3), np.ones((3, 3)), np.diag([1.0, -2, 3]), X.T @ X]
+@sparse(
+    pytest.mark.parametrize(
+        "weight", [np.zeros((3, 3)), np.eye(3), np.ones((3, 3)), np.diag([1.0, -2, 3]), X.T @ X]
+    ),
+    every=5,
 )
 def test_a_missing_transpose_at_a_symmetric_weight(weight: Array) -> None:
     """At the given values the gradient is right.
@@ -461,6 +471,7 @@ class Likelihood(mg.Loss):
         return self.grad.copy()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_values_do_not_leave_their_domain() -> None:
     """Positive parameters, whole numbers, ids and probabilities are checked as far as the layer
@@ -525,9 +536,12 @@ def told_of(layer: mg.Layer, x: Array) -> str:
     return ""
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16])
-@pytest.mark.parametrize(
-    "where", ["input", "weight", "inside", "buffer", "output", "dtype of the output", "branch"]
+@sparse(
+    pytest.mark.parametrize(
+        "where", ["input", "weight", "inside", "buffer", "output", "dtype of the output", "branch"]
+    ),
+    pytest.mark.parametrize("dtype", [np.float32, np.float16]),
+    every=14,
 )
 def test_a_forward_that_rounds(where: str, dtype: Any) -> None:
     """It is told that it rounds, to what precision and what to do, or it passes.
@@ -559,7 +573,11 @@ def test_a_large_input_that_rounding_makes_a_plateau() -> None:
     )  # a plateau in truth
 
 
-@pytest.mark.parametrize(("seed", "width", "rows"), [(0, 50, 10), (14, 50, 1), (39, 16, 1)])
+@pytest.mark.slow
+@sparse(
+    pytest.mark.parametrize(("seed", "width", "rows"), [(0, 50, 10), (14, 50, 1), (39, 16, 1)]),
+    every=3,
+)
 def test_many_kinks_are_no_rounding(seed: int, width: int, rows: int) -> None:
     """In a deep network there is a kink wherever one moves.
 
@@ -581,7 +599,8 @@ def test_many_kinks_are_no_rounding(seed: int, width: int, rows: int) -> None:
         check_gradients(wrong, x)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.slow
+@sparse(pytest.mark.parametrize("seed", range(3)), every=3)
 def test_the_rounding_of_float64_is_nobodys_fault(seed: int) -> None:
     """Columns that are all the same but for rounding, and a small difference of large numbers, are
     no reason to fail.
@@ -647,8 +666,14 @@ LARGE = np.random.default_rng(0).normal(size=(20, 40))
 LARGE[::3, ::2] = 0
 
 
-@pytest.mark.parametrize(
-    "x", [WITH_ZEROS, np.zeros((2, 2)), LARGE], ids=["some", "all", "a large one"]
+@pytest.mark.slow
+@sparse(
+    pytest.mark.parametrize(
+        "x",
+        [WITH_ZEROS, np.zeros((2, 2)), slow(LARGE)],
+        ids=["some", "all", "a large one"],
+    ),
+    every=2,
 )
 def test_relu_at_zero(x: Array) -> None:
     """Either one-sided slope is right and what lies between.
@@ -753,14 +778,15 @@ def test_ties() -> None:
         check_gradients(Largest("to each in full"), x)
 
 
-def test_several_kinks_in_one_place() -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, *map(slow, range(1, 5))])
+def test_several_kinks_in_one_place(seed: int) -> None:
     """A row of zeros before dense, relu, dense: each unit is at its kink, and what comes of all is
     no slope of one side.
     """
-    for seed in range(5):
-        rng = np.random.default_rng(seed)
-        layers = [mg.Dense(4, 5, rng=rng), mg.Activation("relu"), mg.Dense(5, 3, rng=rng)]
-        check_gradients(mg.Sequential(*layers), np.zeros((3, 4)), rng=seed)
+    rng = np.random.default_rng(seed)
+    layers = [mg.Dense(4, 5, rng=rng), mg.Activation("relu"), mg.Dense(5, 3, rng=rng)]
+    check_gradients(mg.Sequential(*layers), np.zeros((3, 4)), rng=seed)
     both = Plain(
         lambda x: np.concatenate([np.maximum(x, 0), np.maximum(-x, 0)], axis=1),
         lambda grad, x: grad[:, :3] * (x > 0) - grad[:, 3:] * (x < 0),

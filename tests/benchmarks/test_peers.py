@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 import worker
+from case_support import sparse
 from peers import PEERS, Peer, minigrad_loops
 from workloads import WORKLOADS, Workload, make_data
 
@@ -37,9 +38,12 @@ def losses(peer: Peer, workload: Workload, epochs: int) -> list[float]:
     return found
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a framework's own code
-@pytest.mark.parametrize("workload", TINY)
-@pytest.mark.parametrize("name", [name for name, peer in PEERS.items() if peer.trains])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@sparse(
+    pytest.mark.parametrize("name", [name for name, peer in PEERS.items() if peer.trains]),
+    pytest.mark.parametrize("workload", TINY),
+    every=3,
+)
 def test_all_peers_compute_the_same(name: str, workload: str) -> None:
     """From the same weights, on the same batches, the losses agree: so forward, backward and update
     do.
@@ -95,6 +99,7 @@ def test_what_is_not_installed_is_left_out() -> None:
     assert "" == PEERS["minigrad"].left_out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["products", "fit"])
 def test_a_worker_trains_for_about_as_long_as_asked(name: str) -> None:
     """In multiples of the peer's unit, and both clocks tell."""

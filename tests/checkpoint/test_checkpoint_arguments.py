@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_support import sparse
 from checkpoint_support import Plan, Training, X, Y, genuine
 
 import minigrad as mg
@@ -27,28 +28,39 @@ class Own:
     """Not a layer, not a history, not anything."""
 
 
-@pytest.mark.parametrize("function", [mg.save, mg.load], ids=["save", "load"])
-@pytest.mark.parametrize(
-    ("name", "thing", "told"),
-    [
-        ("model", "digits.npz", "model, expected a layer"),
-        ("model", Own(), "model, expected a layer"),
-        ("optimizer", Training().model, "optimizer, expected an optimizer"),
-        ("optimizer", 0.1, "optimizer, expected an optimizer"),
-        ("data", (X, Y), "data, expected minigrad.Batches"),
-        ("rng", 0, "rng, expected the generator itself, np.random.default_rng"),
-        ("rng", np.random.PCG64(0), "rng, expected the generator itself"),
-        ("history", [1.0], "history, expected a History, or a dict of lists"),
-        ("history", Own(), "history, expected a History, or a dict of lists"),
-        ("hooks", 5, "hooks"),
-        ("hooks", mg.EarlyStopping(), "hooks"),
-        ("hooks", [mg.EarlyStopping], "hooks, expected an instance of a subclass of minigrad.Hook"),
-        ("hooks", ["EarlyStopping"], "hooks, expected an instance of a subclass of minigrad.Hook"),
-        ("path", 5, "path"),
-        ("path", None, "path"),
-        ("path", b"x.npz", "path"),
-        ("path", Own(), "path"),
-    ],
+@sparse(
+    pytest.mark.parametrize("function", [mg.save, mg.load], ids=["save", "load"]),
+    pytest.mark.parametrize(
+        ("name", "thing", "told"),
+        [
+            ("model", "digits.npz", "model, expected a layer"),
+            ("model", Own(), "model, expected a layer"),
+            ("optimizer", Training().model, "optimizer, expected an optimizer"),
+            ("optimizer", 0.1, "optimizer, expected an optimizer"),
+            ("data", (X, Y), "data, expected minigrad.Batches"),
+            ("rng", 0, "rng, expected the generator itself, np.random.default_rng"),
+            ("rng", np.random.PCG64(0), "rng, expected the generator itself"),
+            ("history", [1.0], "history, expected a History, or a dict of lists"),
+            ("history", Own(), "history, expected a History, or a dict of lists"),
+            ("hooks", 5, "hooks"),
+            ("hooks", mg.EarlyStopping(), "hooks"),
+            (
+                "hooks",
+                [mg.EarlyStopping],
+                "hooks, expected an instance of a subclass of minigrad.Hook",
+            ),
+            (
+                "hooks",
+                ["EarlyStopping"],
+                "hooks, expected an instance of a subclass of minigrad.Hook",
+            ),
+            ("path", 5, "path"),
+            ("path", None, "path"),
+            ("path", b"x.npz", "path"),
+            ("path", Own(), "path"),
+        ],
+    ),
+    every=2,
 )
 def test_arguments_of_a_wrong_kind(
     function: Callable[..., None], name: str, thing: Any, told: str, path: Path, tmp_path: Path

@@ -133,6 +133,7 @@ for size in sizes:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is the system's own")
 def test_a_limit_of_the_system(tmp_path: Path) -> None:
     """A file that may not grow as large as it must, by the system's own limit: the same error, and

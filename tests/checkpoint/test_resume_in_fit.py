@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from case_support import sparse
 from checkpoint_support import (
     EVERYTHING,
     PLAIN,
@@ -171,7 +172,7 @@ CHOSEN = (
 )
 
 
-@pytest.mark.parametrize("name", some(PLANS, 3))
+@sparse(pytest.mark.parametrize("name", some(PLANS, 3)), every=4)
 def test_stopping_anywhere(name: str, tmp_path: Path) -> None:
     """Whatever checkpoint it goes on from: all bits, all figures of all epochs, and the counters of
     the hooks.
@@ -191,9 +192,13 @@ def test_stopping_anywhere(name: str, tmp_path: Path) -> None:
         assert "" == first_difference(straight.bits, resumed.bits), f"stopped after {path.stem}"
 
 
-@pytest.mark.parametrize(
-    "steps",
-    some([1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 17, 18, 23, 24], 3) + ([] if EVERYTHING else [6, 24]),
+@sparse(
+    pytest.mark.parametrize(
+        "steps",
+        some([1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 17, 18, 23, 24], 3)
+        + ([] if EVERYTHING else [6, 24]),
+    ),
+    every=8,
 )
 def test_a_hook_asks_for_the_end(steps: int, tmp_path: Path) -> None:
     """`event.stop` ends it at this very step.
@@ -211,6 +216,7 @@ def test_a_hook_asks_for_the_end(steps: int, tmp_path: Path) -> None:
     assert "" == first_difference(straight.bits, resumed.bits)
 
 
+@pytest.mark.slow
 def test_a_hook_asks_for_the_end_again_and_again(tmp_path: Path) -> None:
     """Sessions of five steps each, through the ends of epochs, add up to one training."""
     straight = Fitting()
@@ -228,7 +234,7 @@ def test_a_hook_asks_for_the_end_again_and_again(tmp_path: Path) -> None:
     assert "" == first_difference(straight.bits, now.bits)
 
 
-@pytest.mark.parametrize("every", some([1, 2, 3, 4, 5, 6, 7, 8, 23, 24, 25], 5))
+@sparse(pytest.mark.parametrize("every", some([1, 2, 3, 4, 5, 6, 7, 8, 23, 24, 25], 5)), every=3)
 def test_every_so_many_steps(every: int, tmp_path: Path) -> None:
     """A training that breaks off, and goes on from the last checkpoint that was written, gives the
     same bits.

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_support import sparse
 from checkpoint_support import Plan, Training, bits, first_difference, some
 
 import minigrad as mg
@@ -109,8 +110,11 @@ def straight(name: str, path: Path | None = None, **settings: Any) -> mg.Run:
     return whole.run
 
 
-@pytest.mark.parametrize("started", STARTED)
-@pytest.mark.parametrize("name", some(PLANS, 2))
+@sparse(
+    pytest.mark.parametrize("started", STARTED),
+    pytest.mark.parametrize("name", some(PLANS, 2)),
+    every=2,
+)
 def test_in_memory(name: str, started: str, tmp_path: Path) -> None:
     """A recorder of the rest alone, wherever it stopped: its rows are those of the whole, under the
     same numbers.
@@ -158,7 +162,7 @@ def test_taken_back_while_it_is_recorded(where: str, tmp_path: Path) -> None:
     assert run.verify()
 
 
-@pytest.mark.parametrize(("name", "mode", "started"), CASES)
+@sparse(pytest.mark.parametrize(("name", "mode", "started"), CASES), every=3)
 def test_on_disk(name: str, mode: str, started: str, tmp_path: Path) -> None:
     """`Recorder(path, resume=True)`, wherever it stopped: one run, with rows, counts and reasons as
     if it never had.

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from checkpoint_support import EVERYTHING, Plan, Training, X, Y
 
 import minigrad as mg
@@ -58,6 +59,7 @@ def test_twice_in_one_process(tmp_path: Path) -> None:
         np.random.set_state(before)
 
 
+@pytest.mark.slow
 def test_in_two_processes(tmp_path: Path) -> None:
     """No order of a set, no address, no time and no name of a file has an influence, neither on
     bits nor on bytes.

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 import pytest
+from case_support import slow
 from layer_support import Residual
 
 import minigrad as mg
@@ -361,18 +362,34 @@ DTYPES: list[FloatType] = [np.float32, np.float64]
 BATCHES = [1, 7]
 
 layers = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS.keys())
-# all optimizers on one model, and all settings on the others
+SLOW = {  # the usual run takes each setting with a constant rate or with a schedule, in turn
+    name if place % 2 else f"{name} with a schedule" for place, name in enumerate(SETTINGS)
+}
+optimizers = pytest.mark.parametrize(
+    "make",
+    [
+        slow(make, id=name) if name in SLOW else pytest.param(make, id=name)
+        for name, make in OPTIMIZERS.items()
+    ],
+)
+# all optimizers on one model, and all settings on the others, of which the usual run takes some
 models_and_optimizers = pytest.mark.parametrize(
     ("make_model", "make", "dtype"),
     [
-        pytest.param(make_model, make, dtype, id=f"{model}, {name}, {dtype.__name__}")
+        (pytest.param if usual else slow)(
+            make_model, make, dtype, id=f"{model}, {name}, {dtype.__name__}"
+        )
         for number, (model, make_model) in enumerate(MODELS.items())
         for place, (name, make) in enumerate(OPTIMIZERS.items())
-        for dtype in (DTYPES if model == "chain" else DTYPES[(number + place) % 2 :][:1])  # in turn
-        if model == "chain" or name in SETTINGS
+        for turn, dtype in enumerate(DTYPES)
+        if model == "chain" or (name in SETTINGS and turn == (number + place) % 2)
+        for usual in [
+            name not in SLOW and place % 4 < 2 and turn == place // 4 % 2
+            if model == "chain"
+            else place % (2 * len(MODELS) - 2) == 2 * number - 1 - number % 2
+        ]
     ],
 )
-optimizers = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
 dtypes = pytest.mark.parametrize("dtype", DTYPES)
 batches = pytest.mark.parametrize("batch", BATCHES)
 

@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pytest
+from case_support import slow, sparse
 from contract_table import (
     MODELS,
     SETTINGS,
@@ -203,13 +204,16 @@ TRAININGS = [(make, constant("SGD momentum"), name) for name, make in MADE.items
 TRAININGS += [(chain, constant(name), name) for name in SETTINGS]
 
 
-@pytest.mark.parametrize("hooked", [False, True], ids=["", "hooked"])
-@pytest.mark.parametrize(
-    ("make", "make_optimizer", "dtype"),
-    [  # in turn
-        pytest.param(make, make_optimizer, (np.float32, np.float64)[number % 2], id=name)
-        for number, (make, make_optimizer, name) in enumerate(TRAININGS)
-    ],
+@sparse(
+    pytest.mark.parametrize(
+        ("make", "make_optimizer", "dtype"),
+        [  # in turn
+            pytest.param(make, make_optimizer, (np.float32, np.float64)[number // 2 % 2], id=name)
+            for number, (make, make_optimizer, name) in enumerate(TRAININGS)
+        ],
+    ),
+    pytest.mark.parametrize("hooked", [False, True], ids=["alone", "hooked"]),
+    every=4,
 )
 def test_a_loop_by_hand(
     make: MakeLayer,
@@ -237,8 +241,7 @@ def test_a_loop_by_hand(
     assert hooked == ("event of step" in found)
 
 
-@losses
-@dtypes
+@sparse(losses, dtypes, every=4)
 def test_a_loop_by_hand_with_every_loss(
     make: MakeLoss, targets_of: MakeTargets, dtype: FloatType
 ) -> None:
@@ -256,8 +259,7 @@ def test_a_loop_by_hand_with_every_loss(
 # -- layers and losses, each called by hand ------------------------------------------------------
 
 
-@layers
-@dtypes
+@sparse(layers, dtypes, every=4)
 def test_a_layer(make: MakeLayer, dtype: FloatType) -> None:
     """Outputs and gradients of one layer, over batches of several sizes, in training and in eval
     mode, copied meanwhile.
@@ -294,8 +296,7 @@ def test_a_layer(make: MakeLayer, dtype: FloatType) -> None:
     check(run)
 
 
-@losses
-@dtypes
+@sparse(losses, dtypes, every=2)
 def test_what_a_loss_gave_stays(make: MakeLoss, targets_of: MakeTargets, dtype: FloatType) -> None:
     """Gradients, probabilities, and the losses of samples, over batches of the same and of other
     sizes.
@@ -312,7 +313,7 @@ def test_what_a_loss_gave_stays(make: MakeLoss, targets_of: MakeTargets, dtype: 
     assert set() == held.changed()
 
 
-@dtypes
+@sparse(dtypes, every=2)
 def test_a_model_of_copies_holds_its_own(dtype: FloatType) -> None:
     """What a copied model or optimizer gave stays while the original is trained, and the other way
     round.
@@ -450,8 +451,10 @@ TARGETS: dict[str, AnyArray] = {
 }
 
 
-@pytest.mark.parametrize("make", SAMPLES.values(), ids=SAMPLES.keys())
-@pytest.mark.parametrize("targets", TARGETS.values(), ids=TARGETS.keys())
+@sparse(
+    pytest.mark.parametrize("make", SAMPLES.values(), ids=SAMPLES.keys()),
+    pytest.mark.parametrize("targets", TARGETS.values(), ids=TARGETS.keys()),
+)
 def test_batches(
     make: Callable[[Path], AnyArray],
     targets: AnyArray,
@@ -635,11 +638,13 @@ def spoil_copies(what: str, *arrays: AnyArray | None) -> None:
     ("settings", "on_disk"),
     [
         *(
-            pytest.param(settings, False, id=f"{name}, in memory")
+            (pytest.param if name in ("ring", "gradients too") else slow)(
+                settings, False, id=f"{name}, in memory"
+            )
             for name, settings in RECORDS.items()
         ),
         *(
-            pytest.param(RECORDS[name], True, id=f"{name}, on disk")
+            (pytest.param if name == "all" else slow)(RECORDS[name], True, id=f"{name}, on disk")
             for name in ("all", "thinned", "every third, ring")
         ),
     ],
@@ -706,7 +711,8 @@ def test_a_record(settings: dict[str, Any], on_disk: bool, tmp_path: Path) -> No
     assert ("rows over the steps" in found) == (settings.get("keep") != ())
 
 
-@dtypes
+@pytest.mark.slow
+@sparse(dtypes, every=2)
 def test_views_of_a_run_stay_while_it_is_resumed(dtype: FloatType, tmp_path: Path) -> None:
     """A run on disk that another session goes on with, and thins, leaves what was read of the first
     session as it was.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from case_support import sparse
 from contract_table import (
     DTYPES,
     LAYERS,
@@ -30,9 +31,7 @@ from minigrad.errors import CallOrderError, ShapeError
 # -- one pass -------------------------------------------------------------------------------------
 
 
-@layers
-@dtypes
-@batches
+@sparse(layers, dtypes, batches, every=2)
 def test_a_layer_keeps_dtype_and_batch(make: MakeLayer, dtype: FloatType, batch: int) -> None:
     """What comes out has as many rows as what goes in, and the same dtype.
 
@@ -52,8 +51,7 @@ def test_a_layer_keeps_dtype_and_batch(make: MakeLayer, dtype: FloatType, batch:
         assert dtype == array.dtype
 
 
-@layers
-@batches
+@sparse(layers, batches, every=3)
 def test_the_gradients_of_a_layer_are_its_derivatives(make: MakeLayer, batch: int) -> None:
     """Every gradient agrees with central differences, entry by entry, where the random numbers stay
     the same.
@@ -78,8 +76,7 @@ def test_the_gradients_of_a_layer_are_its_derivatives(make: MakeLayer, batch: in
         )
 
 
-@layers
-@dtypes
+@sparse(layers, dtypes, every=6)
 def test_check_gradients_passes(make: MakeLayer, dtype: FloatType) -> None:
     """The checker for authors passes each layer, in the mode that it is in, and leaves it as it
     was.
@@ -91,8 +88,7 @@ def test_check_gradients_passes(make: MakeLayer, dtype: FloatType) -> None:
     assert before(x).tobytes() == layer(x).tobytes()
 
 
-@layers
-@batches
+@sparse(layers, batches, every=2)
 def test_float32_computes_what_float64_computes(make: MakeLayer, batch: int) -> None:
     """The same layer in float32 gives the same outputs and gradients, but for rounding."""
     results: dict[FloatType, list[Array]] = {}
@@ -105,10 +101,13 @@ def test_float32_computes_what_float64_computes(make: MakeLayer, batch: int) -> 
         np.testing.assert_allclose(rounded, exact, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in LAYERS if name not in ("custom layer", "residual block")]
+@sparse(
+    pytest.mark.parametrize(
+        "name", [name for name in LAYERS if name not in ("custom layer", "residual block")]
+    ),
+    dtypes,
+    every=2,
 )
-@dtypes
 def test_a_layer_wants_forward_before_backward(name: str, dtype: FloatType) -> None:
     """Backward before forward, a second time, or with another batch is an error that says so."""
     layer = LAYERS[name](dtype)
@@ -125,9 +124,7 @@ def test_a_layer_wants_forward_before_backward(name: str, dtype: FloatType) -> N
 # -- whose memory --------------------------------------------------------------------------------
 
 
-@layers
-@dtypes
-@batches
+@sparse(layers, dtypes, batches, every=2)
 def test_a_layer_changes_neither_input_nor_gradient(
     make: MakeLayer, dtype: FloatType, batch: int
 ) -> None:
@@ -145,9 +142,7 @@ def test_a_layer_changes_neither_input_nor_gradient(
     assert grad_before == grad.tobytes()
 
 
-@layers
-@dtypes
-@batches
+@sparse(layers, dtypes, batches, every=2)
 def test_what_a_layer_hands_out_is_the_callers(
     make: MakeLayer, dtype: FloatType, batch: int
 ) -> None:
@@ -189,8 +184,7 @@ def test_what_a_layer_hands_out_is_the_callers(
         assert not any(np.shares_memory(held[first], later) for later in held[first + 1 :])
 
 
-@layers
-@dtypes
+@sparse(layers, dtypes, every=2)
 def test_writing_into_an_output_spoils_nothing(make: MakeLayer, dtype: FloatType) -> None:
     """A caller may write into an output; the gradients are those of the forward that was run."""
     gradients: list[list[bytes]] = []
@@ -210,9 +204,7 @@ def test_writing_into_an_output_spoils_nothing(make: MakeLayer, dtype: FloatType
 # -- copies and state ----------------------------------------------------------------------------
 
 
-@layers
-@dtypes
-@batches
+@sparse(layers, dtypes, batches, every=2)
 def test_copies_of_a_layer_do_the_same_in_memory_of_their_own(
     make: MakeLayer, dtype: FloatType, batch: int
 ) -> None:
@@ -258,8 +250,7 @@ def test_copies_of_a_layer_do_the_same_in_memory_of_their_own(
             assert (other_parameter.value == 9).all()
 
 
-@layers
-@dtypes
+@sparse(layers, dtypes, every=2)
 def test_the_state_of_a_layer_is_all_that_it_knows(make: MakeLayer, dtype: FloatType) -> None:
     """A state written into another layer makes it compute the same bits in eval mode, and is taken
     as a copy.
@@ -282,8 +273,7 @@ def test_the_state_of_a_layer_is_all_that_it_knows(make: MakeLayer, dtype: Float
     assert kept == bits(layer) == bits(other)
 
 
-@layers
-@dtypes
+@sparse(layers, dtypes, every=2)
 def test_freezing_a_layer_changes_no_number(make: MakeLayer, dtype: FloatType) -> None:
     """A frozen layer computes the same outputs and gradients.
 
@@ -306,8 +296,7 @@ def test_freezing_a_layer_changes_no_number(make: MakeLayer, dtype: FloatType) -
     assert results[0] == results[1]
 
 
-@layers
-@dtypes
+@sparse(layers, dtypes, every=2)
 def test_a_layer_is_determined_by_its_seed(make: MakeLayer, dtype: FloatType) -> None:
     """Two layers made with the same seed give identical bits, and NumPy's global random state is
     left alone.
@@ -320,7 +309,7 @@ def test_a_layer_is_determined_by_its_seed(make: MakeLayer, dtype: FloatType) ->
     assert before == random_state()
 
 
-@layers
+@sparse(layers, every=2)
 def test_a_layer_takes_any_memory_layout(make: MakeLayer) -> None:
     """Column-major and strided batches give the same numbers as plain ones."""
     x = sample(7, 4, np.float64)
@@ -369,8 +358,7 @@ def trained(
     return model, None if recorder is None else recorder.run
 
 
-@layers
-@dtypes
+@sparse(layers, dtypes, every=4)
 def test_watching_a_layer_changes_nothing(make: MakeLayer, dtype: FloatType) -> None:
     """With hooks that write into all they get, and with a recorder, training gives the same bits,
     buffers included.
@@ -384,8 +372,7 @@ def test_watching_a_layer_changes_nothing(make: MakeLayer, dtype: FloatType) -> 
     assert plain(x).tobytes() == watched(x).tobytes()  # the same random numbers, too
 
 
-@layers
-@dtypes
+@sparse(layers, dtypes, every=4)
 def test_training_a_layer_replays(make: MakeLayer, dtype: FloatType) -> None:
     """Initial values plus updates are the final values bit for bit.
 
@@ -410,8 +397,7 @@ def test_training_a_layer_replays(make: MakeLayer, dtype: FloatType) -> None:
     )  # running statistics are in the record
 
 
-@layers
-@dtypes
+@sparse(layers, dtypes, every=4)
 def test_predicting_with_a_layer_leaves_no_trace(make: MakeLayer, dtype: FloatType) -> None:
     """`predict` runs in eval mode, by batches of any size, and disturbs neither training nor a
     pending backward.

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from case_support import sparse
 from contract_table import (
     FloatType,
     MakeLoss,
@@ -29,9 +30,7 @@ from minigrad.errors import CallOrderError, ShapeError
 # -- one pass -------------------------------------------------------------------------------------
 
 
-@losses
-@dtypes
-@batches
+@sparse(losses, dtypes, batches, every=2)
 def test_a_loss_is_one_number_and_its_gradient_has_the_logits_form(
     make: MakeLoss, targets_of: MakeTargets, dtype: FloatType, batch: int
 ) -> None:
@@ -47,8 +46,7 @@ def test_a_loss_is_one_number_and_its_gradient_has_the_logits_form(
     assert (logits.shape, np.dtype(dtype)) == (grad.shape, grad.dtype)
 
 
-@losses
-@batches
+@sparse(losses, batches, every=2)
 def test_the_gradient_of_a_loss_is_its_derivative(
     make: MakeLoss, targets_of: MakeTargets, batch: int
 ) -> None:
@@ -60,8 +58,7 @@ def test_the_gradient_of_a_loss_is_its_derivative(
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
 
 
-@losses
-@dtypes
+@sparse(losses, dtypes, every=4)
 def test_check_gradients_passes(make: MakeLoss, targets_of: MakeTargets, dtype: FloatType) -> None:
     """The checker for authors passes each loss, and leaves it as it was."""
     loss, logits, targets = make(), sample(7, 3, dtype), targets_of(7)
@@ -71,8 +68,7 @@ def test_check_gradients_passes(make: MakeLoss, targets_of: MakeTargets, dtype: 
         loss.backward()
 
 
-@losses
-@batches
+@sparse(losses, batches, every=2)
 def test_float32_computes_what_float64_computes(
     make: MakeLoss, targets_of: MakeTargets, batch: int
 ) -> None:
@@ -84,8 +80,7 @@ def test_float32_computes_what_float64_computes(
     np.testing.assert_allclose(loss.backward(), slopes, rtol=1e-4, atol=1e-6)
 
 
-@losses
-@dtypes
+@sparse(losses, dtypes, every=2)
 def test_extreme_outputs(make: MakeLoss, targets_of: MakeTargets, dtype: FloatType) -> None:
     """Outputs of a million, of either sign, overflow nowhere: the value is finite and right to
     float32's digits.
@@ -102,7 +97,7 @@ def test_extreme_outputs(make: MakeLoss, targets_of: MakeTargets, dtype: FloatTy
     np.testing.assert_allclose(grad, loss.backward(), rtol=1e-5, atol=1e-6)
 
 
-@losses
+@sparse(losses, every=2)
 def test_a_loss_takes_targets_of_any_form(make: MakeLoss, targets_of: MakeTargets) -> None:
     """Lists, column-major and strided arrays of targets are the same targets."""
     logits, targets = sample(7, 3, np.float64), targets_of(7)
@@ -113,8 +108,7 @@ def test_a_loss_takes_targets_of_any_form(make: MakeLoss, targets_of: MakeTarget
         assert math.isclose(expected, loss.forward(logits.copy(order="F"), form), rel_tol=1e-14)
 
 
-@losses
-@dtypes
+@sparse(losses, dtypes, every=2)
 def test_nothing_broadcasts(make: MakeLoss, targets_of: MakeTargets, dtype: FloatType) -> None:
     """Targets of another shape are refused, whatever NumPy would make of them.
 
@@ -146,7 +140,7 @@ def test_nothing_broadcasts(make: MakeLoss, targets_of: MakeTargets, dtype: Floa
         assert grad == loss.backward().tobytes()
 
 
-@losses
+@sparse(losses, every=2)
 def test_a_loss_wants_forward_before_backward(make: MakeLoss, targets_of: MakeTargets) -> None:
     """Before the first forward there is no gradient, and the value is NaN.
 
@@ -165,9 +159,7 @@ def test_a_loss_wants_forward_before_backward(make: MakeLoss, targets_of: MakeTa
 # -- whose memory --------------------------------------------------------------------------------
 
 
-@losses
-@dtypes
-@batches
+@sparse(losses, dtypes, batches, every=2)
 def test_a_loss_changes_nothing_that_it_is_given(
     make: MakeLoss, targets_of: MakeTargets, dtype: FloatType, batch: int
 ) -> None:
@@ -180,8 +172,7 @@ def test_a_loss_changes_nothing_that_it_is_given(
     assert before == (logits.tobytes(), targets.tobytes())
 
 
-@losses
-@dtypes
+@sparse(losses, dtypes, every=2)
 def test_what_a_loss_is_given_may_change_after_forward(
     make: MakeLoss, targets_of: MakeTargets, dtype: FloatType
 ) -> None:
@@ -196,7 +187,7 @@ def test_what_a_loss_is_given_may_change_after_forward(
     assert expected == loss.backward().tobytes()
 
 
-@losses
+@sparse(losses, every=2)
 def test_a_setting_that_changes_after_forward(make: MakeLoss, targets_of: MakeTargets) -> None:
     """A reduction that is assigned between forward and backward counts from the next forward on."""
     loss, logits, targets = make(), sample(7, 3, np.float64), targets_of(7)
@@ -209,8 +200,7 @@ def test_a_setting_that_changes_after_forward(make: MakeLoss, targets_of: MakeTa
     assert expected != loss.backward().tobytes()
 
 
-@losses
-@dtypes
+@sparse(losses, dtypes, every=2)
 def test_what_a_loss_hands_out_is_the_callers(
     make: MakeLoss, targets_of: MakeTargets, dtype: FloatType
 ) -> None:
@@ -230,8 +220,7 @@ def test_what_a_loss_hands_out_is_the_callers(
     assert kept == grad.tobytes()
 
 
-@losses
-@dtypes
+@sparse(losses, dtypes, every=2)
 def test_copies_of_a_loss_do_the_same(
     make: MakeLoss, targets_of: MakeTargets, dtype: FloatType
 ) -> None:
@@ -249,7 +238,7 @@ def test_copies_of_a_loss_do_the_same(
         assert grad.tobytes() == loss.backward().tobytes()
 
 
-@losses
+@sparse(losses, every=2)
 def test_a_loss_leaves_the_global_random_state(make: MakeLoss, targets_of: MakeTargets) -> None:
     """Nothing draws from NumPy's global random state."""
     before = random_state()
@@ -262,8 +251,7 @@ def test_a_loss_leaves_the_global_random_state(make: MakeLoss, targets_of: MakeT
 # -- in training ---------------------------------------------------------------------------------
 
 
-@losses
-@dtypes
+@sparse(losses, dtypes, every=4)
 def test_training_by_a_loss(make: MakeLoss, targets_of: MakeTargets, dtype: FloatType) -> None:
     """Training makes the loss smaller.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from case_support import sparse
 from contract_table import (
     OPTIMIZERS,
     SETTINGS,
@@ -31,8 +32,7 @@ from minigrad.errors import MissingGradientError, ModelError
 # -- a step ---------------------------------------------------------------------------------------
 
 
-@optimizers
-@dtypes
+@sparse(optimizers, dtypes, every=2)
 def test_an_optimizer_keeps_dtype_and_memory(make: MakeOptimizer, dtype: FloatType) -> None:
     """Steps change the values where they lie, and leave their dtype."""
     model = chain(dtype)
@@ -48,8 +48,7 @@ def test_an_optimizer_keeps_dtype_and_memory(make: MakeOptimizer, dtype: FloatTy
         assert {dtype} == {array.dtype.type for array in arrays.values()}
 
 
-@optimizers
-@dtypes
+@sparse(optimizers, dtypes, every=2)
 def test_a_step_leaves_the_gradients(make: MakeOptimizer, dtype: FloatType) -> None:
     """What backward wrote can be read after the step as well: clipping and decay work on copies."""
     model = chain(dtype)
@@ -60,8 +59,7 @@ def test_a_step_leaves_the_gradients(make: MakeOptimizer, dtype: FloatType) -> N
     assert before == mg.ParameterVector.of(model).grads.tobytes()
 
 
-@optimizers
-@dtypes
+@sparse(optimizers, dtypes, every=2)
 def test_a_gradient_is_used_once(make: MakeOptimizer, dtype: FloatType) -> None:
     """A second step without a backward is an error, and changes neither values nor state."""
     model = chain(dtype)
@@ -74,9 +72,7 @@ def test_a_gradient_is_used_once(make: MakeOptimizer, dtype: FloatType) -> None:
     assert state == in_bits(optimizer.state_dict())
 
 
-@optimizers
-@dtypes
-@batches
+@sparse(optimizers, dtypes, batches, every=2)
 def test_an_optimizer_makes_the_loss_smaller(
     make: MakeOptimizer, dtype: FloatType, batch: int
 ) -> None:
@@ -90,7 +86,7 @@ def test_an_optimizer_makes_the_loss_smaller(
     assert float((model(x) ** 2).sum()) < first
 
 
-@optimizers
+@sparse(optimizers, every=4)
 def test_float32_computes_what_float64_computes(make: MakeOptimizer) -> None:
     """The same training in float32 ends at the same values, but for rounding."""
     ends = []
@@ -169,8 +165,7 @@ def test_watching_changes_nothing(
     assert ends[0] == ends[1]
 
 
-@optimizers
-@dtypes
+@sparse(optimizers, dtypes, every=2)
 def test_what_an_optimizer_hands_out_is_the_callers(make: MakeOptimizer, dtype: FloatType) -> None:
     """States and an event's arrays that somebody holds do not change in later steps.
 
@@ -196,8 +191,7 @@ def test_what_an_optimizer_hands_out_is_the_callers(make: MakeOptimizer, dtype: 
 # -- copies and state ----------------------------------------------------------------------------
 
 
-@optimizers
-@dtypes
+@sparse(optimizers, dtypes, every=3)
 def test_copies_of_an_optimizer_go_on_alike(make: MakeOptimizer, dtype: FloatType) -> None:
     """An optimizer copied or pickled with its model goes on with the same bits, in memory of its
     own.
@@ -218,9 +212,7 @@ def test_copies_of_an_optimizer_go_on_alike(make: MakeOptimizer, dtype: FloatTyp
     assert after == mg.ParameterVector.of(model).values.tobytes()
 
 
-@optimizers
-@dtypes
-@pytest.mark.parametrize("stop", [0, 4])
+@sparse(optimizers, dtypes, pytest.mark.parametrize("stop", [0, 4]), every=3)
 def test_resuming_from_a_state_is_exact(make: MakeOptimizer, dtype: FloatType, stop: int) -> None:
     """A new optimizer with the state of another goes on with its bits.
 
@@ -250,7 +242,7 @@ def test_resuming_from_a_state_is_exact(make: MakeOptimizer, dtype: FloatType, s
     assert in_bits(optimizer.state_dict()) == in_bits(resumed.state_dict())
 
 
-@optimizers
+@sparse(optimizers, every=2)
 def test_a_state_of_other_parameters(make: MakeOptimizer) -> None:
     """A state that belongs to another model is refused, and changes nothing."""
     model = chain(np.float64)
@@ -267,8 +259,7 @@ def test_a_state_of_other_parameters(make: MakeOptimizer) -> None:
     assert before == in_bits(optimizer.state_dict())
 
 
-@optimizers
-@dtypes
+@sparse(optimizers, dtypes, every=2)
 def test_training_is_determined_by_its_seeds(make: MakeOptimizer, dtype: FloatType) -> None:
     """Two trainings from the same seeds have identical bits, and NumPy's global random state is
     left alone.
@@ -285,8 +276,7 @@ def test_training_is_determined_by_its_seeds(make: MakeOptimizer, dtype: FloatTy
 # -- freezing ------------------------------------------------------------------------------------
 
 
-@optimizers
-@dtypes
+@sparse(optimizers, dtypes, every=2)
 def test_freezing_keeps_values_and_state(make: MakeOptimizer, dtype: FloatType) -> None:
     """What is frozen keeps its values, -0.0 included, and the optimizer's arrays for it.
 
@@ -323,8 +313,7 @@ APART = [
 ]
 
 
-@pytest.mark.parametrize("name", APART)
-@dtypes
+@sparse(pytest.mark.parametrize("name", APART), dtypes, every=2)
 def test_a_frozen_part_goes_on_where_it_stopped(name: str, dtype: FloatType) -> None:
     """Steps in which a part is frozen are, for that part, as if they had not been.
 

@@ -329,6 +329,7 @@ def test_both_parts_are_checked(
         load_mnist(root)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not os.environ.get("MINIGRAD_DATA"), reason="MINIGRAD_DATA does not name a directory with MNIST"
 )

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pytest
+from case_support import sparse
 from recording_support import Scale, network, one, train
 
 import minigrad as mg
@@ -269,18 +270,21 @@ def test_frames_lie_evenly(frames: int, expected: Any) -> None:
         assert np.array_equal(a, b)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"keyframe_every": 4},
-        {"every": 3},
-        {"budget": 900},
-        {"budget": 1500, "on_full": "ring"},
-        {"keep": ("update", "grad")},
-        {"aggregates": False},
-    ],
-    ids=str,
+@sparse(
+    pytest.mark.parametrize(
+        "settings",
+        [
+            {},
+            {"keyframe_every": 4},
+            {"every": 3},
+            {"budget": 900},
+            {"budget": 1500, "on_full": "ring"},
+            {"keep": ("update", "grad")},
+            {"aggregates": False},
+        ],
+        ids=str,
+    ),
+    every=3,
 )
 def test_values_are_those_of_the_record(settings: dict[str, Any]) -> None:
     """However steps are kept, each frame shows what `value` gives for its step, and only steps that
@@ -422,40 +426,43 @@ def test_strange_numbers() -> None:
     assert all((frame[2:-2, 2:-2] == drawing.HIDDEN).all() for frame in frames)
 
 
-@pytest.mark.parametrize(
-    ("settings", "error", "contents"),
-    [
-        ({"frames": 1}, RangeError, "frames is 1, expected a whole number, 2 or more"),
-        ({"frames": 2.5}, KindError, "frames is 2.5"),
-        ({"seconds": 0}, RangeError, "seconds is 0, expected a finite number above 0"),
-        ({"seconds": -1.5}, RangeError, "seconds is -1.5"),
-        ({"seconds": "6"}, KindError, "seconds is '6'"),
-        ({"scale": 0}, RangeError, "scale is 0"),
-        (
-            {"what": "gradient"},
-            RangeError,
-            "what is 'gradient', expected 'change', 'value' or 'update'",
-        ),
-        ({"units": 3}, RangeError, "'0.weight' of shape (12, 3) has no unit 3"),
-        ({"units": [0, -4]}, RangeError, "'0.weight' of shape (12, 3) has no unit -4"),
-        ({"units": []}, RangeError, "units is empty"),
-        ({"units": "all"}, KindError, "units is 'all'"),
-        ({"units": [0.5]}, KindError, "0.5 is not the number of a unit"),
-        (
-            {"shape": (5, 5)},
-            ShapeError,
-            "12 entries of '0.weight' do not fill a picture of shape (5, 5)",
-        ),
-        ({"shape": (12,)}, ShapeError, "do not fill a picture of shape (12,)"),
-        ({"shape": (-3, -4)}, ShapeError, "do not fill a picture of shape (-3, -4)"),
-        ({"steps": [0, 20]}, RangeError, "there is no step 20: the run has steps 0 to 19"),
-        ({"steps": [-1, 0]}, RangeError, "there is no step -1"),
-        ({"steps": 5}, KindError, "steps is 5, expected the numbers of steps"),
-        ({"steps": ["a"]}, KindError, "'a' is no number of a step"),
-        ({"steps": [3]}, NotExactError, "there is only step 3 among the given ones"),
-        ({"steps": []}, NotExactError, "there is no step among the given ones"),
-    ],
-    ids=str,
+@sparse(
+    pytest.mark.parametrize(
+        ("settings", "error", "contents"),
+        [
+            ({"frames": 1}, RangeError, "frames is 1, expected a whole number, 2 or more"),
+            ({"frames": 2.5}, KindError, "frames is 2.5"),
+            ({"seconds": 0}, RangeError, "seconds is 0, expected a finite number above 0"),
+            ({"seconds": -1.5}, RangeError, "seconds is -1.5"),
+            ({"seconds": "6"}, KindError, "seconds is '6'"),
+            ({"scale": 0}, RangeError, "scale is 0"),
+            (
+                {"what": "gradient"},
+                RangeError,
+                "what is 'gradient', expected 'change', 'value' or 'update'",
+            ),
+            ({"units": 3}, RangeError, "'0.weight' of shape (12, 3) has no unit 3"),
+            ({"units": [0, -4]}, RangeError, "'0.weight' of shape (12, 3) has no unit -4"),
+            ({"units": []}, RangeError, "units is empty"),
+            ({"units": "all"}, KindError, "units is 'all'"),
+            ({"units": [0.5]}, KindError, "0.5 is not the number of a unit"),
+            (
+                {"shape": (5, 5)},
+                ShapeError,
+                "12 entries of '0.weight' do not fill a picture of shape (5, 5)",
+            ),
+            ({"shape": (12,)}, ShapeError, "do not fill a picture of shape (12,)"),
+            ({"shape": (-3, -4)}, ShapeError, "do not fill a picture of shape (-3, -4)"),
+            ({"steps": [0, 20]}, RangeError, "there is no step 20: the run has steps 0 to 19"),
+            ({"steps": [-1, 0]}, RangeError, "there is no step -1"),
+            ({"steps": 5}, KindError, "steps is 5, expected the numbers of steps"),
+            ({"steps": ["a"]}, KindError, "'a' is no number of a step"),
+            ({"steps": [3]}, NotExactError, "there is only step 3 among the given ones"),
+            ({"steps": []}, NotExactError, "there is no step among the given ones"),
+        ],
+        ids=str,
+    ),
+    every=2,
 )
 def test_what_is_refused(settings: dict[str, Any], error: type[Exception], contents: str) -> None:
     """Each argument has its range, and the message says it."""
@@ -483,6 +490,7 @@ def test_records_without_tensors() -> None:
             recorder.run["0.weight"].animation(what=what)
 
 
+@pytest.mark.slow
 def test_thousands_of_steps_take_little_time() -> None:
     """The record is passed once: 4,000 steps with 60 frames take seconds at the very most."""
     run = recorded(steps=4000, keyframe_every=4000)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from case_support import sparse
 from recording_support import Array, Scale, bias, dense, network, one, train
 
 import minigrad as mg
@@ -110,7 +111,7 @@ def test_report_names_the_losses() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::minigrad.errors.OutOfBandWrite")
-@pytest.mark.parametrize("names", ["short", "long"])
+@sparse(pytest.mark.parametrize("names", ["short", "long"]), every=2)
 def test_report_is_100_columns_wide(names: str) -> None:
     """No line of a report is longer than 100 columns: long names, notes, gaps and all reasons
     included.

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+from case_support import sparse
 from loss_support import FloatType, central_differences, dtypes, fails, fails_and_changes_nothing
 
 import minigrad as mg
@@ -91,9 +92,7 @@ def data(shape: tuple[int, ...], dtype: FloatType = np.float64) -> tuple[Array, 
 # -- values and gradients ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", PYTORCHS_NUMBERS)
-@reductions
-@dtypes
+@sparse(pytest.mark.parametrize("name", PYTORCHS_NUMBERS), reductions, dtypes, full=2)
 def test_pytorchs_numbers(name: str, reduction: Reduction, dtype: FloatType) -> None:
     """Value and gradient are those that PyTorch printed."""
     mean, total, slopes = PYTORCHS_NUMBERS[name]
@@ -108,10 +107,13 @@ def test_pytorchs_numbers(name: str, reduction: Reduction, dtype: FloatType) -> 
     assert dtype is grad.dtype.type
 
 
-@names
-@reductions
-@dtypes
-@pytest.mark.parametrize("shape", [(1, 1), (5,), (7, 3), (2, 5, 3)])
+@sparse(
+    names,
+    pytest.mark.parametrize("shape", [(1, 1), (5,), (7, 3), (2, 5, 3)]),
+    reductions,
+    dtypes,
+    full=2,
+)
 def test_values_are_those_of_the_definition(
     name: str, reduction: Reduction, dtype: FloatType, shape: tuple[int, ...]
 ) -> None:
@@ -122,9 +124,9 @@ def test_values_are_those_of_the_definition(
     assert math.isclose(expected, found, rel_tol=1e-13 if dtype is np.float64 else 1e-5)
 
 
-@names
-@reductions
-@pytest.mark.parametrize("shape", [(1, 1), (5,), (7, 3), (2, 5, 3)])
+@sparse(
+    names, pytest.mark.parametrize("shape", [(1, 1), (5,), (7, 3), (2, 5, 3)]), reductions, full=2
+)
 def test_gradients_are_the_derivatives(
     name: str, reduction: Reduction, shape: tuple[int, ...]
 ) -> None:

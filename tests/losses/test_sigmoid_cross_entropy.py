@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+from case_support import sparse
 from loss_support import FloatType, central_differences, dtypes, fails, fails_and_changes_nothing
 
 import minigrad as mg
@@ -162,11 +163,14 @@ def test_high_precision(
     assert dtype is grad.dtype.type
 
 
-@weightings
-@reductions
-@dtypes
-@pytest.mark.parametrize("hard", [False, True])
-@pytest.mark.parametrize("shape", [(1, 3), (7, 3), (2, 5, 3)])
+@sparse(
+    weightings,
+    pytest.mark.parametrize("shape", [(1, 3), (7, 3), (2, 5, 3)]),
+    reductions,
+    dtypes,
+    pytest.mark.parametrize("hard", [False, True]),
+    full=2,
+)
 def test_values_are_those_of_the_definition(
     pos_weight: Weights, reduction: Reduction, dtype: FloatType, hard: bool, shape: tuple[int, ...]
 ) -> None:
@@ -179,10 +183,13 @@ def test_values_are_those_of_the_definition(
     )
 
 
-@weightings
-@reductions
-@pytest.mark.parametrize("hard", [False, True])
-@pytest.mark.parametrize("shape", [(1, 3), (7, 3), (2, 5, 3)])
+@sparse(
+    weightings,
+    pytest.mark.parametrize("shape", [(1, 3), (7, 3), (2, 5, 3)]),
+    reductions,
+    pytest.mark.parametrize("hard", [False, True]),
+    full=2,
+)
 def test_gradients_are_the_derivatives(
     pos_weight: Weights, reduction: Reduction, hard: bool, shape: tuple[int, ...]
 ) -> None:

@@ -7,12 +7,12 @@ The definition: https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEnt
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from case_support import sparse
 
 import minigrad as mg
 from minigrad.arrays import Array
@@ -35,12 +35,6 @@ combinations = [
     ),
     pytest.mark.parametrize("reduction", ["mean", "sum"]),
 ]
-
-
-def every_combination(function: Callable[..., None]) -> Callable[..., None]:
-    for combination in combinations:
-        function = combination(function)
-    return function
 
 
 def data(
@@ -91,7 +85,7 @@ def pytorch(
     return (total if reduction == "sum" else total / divisor), losses
 
 
-@every_combination
+@sparse(*combinations, full=5, every=5)
 def test_values_are_pytorchs(
     kind: str,
     weights: list[float] | None,
@@ -111,7 +105,7 @@ def test_values_are_pytorchs(
     assert math.isclose(value, small, rel_tol=1e-5)
 
 
-@every_combination
+@sparse(*combinations, full=5, every=5)
 def test_gradients_are_the_derivatives_of_the_values(
     kind: str,
     weights: list[float] | None,
@@ -205,10 +199,13 @@ PYTORCHS_NUMBERS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("kind", "weighted", "smoothing", "ignored", "reduction", "value", "slopes"), PYTORCHS_NUMBERS
+@sparse(
+    pytest.mark.parametrize(
+        ("kind", "weighted", "smoothing", "ignored", "reduction", "value", "slopes"),
+        PYTORCHS_NUMBERS,
+    ),
+    pytest.mark.parametrize("dtype", [np.float32, np.float64]),
 )
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_pytorchs_numbers(
     kind: str,
     weighted: bool,
@@ -273,10 +270,13 @@ def test_a_call_is_forward() -> None:
     assert math.isclose(math.log(4), loss(np.zeros((3, 4)), [0, 1, 2]), rel_tol=1e-15)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("size", [1.0, 100.0, 1e4, 1e6])
-@pytest.mark.parametrize("kind", TARGETS)
+@sparse(
+    pytest.mark.parametrize("kind", TARGETS),
+    pytest.mark.parametrize("size", [1.0, 100.0, 1e4, 1e6]),
+    pytest.mark.parametrize("smoothing", [0.0, 0.1]),
+    pytest.mark.parametrize("dtype", [np.float32, np.float64]),
+    full=2,
+)
 def test_extreme_logits(dtype: Any, smoothing: float, size: float, kind: str) -> None:
     """Logits up to a million overflow nowhere: values are exact, gradients finite and within their
     bounds.
@@ -300,12 +300,15 @@ def test_extreme_logits(dtype: Any, smoothing: float, size: float, kind: str) ->
     np.testing.assert_allclose(grad.sum(axis=1), 0, atol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("reduction", ["mean", "sum"])
-@pytest.mark.parametrize(
-    ("kind", "ignored"), [("labels", None), ("labels", 2), ("probabilities", None)]
+@sparse(
+    pytest.mark.parametrize(
+        ("kind", "ignored"), [("labels", None), ("labels", 2), ("probabilities", None)]
+    ),
+    pytest.mark.parametrize("smoothing", [0.0, 0.25]),
+    pytest.mark.parametrize("reduction", ["mean", "sum"]),
+    pytest.mark.parametrize("dtype", [np.float32, np.float64]),
+    full=2,
 )
-@pytest.mark.parametrize("smoothing", [0.0, 0.25])
 def test_extreme_logits_with_every_setting(
     kind: str, smoothing: float, ignored: int | None, reduction: Literal["mean", "sum"], dtype: Any
 ) -> None:
@@ -494,7 +497,7 @@ def test_writing_into_the_probabilities_spoils_nothing() -> None:
     assert loss.backward().tolist() == [[-0.5, 0.5]]
 
 
-@pytest.mark.parametrize("n", [256, 257, 512, 1000, 4096, 4097, 3_000_000])
+@sparse(pytest.mark.parametrize("n", [256, 257, 512, 1000, 4096, 4097, 3_000_000]), every=3)
 def test_the_mean_over_very_many_samples_keeps_its_digits(n: int) -> None:
     """Each sample's loss is log 2 in float32.
 

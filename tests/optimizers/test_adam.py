@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_support import sparse
 from optimizing_support import (
     FloatType,
     Make,
@@ -229,10 +230,14 @@ def maker(cls: Cls, settings: Mapping[str, Any]) -> Make:
     return lambda model: cls(model, **settings)
 
 
-@both
-@cases
-@dtypes
-@pytest.mark.parametrize("skipping", [False, True], ids=["all moving", "some skipped"])
+@sparse(
+    cases,
+    both,
+    dtypes,
+    pytest.mark.parametrize("skipping", [False, True], ids=["all moving", "some skipped"]),
+    full=2,
+    every=2,
+)
 def test_thirty_steps_are_the_papers(
     cls: Cls, settings: dict[str, Any], dtype: FloatType, skipping: bool
 ) -> None:
@@ -256,18 +261,13 @@ def test_twenty_four_steps_are_pytorchs(settings: dict[str, Any], adam: str, ada
     check_numbers(maker(mg.AdamW, settings), adamw)
 
 
-@both
-@cases
-@dtypes
+@sparse(cases, both, dtypes, every=2)
 def test_the_updates_replay(cls: Cls, settings: dict[str, Any], dtype: FloatType) -> None:
     """Initial values plus updates are the final values, bit for bit."""
     check_replay(maker(cls, settings), dtype)
 
 
-@both
-@cases
-@dtypes
-@pytest.mark.parametrize("stop", [0, 7, 18])
+@sparse(cases, both, dtypes, pytest.mark.parametrize("stop", [0, 7, 18]), every=2)
 def test_resuming_is_exact(cls: Cls, settings: dict[str, Any], dtype: FloatType, stop: int) -> None:
     """Stopping and going on from the state gives the same bits, also while something is frozen."""
     check_resume(maker(cls, settings), dtype, stop)
@@ -339,8 +339,8 @@ def test_amsgrad_remembers_the_largest_gradient() -> None:
     )  # (1 - 0.5) 100^2 stays
 
 
-@both
-@dtypes
+@pytest.mark.slow
+@sparse(both, dtypes, every=2)
 def test_a_long_training_stays_the_papers(cls: Cls, dtype: FloatType) -> None:
     """The bias correction of step 3,000 is as right as that of step 1."""
     settings: dict[str, Any] = {"lr": 1e-3, "weight_decay": 0.01}
@@ -367,63 +367,78 @@ def test_a_copy_shares_no_state(cls: Cls) -> None:
 # -- what is refused -----------------------------------------------------------------------------
 
 
-@both
-@pytest.mark.parametrize(
-    ("settings", "error", "message"),
-    [
-        ({"lr": 0.0}, RangeError, r"lr is 0\.0, expected a finite number above 0"),
-        ({"lr": "fast"}, KindError, "lr is 'fast'"),
-        ({"betas": (1.0, 0.999)}, RangeError, r"beta.* 1\.0, expected .*at least 0 and below 1"),
-        ({"betas": (0.9, 1.0)}, RangeError, r"beta.* 1\.0, expected .*at least 0 and below 1"),
-        ({"betas": (-0.1, 0.999)}, RangeError, r"beta.* -0\.1, expected .*at least 0 and below 1"),
-        (
-            {"betas": (0.9, float("nan"))},
-            RangeError,
-            "beta.* nan, expected .*at least 0 and below 1",
-        ),
-        ({"betas": ("a", 0.9)}, KindError, "beta.* 'a', expected"),
-        ({"betas": 0.9}, KindError, r"betas is 0\.9, expected"),
-        ({"betas": (0.9,)}, (RangeError, KindError, ValueError), r"betas is \(0\.9,\), expected"),
-        (
-            {"betas": (0.9, 0.9, 0.9)},
-            (RangeError, KindError, ValueError),
-            r"betas is \(0\.9, 0\.9, 0\.9\), expected",
-        ),
-        ({"eps": -1e-8}, RangeError, "eps is -1e-08, expected a finite number"),
-        ({"eps": float("inf")}, RangeError, "eps is inf, expected a finite number"),
-        ({"eps": None}, KindError, "eps is None, expected a finite number"),
-        (
-            {"weight_decay": -0.1},
-            RangeError,
-            r"weight_decay is -0\.1, expected a finite number at least 0",
-        ),
-        (
-            {"weight_decay": {"*.wieght": 0.1}},
-            ModelError,
-            r"'\*\.wieght' matches no parameter.*0\.weight, 0\.bias, 1\.weight",
-        ),
-        ({"weight_decay": {"*.bias": -1}}, RangeError, r"weight_decay\['\*\.bias'\] is -1"),
-        (
-            {"max_grad_norm": 0.0},
-            RangeError,
-            r"max_grad_norm is 0\.0, expected a finite number above 0",
-        ),
-        (
-            {"max_grad_value": 0.0},
-            RangeError,
-            r"max_grad_value is 0\.0, expected a finite number above 0",
-        ),
-        (
-            {"max_grad_value": -1},
-            RangeError,
-            "max_grad_value is -1, expected a finite number above 0",
-        ),
-        (
-            {"max_grad_value": "1"},
-            KindError,
-            "max_grad_value is '1', expected a finite number above 0",
-        ),
-    ],
+@sparse(
+    both,
+    pytest.mark.parametrize(
+        ("settings", "error", "message"),
+        [
+            ({"lr": 0.0}, RangeError, r"lr is 0\.0, expected a finite number above 0"),
+            ({"lr": "fast"}, KindError, "lr is 'fast'"),
+            (
+                {"betas": (1.0, 0.999)},
+                RangeError,
+                r"beta.* 1\.0, expected .*at least 0 and below 1",
+            ),
+            ({"betas": (0.9, 1.0)}, RangeError, r"beta.* 1\.0, expected .*at least 0 and below 1"),
+            (
+                {"betas": (-0.1, 0.999)},
+                RangeError,
+                r"beta.* -0\.1, expected .*at least 0 and below 1",
+            ),
+            (
+                {"betas": (0.9, float("nan"))},
+                RangeError,
+                "beta.* nan, expected .*at least 0 and below 1",
+            ),
+            ({"betas": ("a", 0.9)}, KindError, "beta.* 'a', expected"),
+            ({"betas": 0.9}, KindError, r"betas is 0\.9, expected"),
+            (
+                {"betas": (0.9,)},
+                (RangeError, KindError, ValueError),
+                r"betas is \(0\.9,\), expected",
+            ),
+            (
+                {"betas": (0.9, 0.9, 0.9)},
+                (RangeError, KindError, ValueError),
+                r"betas is \(0\.9, 0\.9, 0\.9\), expected",
+            ),
+            ({"eps": -1e-8}, RangeError, "eps is -1e-08, expected a finite number"),
+            ({"eps": float("inf")}, RangeError, "eps is inf, expected a finite number"),
+            ({"eps": None}, KindError, "eps is None, expected a finite number"),
+            (
+                {"weight_decay": -0.1},
+                RangeError,
+                r"weight_decay is -0\.1, expected a finite number at least 0",
+            ),
+            (
+                {"weight_decay": {"*.wieght": 0.1}},
+                ModelError,
+                r"'\*\.wieght' matches no parameter.*0\.weight, 0\.bias, 1\.weight",
+            ),
+            ({"weight_decay": {"*.bias": -1}}, RangeError, r"weight_decay\['\*\.bias'\] is -1"),
+            (
+                {"max_grad_norm": 0.0},
+                RangeError,
+                r"max_grad_norm is 0\.0, expected a finite number above 0",
+            ),
+            (
+                {"max_grad_value": 0.0},
+                RangeError,
+                r"max_grad_value is 0\.0, expected a finite number above 0",
+            ),
+            (
+                {"max_grad_value": -1},
+                RangeError,
+                "max_grad_value is -1, expected a finite number above 0",
+            ),
+            (
+                {"max_grad_value": "1"},
+                KindError,
+                "max_grad_value is '1', expected a finite number above 0",
+            ),
+        ],
+    ),
+    every=2,
 )
 def test_settings_that_are_refused(
     cls: Cls, settings: dict[str, Any], error: Any, message: str

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_support import sparse
 from optimizing_support import model_of
 
 import minigrad as mg
@@ -115,9 +116,12 @@ def by_the_page(
     return found
 
 
-@pytest.mark.parametrize("mode", ["min", "max"])
-@pytest.mark.parametrize("patience", [0, 1, 4])
-@pytest.mark.parametrize("cooldown", [0, 1, 5])
+@sparse(
+    pytest.mark.parametrize("mode", ["min", "max"]),
+    pytest.mark.parametrize("patience", [0, 1, 4]),
+    pytest.mark.parametrize("cooldown", [0, 1, 5]),
+    every=3,
+)
 def test_many_settings(mode: str, patience: int, cooldown: int) -> None:
     """Random figures, positive and negative ones, over many settings."""
     rng = np.random.default_rng(0)

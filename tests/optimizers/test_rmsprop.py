@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_support import sparse
 from optimizing_support import (
     FloatType,
     Make,
@@ -174,9 +175,12 @@ def maker(settings: Mapping[str, Any]) -> Make:
     return lambda model: mg.RMSprop(model, **settings)
 
 
-@cases
-@dtypes
-@pytest.mark.parametrize("skipping", [False, True], ids=["all moving", "some skipped"])
+@sparse(
+    cases,
+    dtypes,
+    pytest.mark.parametrize("skipping", [False, True], ids=["all moving", "some skipped"]),
+    every=2,
+)
 def test_thirty_steps_are_the_pages(
     settings: dict[str, Any], dtype: FloatType, skipping: bool
 ) -> None:
@@ -193,16 +197,13 @@ def test_twenty_four_steps_are_pytorchs(settings: dict[str, Any], numbers: str) 
     check_numbers(maker(settings), numbers)
 
 
-@cases
-@dtypes
+@sparse(cases, dtypes, every=3)
 def test_the_updates_replay(settings: dict[str, Any], dtype: FloatType) -> None:
     """Initial values plus updates are the final values, bit for bit."""
     check_replay(maker(settings), dtype)
 
 
-@cases
-@dtypes
-@pytest.mark.parametrize("stop", [0, 7, 18])
+@sparse(cases, dtypes, pytest.mark.parametrize("stop", [0, 7, 18]), every=2)
 def test_resuming_is_exact(settings: dict[str, Any], dtype: FloatType, stop: int) -> None:
     """Stopping and going on from the state gives the same bits, also while something is frozen."""
     check_resume(maker(settings), dtype, stop)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import optimizing_support as support
 import pytest
+from case_support import sparse
 from optimizing_support import FloatType, Make, falling, train
 
 import minigrad as mg
@@ -57,17 +58,22 @@ def pytorch(
     return values
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("lr", [0.1, falling], ids=["fixed", "schedule"])
-@pytest.mark.parametrize(
-    ("momentum", "nesterov"),
-    [(0.0, False), (0.9, False), (0.9, True)],
-    ids=["plain", "momentum", "nesterov"],
+@sparse(
+    pytest.mark.parametrize(
+        "decay", [0.0, 0.05, {"*.weight": 0.05, "2.*": 0.2}], ids=["none", "all", "by pattern"]
+    ),
+    pytest.mark.parametrize(
+        ("momentum", "nesterov"),
+        [(0.0, False), (0.9, False), (0.9, True)],
+        ids=["plain", "momentum", "nesterov"],
+    ),
+    pytest.mark.parametrize(
+        "most", [None, 0.5, 1e6], ids=["unclipped", "clipped", "hardly clipped"]
+    ),
+    pytest.mark.parametrize("lr", [0.1, falling], ids=["fixed", "schedule"]),
+    pytest.mark.parametrize("dtype", [np.float32, np.float64]),
+    full=2,
 )
-@pytest.mark.parametrize(
-    "decay", [0.0, 0.05, {"*.weight": 0.05, "2.*": 0.2}], ids=["none", "all", "by pattern"]
-)
-@pytest.mark.parametrize("most", [None, 0.5, 1e6], ids=["unclipped", "clipped", "hardly clipped"])
 def test_thirty_steps_are_pytorchs(
     dtype: FloatType,
     lr: float | Callable[[int], float],
@@ -213,9 +219,11 @@ def maker(settings: Mapping[str, Any]) -> Make:
     return lambda model: mg.SGD(model, **settings)
 
 
-@cases
-@dtypes
-@pytest.mark.parametrize("skipping", [False, True], ids=["all moving", "some skipped"])
+@sparse(
+    cases,
+    dtypes,
+    pytest.mark.parametrize("skipping", [False, True], ids=["all moving", "some skipped"]),
+)
 def test_thirty_steps_are_the_pages(
     settings: dict[str, Any], dtype: FloatType, skipping: bool
 ) -> None:
@@ -232,16 +240,13 @@ def test_twenty_four_steps_are_pytorchs(settings: dict[str, Any], numbers: str) 
     support.check_numbers(maker(settings), numbers)
 
 
-@cases
-@dtypes
+@sparse(cases, dtypes, every=3)
 def test_the_updates_replay(settings: dict[str, Any], dtype: FloatType) -> None:
     """Initial values plus updates are the final values, bit for bit."""
     support.check_replay(maker(settings), dtype)
 
 
-@cases
-@dtypes
-@pytest.mark.parametrize("stop", [0, 7, 18])
+@sparse(cases, dtypes, pytest.mark.parametrize("stop", [0, 7, 18]))
 def test_resuming_is_exact(settings: dict[str, Any], dtype: FloatType, stop: int) -> None:
     """Stopping and going on from the state gives the same bits, also while something is frozen."""
     support.check_resume(maker(settings), dtype, stop)

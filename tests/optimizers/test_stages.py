@@ -495,17 +495,18 @@ def test_a_copied_optimizer_says_whose_it_is() -> None:
 # -- many optimizers -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_optimizers_that_are_dropped_leave_nothing() -> None:
-    """5,000 optimizers made and dropped: none lives on, and a step walks no list of them."""
+    """500 optimizers made and dropped: none lives on, and a step walks no list of them."""
     model = model_of()
     vector = mg.ParameterVector.of(model)
     first = mg.SGD(model, 0.1)
     go(first, 1)
     gc.collect()
     count, living = len(gc.get_objects()), []
-    for number in range(5000):
+    for number in range(500):
         optimizer = mg.SGD(model, 0.1, momentum=0.9)
-        if number % 1000 == 0:
+        if number % 100 == 0:
             go(optimizer, 1)
             living.append(weakref.ref(optimizer))
     del optimizer

@@ -19,6 +19,7 @@ from minigrad.activations import ActivationName
 from minigrad.arrays import Array
 
 torch: Any = pytest.importorskip("torch")
+pytestmark = pytest.mark.pytorch
 
 STEPS = 200
 MOST = 1e-9

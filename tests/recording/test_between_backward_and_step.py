@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from case_support import sparse
 
 import minigrad as mg
 from minigrad.arrays import Array
@@ -263,8 +264,11 @@ SCENARIOS: dict[str, Act] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-@pytest.mark.parametrize("name", SCENARIOS)
+@sparse(
+    pytest.mark.parametrize("name", SCENARIOS),
+    pytest.mark.parametrize("momentum", [0.0, 0.9]),
+    every=2,
+)
 def test_the_record_is_what_happened(name: str, momentum: float) -> None:
     """In every step, and in every other one between plain ones, reasons, samples and values are
     those of the recount.
@@ -335,10 +339,13 @@ def summed_by_assignment(weight: mg.Parameter) -> None:
 OWNER: list[mg.Sequential] = []
 
 
-@pytest.mark.parametrize(
-    "edit", [masked, edited, clipped, by_mask, assigned, summed, summed_by_assignment]
+@sparse(
+    pytest.mark.parametrize(
+        "edit", [masked, edited, clipped, by_mask, assigned, summed, summed_by_assignment]
+    ),
+    pytest.mark.parametrize("steps", [(0, 1, 2, 3, 4), (3,)]),
+    every=2,
 )
-@pytest.mark.parametrize("steps", [(0, 1, 2, 3, 4), (3,)])
 def test_a_changed_gradient(edit: Callable[[mg.Parameter], None], steps: tuple[int, ...]) -> None:
     """Changed in all steps or in one: the entries that it left at 0 have a gradient of 0, which is
     all that is known.

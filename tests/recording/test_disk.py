@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from accident_support import sampled
+from case_support import slow, sparse
 from disk_support import (
     EVERYTHING,
     ROW,
@@ -109,8 +110,11 @@ def recorded(
 # -- exactness -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("kind", OPTIMIZERS)
+@sparse(
+    pytest.mark.parametrize("kind", OPTIMIZERS),
+    pytest.mark.parametrize("dtype", [np.float32, np.float64]),
+    every=4,
+)
 def test_every_value_is_what_was_live(kind: str, dtype: npt.DTypeLike, tmp_path: Path) -> None:
     """For every optimizer, the value after each step that is read from disk is the live one, bit
     for bit.
@@ -135,13 +139,16 @@ def test_every_value_is_what_was_live(kind: str, dtype: npt.DTypeLike, tmp_path:
     assert run.complete
 
 
-@pytest.mark.parametrize(  # the dtypes in turn, or both for each
-    ("mode", "dtype"),
-    [
-        (mode, kind)
-        for n, mode in enumerate(some(MODES, 2))
-        for kind in ((np.float32, np.float64) if EVERYTHING else (KINDS[n % 2],))
-    ],
+@sparse(
+    pytest.mark.parametrize(  # the dtypes in turn, or both for each
+        ("mode", "dtype"),
+        [
+            (mode, kind)
+            for n, mode in enumerate(some(MODES, 2))
+            for kind in ((np.float32, np.float64) if EVERYTHING else (KINDS[n % 2],))
+        ],
+    ),
+    every=8,
 )
 def test_disk_says_what_memory_says(mode: str, dtype: npt.DTypeLike, tmp_path: Path) -> None:
     """Whatever is kept, sampled or given up: exact steps are exact, and values, counts and reasons
@@ -229,7 +236,7 @@ def test_chosen_parameters(params: Any, tmp_path: Path) -> None:
     assert run.verify().checked == 12
 
 
-@pytest.mark.parametrize("mode", ["small blocks", "every seventh", "thinned"])
+@sparse(pytest.mark.parametrize("mode", ["small blocks", "every seventh", "thinned"]), every=2)
 def test_frozen_parts(mode: str, tmp_path: Path) -> None:
     """Layers that are frozen and let go between steps leave a record on disk that replays, with
     minus zeros.
@@ -254,7 +261,10 @@ def test_frozen_parts(mode: str, tmp_path: Path) -> None:
     assert np.signbit(run["3.weight"].value(0)).all()
 
 
-@pytest.mark.parametrize("mode", ["small blocks", "every seventh", "ring", "counts alone"])
+@sparse(
+    pytest.mark.parametrize("mode", ["small blocks", "every seventh", "ring", "counts alone"]),
+    every=2,
+)
 def test_restore_predicts_as_then(mode: str, tmp_path: Path) -> None:
     """A model restored from disk at any exact step predicts as the model did then: running
     statistics included.
@@ -275,7 +285,8 @@ def test_restore_predicts_as_then(mode: str, tmp_path: Path) -> None:
     assert same(notes.predictions[39], model.predict(training.x))
 
 
-@pytest.mark.parametrize("mode", some(MODES))
+@pytest.mark.slow
+@sparse(pytest.mark.parametrize("mode", some(MODES)), every=6)
 def test_a_run_that_goes_on_is_exact_at_every_moment(mode: str, tmp_path: Path) -> None:
     """`recorder.run` between any two steps is true, in other directories or not, and looking
     changes nothing.
@@ -328,6 +339,7 @@ def test_files_of_rows_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [] == wrong(mg.Run.open(tmp_path / "run"), notes.values)
 
 
+@pytest.mark.slow
 def test_what_is_written_counts_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader sees all steps but those since the last flush, without being told by the
     recorder.
@@ -356,8 +368,13 @@ def test_a_run_without_a_step(tmp_path: Path) -> None:
     assert "No step" in run.report()
 
 
-@pytest.mark.parametrize(
-    "settings", [{"keyframe_every": 4}, {"aggregates": False}, {"every": 3}, {"keep": ()}], ids=str
+@sparse(
+    pytest.mark.parametrize(
+        "settings",
+        [{"keyframe_every": 4}, {"aggregates": False}, {"every": 3}, {"keep": ()}],
+        ids=str,
+    ),
+    every=2,
 )
 def test_a_write_of_somebody_else(settings: Settings, tmp_path: Path) -> None:
     """A write between two steps is a warning that names parameter and step.
@@ -439,7 +456,7 @@ def test_state_that_becomes_something_else(becomes: Any, at: int, tmp_path: Path
 # -- two runs ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("step", "entry"), [(0, 0), (17, 3), (30, SIZE - 1)])
+@sparse(pytest.mark.parametrize(("step", "entry"), [(0, 0), (17, 3), (30, SIZE - 1)]), every=3)
 def test_the_first_different_bit_is_found(step: int, entry: int, tmp_path: Path) -> None:
     """One bit of one update on disk is found against memory: the step, the parameter and the
     entry.
@@ -486,10 +503,13 @@ class Somewhere:
         return str(self._path)
 
 
-@pytest.mark.parametrize(
-    "name", ["a run", "Lauf mit Größe ß", "пробег 走る", "deep/er/still", "100%", "run.json"]
+@sparse(
+    pytest.mark.parametrize(
+        "name", ["a run", "Lauf mit Größe ß", "пробег 走る", "deep/er/still", "100%", "run.json"]
+    ),
+    pytest.mark.parametrize("kind", [str, Path, Somewhere]),
+    every=2,
 )
-@pytest.mark.parametrize("kind", [str, Path, Somewhere])
 def test_any_path_will_do(kind: Any, name: str, tmp_path: Path) -> None:
     """Spaces, letters of any script, parents that do not exist yet.
 
@@ -527,6 +547,7 @@ def test_an_empty_directory_will_do(tmp_path: Path) -> None:
 
 READ_WITH_MINIGRAD = """
 import sys, zlib
+before = {name.partition(".")[0] for name in sys.modules}  # what Python itself has loaded here
 import numpy as np
 import minigrad as mg
 run = mg.Run.open(sys.argv[1])
@@ -534,7 +555,7 @@ for step in run.exact_steps.tolist():
     print(step, zlib.crc32(np.concatenate([run[name].value(step).ravel() for name in run])))
 own = set(sys.stdlib_module_names) | {"minigrad", "numpy", "typing_extensions", "__main__"}
 loaded = {name.partition(".")[0] for name, module in sys.modules.items() if getattr(module, "__file__", None)}
-print("others:", sorted(name for name in loaded - own if not name.startswith("_")))
+print("others:", sorted(name for name in loaded - own - before if not name.startswith("_")))
 """
 
 READ_WITH_NUMPY_ALONE = """
@@ -555,7 +576,12 @@ print("others: []")
 """
 
 
-@pytest.mark.parametrize("program", [READ_WITH_MINIGRAD, READ_WITH_NUMPY_ALONE])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "program",
+    [READ_WITH_MINIGRAD, slow(READ_WITH_NUMPY_ALONE)],
+    ids=["minigrad", "NumPy alone"],
+)
 def test_another_process_reads_it(program: str, tmp_path: Path) -> None:
     """Another process reads every exact value, with minigrad and NumPy, and with NumPy alone as the
     docs describe it.
@@ -608,8 +634,12 @@ def fields(heading: str) -> dict[str, str]:
     return {name.strip("`"): kind for names, kind in rows for name in names.split(", ")}
 
 
-@pytest.mark.parametrize(
-    "mode", ["gradients too", "gradients too, sampled", "thinned", "ring", "counts alone", "plain"]
+@sparse(
+    pytest.mark.parametrize(
+        "mode",
+        ["gradients too", "gradients too, sampled", "thinned", "ring", "counts alone", "plain"],
+    ),
+    every=6,
 )
 def test_the_files_are_those_that_are_documented(mode: str, tmp_path: Path) -> None:
     """Every file of a run is described, in the docstring and on the page.
@@ -645,8 +675,11 @@ def test_the_files_are_those_that_are_documented(mode: str, tmp_path: Path) -> N
         assert [] == unused, "described, and not there"
 
 
-@pytest.mark.parametrize(
-    "mode", ["gradients too", "gradients too, sampled", "thinned", "ring", "every seventh"]
+@sparse(
+    pytest.mark.parametrize(
+        "mode", ["gradients too", "gradients too, sampled", "thinned", "ring", "every seventh"]
+    ),
+    every=5,
 )
 def test_the_arrays_are_as_documented(mode: str, tmp_path: Path) -> None:
     """Steps, blocks, rows, keyframes, indices and buffers are what the page says, read with NumPy

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from accident_support import STRIDE, Bomb, sampled
+from case_support import slow, sparse
 from disk_support import (
     ROW,
     SIZE,
@@ -42,7 +43,10 @@ DAMAGED: dict[str, Settings] = {
 }
 
 
-@pytest.fixture(scope="module", params=[*some(DAMAGED), "small blocks, killed"])
+@pytest.fixture(
+    scope="module",
+    params=[*map(slow, some(DAMAGED)), "small blocks, killed"],
+)
 def finished(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Notes, Settings]:
@@ -143,7 +147,11 @@ def some_of(files: dict[str, bytes]) -> dict[str, bytes]:
     }
 
 
-def test_truncated_files(finished: tuple[Path, Notes, Settings], tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("every", [5, slow(1)])
+def test_truncated_files(
+    every: int, finished: tuple[Path, Notes, Settings], tmp_path: Path
+) -> None:
     """A file cut off anywhere, or missing: one error that names it, or a note and a gap.
 
     All else stays readable.
@@ -153,7 +161,7 @@ def test_truncated_files(finished: tuple[Path, Notes, Settings], tmp_path: Path)
     found: dict[str, set[str]] = {}
     put(tmp_path / "run", files)
     for name, content in some_of(files).items():
-        for size in [*places(content)[:: 2 * STRIDE], len(content) - 1, None]:
+        for size in [*places(content)[:: 2 * STRIDE * every], len(content) - 1, None]:
             (tmp_path / "run" / name).unlink()
             if size is not None:
                 (tmp_path / "run" / name).write_bytes(content[:size])
@@ -179,7 +187,8 @@ def test_truncated_files(finished: tuple[Path, Notes, Settings], tmp_path: Path)
         assert any(name.startswith("updates/") for name in found)
 
 
-def test_flipped_bits(finished: tuple[Path, Notes, Settings], tmp_path: Path) -> None:
+@pytest.mark.parametrize("every", [3, slow(1)])
+def test_flipped_bits(every: int, finished: tuple[Path, Notes, Settings], tmp_path: Path) -> None:
     """A single bit that differs, anywhere in any file, never gives a wrong value that verify calls
     right.
     """
@@ -187,7 +196,7 @@ def test_flipped_bits(finished: tuple[Path, Notes, Settings], tmp_path: Path) ->
     files = contents(path)
     put(tmp_path / "run", files)
     for name, content in some_of(files).items():
-        for place in places(content)[::STRIDE]:
+        for place in places(content)[:: STRIDE * every]:
             bit = (place * 7 + len(name)) % 8
             damaged = bytearray(content)
             damaged[place] ^= 1 << bit
@@ -201,7 +210,7 @@ def test_flipped_bits(finished: tuple[Path, Notes, Settings], tmp_path: Path) ->
         (tmp_path / "run" / name).write_bytes(content)
 
 
-@pytest.mark.parametrize("file", ["blocks.npy", "run.json", "steps.npy"])
+@sparse(pytest.mark.parametrize("file", ["blocks.npy", "run.json", "steps.npy"]), every=3)
 def test_every_flipped_bit_of_the_tables(
     file: str, finished: tuple[Path, Notes, Settings], tmp_path: Path
 ) -> None:
@@ -224,7 +233,7 @@ def test_every_flipped_bit_of_the_tables(
             ) from error
 
 
-@pytest.mark.parametrize("folder", ["updates", "grads", "values"])
+@sparse(pytest.mark.parametrize("folder", ["updates", "grads", "values"]), every=2)
 def test_a_flipped_bit_in_a_row_is_named(folder: str, tmp_path: Path) -> None:
     """One bit in any stored row, of whatever kind, is found by verify, which names the step."""
     training = Training()
@@ -248,7 +257,8 @@ def test_a_flipped_bit_in_a_row_is_named(folder: str, tmp_path: Path) -> None:
         file.write_bytes(content)
 
 
-@pytest.mark.parametrize("mode", ["small blocks", "ring"])
+@pytest.mark.slow
+@sparse(pytest.mark.parametrize("mode", ["small blocks", "ring"]), every=2)
 def test_a_flipped_bit_in_a_keyframe_is_found(mode: str, tmp_path: Path) -> None:
     """One bit in any keyframe is found by verify, also where no replay leads to it.
 
@@ -293,6 +303,7 @@ def test_a_keyframe_that_is_damaged_while_a_run_is_read_is_named(tmp_path: Path)
     assert any("keyframes/000001.npy" in note for note in again.notes)
 
 
+@pytest.mark.slow
 def test_verify_holds_few_rows_at_a_time(tmp_path: Path) -> None:
     """A run on disk may be larger than memory: its keyframes and rows are read one after the
     other.
@@ -404,10 +415,13 @@ FILES = [
 ]
 
 
-@pytest.mark.parametrize(
-    "kind", ["pickle", "objects", "scalar", "text", "other shape", "fortran", "version 2"]
+@sparse(
+    pytest.mark.parametrize("file", FILES),
+    pytest.mark.parametrize(
+        "kind", ["pickle", "objects", "scalar", "text", "other shape", "fortran", "version 2"]
+    ),
+    every=2,
 )
-@pytest.mark.parametrize("file", FILES)
 def test_a_foreign_file(file: str, kind: str, tmp_path: Path) -> None:
     """Something else in the place of a file, a pickle too, is refused by name, or a note.
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from accident_support import HERE, STRIDE, flush_each, sampled
+from case_support import sparse
 from disk_support import ROW, Notes, Settings, Training, consistent, opened, wrong
 from recording_support import bits
 
@@ -64,11 +65,19 @@ class Refusing:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{"keyframe_every": 3}, {"keyframe_every": 3, "budget": 12 * ROW}, {"every": 2, "keep": ("update", "grad")}, {"keep": ()}],
-    ids=str,
-)  # fmt: skip
+@sparse(
+    pytest.mark.parametrize(
+        "settings",
+        [
+            {"keyframe_every": 3},
+            {"keyframe_every": 3, "budget": 12 * ROW},
+            {"every": 2, "keep": ("update", "grad")},
+            {"keep": ()},
+        ],
+        ids=str,
+    ),
+    every=4,
+)
 def test_a_disk_that_is_full_from_the_nth_write_on(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,7 +188,7 @@ def test_going_on_after_the_disk_was_full(
     assert [] == consistent(run)
 
 
-@pytest.mark.parametrize("error", [MemoryError, OSError])
+@sparse(pytest.mark.parametrize("error", [MemoryError, OSError]), every=2)
 def test_a_stop_closes_the_record_whatever_its_counts_do(
     error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,13 +243,14 @@ print(training.crc, len(errors), errors)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is the system's own")
 def test_a_limit_of_the_system(tmp_path: Path) -> None:
     """A file that may not grow further, by the system's own limit, is one error.
 
     Training goes on, the run opens.
     """
-    paths = os.pathsep.join([str(Path(mg.__file__).parent.parent), str(HERE)])
+    paths = os.pathsep.join(map(str, (Path(mg.__file__).parent.parent, HERE, HERE.parent)))
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", LIMITED, str(tmp_path / "run"), str(20 * ROW)],
         env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False,
@@ -266,6 +276,7 @@ def test_a_budget_too_small(tmp_path: Path) -> None:
     assert [] == list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_budget_holds_on_disk(tmp_path: Path) -> None:
     """With every way of staying within it, files of tensors take no more than the budget, and a
     little for headers.

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from accident_support import STORIES, STRIDE, children, flush_each, needs_fork, sampled
+from case_support import slow
 from disk_children import MODES as KILLED
 from disk_support import (
     EVERYTHING,
@@ -33,6 +34,7 @@ import minigrad as mg
 from minigrad.errors import RunError
 
 
+@pytest.mark.slow
 @needs_fork
 def test_a_killed_run_is_whole_up_to_its_last_flush(tmp_path: Path) -> None:
     """A writer killed at any moment, 110 times, leaves a run that opens, verifies, holds what was
@@ -158,7 +160,9 @@ def _before_and_after(function: Callable[..., Any], look: Callable[[], None]) ->
 @pytest.mark.parametrize(
     ("flush", "again"), [(1, "resume"), (3, "start")][: 2 if STRIDE == 1 else 1]
 )
-@pytest.mark.parametrize("mode", some(STORIES))
+@pytest.mark.parametrize(
+    "mode", [mode if mode == "counts alone" else slow(mode) for mode in some(STORIES)]
+)
 def test_a_kill_between_any_two_writes(
     mode: str, flush: int, again: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +201,7 @@ def test_a_kill_between_any_two_writes(
     assert 9 == known
 
 
+@pytest.mark.slow
 @needs_fork
 def test_the_busy_child_is_gone(tmp_path: Path) -> None:
     """The program that kills leaves no process behind."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from accident_support import STORIES, children, flush_each, needs_fork, sampled
+from case_support import sparse
 from disk_children import MODES as KILLED
 from disk_support import EVERYTHING, Notes, Training, consistent, flat_value, opened, some, wrong
 
@@ -19,29 +20,36 @@ import minigrad as mg
 from minigrad.errors import RunError
 
 
-def test_reading_between_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@sparse(
+    pytest.mark.parametrize("mode", some(STORIES)),
+    pytest.mark.parametrize("flush", [1, 2, 3]),
+    every=3,
+)
+def test_reading_between_steps(
+    mode: str, flush: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A reader in the same process that opens after every step sees a prefix that never becomes
     shorter.
     """
-    for number, mode in enumerate(some(STORIES)):
-        settings = STORIES[mode]
-        flush_each(monkeypatch, 1 + number % 3)
-        training = Training()
-        notes = Notes(training)
-        seen = 0
-        with training.recorder(tmp_path / mode, **settings):
-            for step in range(1, 31):
-                training.go(1)
-                run = mg.Run.open(tmp_path / mode)
-                assert list(range(len(run.steps))) == list(run.steps)
-                assert max(seen, step - 4) <= len(run.steps) <= step
-                seen = len(run.steps)
-                assert [] == wrong(run, notes.values)
-                assert [] == consistent(run, sampled(settings)), mode
-        assert 30 == len(mg.Run.open(tmp_path / mode).steps)
+    settings = STORIES[mode]
+    flush_each(monkeypatch, flush)
+    training = Training()
+    notes = Notes(training)
+    seen = 0
+    with training.recorder(tmp_path / "run", **settings):
+        for step in range(1, 31):
+            training.go(1)
+            run = mg.Run.open(tmp_path / "run")
+            assert list(range(len(run.steps))) == list(run.steps)
+            assert max(seen, step - 4) <= len(run.steps) <= step
+            seen = len(run.steps)
+            assert [] == wrong(run, notes.values)
+            assert [] == consistent(run, sampled(settings))
+    assert 30 == len(mg.Run.open(tmp_path / "run").steps)
 
 
-@pytest.mark.parametrize("mode", some(STORIES))
+@pytest.mark.slow
+@sparse(pytest.mark.parametrize("mode", some(STORIES)), every=3)
 def test_steps_in_the_middle_of_reading(
     mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +141,7 @@ def test_a_block_that_is_given_up_just_now(tmp_path: Path, monkeypatch: pytest.M
         run["0.weight"].value(5)
 
 
+@pytest.mark.slow
 @needs_fork
 def test_reading_from_another_process(tmp_path: Path) -> None:
     """A reader in another process, as often as it can, sees prefixes that never become shorter, all
@@ -176,6 +185,7 @@ def test_reading_from_another_process(tmp_path: Path) -> None:
     assert opens > count
 
 
+@pytest.mark.slow
 def test_a_reader_in_another_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader in another thread of the writer's process disturbs nothing, and is not disturbed."""
     flush_each(monkeypatch)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from accident_support import Bomb
+from case_support import sparse
 from disk_support import Notes, Training, contents, wrong
 
 import minigrad as mg
@@ -94,32 +95,35 @@ def test_two_recorders_of_one_path(tmp_path: Path) -> None:
 # -- what is no run ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        ({"version": 2}, "version 2"),
-        ({"version": "1"}, "version 1"),
-        ({"version": None}, "version None"),
-        ({"format": "somebody's run"}, "does not describe"),
-        ({"parameters": 3}, "damaged"),
-        ({"parameters": [{}]}, "damaged"),
-        ({"dtype": "object"}, "damaged"),
-        ({"dtype": "no such thing"}, "damaged"),
-        ({"gaps": [[1]]}, "damaged"),
-        ({"gaps": None}, "damaged"),
-        ({"notes": 5}, "damaged"),
-        ({"kinds": ["moments"]}, "damaged"),
-        ({"buffers": [{"name": "x"}]}, "damaged"),
-        (b"", "damaged"),
-        (b"{", "damaged"),
-        (b"\xff\xfe{}", "damaged"),
-        (b"[]", "does not describe"),
-        (b"[" * 100_000, "damaged"),
-        (b"3", "does not describe"),
-        (b'"minigrad run"', "does not describe"),
-        (pickle.dumps(Bomb()), "damaged"),
-    ],
-    ids=lambda value: repr(value)[:40],
+@sparse(
+    pytest.mark.parametrize(
+        ("content", "says"),
+        [
+            ({"version": 2}, "version 2"),
+            ({"version": "1"}, "version 1"),
+            ({"version": None}, "version None"),
+            ({"format": "somebody's run"}, "does not describe"),
+            ({"parameters": 3}, "damaged"),
+            ({"parameters": [{}]}, "damaged"),
+            ({"dtype": "object"}, "damaged"),
+            ({"dtype": "no such thing"}, "damaged"),
+            ({"gaps": [[1]]}, "damaged"),
+            ({"gaps": None}, "damaged"),
+            ({"notes": 5}, "damaged"),
+            ({"kinds": ["moments"]}, "damaged"),
+            ({"buffers": [{"name": "x"}]}, "damaged"),
+            (b"", "damaged"),
+            (b"{", "damaged"),
+            (b"\xff\xfe{}", "damaged"),
+            (b"[]", "does not describe"),
+            (b"[" * 100_000, "damaged"),
+            (b"3", "does not describe"),
+            (b'"minigrad run"', "does not describe"),
+            (pickle.dumps(Bomb()), "damaged"),
+        ],
+        ids=lambda value: repr(value)[:40],
+    ),
+    every=6,
 )
 def test_what_run_json_may_say(content: Any, says: str, tmp_path: Path) -> None:
     """A run of the future, of another program or broken is one error that says which file, and what
@@ -143,20 +147,23 @@ def test_what_run_json_may_say(content: Any, says: str, tmp_path: Path) -> None:
     assert before == contents(tmp_path / "run")
 
 
-@pytest.mark.parametrize(
-    "missing",
-    [
-        "format",
-        "version",
-        "parameters",
-        "dtype",
-        "kinds",
-        "buffers",
-        "gaps",
-        "notes",
-        "full",
-        "complete",
-    ],
+@sparse(
+    pytest.mark.parametrize(
+        "missing",
+        [
+            "format",
+            "version",
+            "parameters",
+            "dtype",
+            "kinds",
+            "buffers",
+            "gaps",
+            "notes",
+            "full",
+            "complete",
+        ],
+    ),
+    every=3,
 )
 def test_run_json_without_a_key(missing: str, tmp_path: Path) -> None:
     """Each key that is needed and not there is one error."""

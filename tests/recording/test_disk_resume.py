@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_support import slow, sparse
 from disk_support import (
     ROW,
     Notes,
@@ -72,8 +73,11 @@ def copied(training: Training, fresh: bool) -> Training:
     return other
 
 
-@pytest.mark.parametrize("fresh", [False, True])
-@pytest.mark.parametrize("mode", some(MODES))
+@sparse(
+    pytest.mark.parametrize("mode", some(MODES)),
+    pytest.mark.parametrize("fresh", [False, True]),
+    every=3,
+)
 def test_sessions_make_one_run(mode: str, fresh: bool, tmp_path: Path) -> None:
     """Three sessions, each with an optimizer restored or new, are one run of consecutive steps,
     exact in each.
@@ -110,7 +114,10 @@ def test_sessions_make_one_run(mode: str, fresh: bool, tmp_path: Path) -> None:
         assert bits(array) == bits(restored.state_dict()[name])
 
 
-@pytest.mark.parametrize("mode", ["plain", "small blocks", "every third", "counts alone"])
+@sparse(
+    pytest.mark.parametrize("mode", ["plain", "small blocks", "every third", "counts alone"]),
+    every=4,
+)
 def test_sessions_count_as_one(mode: str, tmp_path: Path) -> None:
     """Two sessions of a training have the counts and reasons of the same training in one go, in
     memory.
@@ -131,7 +138,7 @@ def test_sessions_count_as_one(mode: str, tmp_path: Path) -> None:
     assert recorder.run.loss.tolist() == run.loss.tolist()
 
 
-@pytest.mark.parametrize("mode", ["small blocks", "every third"])
+@sparse(pytest.mark.parametrize("mode", ["small blocks", "every third"]), every=2)
 def test_values_changed_between_sessions(mode: str, tmp_path: Path) -> None:
     """Values that changed between two sessions are told of.
 
@@ -176,8 +183,11 @@ def test_steps_between_sessions_are_a_gap(tmp_path: Path) -> None:
     assert run.verify()
 
 
-@pytest.mark.parametrize("lost", some([0, 1, 2, 3, 4, 5, 9, 14]))
-@pytest.mark.parametrize("mode", MODES)
+@sparse(
+    pytest.mark.parametrize("mode", MODES),
+    pytest.mark.parametrize("lost", some([0, 1, 2, 3, 4, 5, 9, 14])),
+    every=4,
+)
 def test_a_run_that_was_cut_off_goes_on(
     mode: str, lost: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,16 +226,19 @@ def test_a_run_that_was_cut_off_goes_on(
         assert files <= numbers, f"{folder} holds files that belong to no block"
 
 
-@pytest.mark.parametrize(
-    ("change", "what"),
-    [
-        ({"params": "0.*"}, "parameters"),
-        ({"keep": ("update", "grad")}, "kinds"),
-        ({"every": 3}, "kinds"),
-        ({"keep": ()}, "kinds"),
-        ({"dtype": np.float64}, "dtype"),
-        ({"model": "other"}, "parameters"),
-    ],
+@sparse(
+    pytest.mark.parametrize(
+        ("change", "what"),
+        [
+            ({"params": "0.*"}, "parameters"),
+            ({"keep": ("update", "grad")}, "kinds"),
+            ({"every": 3}, "kinds"),
+            ({"keep": ()}, "kinds"),
+            ({"dtype": np.float64}, "dtype"),
+            ({"model": "other"}, "parameters"),
+        ],
+    ),
+    every=3,
 )
 def test_another_model_cannot_go_on(change: Settings, what: str, tmp_path: Path) -> None:
     """A run of other parameters, kinds or dtype is refused with an error that names the difference.
@@ -284,7 +297,7 @@ def test_an_optimizer_that_has_gone_back(tmp_path: Path) -> None:
     assert run.verify()
 
 
-@pytest.mark.parametrize("fresh", [False, True])
+@sparse(pytest.mark.parametrize("fresh", [False, True]), every=2)
 def test_sampling_counts_the_runs_own_steps(fresh: bool, tmp_path: Path) -> None:
     """`every=3` keeps each third step of the run, whatever the count of the optimizer that goes
     on.
@@ -354,7 +367,8 @@ def test_start_and_stop_on_disk(tmp_path: Path) -> None:
     assert 20 == run.verify().checked
 
 
-@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.slow
+@pytest.mark.parametrize("again", [False, slow(True)])
 def test_many_sessions_do_not_eat_the_budget(again: bool, tmp_path: Path) -> None:
     """Forty sessions of one step take the room of forty steps and their keyframes, not of forty
     empty blocks.

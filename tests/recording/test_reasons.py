@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from case_support import sparse
 from layer_support import Residual
 from recording_support import Array, Scale, Switch, bias, dense, flat, network, one, train
 
@@ -798,10 +799,14 @@ def with_norms(dtype: npt.DTypeLike) -> mg.Sequential:
     )
 
 
-@pytest.mark.parametrize("make", ANY.values(), ids=ANY.keys())
-@pytest.mark.parametrize("norms", [False, True], ids=["plain", "normalization and dropout"])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("coactivation", [True, False])
+@sparse(
+    pytest.mark.parametrize("make", ANY.values(), ids=ANY.keys()),
+    pytest.mark.parametrize("norms", [False, True], ids=["plain", "normalization and dropout"]),
+    pytest.mark.parametrize("coactivation", [True, False]),
+    pytest.mark.parametrize("dtype", [np.float32, np.float64]),
+    full=2,
+    every=2,
+)
 def test_counts_add_up_in_any_training(
     coactivation: bool, dtype: npt.DTypeLike, norms: bool, make: Callable[[mg.Layer], mg.Optimizer]
 ) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_support import sparse
 from recording_support import ROW, Tape, dense, flat, same, small, train
 
 import minigrad as mg
@@ -30,19 +31,22 @@ from minigrad.errors import (
 # -- arguments ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("params", "names"),
-    [
-        ("*", ["0.weight", "0.bias", "2.weight", "2.bias"]),
-        ("*.weight", ["0.weight", "2.weight"]),
-        ("2.*", ["2.weight", "2.bias"]),
-        ("0.bias", ["0.bias"]),
-        (["2.bias", "0.*"], ["0.weight", "0.bias", "2.bias"]),
-        (("*.weight", "0.weight"), ["0.weight", "2.weight"]),
-        (lambda name: name != "0.bias", ["0.weight", "2.weight", "2.bias"]),
-    ],
+@sparse(
+    pytest.mark.parametrize(
+        ("params", "names"),
+        [
+            ("*", ["0.weight", "0.bias", "2.weight", "2.bias"]),
+            ("*.weight", ["0.weight", "2.weight"]),
+            ("2.*", ["2.weight", "2.bias"]),
+            ("0.bias", ["0.bias"]),
+            (["2.bias", "0.*"], ["0.weight", "0.bias", "2.bias"]),
+            (("*.weight", "0.weight"), ["0.weight", "2.weight"]),
+            (lambda name: name != "0.bias", ["0.weight", "2.weight", "2.bias"]),
+        ],
+    ),
+    pytest.mark.parametrize("frozen", [None, 0, 2]),
+    every=2,
 )
-@pytest.mark.parametrize("frozen", [None, 0, 2])
 def test_params_select(params: Any, names: list[str], frozen: int | None) -> None:
     """A glob, several, or a function select parameters.
 
@@ -178,19 +182,22 @@ def test_settings_of_the_wrong_kind(settings: dict[str, Any], message: str) -> N
         mg.Recorder(optimizer, keep=[["update"]])  # type: ignore[list-item]
 
 
-@pytest.mark.parametrize(
-    ("budget", "bytes_"),
-    [
-        (10_000, 10_000),
-        (np.int64(10_000), 10_000),
-        ("10000", 10_000),
-        ("10000B", 10_000),
-        ("10 kB", 10_000),
-        ("10KB", 10_000),
-        ("0.01MB", 10_000),
-        (" 0.00001 gb ", 10_000),
-    ],
-    ids=repr,
+@sparse(
+    pytest.mark.parametrize(
+        ("budget", "bytes_"),
+        [
+            (10_000, 10_000),
+            (np.int64(10_000), 10_000),
+            ("10000", 10_000),
+            ("10000B", 10_000),
+            ("10 kB", 10_000),
+            ("10KB", 10_000),
+            ("0.01MB", 10_000),
+            (" 0.00001 gb ", 10_000),
+        ],
+        ids=repr,
+    ),
+    every=8,
 )
 def test_budget_as_text(budget: Any, bytes_: int) -> None:
     """A budget is a number of bytes or a text with a decimal unit, in any case and spacing: all

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_support import sparse
 from recording_support import ROW, Tape, dense, flat, network, same, small, train
 
 import minigrad as mg
@@ -19,9 +20,13 @@ from minigrad.errors import (
 )
 
 
-@pytest.mark.parametrize("on_full", ["thin", "ring", "stop"])
-@pytest.mark.parametrize("rows", [2, 3, 7, 20, 50])
-@pytest.mark.parametrize("keyframe_every", [1, 5, 256])
+@sparse(
+    pytest.mark.parametrize("rows", [2, 3, 7, 20, 50]),
+    pytest.mark.parametrize("on_full", ["thin", "ring", "stop"]),
+    pytest.mark.parametrize("keyframe_every", [1, 5, 256]),
+    full=2,
+    every=8,
+)
 def test_the_budget_holds(rows: int, on_full: Any, keyframe_every: int) -> None:
     """The tensors never take more than the budget, at any step, and all counts stay exact."""
     model, optimizer = small()
@@ -83,9 +88,12 @@ def test_on_full_raise_at_the_last_step() -> None:
     assert same(run["0.weight"].value(run.steps[-1]), dense(model, 0).weight.value)
 
 
-@pytest.mark.parametrize("every", [1, 6])
-@pytest.mark.parametrize("keep", [(), ("update",), ("update", "grad")])
-@pytest.mark.parametrize("keyframe_every", [10, 256])
+@sparse(
+    pytest.mark.parametrize("keep", [(), ("update",), ("update", "grad")]),
+    pytest.mark.parametrize("every", [1, 6]),
+    pytest.mark.parametrize("keyframe_every", [10, 256]),
+    every=3,
+)
 def test_estimate_agrees_with_what_the_record_takes(
     keyframe_every: int, keep: tuple[str, ...], every: int
 ) -> None:
@@ -110,8 +118,9 @@ def test_estimate_agrees_with_what_the_record_takes(
     assert told.bytes_per_step == flat(model).size * 4 * (len(keep) + bool(keep and every > 1))
 
 
-@pytest.mark.parametrize("every", [1, 4])
-@pytest.mark.parametrize("rows", [20, 50, 90])
+@sparse(
+    pytest.mark.parametrize("rows", [20, 50, 90]), pytest.mark.parametrize("every", [1, 4]), every=3
+)
 def test_estimate_says_when_the_budget_is_reached(rows: int, every: int) -> None:
     """`full_at` is the first step whose tensors do not fit."""
     model, optimizer = small()
@@ -160,6 +169,7 @@ def memory_of(budget: int, steps: int) -> tuple[int, int]:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_memory_is_what_bytes_says() -> None:
     """`run.bytes` is what the record really takes, but for one block made ahead, an eighth of the
     budget at most.
@@ -168,6 +178,7 @@ def test_memory_is_what_bytes_says() -> None:
     assert told <= taken <= 1.05 * told + 20_000_000 / 8
 
 
+@pytest.mark.slow
 def test_memory_stays_within_the_budget() -> None:
     """Whatever is made ahead counts: what a recorder really takes is the budget at most, with the
     rows on top.

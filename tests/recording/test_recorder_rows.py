@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
+from case_support import sparse
 from recording_support import Array, Tape, network, one, small, train
 
 import minigrad as mg
@@ -145,8 +146,12 @@ class Random(mg.Optimizer):
         update[...] = np.choose(kind, choices)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("steps", [1, 254, 255, 256, 511, 600])
+@pytest.mark.slow
+@sparse(
+    pytest.mark.parametrize("steps", [1, 254, 255, 256, 511, 600]),
+    pytest.mark.parametrize("dtype", [np.float32, np.float64]),
+    every=6,
+)
 def test_counts_over_many_steps(steps: int, dtype: npt.DTypeLike) -> None:
     """Every count is exact over any number of steps: beyond 255 and 510 too, where single bytes
     would overflow.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from case_support import sparse
 from recording_support import ROW, Scale, bias, dense, network, same
 
 import minigrad as mg
@@ -27,8 +28,11 @@ MODES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("mode", MODES, ids=str)
+@sparse(
+    pytest.mark.parametrize("mode", MODES, ids=str),
+    pytest.mark.parametrize("dtype", [np.float32, np.float64]),
+    every=8,
+)
 def test_watching_changes_nothing(mode: dict[str, Any], dtype: npt.DTypeLike) -> None:
     """With a recorder in any mode the values, the gradients, the state and the data are the same
     bits as without.
@@ -69,9 +73,12 @@ def test_watching_changes_nothing(mode: dict[str, Any], dtype: npt.DTypeLike) ->
         assert same(without, with_)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("frozen", [False, True])
-@pytest.mark.parametrize("width", [1, 3, 8, 17])
+@sparse(
+    pytest.mark.parametrize("width", [1, 3, 8, 17]),
+    pytest.mark.parametrize("frozen", [False, True]),
+    pytest.mark.parametrize("dtype", [np.float32, np.float64]),
+    every=2,
+)
 def test_nan_and_infinity_in_training(width: int, frozen: bool, dtype: npt.DTypeLike) -> None:
     """NaN and infinity, of either sign, are recorded and replayed, with no false alarm about writes
     from outside.

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from case_support import sparse
 from layer_support import Residual
 from recording_support import (
     Array,
@@ -117,8 +118,11 @@ def check_against(run: mg.Run, tape: Tape, first: int = 0) -> None:
             assert same(run[name].value(step), tape.values[step - first][name]), (name, step)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("kind", OPTIMIZERS)
+@sparse(
+    pytest.mark.parametrize("kind", OPTIMIZERS),
+    pytest.mark.parametrize("dtype", [np.float32, np.float64]),
+    every=3,
+)
 def test_replay_gives_the_final_bits(kind: str, dtype: npt.DTypeLike) -> None:
     """Initial plus the updates in order is the final value bit for bit, and so is every value in
     between.
@@ -147,9 +151,11 @@ def test_replay_gives_the_final_bits(kind: str, dtype: npt.DTypeLike) -> None:
     assert checked.keyframes == 5
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("kind", ["everything", *STATEFUL])
-@pytest.mark.parametrize("frozen", [(0,), (2,), (4,), (0, 4), (0, 2)])
+@sparse(
+    pytest.mark.parametrize("frozen", [(0,), (2,), (4,), (0, 4), (0, 2)]),
+    pytest.mark.parametrize("kind", ["everything", *STATEFUL]),
+    pytest.mark.parametrize("dtype", [np.float32, np.float64]),
+)
 def test_frozen_layers_keep_minus_zero(
     frozen: tuple[int, ...], kind: str, dtype: npt.DTypeLike
 ) -> None:
@@ -173,9 +179,11 @@ def test_frozen_layers_keep_minus_zero(
     assert recorder.run.verify()
 
 
-@pytest.mark.parametrize("kind", STATEFUL)
-@pytest.mark.parametrize(
-    "pattern", ["TF", "FT", "FTF", "FFTTFFTT", "TFTFTTFFFT", "0202", "0220", "0T2T0T2"]
+@sparse(
+    pytest.mark.parametrize(
+        "pattern", ["TF", "FT", "FTF", "FFTTFFTT", "TFTFTTFFFT", "0202", "0220", "0T2T0T2"]
+    ),
+    pytest.mark.parametrize("kind", STATEFUL),
 )
 def test_freezing_and_unfreezing_between_steps(pattern: str, kind: str) -> None:
     """Freezing a layer, letting it go and freezing it again leaves a record that replays, with no
@@ -229,10 +237,12 @@ def test_parts_without_a_gradient(kind: str) -> None:
     assert same(run["1.branches.1.0.weight"].value(1), run["1.branches.1.0.weight"].initial)
 
 
-@pytest.mark.parametrize(
-    "make", [lambda model: mg.SGD(model, 0.001, momentum=0.9), mg.Adam, mg.AdamW, mg.RMSprop]
+@sparse(
+    pytest.mark.parametrize(
+        "make", [lambda model: mg.SGD(model, 0.001, momentum=0.9), mg.Adam, mg.AdamW, mg.RMSprop]
+    ),
+    pytest.mark.parametrize("dtype", [np.float32, np.float64]),
 )
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_nested_models_and_own_layers(make: Make, dtype: npt.DTypeLike) -> None:
     """Nested models, a residual block and layers of one's own replay as any other."""
     rng = np.random.default_rng(0)
@@ -297,10 +307,14 @@ def test_two_optimizers_over_two_slices() -> None:
 ROW = (5 * 4 + 4 + 4 * 3 + 3) * 4  # bytes of one flat float32 array of the network 5-4-3
 
 
-@pytest.mark.parametrize("on_full", ["thin", "ring", "stop"])
-@pytest.mark.parametrize("rows", [4, 9, 40, 10_000])
-@pytest.mark.parametrize("keep", [("update",), ("update", "grad"), ("grad",), ()])
-@pytest.mark.parametrize("every", [1, 7])
+@sparse(
+    pytest.mark.parametrize("rows", [4, 9, 40, 10_000]),
+    pytest.mark.parametrize("keep", [("update",), ("update", "grad"), ("grad",), ()]),
+    pytest.mark.parametrize("on_full", ["thin", "ring", "stop"]),
+    pytest.mark.parametrize("every", [1, 7]),
+    full=2,
+    every=3,
+)
 def test_every_exact_step_is_exact(
     every: int, keep: tuple[str, ...], rows: int, on_full: Any
 ) -> None:
@@ -400,7 +414,7 @@ def test_ring_keeps_the_start_and_the_newest() -> None:
     assert recorder.run.verify()
 
 
-@pytest.mark.parametrize("rows", [4, 5, 6, 7, 8, 10, 16])
+@sparse(pytest.mark.parametrize("rows", [4, 5, 6, 7, 8, 10, 16]), every=7)
 def test_a_ring_never_stops_recording(rows: int) -> None:
     """However small its budget, a ring holds the newest step: that is what people choose it for."""
     model = network(5, 4, 3)
@@ -927,8 +941,11 @@ def test_state_without_a_dimension_is_restored(on_disk: bool, tmp_path: Path) ->
         assert (4 * (step + 1), 0.5 ** (step + 1)) == (other[1].seen, other[1].scale)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("kind", STATEFUL)
+@sparse(
+    pytest.mark.parametrize("kind", STATEFUL),
+    pytest.mark.parametrize("dtype", [np.float32, np.float64]),
+    every=3,
+)
 def test_normalization_and_dropout_replay(kind: str, dtype: npt.DTypeLike) -> None:
     """With BatchNorm, LayerNorm and Dropout every step replays, and restored it predicts as it did,
     to the bit.
@@ -984,8 +1001,11 @@ def run_of(
     return recorder.run
 
 
-@pytest.mark.parametrize(
-    "settings", [{}, {"every": 7}, {"keep": ()}, {"keyframe_every": 3, "budget": 20 * ROW}]
+@sparse(
+    pytest.mark.parametrize(
+        "settings", [{}, {"every": 7}, {"keep": ()}, {"keyframe_every": 3, "budget": 20 * ROW}]
+    ),
+    every=4,
 )
 def test_equal_runs_have_no_difference(settings: dict[str, Any]) -> None:
     """The same training twice gives runs without a difference, however they were recorded."""
@@ -1029,15 +1049,17 @@ class Nudge(mg.Optimizer):
             update[self.at[1]] += np.float32(0.25)
 
 
-@pytest.mark.parametrize("step", [0, 1, 8, 19])
-@pytest.mark.parametrize(
-    ("flat_index", "name", "index"),
-    [
-        (0, "0.weight", (0, 0)),
-        (13, "0.weight", (3, 1)),
-        (28, "2.weight", (1, 1)),
-        (38, "2.bias", (2,)),
-    ],
+@sparse(
+    pytest.mark.parametrize(
+        ("flat_index", "name", "index"),
+        [
+            (0, "0.weight", (0, 0)),
+            (13, "0.weight", (3, 1)),
+            (28, "2.weight", (1, 1)),
+            (38, "2.bias", (2,)),
+        ],
+    ),
+    pytest.mark.parametrize("step", [0, 1, 8, 19]),
 )
 def test_difference_in_one_update(
     step: int, flat_index: int, name: str, index: tuple[int, ...]

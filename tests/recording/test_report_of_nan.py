@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_support import sparse
 from recording_support import Array, bias, dense, one
 
 import minigrad as mg
@@ -95,21 +96,24 @@ def data_with_a_hole(**settings: Any) -> mg.Run:
     return recorder.run
 
 
-@pytest.mark.parametrize(
-    ("settings", "step", "exact"),
-    [
-        ({}, 3, True),
-        ({"keyframe_every": 2}, 3, True),
-        ({"keep": ()}, 3, False),
-        ({"every": 5}, 3, False),
-        ({"aggregates": False}, 3, True),
-        ({"aggregates": False, "keep": ()}, 5, False),
-        ({"aggregates": False, "every": 4}, 4, False),
-        ({"aggregates": False, "keep": ("grad",), "keyframe_every": 2}, 3, False),
-    ],
-    ids=str,
+@sparse(
+    pytest.mark.parametrize(
+        ("settings", "step", "exact"),
+        [
+            ({}, 3, True),
+            ({"keyframe_every": 2}, 3, True),
+            ({"keep": ()}, 3, False),
+            ({"every": 5}, 3, False),
+            ({"aggregates": False}, 3, True),
+            ({"aggregates": False, "keep": ()}, 5, False),
+            ({"aggregates": False, "every": 4}, 4, False),
+            ({"aggregates": False, "keep": ("grad",), "keyframe_every": 2}, 3, False),
+        ],
+        ids=str,
+    ),
+    pytest.mark.parametrize("on_disk", [False, True]),
+    every=2,
 )
-@pytest.mark.parametrize("on_disk", [False, True])
 def test_where_values_became_nan(
     settings: dict[str, Any], step: int, exact: bool, on_disk: bool, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pytest
+from case_support import slow
 
 import minigrad as mg
 from minigrad import Reason
@@ -61,7 +62,7 @@ def tell(
     return Story(before, first.weight.value.copy(), x_train, accuracy, recorder.run, model)
 
 
-@pytest.fixture(scope="module", params=["float32", "float64"])
+@pytest.fixture(scope="module", params=["float32", slow("float64")])
 def digits(request: pytest.FixtureRequest) -> Story:
     """The story on the bundled digits."""
     return tell("digits", request.param, 0.3, 20)
@@ -170,6 +171,7 @@ def test_restoring_an_early_step_forgets(digits: Story) -> None:
         assert array.tobytes() == final[name].tobytes()
 
 
+@pytest.mark.slow
 @needs_mnist
 def test_mnist_in_float64() -> None:
     """On MNIST in float64 exactly 670 entries of the first layer never change, and 7,170 do."""
@@ -183,6 +185,7 @@ def test_mnist_in_float64() -> None:
     assert 0.855 <= story.accuracy <= 0.895
 
 
+@pytest.mark.slow
 @needs_mnist
 def test_mnist_in_float32() -> None:
     """In float32 exactly 670 entries had a dark input, a handful more did not move or came back,

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_support import sparse
 from training_support import Act, Training, classifier, constant, descent, towards, weight
 
 import minigrad as mg
@@ -283,7 +284,7 @@ def test_a_file_system_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyP
 # -- going on ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("every", ["epoch", 1, 3])
+@sparse(pytest.mark.parametrize("every", ["epoch", 1, 3]), every=3)
 def test_going_on_is_as_never_stopping(every: Any, tmp_path: Path) -> None:
     """Stopped in the middle of the second of four epochs, and built anew: the same bits, the same
     history.

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_support import sparse
 from hook_support import Vandal
 from training_support import (
     Act,
@@ -53,10 +54,14 @@ OPTIMIZERS: dict[str, Optimizers] = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(
-    "settings", [{}, {"drop_last": True}, {"shuffle": False}, {"batch_size": 23}], ids=str
+@sparse(
+    pytest.mark.parametrize("name", OPTIMIZERS),
+    pytest.mark.parametrize(
+        "settings", [{}, {"drop_last": True}, {"shuffle": False}, {"batch_size": 23}], ids=str
+    ),
+    pytest.mark.parametrize("dtype", [np.float32, np.float64]),
+    full=2,
+    every=3,
 )
 def test_fit_is_the_loop_by_hand(name: str, dtype: Any, settings: dict[str, Any]) -> None:
     """Values, statistics, moments and generators are the same bits after three epochs, and so is
@@ -113,7 +118,7 @@ def spoiling(outputs: Array, targets: Array) -> float:
     return 0.5
 
 
-@pytest.mark.parametrize("around", [*AROUND, "all"])
+@sparse(pytest.mark.parametrize("around", [*AROUND, "all"]), every=6)
 def test_what_is_around_it_changes_nothing(
     around: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

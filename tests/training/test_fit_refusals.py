@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pytest
+from case_support import sparse
 from training_support import Diary, Training, classifier, samples
 
 import minigrad as mg
@@ -332,7 +333,7 @@ CASES: dict[str, Case] = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@sparse(pytest.mark.parametrize("name", CASES), every=3)
 def test_bad_input(
     name: str, capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from case_support import sparse
 from training_support import Act, Diary, Training, classifier, descent, samples, towards, weight
 
 import minigrad as mg
@@ -224,10 +225,13 @@ def test_another_thread() -> None:
 # -- going on ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "when",
-    [{"step": 0}, {"step": 2}, {"step": 4}, {"step": 7}, {"epoch": 0}, {"epoch": 1}],
-    ids=str,
+@sparse(
+    pytest.mark.parametrize(
+        "when",
+        [{"step": 0}, {"step": 2}, {"step": 4}, {"step": 7}, {"epoch": 0}, {"epoch": 1}],
+        ids=str,
+    ),
+    every=2,
 )
 def test_going_on_is_as_never_stopping(when: dict[str, int], tmp_path: Path) -> None:
     """With a Checkpoint one is written of the end: at the first step, in an epoch, at its last

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_support import sparse
 from nonfinite_support import STEP, BornInLoss, data, training
 from training_support import Act, Diary, Training, descent, set_weight, weight
 
@@ -152,8 +153,11 @@ def straight(broken: Training) -> Training:
     return made
 
 
-@pytest.mark.parametrize("name", BIRTHS)
-@pytest.mark.parametrize("recorded", ["", "around", "among the hooks"])
+@sparse(
+    pytest.mark.parametrize("name", BIRTHS),
+    pytest.mark.parametrize("recorded", ["", "around", "among the hooks"]),
+    every=2,
+)
 def test_where_it_was_born(name: str, recorded: str, caplog: pytest.LogCaptureFixture) -> None:
     """It names step, layer, tensor and entry.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_support import sparse
 from nonfinite_support import STEP, BornInLoss, training
 from training_support import Optimizers, Training, descent, set_weight, weight
 
@@ -23,9 +24,12 @@ OPTIMIZERS: dict[str, Optimizers] = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@sparse(
+    pytest.mark.parametrize("name", OPTIMIZERS),
+    pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf]),
+    pytest.mark.parametrize("dtype", [np.float32, np.float64]),
+    every=3,
+)
 def test_a_gradient(name: str, value: float, dtype: Any) -> None:
     """Of whichever optimizer: nothing is written, the step does not count, and the message names
     the gradient.

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from case_support import sparse
 from training_support import (
     Diary,
     Training,
@@ -85,8 +86,11 @@ def everything(training: Training) -> object:
 # -- without a trace -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("recorded", [False, True])
-@pytest.mark.parametrize("as_batches", [False, True])
+@sparse(
+    pytest.mark.parametrize("recorded", [False, True]),
+    pytest.mark.parametrize("as_batches", [False, True]),
+    every=2,
+)
 def test_it_leaves_no_trace(recorded: bool, as_batches: bool) -> None:
     """With and without it: the same weights, statistics, moments, generators and kept arrays, to
     the bit; the same run.
