@@ -15,8 +15,10 @@ import minigrad
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(
-    page for page in DOCS.rglob("*.md") if page.parent.name != "benchmarks"
-)  # tables that a page includes
+    page
+    for page in DOCS.rglob("*.md")
+    if page.parent.name not in ("architecture", "benchmarks")  # tables that a page includes
+)
 REFERENCE = "\n".join(page.read_text("utf-8") for page in sorted((DOCS / "reference").glob("*.md")))
 FENCE = re.compile(
     r"^ *(?:`{3,}|~{3,})([^\n]*)\n(.*?)^ *(?:`{3,}|~{3,})$", re.DOTALL | re.MULTILINE
