@@ -12,6 +12,9 @@ package index belongs to somebody else.
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2025.2.9"
@@ -56,6 +59,40 @@ def pytorch(session: nox.Session) -> None:
     """Train side by side with PyTorch, which is large; without it these tests are skipped."""
     install(session, "pytorch")
     session.run("pytest", "-m", "pytorch", *session.posargs)
+
+
+@nox.session(default=False)
+def coverage(session: nox.Session) -> None:
+    """Run the tests, and show the lines and branches that none of them reaches."""
+    install(session, "coverage")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "report")
+
+
+@nox.session(default=False)
+def mutation(session: nox.Session) -> None:
+    """Change the code in one place at a time, and list in survivors.txt what no test notices.
+
+    `nox -s mutation -- losses arrays` changes these packages and modules; all take a day.
+    """
+    install(session, "mutation")
+    session.run("mutmut", "run", *(f"minigrad.{room}.*" for room in session.posargs))
+    with Path("survivors.txt").open("w", encoding="utf-8") as survivors:
+        session.run("mutmut", "results", stdout=survivors)
+
+
+@nox.session(default=False)
+def build(session: nox.Session) -> None:
+    """Build the sdist and the wheel in dist/, check both, and try the wheel."""
+    session.install(*nox.project.dependency_groups(PROJECT, "release"))
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run("python", "-m", "build")
+    files = [str(file.resolve()) for file in sorted(Path("dist").iterdir())]
+    session.run("twine", "check", "--strict", *files)
+    session.run("check-wheel-contents", "dist")
+    session.install(*(file for file in files if file.endswith(".whl")))
+    with session.chdir(session.create_tmp()):  # where no checkout stands in for the wheel
+        session.run("python", "-m", "minigrad")
 
 
 @nox.session(python=PYTHONS[0], default=False)

@@ -68,7 +68,7 @@ _LATER = {
     ),
 }
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Activation",
