@@ -112,5 +112,5 @@ def pytest_terminal_summary(
     """Say how to run them, also to somebody who named one and sees that nothing was run."""
     if left_out := config.stash.get(SLOW, 0):
         terminalreporter.write_line(
-            f'{left_out} slow tests were left out: add -m "" to run them too, -m slow to run only them'
+            f'{left_out} slow tests were left out: add -m "" to run them too, -m slow to run only them'  # noqa: E501
         )

@@ -2,8 +2,9 @@
 # /// script
 # dependencies = ["nox"]
 # ///
-"""The checks, each in an environment of its own: `nox` runs all, `nox -s lint` one, `nox -l` lists
-them.
+"""The checks, each in an environment of its own.
+
+`nox` runs all, `nox -s lint` one, `nox -l` lists them.
 
 What a session needs stands in pyproject.toml alone, as a dependency group. Each is installed
 together with `-e .`, so that the groups' `minigrad[...]` means this checkout: the name on the

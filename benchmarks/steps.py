@@ -31,7 +31,7 @@ from results import CLOCKS, Results
 from workloads import WORKLOADS
 
 
-class LeftOut(Exception):
+class LeftOut(Exception):  # noqa: N818
     """A peer cannot be measured; the text says why."""
 
 

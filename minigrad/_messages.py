@@ -44,7 +44,7 @@ def described(thing: object) -> str:
         return f"the function {thing.__qualname__}"
     try:
         text = "" if type(thing).__repr__ is object.__repr__ else repr(thing)
-    except Exception:  # whatever somebody else's `__repr__` raises
+    except Exception:  # noqa: BLE001 - whatever somebody else's `__repr__` raises
         text = ""
     if (
         text
@@ -252,7 +252,7 @@ def _is_number(item: Any) -> bool:
         return False
     try:
         float(item)
-    except Exception:
+    except Exception:  # noqa: BLE001 - whatever somebody else's `__float__` raises
         return False
     return True
 

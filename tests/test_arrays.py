@@ -200,8 +200,8 @@ def test_an_array_of_several_is_no_whole_number() -> None:
 
 def test_kept_arrays_are_read_only() -> None:
     """Arrays that are made once and given to many cannot be spoilt."""
-    ones, starts = _kernels._ones(3, "f"), _kernels._row_starts(3, 4)
-    assert ones is _kernels._ones(3, "f")
+    ones, starts = _kernels._ones(3, "f"), _kernels._row_starts(3, 4)  # noqa: SLF001
+    assert ones is _kernels._ones(3, "f")  # noqa: SLF001
     assert ([1, 1, 1], F32) == (ones.tolist(), ones.dtype)
     assert [0, 4, 8] == starts.tolist()
     for array in (ones, starts):
@@ -212,7 +212,7 @@ def test_kept_arrays_are_read_only() -> None:
 @pytest.mark.parametrize(("rows", "width"), [(1, 1), (4, 1), (1, 5)])
 def test_row_starts_of_any_form(rows: int, width: int) -> None:
     """One row, or one column, has starts as well."""
-    assert [row * width for row in range(rows)] == _kernels._row_starts(rows, width).tolist()
+    assert [row * width for row in range(rows)] == _kernels._row_starts(rows, width).tolist()  # noqa: SLF001
 
 
 def test_a_generator_is_taken_as_it_is() -> None:

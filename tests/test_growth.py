@@ -248,11 +248,11 @@ def test_what_a_record_on_disk_takes_is_added_up_once(tmp_path: Path) -> None:
     with mg.Recorder(optimizer, path=tmp_path / "run", keyframe_every=1) as recorder:
         for _ in range(4):
             steps(model, optimizer, 20)
-            _ = recorder._store._taken
-            found.append(calls(lambda: recorder._store._taken))
+            _ = recorder._store._taken  # noqa: SLF001
+            found.append(calls(lambda: recorder._store._taken))  # noqa: SLF001
         assert found[:1] * 4 == found
-        blocks = recorder._store.blocks
-        assert sum(map(recorder._store._size_of, blocks)) == recorder._store._taken
+        blocks = recorder._store.blocks  # noqa: SLF001
+        assert sum(map(recorder._store._size_of, blocks)) == recorder._store._taken  # noqa: SLF001
 
 
 # -- memory that stays ---------------------------------------------------------------------------

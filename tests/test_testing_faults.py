@@ -110,7 +110,7 @@ AROUND: dict[str, Callable[[mg.Layer], mg.Layer]] = {
             (
                 "sign",
                 (
-                    "backward_parameters leaves another gradient of 'weight' than backward.*the sign "
+                    "backward_parameters leaves another gradient of 'weight' than backward.*the sign "  # noqa: E501
                     "is wrong everywhere"
                 ),
             ),

@@ -290,7 +290,7 @@ class Recorder(Hook):
         try:
             self._look_at_values()
             self._look_at_gradients(event)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - raised in on_step, once the step is whole
             self._failure = error
 
     def _look_at_values(self) -> None:

@@ -385,17 +385,16 @@ class Store(ABC):
             steps: How many steps.
             extra: The bytes of the row indices and buffers of each step.
         """
-        every, keyframe = self.every, self.row_bytes
-        kept = -(-steps // every)
+        kept, keyframe = -(-steps // self.every), self.row_bytes
         rows, keyframes, full_at = 0, 1, None
         while self.kinds and rows < kept:
             used = rows * self.step_bytes + keyframes * keyframe
             if full_at is None and used + self.step_bytes > self.budget:
-                full_at = rows * every
+                full_at = rows * self.every
             capacity = self.room_after(rows)
             if full_at is None:
                 capacity = min(capacity, (self.budget - used) // self.step_bytes)
             rows += capacity
-            keyframes += every == 1
+            keyframes += self.every == 1
         filled = kept * self.step_bytes + (keyframes if self.kinds else 1) * keyframe
         return Estimate(self.step_bytes, filled + steps * (self.facts_bytes + extra), full_at)

@@ -260,7 +260,7 @@ def _counts(
         ):
             raise RunError("it is of other parameters")
         return counts, values, counted_step
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever NumPy and JSON make of damage
         notes.append(
             f"aggregates.npz is damaged ({type(error).__name__}: {error}), so nothing is known of "
             f"the entries' counts"

@@ -164,7 +164,7 @@ def test_stopping_at_every_step(kind: str, tmp_path: Path) -> None:
     now = Training(plan)
     mg.save(path, **now.parts)
 
-    class Stopped(Exception):
+    class Stopped(Exception):  # noqa: N818
         pass
 
     def stop() -> None:

@@ -43,7 +43,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818
     """It stops here."""
 
 

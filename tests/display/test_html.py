@@ -106,7 +106,7 @@ def pixels(uri: str) -> Pixels:
 
 
 def recorded(
-    model: mg.Sequential, steps: int, *, lr: Any = 0.1, n_in: int = 5, before: Callable[[int], None] | None = None,
+    model: mg.Sequential, steps: int, *, lr: Any = 0.1, n_in: int = 5, before: Callable[[int], None] | None = None,  # noqa: E501
     tape: Tape | None = None, **settings: object,
 ) -> mg.Run:  # fmt: skip
     optimizer = mg.SGD(model, lr)
@@ -824,7 +824,7 @@ addEventListener("load", async () => {
   for (const frame of document.querySelectorAll("iframe")) found.push(await look(frame));
   document.getElementById("found").textContent = JSON.stringify(found);
 });
-</script>"""
+</script>"""  # noqa: E501
 
 
 @pytest.mark.slow

@@ -63,8 +63,8 @@ def child(place: Path, number: int, steps: int, resume: bool = False) -> None:
         os.write(told, struct.pack("<I", len(np.load(place / "run" / "steps.npy", mmap_mode="r"))))
 
     settings: Any = disk
-    settings._FLUSH_STEPS = (1, 4, 16, 256)[number % 4]
-    settings._FLUSH_SECONDS = 0.005 * (1 + number % 3)
+    settings._FLUSH_STEPS = (1, 4, 16, 256)[number % 4]  # noqa: SLF001
+    settings._FLUSH_SECONDS = 0.005 * (1 + number % 3)  # noqa: SLF001
     type.__setattr__(DiskStore, "flush", flush)
     training = Training(seed=number)
     training.optimizer.attach(Teller(training, values))

@@ -202,7 +202,7 @@ def test_disk_says_what_memory_says(mode: str, dtype: npt.DTypeLike, tmp_path: P
             for kind, kept in (("updates", notes.updates), ("grads", notes.grads)):
                 tensors = getattr(run[name], kind)
                 assert (kind[:-1] in settings.get("keep", ("update",))) == (len(tensors) > 0)
-                part = run._record.slots[name].slice
+                part = run._record.slots[name].slice  # noqa: SLF001
                 for step, tensor in zip(tensors.steps.tolist(), tensors, strict=True):
                     assert bits(kept[step][part]) == bits(tensor)
             if settings.get("aggregates", True):
@@ -556,7 +556,7 @@ for step in run.exact_steps.tolist():
 own = set(sys.stdlib_module_names) | {"minigrad", "numpy", "typing_extensions", "__main__"}
 loaded = {name.partition(".")[0] for name, module in sys.modules.items() if getattr(module, "__file__", None)}
 print("others:", sorted(name for name in loaded - own - before if not name.startswith("_")))
-"""
+"""  # noqa: E501
 
 READ_WITH_NUMPY_ALONE = """
 import json, sys, zlib

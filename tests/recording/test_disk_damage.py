@@ -59,9 +59,9 @@ def finished(
     with training.recorder(path, **DAMAGED[mode]) as recorder:
         training.go(23)
         if killed:
-            assert isinstance(recorder._store, DiskStore)
-            recorder._store.flush()
-            recorder._save_counts()
+            assert isinstance(recorder._store, DiskStore)  # noqa: SLF001
+            recorder._store.flush()  # noqa: SLF001
+            recorder._save_counts()  # noqa: SLF001
             shutil.copytree(path, path.with_name("killed"))
     return path.with_name("killed") if killed else path, notes, DAMAGED[mode]
 

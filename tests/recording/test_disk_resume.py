@@ -56,8 +56,8 @@ def cut_off(
     alive = path.with_name("alive")
     with training.recorder(alive, **settings) as recorder:
         training.go(flushed)
-        assert isinstance(recorder._store, DiskStore)
-        recorder._store.flush()
+        assert isinstance(recorder._store, DiskStore)  # noqa: SLF001
+        recorder._store.flush()  # noqa: SLF001
         training.go(lost)
         shutil.copytree(alive, path)
     return training
@@ -445,7 +445,7 @@ def test_a_run_whose_newest_steps_were_given_up_just_before_a_kill(
     """The last keyframe is then older than the last step: what is resumed from it is not what that
     step left.
     """
-    thin, kept = DiskStore._thin, list[int]()
+    thin, kept = DiskStore._thin, list[int]()  # noqa: SLF001
 
     def thin_and_look(store: DiskStore) -> None:
         thin(store)

@@ -40,7 +40,7 @@ def test_the_budget_holds(rows: int, on_full: Any, keyframe_every: int) -> None:
             assert run.bytes <= rows * ROW + 80 * 64
             held = sum(
                 (block.keyframe is not None) + len(block.rows.get("update", ()))
-                for block in run._record.blocks
+                for block in run._record.blocks  # noqa: SLF001
             )
             assert held <= rows
     assert recorder.run.verify().mismatch is None

@@ -259,7 +259,7 @@ def test_nested_models_and_own_layers(make: Make, dtype: npt.DTypeLike) -> None:
         train(model, optimizer, 20)
     run = recorder.run
     assert run.names == (
-        "0.kernel", "0.shift", "1.0.weight", "1.0.bias", "1.2.scale", "2.inner.0.weight", "2.inner.0.bias",
+        "0.kernel", "0.shift", "1.0.weight", "1.0.bias", "1.2.scale", "2.inner.0.weight", "2.inner.0.bias",  # noqa: E501
         "3.weight", "3.bias",
     )  # fmt: skip
     check_against(run, tape)
@@ -470,7 +470,7 @@ def test_verify_finds_a_planted_error() -> None:
             train(model, optimizer, 20)
         run = recorder.run
         assert run.verify()
-        block = run._record.blocks[where]
+        block = run._record.blocks[where]  # noqa: SLF001
         first = block.first
         array = block.keyframe if kind == "keyframe" else block.rows["update"][2]
         assert array is not None
@@ -757,7 +757,7 @@ def test_a_step_is_a_whole_number(step: Any, recorded: tuple[mg.Run, Tape, Array
     run, tape, _ = recorded
     history = run["0.weight"]
     asked: list[Callable[[Any], object]] = [
-        run.indices, history.value, history.effective, lambda step: run.restore(network(5, 4, 3), step)
+        run.indices, history.value, history.effective, lambda step: run.restore(network(5, 4, 3), step)  # noqa: E501
     ]  # fmt: skip
     for ask in asked:
         with pytest.raises(
