@@ -116,6 +116,8 @@ def test_whatever_is_refused(
     gc.collect()  # a file that was not closed would be a warning, which is an error
 
 
+# Run with -B: a module that Python cannot write whole into its cache would be broken for whoever
+# comes next.
 LIMITED = """
 import resource, sys, zlib
 from pathlib import Path
@@ -147,7 +149,7 @@ def test_a_limit_of_the_system(tmp_path: Path) -> None:
     limits = [0, 1, 4096, len(new) - 100, len(new) - 1, len(new)]
     paths = os.pathsep.join([str(Path(mg.__file__).parent.parent), str(Path(__file__).parent)])
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", LIMITED, str(path), *map(str, limits)],
+        [sys.executable, "-B", "-W", "error", "-c", LIMITED, str(path), *map(str, limits)],
         env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     refused = (

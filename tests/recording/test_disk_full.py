@@ -221,6 +221,8 @@ def test_a_stop_closes_the_record_whatever_its_counts_do(
         gc.collect()
 
 
+# Run with -B: a module that Python cannot write whole into its cache would be broken for whoever
+# comes next.
 LIMITED = """
 import resource, signal, sys, zlib
 from pathlib import Path
@@ -251,7 +253,7 @@ def test_a_limit_of_the_system(tmp_path: Path) -> None:
     """
     paths = os.pathsep.join(map(str, (Path(mg.__file__).parent.parent, HERE, HERE.parent)))
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", LIMITED, str(tmp_path / "run"), str(20 * ROW)],
+        [sys.executable, "-B", "-W", "error", "-c", LIMITED, str(tmp_path / "run"), str(20 * ROW)],
         env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert "" == done.stderr
