@@ -382,3 +382,19 @@ def test_its_repr() -> None:
     schedule = repr(mg.SGD(model_of(np.float32), lr=falling))
     assert "falling" in schedule
     assert " at 0x" not in schedule
+
+
+@pytest.mark.parametrize("momentum", [0.96, 0.99, 0.999])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_a_momentum_close_to_one(momentum: float, nesterov: bool) -> None:
+    """A velocity that hardly fades is neither limited nor rounded: 40 steps, number by number."""
+    layer = mg.Dense(1, 1, bias=False, dtype=np.float64, rng=0)
+    optimizer = mg.SGD(layer, lr=0.125, momentum=momentum, nesterov=nesterov)
+    value, velocity = layer.weight.value.item(), 0.0
+    for step in range(40):
+        gradient = 1.0 + step / 8
+        layer.weight.grad = np.full((1, 1), gradient)
+        optimizer.step()
+        velocity = momentum * velocity + gradient
+        value -= 0.125 * (gradient + momentum * velocity if nesterov else velocity)
+        np.testing.assert_allclose(value, layer.weight.value.item(), rtol=1e-12)
