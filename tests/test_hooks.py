@@ -295,6 +295,30 @@ def test_a_hook_removed_during_a_dispatch_counts_until_the_next(when: int) -> No
     assert expected == log
 
 
+@pytest.mark.parametrize("when", [0, 1])
+def test_a_hook_removed_before_a_step_counts_until_the_next(when: int) -> None:
+    """The same for the last word: whoever is removed meanwhile is still asked about this step."""
+
+    class Removes(mg.Hook):
+        def before_step(self, event: mg.Step) -> None:
+            asked.append(("remover", event.step))
+            if event.step == when:
+                for handle in handles:
+                    handle.remove()
+
+    class Asked(mg.Hook):
+        def before_step(self, event: mg.Step) -> None:
+            asked.append(("next", event.step))
+
+    asked: list[tuple[str, int]] = []
+    model = build()
+    optimizer = mg.SGD(model, lr=0.1)
+    handles = [optimizer.attach(hook) for hook in (Removes(), Asked())]
+    for _ in range(3):
+        one_step(model, optimizer)
+    assert [(who, step) for step in range(when + 1) for who in ("remover", "next")] == asked
+
+
 # -- 3: failures ---------------------------------------------------------------------------------
 
 
