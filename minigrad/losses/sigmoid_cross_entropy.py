@@ -43,7 +43,7 @@ class SigmoidCrossEntropy(ElementwiseLoss):
         RangeError: A setting is out of range.
     """
 
-    default_metric = "accuracy"
+    default_metric: str | None = "accuracy"
 
     def __init__(
         self,

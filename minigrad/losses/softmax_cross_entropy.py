@@ -67,7 +67,7 @@ class SoftmaxCrossEntropy(Loss):
         KindError: A setting is no number, or a key of `class_weight` no label.
     """
 
-    default_metric = "accuracy"
+    default_metric: str | None = "accuracy"
 
     def __init__(
         self,

@@ -119,8 +119,12 @@ class Optimizer(ABC):
         if self.lr_factors:
             self._lr_by_entry = self.per_entry(self.lr_factors, "lr_factors", default=1.0)
         self.lr = lr
-        self.grad_transforms = checked_transforms(grad_transforms, "grad_transforms")
-        self.update_transforms = checked_transforms(update_transforms, "update_transforms")
+        self.grad_transforms: list[Transform] = checked_transforms(
+            grad_transforms, "grad_transforms"
+        )
+        self.update_transforms: list[Transform] = checked_transforms(
+            update_transforms, "update_transforms"
+        )
         self.max_grad_norm: float | None = limit(max_grad_norm, "max_grad_norm")
         self.max_grad_value: float | None = limit(max_grad_value, "max_grad_value")
 
@@ -132,10 +136,7 @@ class Optimizer(ABC):
 
     @property
     def lr(self) -> float | Schedule:
-        """The learning rate, or the schedule; of rates by pattern, the largest.
-
-        It may be assigned.
-        """
+        """The learning rate or schedule, of rates by pattern the largest; it may be assigned."""
         return self._lr
 
     @lr.setter
@@ -144,8 +145,7 @@ class Optimizer(ABC):
             rates = self.per_entry(lr, "lr", default=None)
             lr = number(float(rates.max()), "the largest lr", above=0)
             own = self.per_entry(self.lr_factors, "lr_factors", default=1.0)
-            # They stay when a number or a schedule is assigned later.
-            self._lr_by_entry = rates / lr * own
+            self._lr_by_entry = rates / lr * own  # stays if a number or schedule is assigned later
         self._lr: float | Schedule = lr if callable(lr) else number(lr, "lr", above=0)
 
     # -- what a subclass writes and uses ----------------------------------------------------------
