@@ -39,7 +39,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0], default=False)
 def slow(session: nox.Session) -> None:
-    """Run the tests that take long; each night, and before a release."""
+    """Run the tests that take long; each week, and before a release."""
     install(session, "test")
     session.run("pytest", "-m", "slow", *session.posargs)
 
