@@ -23,15 +23,17 @@ class Target(NamedTuple):
 
     Attributes:
         name: What errors call it.
-        load: Gives it a state: all of it, or after an error nothing.
+        load: Gives it a state.
         new: The state in the checkpoint.
         old: Its state now; empty if it has none.
+        is_atomic: Whether `load` takes in all of a state, or after an error nothing.
     """
 
     name: str
     load: Callable[[Any], object]
     new: Any
     old: Any
+    is_atomic: bool = True
 
 
 def load_all(targets: list[Target], where: str) -> None:
@@ -46,8 +48,8 @@ def load_all(targets: list[Target], where: str) -> None:
             begun.append(target)
             target.load(target.new)
     except Exception as error:
-        refusing = begun.pop()
-        changed = _put_back(begun)
+        refusing = begun[-1]
+        changed = _put_back(begun[:-1] if refusing.is_atomic else begun)
         outcome = f"only {', '.join(changed)} may have" if changed else "nothing was"
         message = error if isinstance(error, MinigradError) else repr(error)
         raise ModelError(
@@ -60,29 +62,17 @@ def load_all(targets: list[Target], where: str) -> None:
 
 def _put_back(targets: list[Target]) -> list[str]:
     """Give targets their old states; the names of those for which that did not work."""
-    return [target.name for target in reversed(targets) if not _loads(target.load, target.old)]
+    return [target.name for target in reversed(targets) if not _is_put_back(target)]
 
 
-def _loads(load: Callable[[Any], object], state: Any) -> bool:
-    """Whether something takes a state; what a hook raises may be anything."""
+def _is_put_back(target: Target) -> bool:
+    """Give a target its old state; whether that worked. What a hook raises may be anything."""
+    if not (target.old or target.is_atomic):
+        return False  # a hook had no state yet, and takes none that would undo another one
     with suppress(Exception):
-        load(state)
+        target.load(target.old)
         return True
     return False
-
-
-def _or_nothing(load: Callable[[Any], object], old: Any) -> Callable[[Any], None]:
-    """Load all of a state, or after an error the old one."""
-
-    def load_or_nothing(state: Any) -> None:
-        try:
-            load(state)
-        except BaseException as error:
-            if not _loads(load, old):
-                error.add_note("and what it had taken in could not be put back")
-            raise
-
-    return load_or_nothing
 
 
 def targets_of(tree: Mapping[str, Any], given: Arguments, strict: bool) -> list[Target]:
@@ -150,8 +140,8 @@ def _model(
         frozen = frozen_in(model)
         # files from before there were frozen entries do not have all of these
         known = {name: tree[name] for name in frozen if name in tree}
-        freeze = _or_nothing(partial(_freeze, model), frozen)
-        yield Target("frozen parameters", freeze, known, frozen)
+        freeze = partial(_freeze, model)
+        yield Target("frozen parameters", freeze, known, frozen, is_atomic=False)
 
 
 def _freeze(model: Layer, frozen: Mapping[str, Any]) -> None:
@@ -167,9 +157,8 @@ def _hooks(tree: Mapping[str, Any], hooks: list[Hook]) -> Iterator[Target]:
         if number is not None:
             own = saved.pop(number)
             if own["state"]:
-                old = hook.state_dict()
-                load = _or_nothing(hook.load_state_dict, old)
-                yield Target(own["hook"], load, own["state"], old)
+                states = own["state"], hook.state_dict()
+                yield Target(own["hook"], hook.load_state_dict, *states, is_atomic=False)
 
 
 def _is_of(saved: Mapping[str, Any], hook: Hook) -> bool:

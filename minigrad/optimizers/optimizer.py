@@ -374,9 +374,9 @@ class Optimizer(ABC):
             ShapeError: An array has another shape.
         """
         loaded = checked_state(state, self, self._workspace.vector.slots, self._states)
-        load_states([*self.grad_transforms, *self.update_transforms], state.get("transforms"))
         now = settings_of(self, self._lr_by_entry)
-        warn_of_settings(type(self).__name__, state.get("settings"), now)
+        warn_of_settings(type(self).__name__, state.get("settings"), now)  # which may be an error
+        load_states([*self.grad_transforms, *self.update_transforms], state.get("transforms"))
         if not callable(self._lr) and loaded.lr is not None:
             self._lr = loaded.lr
         self.step_count, self._skips, self._states = loaded.step_count, loaded.skips, loaded.arrays

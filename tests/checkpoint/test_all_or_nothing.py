@@ -102,6 +102,35 @@ def test_a_hook_that_had_no_state(tmp_path: Path) -> None:
     assert [1, 2] == fresh.seen
 
 
+class Torn(mg.Hook):
+    """A hook that has no state yet, and takes in half of another one."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seen": self.seen, "rest": 1} if self.seen else {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.seen = state.get("seen", 0)
+        if self.seen:
+            raise ValueError("not the rest")
+
+
+def test_a_hook_that_had_no_state_and_takes_half_of_one(tmp_path: Path) -> None:
+    """Nobody can take that back from it, and the error does not say that nothing was changed.
+
+    Everything else is as before.
+    """
+    hook = Torn()
+    hook.seen = 5
+    saved = Training().made(2)
+    mg.save(tmp_path / "x", **{**saved.parts, "hooks": [hook]})
+    training = Training(seed=7)
+    message = refused(tmp_path / "x", training, hooks=[Torn()])
+    assert "does not fit, and only Torn may have changed: its Torn: ValueError(" in message
+
+
 @pytest.fixture(params=["model", "optimizer", "data", "history", "hook"])
 def failing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The part whose loading fails, the first time that it is tried."""

@@ -459,6 +459,19 @@ def test_loading_into_other_settings_warns(
         mg.SGD(model_of(), **{**common, **before}).load_state_dict(state)
 
 
+def test_a_warning_that_is_an_error_leaves_all_as_it_was() -> None:
+    """Where warnings are errors, neither the optimizer nor its transforms take in anything."""
+    before = mg.SGD(model_of(), 0.1, momentum=0.5, grad_transforms=[mg.GradientNoise(0.1, rng=0)])
+    go(before)
+    now = mg.SGD(model_of(), 0.1, momentum=0.25, grad_transforms=[mg.GradientNoise(0.1, rng=1)])
+    expected = str(now.state_dict())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(SettingsChanged):
+            now.load_state_dict(before.state_dict())
+    assert expected == str(now.state_dict())
+
+
 def test_settings_in_a_state_are_the_callers() -> None:
     """Writing into what `state_dict` gave changes no optimizer."""
     model = model_of()
