@@ -276,6 +276,26 @@ def test_a_gradient_by_hand_of_an_unknown_output() -> None:
         model.backward(2 * (output - X))
 
 
+@pytest.mark.parametrize("place", ["alone", "in a Sequential", "with a hook"])
+def test_the_warning_of_a_repeated_forward_points_at_the_caller(place: str) -> None:
+    """It names the line that called `backward`, and none of minigrad."""
+    model, _ = setting("alone" if place == "alone" else "in a Sequential")
+    if place == "with a hook":
+        model.attach(Looks())
+    output = model(X)
+    model(X + 1)
+    with pytest.warns(RepeatedForward) as caught:
+        model.backward(2 * (output - X))
+    assert __file__ == caught[0].filename
+
+
+class Looks(mg.Hook):
+    """A hook that does nothing with what it is shown."""
+
+    def on_backward(self, event: mg.Backward) -> None:
+        pass
+
+
 def test_a_wrong_shape_after_a_look_is_a_wrong_shape() -> None:
     """A gradient of a shape that no output had is not blamed on the look before."""
     model, _ = setting("in a Sequential")

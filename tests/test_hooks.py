@@ -628,3 +628,37 @@ def test_the_input_gradient_that_nobody_needs_is_not_made_for_a_hook() -> None:
     model.attach(Keeps())
     one_step(model)
     assert {"2": True, "1": False} == kept
+
+
+def test_the_error_of_a_pass_is_not_replaced_by_that_of_a_hook() -> None:
+    """Where a layer fails after a hook has, the caller is told of the layer."""
+
+    class Fails(mg.Hook):
+        def on_forward(self, event: mg.Forward) -> None:
+            raise ZeroDivisionError
+
+    class Broken(mg.Layer):
+        def forward(self, x: Array) -> Array:
+            raise KeyError("the layer")
+
+        def backward(self, grad: Array) -> Array:
+            return grad
+
+    model = mg.Sequential(mg.Dense(2, 2, rng=0), Broken())
+    model.attach(Fails())
+    with pytest.raises(KeyError, match="the layer"):
+        model(np.ones((1, 2), np.float32))
+
+
+def test_two_failures_are_counted() -> None:
+    """The first is told, and that there is another."""
+
+    class Fails(mg.Hook):
+        def on_forward(self, event: mg.Forward) -> None:
+            raise ZeroDivisionError
+
+    model = mg.Sequential(mg.Dense(2, 2, rng=0))
+    model.attach(Fails())
+    model.attach(Fails())
+    with pytest.raises(HookError, match=r"\(1 more failure in hooks\)"):
+        model(np.ones((1, 2), np.float32))

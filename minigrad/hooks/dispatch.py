@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn, TypeVar, final
 
+from minigrad.display.words import counted
 from minigrad.errors import HookError
 from minigrad.hooks.event import Event
 from minigrad.hooks.events import Step
@@ -117,7 +118,7 @@ def _returned(method: Callable[..., None], result: object) -> TypeError:
 def _raise(failures: Sequence[tuple[Hook, Exception, Event]]) -> NoReturn:
     hook, error, event = failures[0]
     where = f" of {event.where}" if event.where else ""
-    more = f" ({len(failures) - 1} more failures in hooks)" if len(failures) > 1 else ""
+    more = f" ({counted(len(failures) - 1, 'more failure')} in hooks)" if failures[1:] else ""
     message = (
         f"{type(hook).__name__} failed in {type(event).__name__}{where}: "
         f"{type(error).__name__}: {error}{more}"

@@ -16,6 +16,7 @@ class Hook:
 
     `model.attach(hook)` calls `on_forward` and `on_backward`, `optimizer.attach(hook)` calls
     `before_step`, `on_step` and `flush`, and `minigrad.fit(..., hooks=[hook])` calls all methods.
+    A hook has the methods with which it was attached: replacing one later changes nothing.
 
     Hooks only observe. What an event hands out is a copy made on access, so a hook may keep it, and
     nothing that it does can change the training. An exception in a hook is raised as `HookError`

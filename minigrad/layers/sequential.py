@@ -155,6 +155,7 @@ class Sequential(Layer, checks_calls=True):
             HookError: A hook failed.
         """
         wanted = (self._is_nested or not parameters) if input_grad is None else input_grad
+        grad = self._take_output_grad(grad)
         if not self._listeners:
             return self._run_backward(grad, accumulate, parameters, wanted)
         with telling():
@@ -163,7 +164,6 @@ class Sequential(Layer, checks_calls=True):
     def _run_backward(
         self, grad: Array, accumulate: bool, parameters: bool, wanted: bool
     ) -> Array | None:
-        grad = self._take_output_grad(grad)
         gradients, listeners = self._gradients(), self._listeners
         layers, inputs, lowest = self._layers, self._outputs, self._lowest
         with backward_pass(gradients, accumulate, parameters):
