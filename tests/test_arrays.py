@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import minigrad as mg
 from minigrad import _kernels, _validation, randomness
-from minigrad._messages import described
+from minigrad._messages import described, where
 from minigrad.errors import KindError, RangeError, ShapeError
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -240,3 +241,20 @@ def test_shapes_are_exact() -> None:
     for shape in ((2, 1), (1, 2), (), (1, 1, 2)):
         with pytest.raises(ShapeError, match="nothing is broadcast"):
             _validation.shaped(np.ones(shape), (2,), F64, "x")
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_integers_at_the_end_of_float32(sign: int) -> None:
+    """What float32 holds exactly is taken; the first integer that it does not hold is refused."""
+    layer = mg.Dense(1, 1, rng=0)
+    for exact in (2**24 - 1, 2**24, 2**24 + 2):
+        layer(np.array([[sign * exact], [2**24 + 2]]))
+    with pytest.raises(RangeError, match=f"holds the integer {sign * (2**24 + 1)}"):
+        layer(np.array([[sign * (2**24 + 1)]]))
+
+
+def test_where_an_entry_lies() -> None:
+    """Rows and columns have a name; beyond, the indices are all there."""
+    assert "in row 2" == where((2,))
+    assert "in row 2, column 3" == where((2, 3))
+    assert "at (2, 3, 4)" == where((2, 3, 4))

@@ -359,3 +359,18 @@ def test_its_repr_tells_sizes() -> None:
     """How many samples of which shape, and how many batches."""
     text = repr(mg.Batches(np.zeros((1438, 784)), np.zeros(1438), 50))
     assert "Batches(1,438 samples of shape (784,), 29 batches of 50)" == text
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 4, 11])
+def test_every_nth_sample_in_order(every: int) -> None:
+    """From the first on, up to the last that fits."""
+    data = rows(10, batch_size=4)
+    seen = [number for x, _ in data.in_order(every) for number in x[:, 0].tolist()]
+    assert list(range(0, 10, every)) == seen
+
+
+def test_a_last_batch_of_one_sample() -> None:
+    """It is a batch like any other."""
+    data = rows(9, batch_size=4)
+    assert 3 == len(data)
+    assert [4, 4, 1] == [len(x) for x, _ in data]

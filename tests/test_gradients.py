@@ -756,3 +756,31 @@ def test_a_saved_model_has_nothing_pending() -> None:
         warnings.simplefilter("error")
         back(other)
     assert grads_of(model).tobytes() == grads_of(other).tobytes()
+
+
+def test_part_of_a_part_of_a_gradient_is_written_where_it_lies() -> None:
+    """Writing through two indices is the same as through one; a copy of a part writes nothing."""
+    layer = mg.Dense(3, 4, bias=False, dtype=np.float64, rng=0)
+    layer.weight.grad = np.zeros((3, 4))
+    layer.weight.grad[1][2] = 5.0
+    layer.weight.grad[1:][1][3] += 2.0
+    expected = np.zeros((3, 4))
+    expected[1, 2], expected[2, 3] = 5.0, 2.0
+    np.testing.assert_array_equal(expected, layer.weight.grad)
+    copied = layer.weight.grad[[0, 2]]
+    assert type(copied) is np.ndarray
+    copied[:] = 9.0
+    np.testing.assert_array_equal(expected, layer.weight.grad)
+
+
+def test_part_of_a_part_of_a_used_gradient_begins_anew() -> None:
+    """Only what is written after a step counts for the next one, however deep the part lies."""
+    layer = mg.Dense(4, 3, bias=False, dtype=np.float64, rng=0)
+    weight = layer.weight
+    optimizer = mg.SGD(layer, lr=0.5)
+    weight.grad = np.ones((4, 3))
+    optimizer.step()
+    weight.grad[1:][1:][0] = 5.0
+    expected = np.zeros((4, 3))
+    expected[2] = 5.0
+    np.testing.assert_array_equal(expected, weight.grad)

@@ -541,3 +541,26 @@ def test_it_takes_no_random_numbers_but_its_own() -> None:
     before = rng.bit_generator.state
     check_gradients(Scale(3), X)
     assert before == rng.bit_generator.state
+
+
+def test_parameters_are_moved_where_the_input_cannot_be() -> None:
+    """A layer that takes its input alone is still checked at other weights than zeros, which would
+    hide a missing transpose.
+    """
+
+    class Table(mg.Layer):
+        def __init__(self) -> None:
+            self.weight = mg.Parameter(np.zeros((2, 2)))
+
+        def forward(self, x: Array) -> Array:
+            if np.abs(x - np.rint(x)).max() > 1e-3:
+                raise ValueError("whole numbers only")
+            self.x = x
+            return x @ self.weight.value
+
+        def backward(self, grad: Array) -> Array:
+            self.weight.grad = self.x.T @ grad
+            return grad @ self.weight.value
+
+    with pytest.raises(GradientError, match="the gradient of the input is wrong"):
+        check_gradients(Table(), np.array([[1.0, 2.0], [3.0, 1.0]]))

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from case_support import sparse
 from loss_support import FloatType, central_differences, dtypes, fails, fails_and_changes_nothing
@@ -442,3 +443,13 @@ def test_a_loss_of_ones_own_by_entries() -> None:
     assert math.isclose(expected, loss.forward(outputs, targets), rel_tol=1e-13)
     mg.testing.check_gradients(loss, outputs, targets)
     fails(lambda: loss.forward(outputs, targets[:, 0]), ShapeError, "LogCosh", "(5, 3)", "(5,)")
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.float32, np.bool_])
+def test_what_is_taken_for_labels(dtype: npt.DTypeLike) -> None:
+    """Whole numbers, one for each row of outputs, are labels; other numbers have a wrong shape."""
+    message = "these are labels; use SoftmaxCrossEntropy"
+    if np.dtype(dtype).kind not in "iu":
+        message = "targets must have exactly the outputs' shape"
+    with pytest.raises(ShapeError, match=message):
+        mg.MeanSquaredError()(np.ones((4, 3), np.float32), np.ones(4, dtype))

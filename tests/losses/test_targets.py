@@ -350,3 +350,17 @@ def test_fit_names_the_row_of_the_data(
         with pytest.raises(LabelError, match=f"^{where}: .*{told}"):
             mg.fit(model, loss, mg.SGD(model, 0.1), data, epochs=1, validation_data=validation)
     assert before == model[0].weight.value.tobytes()
+
+
+@pytest.mark.parametrize("ignored", [0, 2])
+def test_balanced_weights_count_no_ignored_class(ignored: int) -> None:
+    """Samples that are ignored have no share in the weights, whichever label says so."""
+    loss = mg.SoftmaxCrossEntropy(class_weight="balanced", ignore_index=ignored)
+    labels = np.array([0, 0, 1, 1, 1, 2, 2, 2, 2, 3])
+    loss.balance(labels)
+    other = mg.SoftmaxCrossEntropy(class_weight="balanced")
+    other.balance(labels[labels != ignored])
+    expected, weights = other.class_weight, loss.class_weight
+    assert isinstance(expected, dict)
+    assert isinstance(weights, dict)
+    assert expected == weights

@@ -484,7 +484,9 @@ def test_the_first_different_bit_is_found(step: int, entry: int, tmp_path: Path)
         int(i) for i in np.unravel_index(entry - slots[name].slice.start, slots[name].shape)
     )
     assert (step, name, index, "update") == (found.step, found.name, found.index, found.what)
-    assert (step,) == run.verify().damaged
+    checked = run.verify()
+    assert (step,) == checked.damaged
+    assert not checked
     mirrored = run.first_difference(in_memory.run)
     assert mirrored is not None
     assert (found.here, found.there) == (mirrored.there, mirrored.here)

@@ -14,7 +14,7 @@ from recording_support import Array, Scale, Switch, bias, dense, flat, network, 
 
 import minigrad as mg
 from minigrad import Reason
-from minigrad.errors import CallOrderError, GradientOverwritten
+from minigrad.errors import CallOrderError, GradientOverwritten, ShapeError
 
 
 class Script(mg.Optimizer):
@@ -83,6 +83,9 @@ def test_moved() -> None:
         "step 2."
     )
     assert run["0.weight"].why.at(-1, -1) == run["0.weight"].why.at(1, 0)
+    for beyond in (-3, 2):
+        with pytest.raises(ShapeError, match=rf"has no entry \({beyond}, 0\)"):
+            run["0.weight"].why.at(beyond, 0)
 
 
 def test_returned() -> None:

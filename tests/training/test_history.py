@@ -23,6 +23,7 @@ from minigrad.errors import (
     ShapeError,
     UnknownNameError,
 )
+from minigrad.training.history import short
 
 FIGURES = {
     "loss": [2.5, 0.125, 1 / 3],
@@ -318,3 +319,11 @@ def test_with_matplotlib(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     finally:
         pyplot.close(figure)
     assert (tmp_path / "history.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("figure", "text"), [(0.01, "0.0100"), (0.00999, "0.00999"), (99.5, "99.5000"), (100.0, "100")]
+)
+def test_short_figures(figure: float, text: str) -> None:
+    """Four digits after the point from 0.01 to below 100; beyond, four digits in all."""
+    assert text == short(figure)
