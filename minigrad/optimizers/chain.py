@@ -72,21 +72,32 @@ def states_of(transforms: Iterable[Transform]) -> list[dict[str, Any]]:
     ]
 
 
-def load_states(transforms: Sequence[Transform], saved: Sequence[Mapping[str, Any]] | None) -> None:
-    """Have transforms go on from their states: all of them, or after an error none.
+def check_states(
+    transforms: Sequence[Transform], saved: Sequence[Mapping[str, Any]] | None
+) -> None:
+    """Make sure that no state is lost, because the transforms are others.
+
+    Args:
+        transforms: The transforms now.
+        saved: What `states_of` gave; None if it was written before there were any.
 
     Raises:
-        ModelError: They are others than those that were saved.
+        ModelError: They are others than those that were saved, and these had a state.
     """
-    if saved is None:  # written before there were any
-        return
-    names, now = [one["transform"] for one in saved], [name_of(one) for one in transforms]
-    if names != now and any(one["state"] for one in saved):
+    names, now = _names(saved or ()), list(map(name_of, transforms))
+    if names != now and any(one["state"] for one in saved or ()):
         raise ModelError(
             f"the state is of an optimizer with the transforms {', '.join(names)}, and this one "
             f"has {', '.join(now) or 'none'}"
         )
-    if names != now:
+
+
+def load_states(transforms: Sequence[Transform], saved: Sequence[Mapping[str, Any]] | None) -> None:
+    """Have transforms go on from their states: all of them, or after an error none.
+
+    Transforms that are others than those that were saved keep their own.
+    """
+    if saved is None or _names(saved) != list(map(name_of, transforms)):
         return
     before = states_of(transforms)
     try:
@@ -94,6 +105,10 @@ def load_states(transforms: Sequence[Transform], saved: Sequence[Mapping[str, An
     except BaseException:
         _load(transforms, before)
         raise
+
+
+def _names(saved: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [one["transform"] for one in saved]
 
 
 def _load(transforms: Sequence[Transform], saved: Sequence[Mapping[str, Any]]) -> None:

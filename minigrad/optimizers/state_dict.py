@@ -13,6 +13,7 @@ from minigrad._messages import described
 from minigrad._validation import number, shaped, whole
 from minigrad.arrays import Array
 from minigrad.errors import ModelError, SettingsChanged
+from minigrad.optimizers.chain import check_states
 from minigrad.optimizers.transforms import name_of
 from minigrad.parameters.vector import Slot
 
@@ -66,7 +67,7 @@ def checked_state(
         own: Its arrays now.
 
     Raises:
-        ModelError: It belongs to other parameters, or to another optimizer.
+        ModelError: It belongs to other parameters, to another optimizer or other transforms.
         ShapeError: An array has another shape.
     """
     expected = {"optimizer", "lr", "step_count", "skipped_steps", "state"}
@@ -109,6 +110,9 @@ def checked_state(
                 arrays[parameter], slot.shape, dtype, f"the state '{name}' of '{parameter}'"
             )
             new[name][slot.slice] = array.ravel()
+    check_states(
+        [*optimizer.grad_transforms, *optimizer.update_transforms], state.get("transforms")
+    )
     return LoadedState(lr, count, skips, new)
 
 
