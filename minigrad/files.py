@@ -1,14 +1,66 @@
-"""Files that are written as a whole or not at all: readers see the old content or the new."""
+"""Files that are written as a whole or not at all: readers see the old content or the new.
+
+Only regular files: what else may have a name, such as a FIFO or a device, is neither read nor
+replaced.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from glob import escape
+from io import BufferedReader
 from pathlib import Path
 
 from minigrad.errors import DataFileError
+
+_KINDS = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
+    """Open a regular file to read its bytes; what is none is refused at once, and never waited for.
+
+    Errors are those of the system, so that callers say in one place, with an error of their own,
+    what cannot be read: `error.strerror` is the reason, "Is a FIFO, expected a regular file" too.
+
+    Raises:
+        OSError: The system refuses, or it is a directory, a FIFO, a socket or a device.
+        ValueError: The path is none: it has a zero in it.
+    """
+    _check_regular(Path(path).stat(), path)  # opening a device may already do something
+    file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115 - the caller closes it
+    try:
+        _check_regular(os.fstat(file.fileno()), path)  # another one may have taken the name
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a FIFO would wait for its writer
+
+
+def _check_regular(found: os.stat_result, path: str | os.PathLike[str]) -> None:
+    """Make sure that this is a regular file.
+
+    Raises:
+        OSError: It is something else.
+    """
+    kind = stat.S_IFMT(found.st_mode)
+    if kind == stat.S_IFDIR:
+        raise DataFileError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if kind != stat.S_IFREG:
+        what = _KINDS.get(kind, "something else")
+        raise DataFileError(errno.EINVAL, f"Is {what}, expected a regular file", os.fspath(path))
 
 
 @contextmanager

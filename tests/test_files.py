@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from irregular_support import IRREGULAR, irregular
 
 from minigrad import files
 from minigrad.errors import DataFileError
@@ -151,3 +152,47 @@ def test_what_the_dead_have_left_is_swept(name: str, tmp_path: Path) -> None:
     files.sweep(path)
     assert sorted(stay) == sorted(tmp_path.iterdir())
     files.sweep(tmp_path / "missing" / name)  # where nothing can be, nothing is swept
+
+
+# -- what is no regular file ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", IRREGULAR)
+def test_what_is_no_regular_file_is_not_read(what: str, tmp_path: Path) -> None:
+    """It is refused at once, with its path, by an error that is the system's and minigrad's too."""
+    path = irregular(what, tmp_path)
+    with pytest.raises(DataFileError) as caught:
+        files.open_regular(path)
+    assert IRREGULAR[what] == caught.value.strerror
+    assert str(path) in str(caught.value)
+
+
+def test_a_fifo_that_takes_the_name_while_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between a look and the opening the file may become another: that is not waited for either."""
+    fifo = irregular("a FIFO", tmp_path)
+    path = tmp_path / "x"
+    path.write_bytes(b"content")
+    real = os.open
+
+    def late(name: object, *rest: int) -> int:
+        fifo.replace(path)
+        return real(path, *rest)
+
+    monkeypatch.setattr(os, "open", late)
+    with pytest.raises(DataFileError) as caught:
+        files.open_regular(path)
+    assert IRREGULAR["a FIFO"] == caught.value.strerror
+
+
+def test_a_regular_file_is_read(tmp_path: Path) -> None:
+    """By its path or by a link, given as text too."""
+    path = tmp_path / "x"
+    path.write_bytes(b"content")
+    (tmp_path / "link").symlink_to(path)
+    for given in (path, str(path), tmp_path / "link"):
+        with files.open_regular(given) as file:
+            assert b"content" == file.read()
+    with pytest.raises(FileNotFoundError):
+        files.open_regular(tmp_path / "missing")

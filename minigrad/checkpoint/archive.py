@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from minigrad._messages import described
 from minigrad.errors import DataFileError, KindError
-from minigrad.files import named_errors, replacing, sweep
+from minigrad.files import named_errors, open_regular, replacing, sweep
 
 Tree: TypeAlias = Mapping[str, Any]
 """Names to numbers, text, arrays, lists, and trees again."""
@@ -80,7 +80,12 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     where = f"the checkpoint '{os.fspath(path)}'"
     try:
-        with Path(path).open("rb") as file:
+        file = open_regular(path)
+    except (OSError, ValueError) as error:  # a path with a zero in it is a ValueError
+        why = getattr(error, "strerror", None) or error
+        raise DataFileError(f"{where} cannot be read: {why}") from error
+    try:
+        with file:
             _check(file, where)
             with ZipFile(file) as members:
                 arrays = {

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minigrad.errors import DataFileError
+from minigrad.files import open_regular
 
 
 def read_idx(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
@@ -65,18 +66,20 @@ def read_bytes(path: Path) -> bytes:
     """Read a whole file.
 
     Raises:
-        DataFileError: The file is missing or cannot be read.
+        DataFileError: The file is missing, cannot be read, or is no regular file.
     """
     try:
-        return path.read_bytes()
+        with open_regular(path) as file:
+            return file.read()
     except FileNotFoundError as error:
         raise DataFileError(
             f"{path}: found no such file, expected a data file; check the path"
         ) from error
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a path with a zero in it is a ValueError
+        why = getattr(error, "strerror", None) or error
         raise DataFileError(
-            f"{path}: found something that cannot be read ({error.strerror}), expected a data "
-            f"file; check the path and its permissions"
+            f"{path}: found something that cannot be read ({why}), expected a data file; check the "
+            f"path and its permissions"
         ) from error
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from irregular_support import IRREGULAR, irregular
 
 from minigrad.datasets.idx import read_idx
 from minigrad.errors import DataFileError
@@ -129,3 +130,20 @@ def test_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataFileError, match="found something that cannot be read") as caught:
         read_idx(tmp_path)
     assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("what", IRREGULAR)
+def test_what_is_no_regular_file(what: str, tmp_path: Path) -> None:
+    """A FIFO is not waited for, a device is not read to its end."""
+    path = irregular(what, tmp_path)
+    with pytest.raises(DataFileError) as caught:
+        read_idx(path)
+    assert str(caught.value).startswith(
+        f"{path}: found something that cannot be read ({IRREGULAR[what]}), expected a data file"
+    )
+
+
+def test_a_path_that_is_none(tmp_path: Path) -> None:
+    """No file has a zero in its name."""
+    with pytest.raises(DataFileError, match="cannot be read \\(embedded null"):
+        read_idx(tmp_path / "x\0y")
