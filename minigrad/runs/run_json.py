@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 
 from minigrad.errors import RunError
 from minigrad.parameters.vector import Slot
-from minigrad.runs.format import NAME, VERSION
+from minigrad.runs.format import NAME, READABLE, VERSION
 
 
 def described(
@@ -32,6 +33,7 @@ def described(
     return {
         "format": NAME,
         "version": VERSION,
+        "id": os.urandom(16).hex(),
         "numpy": np.__version__,
         "dtype": dtype.name,
         "kinds": list(kinds),
@@ -89,10 +91,10 @@ def read_json(directory: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(description, dict) or description.get("format") != NAME:
         raise RunError(f"'{path}' does not describe a run of minigrad")
-    if description.get("version") != VERSION:
+    if description.get("version") not in READABLE:
         raise RunError(
             f"'{directory}' has version {description.get('version')} of the format, and this "
-            f"minigrad reads version {VERSION}: use the minigrad that wrote it, or a later one"
+            f"minigrad reads versions 1 to {VERSION}: use the minigrad that wrote it, or a later one"
         )
     if checksum_of_json(description) != description.get("crc32"):
         raise RunError(
