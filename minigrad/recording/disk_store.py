@@ -34,7 +34,7 @@ from minigrad.runs.block import Block
 from minigrad.runs.counts import Counts
 from minigrad.runs.counts_file import packed
 from minigrad.runs.file_block import FileBlock
-from minigrad.runs.format import BLOCK, FOLDERS, STEP, checksum_of_block, file_of
+from minigrad.runs.format import BLOCK, FOLDERS, STEP, checksum_of_block, file_of, salt_of
 from minigrad.runs.kept_steps import KeptStep
 from minigrad.runs.mapped_files import MappedFiles
 from minigrad.runs.reader import read_record
@@ -152,8 +152,9 @@ class DiskStore(Store):
             self._description.begin_session(first_step)
             buffers = [(dtype, shape) for _, dtype, shape in self._buffers]
             steps = self._count if goes_on else None
-            writer = RowWriter(self.kinds, self.size, self.dtype)
-            self._steps = StepFiles(self.directory, writer, buffers, steps, self._indices_end)
+            salt = salt_of(self._description.run_id)
+            writer = RowWriter(self.kinds, self.size, self.dtype, salt)
+            self._steps = StepFiles(self.directory, writer, buffers, steps, self._indices_end, salt)
             self._table = BlockTable(self.directory, self.blocks)
             self._write_description()
         self._flushed = time.monotonic()
@@ -249,7 +250,10 @@ class DiskStore(Store):
         start = time.monotonic()
         self.flush()  # so that no step is counted that readers do not know of
         with self._writing():
-            files.replace(self.directory / "aggregates.npz", packed(counts(), values, last_step))
+            files.replace(
+                self.directory / "aggregates.npz",
+                packed(counts(), values, last_step, self._description.run_id),
+            )
         end = time.monotonic()
         self._counts_due = end + max(_FLUSH_SECONDS, _COUNTS_SHARE * (end - start))
 
@@ -334,7 +338,7 @@ class DiskStore(Store):
             keyframe.append(values[np.newaxis])
             keyframe.close()
         row = np.array((number, step, values is not None, rows, foreign, 0), BLOCK)
-        row["crc32"] = checksum_of_block(row, values)
+        row["crc32"] = checksum_of_block(row, values, salt_of(self._description.run_id))
         # Arrays of its own: a file that is given up must not stay open for other blocks.
         return FileBlock(MappedFiles(self.directory), row, self.kinds, self.dtype, self.size)
 

@@ -30,10 +30,12 @@ class RowWriter:
         kinds: The kinds of tensors that are kept of a step.
         size: The number of entries in a row.
         dtype: Their dtype.
+        salt: What the checksums begin with.
     """
 
-    def __init__(self, kinds: tuple[str, ...], size: int, dtype: np.dtype[Any]) -> None:
+    def __init__(self, kinds: tuple[str, ...], size: int, dtype: np.dtype[Any], salt: int) -> None:
         self._kinds = kinds
+        self._salt = salt
         self._shape = max(1, _CHUNK_BYTES // max(1, size * dtype.itemsize * len(kinds))), size
         self._dtype = dtype
         self._files: dict[str, FileColumn] = {}
@@ -133,6 +135,6 @@ class RowWriter:
         for kind, file in self._files.items():
             file.append(chunk[kind][:filled])
         return [
-            checksum(rows)
+            checksum(rows, self._salt)
             for rows in zip(*(chunk[kind][:filled] for kind in self._kinds), strict=True)
         ]

@@ -28,6 +28,11 @@ class RunDescription:
         self._written: tuple[int, int, bool] | None = None
 
     @property
+    def run_id(self) -> str:
+        """The run's own random id."""
+        return str(self._content["id"])
+
+    @property
     def has_sessions(self) -> bool:
         """Whether there was any session."""
         return bool(self._content["sessions"])
@@ -39,13 +44,14 @@ class RunDescription:
             RunError: It is of other parameters or settings.
         """
         there = read_json(self._directory)
-        for what in ("dtype", "kinds", "parameters", "buffers", "aggregates"):
+        for what in ("version", "dtype", "kinds", "parameters", "buffers", "aggregates"):
             if there[what] != self._content[what]:
                 raise RunError(
                     f"the run in '{self._directory}' cannot go on: its {what} are {there[what]}, "
                     f"and now they are {self._content[what]}; record into a new directory"
                 )
         self._content["sessions"] = there["sessions"]
+        self._content["id"] = there["id"]
 
     def begin_session(self, first_step: int) -> None:
         """A session begins with this step."""

@@ -14,7 +14,7 @@ from minigrad.arrays import Array
 from minigrad.recording.column import FileColumn
 from minigrad.recording.row_writer import RowWriter
 from minigrad.recording.step_columns import FACTS, StepColumns
-from minigrad.runs.format import STEP, checksums_of_steps, file_of
+from minigrad.runs.format import STEP, checksum, checksums_of_steps, file_of
 from minigrad.runs.kept_steps import KeptStep
 
 _NOWHERE = (-1, -1)  # the place of a step whose tensors are not kept
@@ -32,6 +32,7 @@ class StepFiles:
         buffers: Dtype and shape of each buffer.
         steps: How many steps of a run that is there already to go on after; None makes new files.
         indices_end: How many row indices the batches of these steps have.
+        salt: What the checksums begin with.
 
     Raises:
         OSError: The system refuses.
@@ -44,8 +45,10 @@ class StepFiles:
         buffers: Sequence[tuple[np.dtype[Any], tuple[int, ...]]],
         steps: int | None,
         indices_end: int,
+        salt: int,
     ) -> None:
         self._writer = writer
+        self._salt = salt
         self._sums: list[int] = []  # the checksums of rows whose steps are not published yet
         self._files: list[FileColumn] = []
         try:
@@ -109,7 +112,7 @@ class StepFiles:
             self.publish_rows()  # first: a step never refers to rows that readers do not see
             last, crc32 = self._last, self._sums.pop()
             last["segment"], last["row"], last["crc32"] = segment, row, crc32
-            last["row_crc32"] = checksums_of_steps(last)
+            last["row_crc32"] = checksums_of_steps(last, self._salt)
             self._steps.replace_last(last)
 
     def publish_rows(self) -> None:
@@ -142,7 +145,11 @@ class StepFiles:
             rows[name] = facts[name]
         rows["segment"], rows["row"] = np.array(self._places, np.int64).T
         rows["crc32"][rows["segment"] >= 0] = self._sums
-        rows["row_crc32"] = checksums_of_steps(rows)
+        kept = self._pending.steps()
+        for row, indices, buffers in zip(rows, kept.indices, kept.buffers, strict=True):
+            row["indices_crc32"] = checksum(() if indices is None else (indices,), self._salt)
+            row["buffers_crc32"] = checksum(buffers.values(), self._salt)
+        rows["row_crc32"] = checksums_of_steps(rows, self._salt)
         return rows
 
     def close(self) -> None:

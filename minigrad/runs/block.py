@@ -51,6 +51,7 @@ class Block:
         self.foreign: bool = foreign
         self.capacity: int = capacity
         self.sums: Integers | None = sums
+        self.salt: int = 0
         self.lent: bool = False
 
     @property

@@ -18,11 +18,12 @@ from minigrad.runs.counts import Counts
 _FLAT = ("grads", "updates", "moves", "first_move", "last_move", "movement")
 
 
-def packed(counts: Counts, values: npt.NDArray[Any], last_step: int) -> bytes:
+def packed(counts: Counts, values: npt.NDArray[Any], last_step: int, run_id: str) -> bytes:
     """The counts, the last step that they cover, and the values after it, as an `.npz` file."""
     arrays: dict[str, npt.NDArray[Any]] = {name: getattr(counts, name) for name in _FLAT}
     arrays["values"] = values
     facts: dict[str, Any] = {
+        "run": run_id,
         "steps": counts.steps,
         "uncounted": counts.uncounted,
         "last_step": last_step,

@@ -24,6 +24,7 @@ from minigrad.runs.format import (
     checksum_of_block,
     checksums_of_steps,
     file_of,
+    salt_of,
 )
 from minigrad.runs.gap import Gap, joined
 from minigrad.runs.kept_steps import Batches, Buffers, KeptSteps, Stretch
@@ -65,19 +66,20 @@ def _contents(directory: Path) -> list[bytes]:
 
 def _read(directory: Path, description: dict[str, Any]) -> Record:
     files, slots = MappedFiles(directory), slots_of(description)
+    salt = salt_of(description.get("id", ""))
     dtype = np.dtype(description["dtype"])
     size = max((slot.slice.stop for slot in slots.values()), default=0)
     problems: list[str] = []
     # The writer publishes steps last: what they refer to is there for whoever reads them first.
     counts, values, counted_step = _counts(directory, slots, size, problems)
     steps, table = files.table("steps.npy", STEP), files.table("blocks.npy", BLOCK)
-    _check(directory, dtype, steps)
+    _check(directory, dtype, steps, salt)
     notes = [*description["notes"], *problems]
     gaps = [Gap(*gap) for gap in description["gaps"]]
     before = (int(table["first"][0]) if len(table) else 0) - 1
     last = int(steps["step"][-1]) if len(steps) else before
     blocks = _blocks(files, table, steps, last, tuple(description["kinds"]), dtype, size)
-    blocks = _whole(files, blocks, gaps, notes, dtype, size)
+    blocks = _whole(files, blocks, gaps, notes, dtype, size, salt)
     if not blocks:
         raise RunError(
             f"'{directory}' holds no keyframe that can be "
@@ -124,7 +126,7 @@ def _read(directory: Path, description: dict[str, Any]) -> Record:
     )
 
 
-def _check(directory: Path, dtype: np.dtype[Any], steps: npt.NDArray[Any]) -> None:
+def _check(directory: Path, dtype: np.dtype[Any], steps: npt.NDArray[Any], salt: int) -> None:
     """Make sure that run.json and steps.npy are as minigrad wrote them."""
     if dtype.name not in ("float32", "float64"):
         raise RunError(
@@ -133,7 +135,7 @@ def _check(directory: Path, dtype: np.dtype[Any], steps: npt.NDArray[Any]) -> No
         )
     if (np.diff(steps["step"]) <= 0).any() or (np.diff(steps["indices_end"]) < 0).any():
         raise RunError(f"'{directory / 'steps.npy'}' is damaged: its rows are not in order")
-    if (steps["row_crc32"] != checksums_of_steps(steps)).any():
+    if (steps["row_crc32"] != checksums_of_steps(steps, salt)).any():
         raise RunError(f"'{directory / 'steps.npy'}' is damaged: the checksum of a row differs")
 
 
@@ -166,6 +168,7 @@ def _whole(
     notes: list[str],
     dtype: np.dtype[Any],
     size: int,
+    salt: int,
 ) -> list[FileBlock]:
     """The blocks whose files are there and whole; the others become gaps."""
     whole: list[FileBlock] = []
@@ -182,9 +185,13 @@ def _whole(
             for file, shape in expected
             if (problem := files.problem(file, dtype, shape))
         ]
-        if not problems and checksum_of_block(block.row, block.keyframe) != block.row["crc32"]:
+        if (
+            not problems
+            and checksum_of_block(block.row, block.keyframe, salt) != block.row["crc32"]
+        ):
             keyframe = f"{file_of('keyframes', block.number)} and " if block.has_keyframe else ""
             problems = [f"{keyframe}its row of blocks.npy are damaged: their checksum differs"]
+        block.salt = salt
         if not problems:
             whole.append(block)
             continue

@@ -124,7 +124,7 @@ def _damaged(block: Block) -> Iterator[int]:
     if block.sums is not None:
         tensors = list(block.rows.values())
         for row, (step, written) in enumerate(zip(block.steps, block.sums.tolist(), strict=True)):
-            if checksum(rows[row] for rows in tensors) != written:
+            if checksum((rows[row] for rows in tensors), block.salt) != written:
                 yield step
 
 
