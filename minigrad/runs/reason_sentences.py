@@ -42,7 +42,7 @@ class EntrySentences:
         initial: Array | None,
         final: Array,
         causes: Causes,
-        behind: tuple[int, int],
+        behind: tuple[int, int] = (0, 0),
     ) -> None:
         self._name = name
         self._causes = causes

@@ -242,7 +242,7 @@ class Run:
         Raises:
             KindError: `other` is not a run.
             ModelError: The runs are of different parameters.
-            RunError: One is damaged.
+            RunError: What is needed for a value is damaged.
         """
         if not isinstance(other, Run):
             raise KindError(f"first_difference got {described(other)}, expected a run")

@@ -126,7 +126,7 @@ def read_json(directory: Path) -> dict[str, Any]:
         )
     if problem := _problem(description):
         raise RunError(
-            f"'{path}' is not as minigrad wrote it: {problem}; put a copy of the original there"
+            f"'{path}' {problem}: it is not as minigrad wrote it; put a copy of the original there"
         )
     return description
 
@@ -135,28 +135,28 @@ def read_json(directory: Path) -> dict[str, Any]:
 
 
 def _problem(said: dict[str, Any]) -> str:
-    """What cannot be true of what run.json says, in words; empty if all can."""
+    """What cannot be true of what run.json says, as "gives ..."; empty if all can."""
     if said["version"] > 1 and not (isinstance(said.get("id"), str) and said["id"]):
-        return "the run has no id"
+        return "gives no id of the run"
     said.setdefault("id", "")
     said.setdefault("aggregates", True)
     said.setdefault("sessions", [])
     if said.get("dtype") not in ("float32", "float64"):
-        return f"the dtype is {str(said.get('dtype'))[:40]}, expected float32 or float64"
+        return f"gives the dtype {str(said.get('dtype'))[:40]}, expected float32 or float64"
     for name in ("complete", "full", "aggregates"):
         if not isinstance(said.get(name), bool):
-            return f"{name} is neither true nor false"
+            return f"gives a '{name}' that is neither true nor false"
     if not isinstance(said.get("optimizer"), str):
-        return "the optimizer is no text"
+        return "gives an optimizer that is no text"
     for name in ("kinds", "notes"):
         if not _is_list(said.get(name), str):
-            return f"the {name} are no list of texts"
+            return f"gives {name} that are no list of texts"
     kinds = said["kinds"]
     if len(set(kinds)) != len(kinds) or not FOLDERS.keys() >= set(kinds):
-        return f"there are no such kinds of tensors: {', '.join(kinds)[:80]}"
+        return f"gives kinds of tensors that there are not: {', '.join(kinds)[:80]}"
     for name in ("parameters", "buffers", "sessions"):
         if not _is_list(said.get(name), dict):
-            return f"the {name} are no list of objects"
+            return f"gives {name} that are no list of objects"
     return (
         _problem_of_arrays(said["parameters"], "parameter", {said["dtype"]})
         or _problem_of_arrays(said["buffers"], "buffer", None)
@@ -168,33 +168,33 @@ def _problem(said: dict[str, Any]) -> str:
 def _problem_of_arrays(arrays: list[dict[str, Any]], what: str, dtypes: set[str] | None) -> str:
     names = [array.get("name") for array in arrays]
     if not _is_list(names, str) or len(set(names)) != len(names):
-        return f"a {what} has no name, or the name of another one"
+        return f"gives a {what} without a name, or with that of another one"
     for array in arrays:
         name, shape, dtype = array["name"], array.get("shape"), array.get("dtype")
         if not isinstance(shape, list) or not all(_is_whole(n) for n in shape):
-            return f"the {what} '{name}' has no shape"
+            return f"gives the {what} '{name}' no shape"
         # Without the zeros too: NumPy refuses even empty arrays that are that large otherwise.
         if len(shape) > 32 or math.prod(n or 1 for n in shape) > _MOST // 32:
-            return f"the {what} '{name}' has a shape that is too large"
+            return f"gives the {what} '{name}' a shape that is too large"
         if not isinstance(dtype, str) or not (dtype in dtypes if dtypes else _is_plain(dtype)):
-            return f"the {what} '{name}' has the dtype {str(dtype)[:40]}"
+            return f"gives the {what} '{name}' the dtype {str(dtype)[:40]}"
     return ""
 
 
 def _problem_of_offsets(parameters: list[dict[str, Any]]) -> str:
     end = 0
     if not parameters:
-        return "there is no parameter"
+        return "gives no parameter"
     for parameter in parameters:
         if parameter.get("offset") != end or isinstance(parameter["offset"], bool):
-            return f"the parameter '{parameter['name']}' does not begin where the one before ends"
+            return f"gives the parameter '{parameter['name']}' an offset that is not the one before's end"
         end += math.prod(parameter["shape"])
-    return "the parameters are too large" if end > _MOST // 32 else ""
+    return "gives parameters that are too large" if end > _MOST // 32 else ""
 
 
 def _problem_of_steps(gaps: object, sessions: list[dict[str, Any]]) -> str:
     if not isinstance(gaps, list):
-        return "the gaps are no list"
+        return "gives gaps that are no list"
     for gap in gaps:
         if not (
             isinstance(gap, list)
@@ -204,14 +204,14 @@ def _problem_of_steps(gaps: object, sessions: list[dict[str, Any]]) -> str:
             and gap[0] <= gap[1]
             and isinstance(gap[2], str)
         ):
-            return f"a gap is {str(gap)[:80]}, expected [first, last, why]"
+            return f"gives a gap {str(gap)[:80]}, expected [first, last, why]"
     for session in sessions:
         ends = session.get("first_step", 0), session.get("last_step", 0)
         if not all(_is_whole(step) or step == -1 for step in ends):
-            return f"a session is {str(session)[:80]}"
+            return f"gives a session {str(session)[:80]}"
     for before, after in pairwise(sessions):
         if after.get("first_step", 0) < before.get("first_step", 0):
-            return "the sessions are not in order"
+            return "gives sessions that are not in order"
     return ""
 
 

@@ -156,12 +156,12 @@ def _damaged(block: Block) -> Iterator[int]:
 def first_difference(ours: Record, theirs: Record) -> Difference | None:
     """The first step, parameter and entry in which two records part; None if they never do.
 
-    Where both hold a step's updates these are compared, otherwise the values, where both know them
-    exactly.
+    Where both hold a step's updates these are compared, as they are stored; otherwise the values,
+    where both know them exactly.
 
     Raises:
         ModelError: The records are of different parameters.
-        RunError: One is damaged.
+        RunError: What is needed for a value is damaged.
     """
     if {name: slot.shape for name, slot in ours.slots.items()} != {
         name: slot.shape for name, slot in theirs.slots.items()
@@ -206,7 +206,6 @@ def _pairs(ours: Record, theirs: Record) -> Iterator[tuple[int, str, Array, Arra
 def _rows_by_step(record: Record) -> dict[int, Array]:
     found: dict[int, Array] = {}
     for block, rows in record.rows("update"):
-        block.check(range(block.count))
         found.update(zip(block.steps, rows, strict=True))
     return found
 
