@@ -14,7 +14,7 @@ from minigrad.runs.format import BLOCK
 
 @final
 class BlockTable:
-    """The table of the blocks. A new block is appended; where blocks are given up, it is replaced.
+    """The table of the blocks. A new block is added; where blocks are given up, it is replaced.
 
     Args:
         directory: The directory of the run.
@@ -26,26 +26,25 @@ class BlockTable:
 
     def __init__(self, directory: Path, blocks: Sequence[Block]) -> None:
         self._path = directory / "blocks.npy"
-        self._file = self._replaced(blocks)
+        self._file: FileColumn | None = None  # while it says what the blocks are
+        self.replace(blocks)
 
-    def _replaced(self, blocks: Sequence[Block]) -> FileColumn:
-        fresh = self._path.with_name("blocks.npy.tmp")
-        fresh.unlink(missing_ok=True)
-        table = FileColumn(fresh, BLOCK)
-        if blocks:
-            table.append(table_of(blocks))
-        table.close()
-        fresh.replace(self._path)
-        return FileColumn(self._path, BLOCK, (), len(blocks))
+    @property
+    def is_current(self) -> bool:
+        """Whether it says what the blocks are; if not, an interrupt has cut off `replace`."""
+        return self._file is not None
 
-    def append(self, block: Block) -> None:
-        """Add a block.
+    def add(self, blocks: Sequence[Block], new: Block) -> None:
+        """Add a block behind these.
 
         Raises:
             OSError: The system refuses.
         """
-        self._file.append(table_of([block]))
-        self._file.publish()
+        if self._file is None:
+            self.replace([*blocks, new])
+        else:
+            self._file.write(len(blocks), table_of([new]))
+            self._file.publish(len(blocks) + 1)
 
     def replace(self, blocks: Sequence[Block]) -> None:
         """Write the table anew, as a whole.
@@ -53,13 +52,20 @@ class BlockTable:
         Raises:
             OSError: The system refuses.
         """
-        before, self._file = self._file, self._replaced(blocks)
-        before.close()
+        self.close()
+        fresh = self._path.with_name("blocks.npy.tmp")
+        fresh.unlink(missing_ok=True)
+        table = FileColumn(fresh, BLOCK)
+        try:
+            table.write(0, table_of(blocks))
+            table.publish(len(blocks))
+        finally:
+            table.close()
+        fresh.replace(self._path)
+        self._file = FileColumn(self._path, BLOCK, (), len(blocks))
 
     def close(self) -> None:
-        """Close the file.
-
-        Raises:
-            OSError: The system refuses.
-        """
-        self._file.close()
+        """Close the file."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
