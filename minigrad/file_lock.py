@@ -47,6 +47,11 @@ class FileLock:
         """The descriptor."""
         return self._file.fileno()
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was released, or stayed with the parent of this process."""
+        return self._file.closed
+
     def acquire(self) -> bool:
         """Lock the file, unless somebody else has; whether that worked. It never waits.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
@@ -14,44 +13,36 @@ from minigrad.runs.format import BLOCK
 
 @final
 class BlockTable:
-    """The table of the blocks. A new block is added; where blocks are given up, it is replaced.
+    """The table of the blocks. New blocks are added; where some are given up, it is replaced.
 
     Args:
         directory: The directory of the run.
-        blocks: The blocks so far.
-
-    Raises:
-        OSError: The system refuses.
     """
 
-    def __init__(self, directory: Path, blocks: Sequence[Block]) -> None:
+    def __init__(self, directory: Path) -> None:
         self._path = directory / "blocks.npy"
-        self._file: FileColumn | None = None  # while it says what the blocks are
-        self.replace(blocks)
+        self._file: FileColumn | None = None
+        self._blocks: list[Block] = []  # the list that it was made for
+        self._count = 0  # how many of it are there
 
-    @property
-    def is_current(self) -> bool:
-        """Whether it says what the blocks are; if not, an interrupt has cut off `replace`."""
-        return self._file is not None
+    def sync(self, blocks: list[Block]) -> None:
+        """Have the file say what the blocks are. Nothing is written where it does already.
 
-    def add(self, blocks: Sequence[Block], new: Block) -> None:
-        """Add a block behind these.
-
-        Raises:
-            OSError: The system refuses.
-        """
-        if self._file is None:
-            self.replace([*blocks, new])
-        else:
-            self._file.write(len(blocks), table_of([new]))
-            self._file.publish(len(blocks) + 1)
-
-    def replace(self, blocks: Sequence[Block]) -> None:
-        """Write the table anew, as a whole.
+        Args:
+            blocks: The blocks. To one list blocks are only ever added.
 
         Raises:
             OSError: The system refuses.
         """
+        if self._file is None or blocks is not self._blocks:
+            self._replace(blocks)
+        elif len(blocks) > self._count:
+            self._file.write(self._count, table_of(blocks[self._count :]))
+            self._file.publish(len(blocks))
+            self._count = len(blocks)
+
+    def _replace(self, blocks: list[Block]) -> None:
+        """Write the table anew, as a whole."""
         self.close()
         fresh = self._path.with_name("blocks.npy.tmp")
         fresh.unlink(missing_ok=True)
@@ -62,6 +53,7 @@ class BlockTable:
         finally:
             table.close()
         fresh.replace(self._path)
+        self._blocks, self._count = blocks, len(blocks)
         self._file = FileColumn(self._path, BLOCK, (), len(blocks))
 
     def close(self) -> None:

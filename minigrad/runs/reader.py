@@ -154,8 +154,7 @@ def _blocks(
     for row in table[table["first"] <= last + 1]:
         block = FileBlock(files, row, kinds, dtype, size)
         rows = steps[steps["segment"] == block.number] if row["has_rows"] else steps[:0]
-        for step in rows["step"].tolist():
-            block.counted(step)
+        block.steps.extend(rows["step"].tolist())
         block.sums = rows["crc32"].copy()
         blocks.append(block)
     return blocks

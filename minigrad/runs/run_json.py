@@ -94,7 +94,7 @@ def read_json(directory: Path) -> dict[str, Any]:
     if description.get("version") not in READABLE:
         raise RunError(
             f"'{directory}' has version {description.get('version')} of the format, and this "
-            f"minigrad reads versions 1 to {VERSION}: use the minigrad that wrote it, or a later one"
+            f"minigrad reads versions 1 to {VERSION}: use the one that wrote it, or a later one"
         )
     if checksum_of_json(description) != description.get("crc32"):
         raise RunError(
