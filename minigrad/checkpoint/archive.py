@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from minigrad._messages import described
 from minigrad.errors import DataFileError, KindError
-from minigrad.files import named_errors, open_regular, replacing, sweep
+from minigrad.files import named_errors, open_regular, replacing
 
 Tree: TypeAlias = Mapping[str, Any]
 """Names to numbers, text, arrays, lists, and trees again."""
@@ -47,19 +47,17 @@ def write(path: str | os.PathLike[str], tree: Tree) -> None:
     """
     arrays: dict[str, npt.NDArray[Any]] = {}
     meta = json.dumps(_without_arrays(tree, "", arrays)).encode()
-    with named_errors(path, "the checkpoint"):
-        sweep(Path(path))
-        with replacing(Path(path), durable=True) as new:
-            with ZipFile(new, "w", ZIP_STORED) as file:
-                for name, array in {"meta": np.frombuffer(meta, np.uint8), **arrays}.items():
-                    # With a date of its own each file would differ; equal states give equal bytes.
-                    with file.open(ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, array, allow_pickle=False)
-                file.comment = f"minigrad checkpoint {VERSION} sha256 {'0' * _DIGITS}".encode()
-            with new.open("r+b") as raw:
-                digest = _digest(raw, new.stat().st_size - _DIGITS)
-                raw.seek(-_DIGITS, os.SEEK_END)
-                raw.write(digest)
+    with named_errors(path, "the checkpoint"), replacing(Path(path), durable=True) as new:
+        with ZipFile(new, "w", ZIP_STORED) as file:
+            for name, array in {"meta": np.frombuffer(meta, np.uint8), **arrays}.items():
+                # With a date of its own each file would differ; equal states give equal bytes.
+                with file.open(ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+            file.comment = f"minigrad checkpoint {VERSION} sha256 {'0' * _DIGITS}".encode()
+        with new.open("r+b") as raw:
+            digest = _digest(raw, new.stat().st_size - _DIGITS)
+            raw.seek(-_DIGITS, os.SEEK_END)
+            raw.write(digest)
 
 
 def check(tree: Tree, what: str) -> None:

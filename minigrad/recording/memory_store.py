@@ -66,7 +66,7 @@ class MemoryStore(Store):
         """Begin a session: memory is simply there."""
 
     @override
-    def close(self, step: int, values: Array) -> None:
+    def close(self, step: int, values: Array | None) -> None:
         """End a session: nothing is to be done."""
 
     @override
@@ -78,6 +78,10 @@ class MemoryStore(Store):
     def __len__(self) -> int:
         return len(self._steps)
 
+    @override
+    def _forget_after(self, step: int) -> None:
+        self._steps.drop_after(step)
+
     def kept(self) -> KeptSteps:
         """What is kept of every step besides its tensors, as copies."""
         return self._steps.steps()
@@ -85,6 +89,7 @@ class MemoryStore(Store):
     @override
     def record(self, state: RecorderState) -> Record:
         """All that is recorded, as it is now."""
+        assert state.final is not None  # only a run on disk can be gone on with
         rows = sum(block.count for block in self.blocks) * self.step_bytes
         keyframes = sum(block.has_keyframe for block in self.blocks) * self.row_bytes
         return Record(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, MutableSequence
 
 import numpy as np
@@ -20,9 +21,8 @@ class Block:
         keyframe: All values before that step, or a function that reads them from a file; None where
             each row comes with its value.
         steps: The steps whose rows are here.
-        rows: For each kind of tensor, "update", "grad" or "value", one row per step.
-        count: How many rows are filled.
-        replayable: How many of them, from the first, lead from one value to the next.
+        rows: For each kind of tensor, "update", "grad" or "value", one row per step, and room for
+            more behind them.
         foreign: Whether somebody else wrote into the values before it, so that its keyframe is not
             what the step before it left.
         capacity: How many rows there is room for.
@@ -40,8 +40,6 @@ class Block:
         keyframe: Array | Callable[[], Array] | None,
         steps: MutableSequence[int] | None = None,
         rows: Mapping[str, Array] | None = None,
-        count: int = 0,
-        replayable: int = 0,
         foreign: bool = False,
         capacity: int = 0,
         sums: Integers | None = None,
@@ -50,8 +48,6 @@ class Block:
         self._keyframe = keyframe
         self.steps: MutableSequence[int] = array("q") if steps is None else steps
         self.rows: Mapping[str, Array] = {} if rows is None else rows
-        self.count: int = count
-        self.replayable: int = replayable
         self.foreign: bool = foreign
         self.capacity: int = capacity
         self.sums: Integers | None = sums
@@ -74,6 +70,21 @@ class Block:
     def value_after(self) -> int | None:
         """The step whose values the keyframe holds, if any."""
         return None if self._keyframe is None or self.foreign else self.first - 1
+
+    @property
+    def count(self) -> int:
+        """How many rows are filled."""
+        return len(self.steps)
+
+    @property
+    def replayable(self) -> int:
+        """How many of the rows, from the first, lead from one value to the next."""
+        steps, first = self.steps, self.first
+        if "update" not in self.rows:
+            return 0
+        if not steps or steps[-1] == first + len(steps) - 1:
+            return len(steps)
+        return bisect_left(range(len(steps)), True, key=lambda row: steps[row] != first + row)
 
     def sound(self, rows: range) -> Mask:
         """Which of these rows are what was written, as far as their checksums tell.
@@ -119,21 +130,10 @@ class Block:
         sound = self.sound(range(self.replayable))
         return self.replayable if sound.all() else int(np.argmin(sound))
 
-    def counted(self, step: int) -> None:
-        """Note that the row of this step is filled."""
-        if (
-            self.replayable == self.count
-            and step == self.first + self.count
-            and "update" in self.rows
-        ):
-            self.replayable += 1
-        self.steps.append(step)
-        self.count += 1
-
     @classmethod
     def of_row(cls, step: int, rows: Mapping[str, Array]) -> Block:
         """A block of one step, without a keyframe."""
-        return Block(step, None, [step], {kind: row[np.newaxis] for kind, row in rows.items()}, 1)
+        return Block(step, None, [step], {kind: row[np.newaxis] for kind, row in rows.items()})
 
     def without_rows(self) -> Block:
         """The keyframe alone."""
@@ -150,8 +150,6 @@ class Block:
             self._keyframe,
             self.steps[:],
             rows,
-            self.count,
-            self.replayable,
             self.foreign,
         )
 

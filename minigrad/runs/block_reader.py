@@ -100,8 +100,7 @@ class BlockReader:
         kinds, dtype, size = self._about
         block = FileBlock(self._files, row, kinds, dtype, size)
         rows = steps[steps["segment"] == block.number] if row["has_rows"] else steps[:0]
-        for step in rows["step"].tolist():
-            block.counted(step)
+        block.steps.extend(rows["step"].tolist())
         block.sums, block.salt = rows["crc32"].copy(), self._salt
         return block
 

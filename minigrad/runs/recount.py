@@ -20,9 +20,10 @@ from minigrad.runs.counts import Counts
 from minigrad.runs.gap import NOT_COUNTED, Gap, joined
 from minigrad.runs.record import Record
 
-# After such a write the first step was counted from the new values; after any other, from those
-# that the step before had left.
-_UNSEEN = re.compile(r"before step (\d+) the values changed while they were not recorded")
+# After an unseen write a step was counted from the new values; after any other, from those that the
+# step before had left. After both, nobody knows.
+_WRITE = re.compile(r"before step (\d+) .+? changed\b")
+_UNSEEN = "the values changed while they were not recorded"
 
 
 class Told(NamedTuple):
@@ -141,7 +142,9 @@ def _told_by_rows(record: Record, last: int, end: int, values: Array | None) -> 
         end: The last of them.
         values: The values after the step before the first, if they are known.
     """
-    unseen = {int(match[1]) for match in map(_UNSEEN.match, record.notes) if match}
+    writes = [match for match in map(_WRITE.match, record.notes) if match]
+    unseen = {int(match[1]) for match in writes if match.string.endswith(_UNSEEN)}
+    seen = {int(match[1]) for match in writes if not match.string.endswith(_UNSEEN)}
     at = last
     for block in record.blocks:
         if not block.count or "update" not in block.rows or block.steps[-1] <= last:
@@ -149,6 +152,8 @@ def _told_by_rows(record: Record, last: int, end: int, values: Array | None) -> 
         for step, before, after, update in _of_block(block, values, at, block.first in unseen):
             if step > end:
                 return
+            if step in seen and step in unseen:
+                before = None
             if before is not None and after is not None and step > last:
                 yield Told(step, before, after, update)
             values, at = after, step

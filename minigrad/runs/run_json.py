@@ -187,7 +187,7 @@ def _problem_of_offsets(parameters: list[dict[str, Any]]) -> str:
         return "gives no parameter"
     for parameter in parameters:
         if parameter.get("offset") != end or isinstance(parameter["offset"], bool):
-            return f"gives the parameter '{parameter['name']}' an offset that is not the one before's end"
+            return f"gives the parameter '{parameter['name']}' an offset that does not follow"
         end += math.prod(parameter["shape"])
     return "gives parameters that are too large" if end > _MOST // 32 else ""
 

@@ -1,0 +1,115 @@
+"""`RunFiles`: the files of a run on disk that are open while it is recorded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from minigrad.recording.block_table import BlockTable
+from minigrad.recording.row_writer import RowWriter
+from minigrad.recording.run_lock import RunLock
+from minigrad.recording.step_files import StepFiles
+from minigrad.runs.format import FOLDERS
+
+_FILES = ("lock", "steps.npy", "indices.npy", "blocks.npy", "blocks.npy.tmp")
+_HEADER = 128  # about how many bytes of steps.npy say how many rows it has
+
+
+@final
+class RunFiles:
+    """The files of a run that are open while it is recorded, and its lock.
+
+    Args:
+        directory: The directory of the run, which is locked already.
+        lock: Its lock.
+        writer: What writes the tensors.
+        buffers: Dtype and shape of each of the layers' buffers.
+        steps: How many steps of a run that is there already to go on after; None makes new files.
+        indices_end: How many row indices the batches of these steps have.
+        salt: What the checksums begin with.
+
+    Attributes:
+        steps: What is kept of every step.
+        table: The table of the blocks.
+
+    Raises:
+        OSError: The system refuses.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        lock: RunLock,
+        writer: RowWriter,
+        buffers: Sequence[tuple[np.dtype[Any], tuple[int, ...]]],
+        steps: int | None,
+        indices_end: int,
+        salt: int,
+    ) -> None:
+        self._lock = lock
+        self.table: BlockTable = BlockTable(directory)
+        self.steps: StepFiles = StepFiles(directory, writer, buffers, steps, indices_end, salt)
+
+    def close(self) -> None:
+        """Close the files, and let the next recorder have the run; again without effect."""
+        self.steps.close()
+        self.table.close()
+        self._lock.release()
+
+    def let_go(self) -> None:
+        """Close the files in a forked child, whose parent goes on with them."""
+        self.steps.close_files()
+        self.table.close()
+
+
+def state_of(directory: Path) -> tuple[bytes, bytes]:
+    """What tells whether somebody has gone on with a run; nothing where there is none."""
+    description, steps = directory / "run.json", directory / "steps.npy"
+    if not description.is_file():
+        return b"", b""
+    with steps.open("rb") as opened:
+        return description.read_bytes(), opened.read(_HEADER)
+
+
+def is_free(directory: Path) -> bool:
+    """Whether a new run can begin there: there is nothing, or nothing that was recorded.
+
+    Raises:
+        OSError: The system refuses.
+    """
+    if not os.path.lexists(directory):
+        return True
+    return directory.is_dir() and (not any(directory.iterdir()) or is_cut_off_start(directory))
+
+
+def is_cut_off_start(directory: Path) -> bool:
+    """Whether there is nothing but what is left where `start` was cut off, before run.json.
+
+    Raises:
+        OSError: The system refuses.
+    """
+    folders = ("keyframes", "buffers", *FOLDERS.values())
+    if not (directory / "lock").is_file():
+        return False
+    for path in directory.rglob("*"):
+        place = path.relative_to(directory).as_posix()
+        of_block = path.parent.parent == directory and path.parent.name in folders
+        if not (
+            place in (*folders, *_FILES)
+            or path.name.endswith(".part")
+            or (of_block and path.suffix == ".npy")
+        ):
+            return False
+    steps = directory / "steps.npy"
+    return not steps.is_file() or b"(0," in steps.read_bytes()[:_HEADER]
+
+
+def clear(directory: Path) -> None:
+    """Remove what is left where `start` was cut off."""
+    for path in directory.rglob("*.npy*"):
+        if path.is_file():
+            path.unlink()
