@@ -54,18 +54,11 @@ def with_counts(record: Record, found: CountsFile | None, problem: str) -> Recor
             problem = f"{_FILE} is damaged ({wrong})"
     if found is None or problem:
         return _from_rows(record, problem)
-    notes = list(record.notes)
-    if found.last_step < last:
-        notes.append(
-            f"entries are counted up to step {found.last_step} of {last}: the writer was cut off, "
-            f"or is still writing"
-        )
     final, final_step = record.final, record.final_step
     if final_step < found.last_step:
         final, final_step = found.values, found.last_step
     return replace(
         record,
-        notes=tuple(notes),
         counts=found.counts,
         counted=found.values,
         counted_step=found.last_step,

@@ -71,6 +71,16 @@ class Record:
         """The last step; where there is none, the one before the first."""
         return int(self.kept.steps[-1]) if len(self.kept.steps) else self.final_step
 
+    @property
+    def lag(self) -> str:
+        """How far the counts lag behind the steps, as a note; empty if they do not."""
+        if self.counts is None or self.counted_step >= self.last_step:
+            return ""
+        return (
+            f"entries are counted up to step {self.counted_step} of {self.last_step}: the writer "
+            f"was cut off, or is still writing"
+        )
+
     def with_damage(self, damage: str) -> Record:
         """The same, and the steps that follow its last one are lost."""
         return replace(self, damage=damage, notes=(*self.notes, damage), complete=False)

@@ -52,7 +52,7 @@ class Run:
         self.steps: tuple[int, ...] = tuple(record.kept.steps.tolist())
         self.complete: bool = record.complete
         self.gaps: tuple[Gap, ...] = record.gaps
-        self.notes: tuple[str, ...] = record.notes
+        self.notes: tuple[str, ...] = (*record.notes, *filter(None, [record.lag]))
         self.optimizer: str = record.optimizer
         self.bytes: int = record.bytes
         self.counted_steps: int | None = None if record.counts is None else record.counts.seen
