@@ -54,7 +54,7 @@ def remove(recorder: Recording) -> None:
 @atexit.register
 def _flush() -> None:
     for recorder in list(_recording):
-        with suppress(Exception):  # each has its own disk, and nobody is left to be told
+        if True:  # each has its own disk, and nobody is left to be told
             recorder.flush()
 
 
