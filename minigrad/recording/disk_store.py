@@ -114,6 +114,11 @@ class DiskStore(Store):
         """Look at the run that is there, and make sure that it can go on."""
         record = read_record(self.directory)
         self._description.resume()
+        if record.damage:  # going on would cut off what may still be saved by hand
+            raise RunError(
+                f"the run in '{self.directory}' cannot go on: {record.damage}; what is there can "
+                f"be read, and stays as it is; record into a new directory"
+            )
         self.take_up(record)
         arrays, self._count = MappedFiles(self.directory), len(record.kept.steps)
         steps = arrays.rows("steps.npy", STEP, (self._count,))

@@ -44,7 +44,13 @@ class RunDescription:
             RunError: It is of other parameters or settings.
         """
         there = read_json(self._directory)
-        for what in ("version", "dtype", "kinds", "parameters", "buffers", "aggregates"):
+        if there["version"] != self._content["version"]:
+            raise RunError(
+                f"the run in '{self._directory}' cannot go on: it was written by an earlier "
+                f"minigrad, in version {there['version']} of the format, which is only read; "
+                f"record into a new directory"
+            )
+        for what in ("dtype", "kinds", "parameters", "buffers", "aggregates"):
             if there[what] != self._content[what]:
                 raise RunError(
                     f"the run in '{self._directory}' cannot go on: its {what} are {there[what]}, "

@@ -134,6 +134,8 @@ class StepColumns:
             lr=columns["lr"],
             loss=columns["loss"],
             clip_factor=columns["clip_factor"],
-            indices=Batches(self.indices().copy(), columns["indices_end"], columns["has_indices"]),
+            indices=Batches(
+                self.indices().copy(), columns["indices_end"] - self._start, columns["has_indices"]
+            ),
             buffers=Buffers(self.buffers(), len(self)),
         )

@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, MutableSequence
 
 import numpy as np
 
-from minigrad.arrays import Array, Integers
+from minigrad.arrays import Array, Integers, Mask
+from minigrad.errors import RunError
+from minigrad.runs.format import checksum
 
 
 class Block:
@@ -27,6 +29,8 @@ class Block:
         sums: The CRC-32 of each row as it was written, where known.
 
     Attributes:
+        salt: What these checksums begin with.
+        where: The files of the rows, for errors.
         lent: Whether a run reads these rows, so that their memory must stay as it is.
     """
 
@@ -48,7 +52,9 @@ class Block:
         self.capacity: int = capacity
         self.sums: Integers | None = sums
         self.salt: int = 0
+        self.where: str = ""
         self.lent: bool = False
+        self._sound: dict[int, bool] = {}  # of the rows that were looked at
 
     @property
     def has_keyframe(self) -> bool:
@@ -79,6 +85,50 @@ class Block:
         if not steps or steps[-1] == first + len(steps) - 1:
             return len(steps)
         return bisect_left(range(len(steps)), True, key=lambda row: steps[row] != first + row)
+
+    def sound(self, rows: range) -> Mask:
+        """Which of these rows are what was written, as far as their checksums tell.
+
+        A row is checksummed once, when it is first asked for.
+
+        Raises:
+            RunError: A file is missing or damaged.
+        """
+        if self.sums is None:
+            return np.ones(len(rows), bool)
+        if new := [row for row in rows if row not in self._sound]:
+            tensors = list(self.rows.values())
+            for row in new:
+                crc = checksum((kind[row] for kind in tensors), self.salt)
+                self._sound[row] = crc == int(self.sums[row])
+        return np.array([self._sound[row] for row in rows], bool)
+
+    def check(self, rows: range) -> None:
+        """Make sure that these rows are what was written.
+
+        Raises:
+            RunError: One is not; or a file is missing or damaged.
+        """
+        sound = self.sound(rows)
+        if not sound.all():
+            step = self.steps[rows[int(np.argmin(sound))]]
+            raise RunError(
+                f"{self.where} is damaged: the row of step {step} is not what was written (its "
+                f"checksum differs); other steps can still be read, and run.verify() lists those "
+                f"that cannot"
+            )
+
+    @property
+    def leading(self) -> int:
+        """How many of the rows that lead from one value to the next can be replayed.
+
+        Up to the first that is not what was written.
+
+        Raises:
+            RunError: A file is missing or damaged.
+        """
+        sound = self.sound(range(self.replayable))
+        return self.replayable if sound.all() else int(np.argmin(sound))
 
     @classmethod
     def of_row(cls, step: int, rows: Mapping[str, Array]) -> Block:

@@ -48,6 +48,9 @@ class FileBlock(Block):
             rows=self._own,
             foreign=bool(row["foreign"]),
         )
+        self.where = ", ".join(
+            f"'{files.directory / file_of(FOLDERS[kind], self.number)}'" for kind in self._own
+        )
 
     @override
     def without_rows(self) -> FileBlock:

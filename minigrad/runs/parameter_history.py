@@ -41,7 +41,8 @@ class ParameterHistory:
         shape: Its shape.
         size: How many entries it has.
         dtype: The kind of its numbers.
-        counted_steps: In how many steps its entries were counted; None with `aggregates=False`.
+        counted_steps: In how many steps its entries were counted, while these were made or later
+            from their rows; None where nothing was counted (`aggregates=False`).
     """
 
     def __init__(self, record: Record, name: str) -> None:
@@ -51,14 +52,18 @@ class ParameterHistory:
         self.shape: tuple[int, ...] = self._slot.shape
         self.size: int = self._slot.slice.stop - self._slot.slice.start
         self.dtype: np.dtype[Any] = record.final.dtype
-        self.counted_steps: int | None = None if record.counts is None else record.counts.steps
+        self.counted_steps: int | None = None if record.counts is None else record.counts.seen
 
     # -- values -----------------------------------------------------------------------------------
 
     @property
     def initial(self) -> Array:
-        """The value before the first step."""
-        return self._shaped(self._record.initial[self._slot.slice])
+        """The value before the first step.
+
+        Raises:
+            NotExactError: It is not known, because the file that held it is damaged.
+        """
+        return self._shaped(self._record.known_initial[self._slot.slice])
 
     @property
     def final(self) -> Array:
@@ -76,6 +81,7 @@ class ParameterHistory:
             RangeError: The run has no such step.
             NotExactError: The record does not hold what is needed; the message names the nearest
                 exact steps.
+            RunError: What is needed is damaged.
         """
         return self._shaped(self._record.values(self._record.check(step), self._slot.slice))
 
@@ -86,6 +92,7 @@ class ParameterHistory:
             KindError: A step is not a whole number.
             RangeError: The run has no such step.
             NotExactError: The record does not hold what is needed for one of them.
+            RunError: What is needed for one of them is damaged.
         """
         wanted = self._checked_steps(steps)
         if unknown := wanted.difference(self.exact_steps.tolist()):
@@ -171,11 +178,14 @@ class ParameterHistory:
         record, name, counts = self._record, self.name, self._record.counts
         if counts is None:
             codes = np.full(self.shape, Reason.UNKNOWN.code, np.uint8)
-            return Why(name, codes, lambda index, reason: not_counted(name, index))
-        initial, final_ = self.initial, self._shaped(record.counted[self._slot.slice])
+            why = record.no_counts
+            return Why(name, codes, lambda index, reason: not_counted(name, index, why))
+        final_ = self._shaped(record.counted[self._slot.slice])
+        initial = self.initial if record.initial_known else None
         causes = Causes.of(record.optimizer, written_by_others(record.notes, name))
-        sentences = EntrySentences(name, self._slot, counts, initial, final_, causes)
-        alone = self.moved & (self._counted("grads") == 0)
+        behind = record.counted_step, record.last_step
+        sentences = EntrySentences(name, self._slot, counts, initial, final_, causes, behind)
+        alone = self.moved & (self._counted("grads") == 0) & counts.whole
         remarks = []
         if count := int(np.count_nonzero(alone)):
             remarks.append(
@@ -191,7 +201,7 @@ class ParameterHistory:
             sentences.sentence,
             without_gradient=alone,
             explained=explained_by(activity),
-            zero_inputs=zero_inputs_of(activity),
+            zero_inputs=zero_inputs_of(activity) if counts.whole else None,
             unexplained=counts.unexplained.get(name, ""),
             movers=causes.movers,
             remarks=remarks,
@@ -199,7 +209,7 @@ class ParameterHistory:
 
     def _counted(self, what: str) -> npt.NDArray[Any]:
         if self._record.counts is None:
-            raise CallOrderError("this record has no counts: it was made with aggregates=False")
+            raise CallOrderError(f"this record has no counts: {self._record.no_counts}")
         flat: npt.NDArray[Any] = getattr(self._record.counts, what)
         return flat[self._slot.slice].reshape(self.shape).copy()
 

@@ -38,11 +38,12 @@ class Run:
         names: The recorded parameters.
         steps: The numbers of the recorded steps, counted from 0.
         complete: Whether the recorder was stopped; False while it goes on.
-        gaps: The steps whose tensors the record does not hold, each with the reason.
-        notes: What else happened, in sentences: writes into the parameters by others.
+        gaps: The steps whose tensors or counts the record does not hold, each with the reason.
+        notes: What else happened, in sentences: writes into the parameters by others, damage.
         optimizer: The optimizer in words.
         bytes: How many bytes the record takes, in memory or on disk.
-        counted_steps: In how many steps entries were counted; None with `aggregates=False`.
+        counted_steps: In how many steps entries were counted, while these were made or later from
+            their rows; None where nothing was counted (`aggregates=False`).
     """
 
     def __init__(self, record: Record) -> None:
@@ -51,10 +52,10 @@ class Run:
         self.steps: tuple[int, ...] = tuple(record.kept.steps.tolist())
         self.complete: bool = record.complete
         self.gaps: tuple[Gap, ...] = record.gaps
-        self.notes: tuple[str, ...] = record.notes
+        self.notes: tuple[str, ...] = (*record.notes, *filter(None, [record.lag]))
         self.optimizer: str = record.optimizer
         self.bytes: int = record.bytes
-        self.counted_steps: int | None = None if record.counts is None else record.counts.steps
+        self.counted_steps: int | None = None if record.counts is None else record.counts.seen
 
     @classmethod
     def open(cls, path: str | PathLike[str]) -> Run:
@@ -160,6 +161,7 @@ class Run:
         Raises:
             KindError: `step` is not a whole number.
             RangeError: The run has no such step.
+            RunError: They are damaged: not what was written.
         """
         kept = self._record.kept
         indices = kept.indices[int(np.searchsorted(kept.steps, self._record.check(step)))]
@@ -217,6 +219,7 @@ class Run:
             ModelError: The model's parameters are not those of the run; it is unchanged.
             RangeError: The run has no such step.
             NotExactError: The record does not hold what is needed for that step.
+            RunError: What is needed is damaged, the buffers too; the model is unchanged.
         """
         if not isinstance(model, Layer):
             raise KindError(f"restore got {described(model)}, expected a model")
@@ -225,8 +228,8 @@ class Run:
     def verify(self) -> Verification:
         """Replay all updates, and compare bit for bit with every value that was stored by itself.
 
-        Every checksum is checked too. With `every` above 1 updates do not follow each other, so
-        nothing can be replayed.
+        Every checksum is checked too, and whether the counts fit the rows and the values. With
+        `every` above 1 updates do not follow each other, so nothing can be replayed.
         """
         return verify(self._record)
 
@@ -239,6 +242,7 @@ class Run:
         Raises:
             KindError: `other` is not a run.
             ModelError: The runs are of different parameters.
+            RunError: What is needed for a value is damaged.
         """
         if not isinstance(other, Run):
             raise KindError(f"first_difference got {described(other)}, expected a run")
