@@ -10,7 +10,6 @@ import atexit
 import os
 import signal
 import threading
-from contextlib import suppress
 from types import FrameType
 from typing import Protocol
 from weakref import WeakSet
