@@ -256,6 +256,7 @@ class Optimizer(ABC):
         for name in work.skipped:
             self._skips[name] = self._skips.get(name, 0) + 1
         try:
+            work.announce()
             if event is not None:
                 self._on_step(event)
         finally:

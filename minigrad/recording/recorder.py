@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple, Self, final
+from typing import Self, final
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from minigrad.parameters.vector import ParameterVector
 from minigrad.recording import at_exit
 from minigrad.recording.arguments import check_arguments, kinds_of
 from minigrad.recording.coactivity import coactivities_of
+from minigrad.recording.continuity import Continuity
 from minigrad.recording.disk_store import DiskStore
 from minigrad.recording.entry_counter import EntryCounter
 from minigrad.recording.memory_store import MemoryStore
@@ -32,16 +33,7 @@ from minigrad.recording.step_facts import StepFacts
 from minigrad.recording.store import OnFull, Store
 from minigrad.recording.witness import Witness
 from minigrad.runs.estimate import Estimate
-from minigrad.runs.gap import Gap
-from minigrad.runs.record import Record
 from minigrad.runs.run import Run
-
-
-class _Start(NamedTuple):
-    """How things were when the recorder was started."""
-
-    values: Array
-    steps: int  # that the optimizer had made
 
 
 @final
@@ -119,26 +111,26 @@ class Recorder(Hook):
             }
             where, buffers = Path(path).absolute(), self._facts.buffers()
             self._store = DiskStore(*common, where, slots, buffers, settings, resume=bool(resume))
-        self._counter: EntryCounter | None = None
+        counter = None
         if aggregates:
             recorded = self._selected.parameters
             layers = coactivities_of(optimizer.model, slots, recorded, coactivation)
-            self._counter = EntryCounter(slots, dtype, layers)
+            counter = EntryCounter(slots, dtype, layers)
         self._watch = OutOfBandWatch(optimizer, self._vector, self._selected)
+        self._continuity = Continuity(optimizer, self._store, self._watch, counter)
         self._witness: Witness | None = None  # while it is recording
         self._handle: Handle | None = None  # while it is recording
         self._by_fit = False  # whether `fit` has started it
         self._complete = False  # whether it was stopped
-        self._start: _Start | None = None  # until the first step
-        self._initial: Array | None = None  # the values before the first step
-        self._offset = 0  # what is added to the optimizer's count of its steps
         self._run: Run | None = None  # the one handed out last, while it is current
-        self._is_cut_off = False  # whether an interrupt has cut off the recording of a step
         # Of the step that is being made:
-        self._in_step = False  # whether it is being recorded
         self._failure: Exception | None = None  # what went wrong before it was written
         self._grads: Array = np.empty(0)  # its gradients, where they are kept
         self._foreign = ""  # what somebody else wrote before it
+
+    @property
+    def _counter(self) -> EntryCounter | None:
+        return self._continuity.counter
 
     def _note(self, message: str) -> None:
         self._store.note(f"before step {self._watch.last_step + 1} {message}")
@@ -161,33 +153,31 @@ class Recorder(Hook):
                 "the parameters of this recorder have moved into another model; make a new one"
             )
         self.stop()  # which an interrupt may have cut off
-        count, last = self.optimizer.step_count, self._watch.last_step
-        if self._initial is None and self._store.before is not None:
-            self._go_on_with(self._store.before)
-        elif count + self._offset <= last:
+        went_on = self._continuity.take_up()
+        if not went_on and self._continuity.next_step <= self._watch.last_step:
             raise CallOrderError(
-                f"step {last} is recorded, and the optimizer has gone back to step "
-                f"{count + self._offset}; use a new recorder"
+                f"step {self._watch.last_step} is recorded, and the optimizer has gone back to "
+                f"step {self._continuity.next_step}; use a new recorder"
             )
-        values = self._watch.live_values().copy()
+        values, step = self._watch.live_values().copy(), self._continuity.next_step
         try:
-            self._store.open(max(count, self._watch.last_step + 1))
-            if self._initial is None:  # so that there is a run even before the first step
-                self._store.begin(count, values)
+            self._store.open(max(step, self._watch.last_step + 1))
+            if self._continuity.initial is None:  # so that there is a run before the first step
+                self._store.begin(step, values)
             self._store.flush()
-            self._complete, self._start = False, _Start(values, count)
-            self._watch.forget_writers()
-            self._watch.end_at_last()
-            watch, counter = self._watch, self._counter
-            self._witness = Witness(self._selected.slots, counter, self._facts, watch, self._note)
+            self._continuity.start(values)
+            self._complete = False
+            self._witness = Witness(
+                self._selected.slots, self._counter, self._facts, self._watch, self._note
+            )
+            if self._store.is_open:
+                at_exit.add(self)
             self._handle = self.optimizer.attach(self)
             self._vector.observers.add(self._witness)
         except BaseException:
             self._detach()
             self._store.abandon()
             raise
-        if self._store.is_open:
-            at_exit.add(self)
 
     def _detach(self) -> None:
         """Look at nothing any more."""
@@ -197,80 +187,14 @@ class Recorder(Hook):
         if witness is not None:
             self._vector.observers.remove(witness)
 
-    def _go_on_with(self, before: Record) -> None:
-        """Take up a run where it ended."""
-        steps = before.kept.steps
-        last = int(steps[-1]) if len(steps) else before.final_step
-        self._watch.go_on_after(last, before.final if before.final_step == last else None)
-        if self._counter is not None and before.counts is not None:
-            lost = max(0, last - before.counted_step)
-            self._counter.go_on_with(before.counts, lost)
-            if lost:
-                self._store.note(
-                    f"{lost} steps up to {last} were not counted: a writer was cut off"
-                )
-        elif self._counter is not None and len(steps):
-            self._counter = None  # reasons hold for all steps, or for none
-            self._store.note(
-                "entries are not counted, because those of the session before were not"
-            )
-        self._initial = before.initial.copy()
-
-    def _begin(self, values: Array) -> None:
-        """Begin to record before the optimizer's present step, at these values.
-
-        That is the first one after `start`, or after a checkpoint was loaded, or a step was cut
-        off. Step numbers go on, also if the optimizer is new or was taken back.
-        """
-        store, count, last = self._store, self.optimizer.step_count, self._watch.last_step
-        offset = max(0, last + 1 - count)
-        step = count + offset
-        if count and offset != self._offset:
-            store.note(f"step {last + 1} is the optimizer's step {count}: it was taken back before")
-        if self._initial is None:
-            if self._start is not None and self._start.values is not values:
-                store.begin(step, values)
-            self._watch.go_on_after(step - 1, values)
-            self._initial = values.copy()
-        else:
-            gap, known = step > last + 1, store.last_values()
-            foreign = gap or (
-                self._watch.changed(values) and self._watch.differing_names(known, values) != ""
-            )
-            if gap:
-                why = "the recorder was interrupted" if self._is_cut_off else "not recorded"
-                store.gaps.append(Gap(last + 1, step - 1, why))
-            if foreign:
-                store.note(f"before step {step} the values changed while they were not recorded")
-            if foreign or store.starts_anew:
-                store.begin(step, values, foreign)
-            if foreign:
-                self._watch.begin_at(values, recorded=False)
-            else:
-                self._watch.go_on_after(last, values)
-            if gap and self._is_cut_off and self._counter is not None:
-                self._counter.lose(step - 1 - last)
-        self._offset, self._start, self._is_cut_off = offset, None, False
-
-    def _settle(self) -> None:
-        """Forget a step whose recording was cut off by an interrupt or an error."""
-        if self._in_step:
-            last = self._watch.last_step
-            self._store.drop_after(last)
-            if self._counter is not None:
-                self._counter.drop_after(last)
-            self._store.note(f"step {last + 1} is not recorded: the recorder was interrupted in it")
-            self._in_step, self._is_cut_off, self._run = False, True, None
-
     def stop(self) -> None:
         """End the record; calling it again does nothing, or what an interrupt has cut off."""
         if self._handle is None and not self._store.is_open:
             return
         self._settle()
-        if self._initial is None and self._start is not None:
-            self._begin(self._start.values)
+        self._continuity.ensure_initial()
         watch = self._watch
-        if self._start is None and (written := watch.written_by_others(watch.live_values())):
+        if self._continuity.is_begun and (written := watch.written_by_others(watch.live_values())):
             self._store.note(f"after step {watch.last_step} {written}")
         self._detach()
         self._run = None
@@ -324,29 +248,10 @@ class Recorder(Hook):
         """
         try:
             self._settle()
-            self._look_at_values()
+            self._foreign = self._continuity.before_step()
             self._look_at_gradients(event)
         except Exception as error:  # noqa: BLE001 - raised in on_step, once the step is whole
             self._failure = error
-
-    def _look_at_values(self) -> None:
-        """Where somebody else has written into the values, take a keyframe: replay stays true."""
-        values, count = self._watch.live_values(), self.optimizer.step_count
-        if self._start is not None and self._start.steps == count:
-            self._begin(self._start.values)
-        elif self._start is not None or count + self._offset != self._watch.last_step + 1:
-            self._watch.forget_writers()  # a checkpoint was loaded
-            self._begin(values)
-        step = count + self._offset
-        if written := self._watch.written_by_others(values):
-            self._store.begin(step, values, foreign=True)
-            note = f"before step {step} {written}"
-            self._store.note(note)
-            if written.endswith("other than by an optimizer"):
-                self._foreign = note
-            self._watch.begin_at(values, recorded=True)
-        elif self._store.needs_block:
-            self._store.begin(step, values)
 
     def _look_at_gradients(self, event: Step) -> None:
         flat, select = event.flat, self._selected.of
@@ -360,21 +265,22 @@ class Recorder(Hook):
     def on_step(self, event: Step) -> None:
         """Count, and keep.
 
-        The step is recorded with `advance`; what an interrupt cuts off before is forgotten.
+        What an interrupt cuts off before the step is `recorded` is forgotten.
         """
-        self._in_step = True
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
-        update, step = self._selected.of(event.flat.update), event.step + self._offset
+        if not self._continuity.is_making:  # it was attached in the middle of the step
+            return
+        update, step = self._selected.of(event.flat.update), self._continuity.number(event.step)
         before, values = self._watch.next_values(update)
         if self._counter is not None:
             skipped, held = self._selected.named(event.skipped), self._selected.named(event.held)
             self._counter.add(step, before, values, update, skipped, held)
         self._store.keep(self._facts.of(event, step))
         self._store.add(step, {"update": update, "grad": self._grads, "value": values})
-        self._watch.advance(step)
-        self._in_step, self._run = False, None
+        self._continuity.recorded(step)
+        self._run = None
         if self._store.wants_counts:
             self._save_counts()
         self._store.check_budget()
@@ -391,6 +297,10 @@ class Recorder(Hook):
             self._settle()
             self._store.flush()
             self._save_counts()
+
+    def _settle(self) -> None:
+        """Forget what an interrupt has left of a step."""
+        self._continuity.settle()
 
     def leave_to_parent(self) -> None:
         """This process was forked: what is recorded on disk stays with the one it comes from."""
@@ -412,15 +322,14 @@ class Recorder(Hook):
             CallOrderError: Nothing was recorded yet: the recorder was not started.
         """
         self._settle()
-        if self._initial is None and self._start is not None:
-            self._begin(self._start.values)
-        if self._initial is None:
+        self._continuity.ensure_initial()
+        if self._continuity.initial is None:
             raise CallOrderError(
                 "nothing is recorded yet: use `with recorder:`, or recorder.start()"
             )
         if self._run is None:
             self.flush()
-            self._run = Run(self._store.record(self._state(self._initial)))
+            self._run = Run(self._store.record(self._state(self._continuity.initial)))
         return self._run
 
     def _state(self, initial: Array) -> RecorderState:

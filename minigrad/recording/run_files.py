@@ -16,7 +16,7 @@ from minigrad.recording.step_files import StepFiles
 from minigrad.runs.format import FOLDERS
 
 _FILES = ("lock", "steps.npy", "indices.npy", "blocks.npy", "blocks.npy.tmp")
-_HEADER = 128  # about how many bytes of steps.npy say how many rows it has
+_HEADER = 1024  # at least how many bytes of steps.npy say how many rows it has
 
 
 @final
@@ -91,6 +91,7 @@ def is_cut_off_start(directory: Path) -> bool:
 
     Raises:
         OSError: The system refuses.
+        ValueError: A file is damaged.
     """
     folders = ("keyframes", "buffers", *FOLDERS.values())
     if not (directory / "lock").is_file():
@@ -104,8 +105,17 @@ def is_cut_off_start(directory: Path) -> bool:
             or (of_block and path.suffix == ".npy")
         ):
             return False
-    steps = directory / "steps.npy"
-    return not steps.is_file() or b"(0," in steps.read_bytes()[:_HEADER]
+    return not _has_rows(directory / "steps.npy")
+
+
+def _has_rows(path: Path) -> bool:
+    """Whether an `.npy` file tells of rows; one that was cut off in its header has none."""
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    with path.open("rb") as opened:
+        np.lib.format.read_magic(opened)
+        shape, _, _ = np.lib.format.read_array_header_1_0(opened)
+    return shape[0] > 0
 
 
 def clear(directory: Path) -> None:
