@@ -65,36 +65,37 @@ class BlockReader:
             steps: The rows of steps.npy.
             known: The gaps that the writer tells of.
         """
-        last = int(steps["step"][-1]) if len(steps) else None
         found = ReadBlocks([], None, [], [self._problem] if self._problem else [])
-        listed: set[int] = set()  # the numbers of blocks that are there, or said to be damaged
-        before: FileBlock | None = None
+        if not len(self._table):
+            return found
+        start = int(steps["step"][0]) if len(steps) else int(self._table["first"][0])
+        last = int(steps["step"][-1]) if len(steps) else start - 1
+        listed: set[int] = set()  # the numbers of blocks that are whole, or said to be damaged
         for place, row in enumerate(self._table):
             # A block may be there before the steps that lead to it are published.
-            if last is not None and row["first"] > last + 1:
+            if row["first"] > last + 1:
                 continue
             block = self._block(row, steps)
-            problems = self._problems(block, before, place)
-            if block.number not in listed:
-                listed.add(block.number)
-                found.gaps.extend(
-                    Gap(block.steps[0], block.steps[-1], problems[0])
-                    for _ in problems[:1]
-                    if block.count
-                )
-            if problems:
+            before = found.blocks[-1] if found.blocks else None
+            if problems := self._problems(block, before, place):
                 found.notes.extend(problems)
-                continue
-            before = block
-            found.blocks.append(block)
-        start = (
-            int(steps["step"][0]) if len(steps) else found.blocks[0].first if found.blocks else None
-        )
-        for block in found.blocks:
-            first = block.number == int(self._table["number"][0])
-            if block.has_keyframe and block.first == start and (first or not block.foreign):
-                return self._with_lost(found._replace(initial=block.keyframe), steps, known)
-        return self._with_lost(found, steps, known)
+                if block.count and block.number not in listed:
+                    found.gaps.append(Gap(block.steps[0], block.steps[-1], problems[0]))
+            else:
+                found.blocks.append(block)
+            listed.add(block.number)
+        initial = self._initial(found.blocks, start)
+        if initial is None and not len(steps):
+            return found._replace(blocks=[])
+        return self._with_lost(found._replace(initial=initial), steps, known)
+
+    def _initial(self, blocks: Sequence[FileBlock], start: int) -> Array | None:
+        """The values before the first step; None where their keyframe is damaged."""
+        for block in blocks:
+            is_first = block.number == int(self._table["number"][0])
+            if block.has_keyframe and block.first == start and (is_first or not block.foreign):
+                return block.keyframe
+        return None
 
     def _block(self, row: Any, steps: npt.NDArray[Any]) -> FileBlock:
         kinds, dtype, size = self._about

@@ -704,12 +704,12 @@ def test_the_arrays_are_as_documented(mode: str, tmp_path: Path) -> None:
     folders = {"update": "updates", "grad": "grads", "value": "values"}
     truth = {"update": notes.updates, "grad": notes.grads, "value": notes.values}
     numbers = set(blocks["number"][blocks["has_rows"]].tolist())
-    kept = 0
+    kept, salt = 0, zlib.crc32(told["id"].encode())
     for row in steps:
         if int(row["segment"]) not in numbers:
             continue
         kept += 1
-        crc = 0
+        crc = salt
         for kind in told["kinds"]:
             stored = np.load(path / folders[kind] / f"{row['segment']:06d}.npy")[row["row"]]
             assert bits(truth[kind][int(row["step"])]) == bits(stored)
@@ -729,17 +729,24 @@ def test_the_arrays_are_as_documented(mode: str, tmp_path: Path) -> None:
     indices, ends = np.load(path / "indices.npy"), steps["indices_end"].tolist()
     assert np.int32 == indices.dtype
     assert steps["has_indices"].all()
-    for start, end, rows in zip([0, *ends], ends, notes.indices, strict=False):
+    for start, end, rows, crc in zip(
+        [0, *ends], ends, notes.indices, steps["indices_crc32"], strict=False
+    ):
         assert rows.tolist() == indices[start:end].tolist()
+        assert zlib.crc32(indices[start:end].tobytes(), salt) == crc
     assert ["1.running_mean", "1.running_var"] == [buffer["name"] for buffer in told["buffers"]][:2]
     for number in range(len(told["buffers"])):
         rows = np.load(path / "buffers" / f"{number:06d}.npy")
         assert [bits(notes.buffers[step][number]) for step in range(40)] == [
             bits(row) for row in rows
         ]
+    buffers = [np.load(path / "buffers" / f"{n:06d}.npy") for n in range(len(told["buffers"]))]
+    for step, crc in enumerate(steps["buffers_crc32"].tolist()):
+        assert zlib.crc32(b"".join(rows[step].tobytes() for rows in buffers), salt) == crc
     with np.load(path / "aggregates.npz", allow_pickle=False) as counts:
         counted = json.loads(str(counts["about"]))
         assert (39, 40) == (counted["last_step"], counted["steps"])
+        assert told["id"] == counted["run"]
         assert bits(training.flat) == bits(counts["values"])
         moves = sum(before[step + 1] != before[step] for step in range(40))
         assert moves.tolist() == counts["moves"].tolist()
