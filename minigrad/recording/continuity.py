@@ -109,9 +109,9 @@ class Continuity:
         return self._making is not None
 
     @property
-    def is_begun(self) -> bool:
-        """Whether the session has come to its first step."""
-        return self._start is None
+    def knows_values(self) -> bool:
+        """Whether the values are those of the last step that is recorded, unless somebody wrote."""
+        return self._start is None and not self._is_cut_off
 
     def ensure_initial(self) -> None:
         """Take the values at the start for the initial ones, if no step was made since."""

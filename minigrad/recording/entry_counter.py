@@ -290,13 +290,6 @@ class EntryCounter:
         impossible = (active.inputs == 0)[:, np.newaxis] | silent
         return not (had & active.laid_out(impossible, shape)).any()
 
-    def drop_after(self, step: int) -> None:
-        """TEMPORARY."""
-
-    def lose(self, count: int) -> None:
-        """TEMPORARY."""
-        self._counts.uncounted += count
-
     def go_on_with(self, counts: Counts, lost: int = 0) -> None:
         """Begin with what was counted in an earlier session.
 

@@ -190,7 +190,7 @@ def check(run: mg.Run, normed: bool, *, gaps: bool = False) -> None:
         for kind, tensors in (("updates", run[name].updates), ("grads", run[name].grads)):
             for step, row in zip(tensors.steps, tensors, strict=True):
                 assert np.array_equal(getattr(made[step], kind)[name], row), (step, name, kind)
-    if run.counted_steps is not None and not __import__("os").environ.get("NOCOUNTS"):
+    if run.counted_steps is not None:
         check_counts(run, normed, gaps=gaps)
 
 
@@ -205,8 +205,10 @@ def check_counts(run: mg.Run, normed: bool, *, gaps: bool) -> None:
             assert (ours.moves <= theirs.moves).all()
             assert ((reasons == true) | (reasons == mg.Reason.UNKNOWN)).all(), (name, reasons)
         else:
-            for what in ("moves", "swallowed", "first_move", "last_move", "movement"):
+            for what in ("moves", "swallowed", "first_move", "last_move"):
                 assert np.array_equal(getattr(theirs, what), getattr(ours, what)), (name, what)
+            # Where counts were saved in between, it was added up in another order.
+            assert np.allclose(theirs.movement, ours.movement, rtol=1e-6)
             assert np.array_equal(true, reasons), (name, reasons, true)
 
 
