@@ -228,3 +228,15 @@ def test_without_its_first_keyframe_a_run_has_no_initial_values(tmp_path: Path) 
     entry = np.argwhere(run["0.weight"].moved)[0].tolist()
     assert "whether it came back" in run["0.weight"].why.at(*entry)
     assert run.report()
+
+
+def test_a_file_that_was_cut_off_since_the_run_was_opened(tmp_path: Path) -> None:
+    """Rows that another program has cut off meanwhile are an error, and not the end of Python."""
+    made(tmp_path / "run")
+    run = mg.Run.open(tmp_path / "run")
+    file = tmp_path / "run" / "updates" / "000000.npy"
+    assert run["0.weight"].value(1).any()
+    with file.open("r+b") as opened:
+        opened.truncate(200)
+    with pytest.raises(RunError, match=r"000000\.npy' is damaged: it was cut off meanwhile"):
+        run["0.weight"].value(1)

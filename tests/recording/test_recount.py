@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -112,10 +113,10 @@ def test_a_killed_run_that_goes_on_is_counted_whole(tmp_path: Path) -> None:
     assert run.verify()
     values = [np.concatenate([run[name].initial.ravel() for name in run])]
     values += [notes.values[step] for step in range(20)]
-    moves = sum(after != before for before, after in zip(values, values[1:], strict=False))
+    moves = sum(after != before for before, after in pairwise(values))
     whole = np.concatenate([run[name].moves.ravel() for name in run])
     last = [run[name].value(step) for step in range(19, 23) for name in ["0.weight"]]
-    later = sum(after != before for before, after in zip(last, last[1:], strict=False))
+    later = sum(after != before for before, after in pairwise(last))
     jump = (run["0.weight"].value(20) != run["0.weight"].value(19)).ravel()
     assert (np.abs(whole[:20] - (moves[:20] + np.ravel(later))) <= jump).all()
     why = run["0.weight"].why
@@ -210,7 +211,7 @@ def test_lost_counts_without_rows_are_not_made_up(tmp_path: Path) -> None:
     (tmp_path / "run" / "aggregates.npz").unlink()
     run = mg.Run.open(tmp_path / "run")
     assert run.counted_steps is None
-    with pytest.raises(CallOrderError, match=r"no counts: aggregates\.npz is missing"):
+    with pytest.raises(CallOrderError, match=r"no counts \(aggregates\.npz is missing"):
         _ = run["0.weight"].moved
     assert {mg.Reason.UNKNOWN: 20} == run["0.weight"].why.counts
     assert "aggregates.npz is missing" in run["0.weight"].why.at(0, 0)
