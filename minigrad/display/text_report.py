@@ -27,7 +27,8 @@ def report_of(run: ShownRun) -> str:
     """The whole report."""
     lines = [*non_finite_lines(run), headline(run), *note_lines(run.notes)]
     lines += [
-        f"Gap: no tensors of steps {gap.first} to {gap.last}, {gap.why}."
+        f"Gap: {'' if gap.of_counts else 'no tensors of '}steps {gap.first} to {gap.last}"
+        f"{' were ' if gap.of_counts else ', '}{gap.why}."
         for gap in run.gaps[:_MOST]
     ]
     if gaps := run.gaps[_MOST:]:
@@ -50,9 +51,8 @@ def _parameter(parameter: ShownParameter) -> list[str]:
     title = f"{parameter.name} {parameter.shape} {parameter.dtype}"
     if parameter.counted_steps is None:
         strange = strange_at_the_end(parameter)
-        return [
-            f"{title}: nothing was counted (aggregates=False){f'; {strange}' if strange else ''}"
-        ]
+        title += f": nothing was counted ({parameter.no_counts})"
+        return [f"{title}{f'; {strange}' if strange else ''}"]
     if not parameter.counted_steps:
         return [f"{title}: no step was counted"]
     counts, size, why = parameter.why.counts, parameter.size, parameter.why

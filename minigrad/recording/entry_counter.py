@@ -255,6 +255,7 @@ class EntryCounter:
             frozen=frozen,
             unreached=unreached,
             steps=counts.steps + len(entries) - lost,
+            recounted=counts.recounted,
             uncounted=counts.uncounted + lost,
             frozen_entries=frozen_entries,
         )

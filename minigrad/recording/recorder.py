@@ -194,7 +194,9 @@ class Recorder(Hook):
         self._settle()
         self._continuity.ensure_initial()
         watch = self._watch
-        if self._continuity.knows_values and (written := watch.written_by_others(watch.live_values())):
+        if self._continuity.knows_values and (
+            written := watch.written_by_others(watch.live_values())
+        ):
             self._store.note(f"after step {watch.last_step} {written}")
         self._detach()
         self._run = None

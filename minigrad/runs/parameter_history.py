@@ -42,7 +42,8 @@ class ParameterHistory:
         size: How many entries it has.
         dtype: The kind of its numbers.
         counted_steps: In how many steps its entries were counted, while these were made or later
-            from their rows; None where nothing was counted (`aggregates=False`).
+            from their rows; None where nothing was counted.
+        no_counts: Why nothing was counted, such as "aggregates=False"; empty where something was.
     """
 
     def __init__(self, record: Record, name: str) -> None:
@@ -53,6 +54,7 @@ class ParameterHistory:
         self.size: int = self._slot.slice.stop - self._slot.slice.start
         self.dtype: np.dtype[Any] = record.final.dtype
         self.counted_steps: int | None = None if record.counts is None else record.counts.seen
+        self.no_counts: str = record.no_counts if record.counts is None else ""
 
     # -- values -----------------------------------------------------------------------------------
 
@@ -173,7 +175,8 @@ class ParameterHistory:
     def why(self) -> Why:
         """Why each entry moved or did not.
 
-        UNKNOWN where nothing was counted (`aggregates=False`).
+        UNKNOWN where nothing was counted (`aggregates=False`), and for what did not move where
+        steps were not counted, or only later from their rows.
         """
         record, name, counts = self._record, self.name, self._record.counts
         if counts is None:
@@ -209,7 +212,7 @@ class ParameterHistory:
 
     def _counted(self, what: str) -> npt.NDArray[Any]:
         if self._record.counts is None:
-            raise CallOrderError(f"this record has no counts: {self._record.no_counts}")
+            raise CallOrderError(f"this record has no counts ({self._record.no_counts})")
         flat: npt.NDArray[Any] = getattr(self._record.counts, what)
         return flat[self._slot.slice].reshape(self.shape).copy()
 
@@ -333,7 +336,7 @@ class ParameterHistory:
     def _repr_html_(self) -> str:
         """What a notebook shows: how many entries moved, and by how much, as a picture."""
         steps = len(self._record.kept.steps)
-        counts, never = "nothing was counted (aggregates=False)", None
+        counts, never = f"nothing was counted ({self.no_counts})", None
         if self.counted_steps is not None:
             counts, never = self._moved(), ~self.moved if steps else None
         return notebook.block(

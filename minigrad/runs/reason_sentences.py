@@ -17,7 +17,7 @@ from minigrad.runs.reasons import frozen_alone
 
 def not_counted(name: str, index: tuple[int, ...], why: str) -> str:
     """The sentence where nothing was counted."""
-    return f"{_entry(name, index)}: unknown, because this record has no counts: {why}."
+    return f"{_entry(name, index)}: unknown, because this record has no counts ({why})."
 
 
 @final

@@ -64,7 +64,7 @@ class Record:
     optimizer: str
     damage: str = ""
     initial_known: bool = True
-    no_counts: str = "it was made with aggregates=False"
+    no_counts: str = "aggregates=False"
 
     @property
     def last_step(self) -> int:

@@ -43,7 +43,8 @@ class Run:
         optimizer: The optimizer in words.
         bytes: How many bytes the record takes, in memory or on disk.
         counted_steps: In how many steps entries were counted, while these were made or later from
-            their rows; None where nothing was counted (`aggregates=False`).
+            their rows; None where nothing was counted.
+        no_counts: Why nothing was counted, such as "aggregates=False"; empty where something was.
     """
 
     def __init__(self, record: Record) -> None:
@@ -56,6 +57,7 @@ class Run:
         self.optimizer: str = record.optimizer
         self.bytes: int = record.bytes
         self.counted_steps: int | None = None if record.counts is None else record.counts.seen
+        self.no_counts: str = record.no_counts if record.counts is None else ""
 
     @classmethod
     def open(cls, path: str | PathLike[str]) -> Run:

@@ -73,8 +73,8 @@ def _moved(parameter: ShownParameter) -> str:
         before, after = parameter.initial, parameter.final
         differ = int(np.count_nonzero((before != after) & ~(np.isnan(before) & np.isnan(after))))
         return (
-            f'<p class="lead">Nothing was counted (aggregates=False), so why entries did not move '
-            f"is unknown. "
+            f'<p class="lead">Nothing was counted ({escape(parameter.no_counts)}), so why entries '
+            f"did not move is unknown. "
             f"<b>{differ:,}</b> of {parameter.size:,} differ between the first and the last "
             f"value.</p>"
         )
