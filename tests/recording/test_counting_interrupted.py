@@ -59,6 +59,9 @@ class Interrupts:
     @contextmanager
     def here(self) -> Iterator[None]:
         """They may come now."""
+        if self.came:
+            yield
+            return
         before = sys.gettrace()
         sys.settrace(self._enter)
         try:
@@ -179,7 +182,7 @@ def trains(line: int, error: type[BaseException], *, again: bool) -> tuple[Drive
 
     def backward(*, accumulate: bool = False) -> None:
         x = rng.normal(size=(3, 5)).astype(np.float32)
-        x[rng.random(x.shape) < 0.5], x[:, 2] = 0, 0
+        x[rng.random(x.shape) < 0.85], x[:, 2] = 0, 0
         grad = rng.normal(size=(3, 3)).astype(np.float32)
         grad[:, 1] = 0
         model(x)
@@ -190,7 +193,7 @@ def trains(line: int, error: type[BaseException], *, again: bool) -> tuple[Drive
     for step in range(STEPS):
         model[0].bias.trainable = step % 4 != 1
         model[2].weight.trainable = np.arange(12).reshape(4, 3) % 5 > 0 if step % 3 == 1 else True
-        backward()
+        backward(accumulate=step % 3 == 2)
         if step % 3 == 1:
             backward()  # in place of the first one
         if step % 3 == 2:
@@ -305,6 +308,35 @@ def test_the_newest_step_can_be_taken_back(
             counter.drop_after(number)
         true_step(number)
     check(truth.counts(), counter.counts())
+
+
+@pytest.mark.parametrize("rows", [1, 3, 9])
+def test_samples_of_a_step_that_is_taken_back_do_not_count(rows: int) -> None:
+    """Neither which inputs and units were active, nor which have met."""
+    model = mg.Sequential(mg.Dense(6, 2, rng=0))
+    vector = ParameterVector.of(model)
+    counter, truth = (
+        EntryCounter(
+            vector.slots,
+            vector.values.dtype,
+            coactivities_of(model, vector.slots, dict(model.parameters()), True),
+        )
+        for _ in range(2)
+    )
+    for step in range(12):
+        model(np.eye(6, dtype=np.float32)[[step // 2] * rows])
+        model.backward(np.eye(2, dtype=np.float32)[[step % 2] * rows])
+        arrival = vector.parameters[0].arrival
+        assert arrival is not None
+        for one in (counter, truth):
+            one.arrived(arrival, adds=False)
+            if one is counter or step % 3:
+                one.look((vector.computed_grads,), "")
+                one.add(step, vector.values, vector.values, 0 * vector.values, {}, {})
+        counter.drop_after(step if step % 3 else step - 1)
+        vector.gradients.forget()
+    check(truth.counts(), counter.counts())
+    assert 8 * rows == counter.counts().activity["0.weight"].samples
 
 
 def test_steps_can_be_lost() -> None:
