@@ -131,18 +131,30 @@ def _replaceable(path: Path) -> os.stat_result | None:
     """What is known of a file before it is replaced; None where there is none.
 
     Raises:
-        OSError: It is no regular file, or may not be written to. Renaming would not ask for that.
+        OSError: It is no regular file; or it is where this process prints to, as "/dev/stdout" may
+            be; or it may not be written to, which renaming would not ask for.
     """
     try:
         found = path.stat()
     except FileNotFoundError:
         return None
     _check_regular(found, path)
+    if any(_is_open_as(descriptor, found) for descriptor in (1, 2)):
+        raise DataFileError(
+            errno.EINVAL, "Is the output of this process, expected another file", os.fspath(path)
+        )
     if not os.access(path, os.W_OK):
         raise DataFileError(
             errno.EACCES, f"{os.strerror(errno.EACCES)}, the file is read-only", os.fspath(path)
         )
     return found
+
+
+def _is_open_as(descriptor: int, file: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), file)
+    except OSError:  # nothing is
+        return False
 
 
 def _stem(path: Path) -> str:

@@ -410,12 +410,23 @@ def test_what_is_no_regular_file_is_not_replaced(what: str, tmp_path: Path) -> N
 
 @pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="this system has no such name")
 def test_the_standard_output_is_no_file(tmp_path: Path) -> None:
-    """A pipe has no content that could be replaced."""
+    """A pipe has no content that could be replaced; and a file that it goes into would lose what
+    is printed.
+    """
     told = in_a_new_process(
         "try: files.save('/dev/stdout', b'new', 'the report')\n"
         "except OSError as error: print(error)"
     )
     assert "the report '/dev/stdout' cannot be written: Is a FIFO, expected a regular" in told
+    with (tmp_path / "output").open("w+") as output:
+        code = "from minigrad import files\nprint('printed', flush=True)\n"
+        code += "files.save('/dev/stdout', b'new', 'the report')"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=surroundings(Path(__file__)), stdout=output,
+            stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+        assert "Is the output of this process, expected another file; give a" in done.stderr
+    assert "printed\n" == (tmp_path / "output").read_text()
 
 
 @pytest.mark.parametrize("what", IRREGULAR)
