@@ -61,10 +61,16 @@ def _check_regular(found: os.stat_result, path: str | os.PathLike[str]) -> None:
     """
     kind = stat.S_IFMT(found.st_mode)
     if kind == stat.S_IFDIR:
-        raise DataFileError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        raise _refusal(path, os.strerror(errno.EISDIR))
     if kind != stat.S_IFREG:
-        what = _KINDS.get(kind, "something else")
-        raise DataFileError(errno.EINVAL, f"Is {what}, expected a regular file", os.fspath(path))
+        raise _refusal(path, f"Is {_KINDS.get(kind, 'something else')}, expected a regular file")
+
+
+def _refusal(path: str | os.PathLike[str], why: str) -> DataFileError:
+    """An error like the system's own, whose `strerror` says why."""
+    error = DataFileError(f"'{os.fspath(path)}': {why}")
+    error.strerror = why
+    return error
 
 
 def lock(path: str | os.PathLike[str]) -> FileLock:
@@ -140,13 +146,9 @@ def _replaceable(path: Path) -> os.stat_result | None:
         return None
     _check_regular(found, path)
     if any(_is_open_as(descriptor, found) for descriptor in (1, 2)):
-        raise DataFileError(
-            errno.EINVAL, "Is the output of this process, expected another file", os.fspath(path)
-        )
+        raise _refusal(path, "Is the output of this process, expected another file")
     if not os.access(path, os.W_OK):
-        raise DataFileError(
-            errno.EACCES, f"{os.strerror(errno.EACCES)}, the file is read-only", os.fspath(path)
-        )
+        raise _refusal(path, f"{os.strerror(errno.EACCES)}, the file is read-only")
     return found
 
 

@@ -18,6 +18,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
@@ -88,7 +89,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         with file:
             _check(file, where)
             arrays = _arrays(file, where)
-        tree: dict[str, Any] = _with_arrays(json.loads(arrays["meta"].tobytes()), arrays)
+        meta = arrays.pop("meta").tobytes().decode()
+        tree: dict[str, Any] = json.loads(meta, object_hook=partial(_with_array, arrays))
         return tree
     except DataFileError:
         raise
@@ -219,11 +221,6 @@ def _without_arrays(thing: Any, name: str, arrays: dict[str, npt.NDArray[Any]]) 
     )
 
 
-def _with_arrays(thing: Any, arrays: Mapping[str, npt.NDArray[Any]]) -> Any:
-    if isinstance(thing, dict):
-        if set(thing) == {_ARRAY}:
-            return arrays[thing[_ARRAY]]
-        return {key: _with_arrays(inner, arrays) for key, inner in thing.items()}
-    if isinstance(thing, list):
-        return [_with_arrays(inner, arrays) for inner in thing]
-    return thing
+def _with_array(arrays: Mapping[str, npt.NDArray[Any]], inner: dict[str, Any]) -> Any:
+    """What JSON has for a dict: itself, or the array that it stands for."""
+    return arrays[inner[_ARRAY]] if inner.keys() == {_ARRAY} else inner
