@@ -17,7 +17,8 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -51,7 +52,7 @@ def write(path: str | os.PathLike[str], tree: Tree) -> None:
     arrays: dict[str, npt.NDArray[Any]] = {}
     meta = json.dumps(_without_arrays(tree, "", arrays)).encode()
     with named_errors(path, "the checkpoint"), replacing(Path(path), durable=True) as new:
-        with ZipFile(new, "w", ZIP_STORED) as file:
+        with _zip_file(new) as file:
             for name, array in {"meta": np.frombuffer(meta, np.uint8), **arrays}.items():
                 # With a date of its own each file would differ; equal states give equal bytes.
                 with file.open(ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
@@ -61,6 +62,23 @@ def write(path: str | os.PathLike[str], tree: Tree) -> None:
             digest = _digest(raw, new.stat().st_size - _DIGITS)
             raw.seek(-_DIGITS, os.SEEK_END)
             raw.write(digest)
+
+
+@contextmanager
+def _zip_file(path: Path) -> Iterator[ZipFile]:
+    """A new ZIP file that is completed unless there is an error, which goes on as it is.
+
+    Completing it then, as ZipFile does, may fail, and that would be the error, and no Ctrl-C.
+    """
+    file = ZipFile(path, "w", ZIP_STORED)
+    try:
+        yield file
+    except BaseException:
+        raw, file.fp = file.fp, None  # which is how it knows that it is closed
+        if raw is not None:
+            raw.close()
+        raise
+    file.close()
 
 
 def check(tree: Tree, what: str) -> None:

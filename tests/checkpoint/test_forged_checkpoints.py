@@ -4,16 +4,18 @@ pickle is executed.
 
 from __future__ import annotations
 
+import io
 import pickle
+import tracemalloc
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from copy import deepcopy
+from copy import copy, deepcopy
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any
-from zipfile import ZIP_DEFLATED
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
@@ -326,6 +328,37 @@ def test_compressed_members(tmp_path: Path) -> None:
     """They are refused before anything is unpacked, however small they claim to be."""
     content = sealed(genuine(), compression=ZIP_DEFLATED)
     assert "its member 'meta.npy' is compressed" in outcome(content, tmp_path / "x", Fit(7))
+
+
+def test_members_that_lie_over_one_another(tmp_path: Path) -> None:
+    """A file of 4 MB whose directory names the same 3 MB a hundred times: it is refused before more
+    memory than the file's is taken.
+    """
+    stream = io.BytesIO()
+    with ZipFile(stream, "w") as file:
+        file.writestr("meta.npy", npy(np.zeros(3_000_000, np.uint8)))
+        (info,) = file.infolist()
+        for number in range(100):
+            other = copy(info)
+            other.filename = f"{number:08}"  # the local header has no other length
+            file.filelist.append(other)
+        file.comment = b"minigrad checkpoint 1 sha256 " + b"0" * 64
+    content = resealed(stream.getvalue())
+    assert len(content) < 4_000_000
+    tracemalloc.start()
+    told = outcome(content, tmp_path / "x", Fit(7))
+    memory = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "is no checkpoint that minigrad has written: " in told
+    assert memory < 2 * len(content)
+
+
+def test_two_members_of_one_name(tmp_path: Path) -> None:
+    """Which one counts would depend on who reads it."""
+    name = "model/0.weight"
+    members = {**genuine(), name: genuine()[f"{name}.npy"]}
+    told = outcome(sealed(members), tmp_path / "x", Fit(7))
+    assert f"is no checkpoint that minigrad has written: it has two members '{name}'" in told
 
 
 def test_any_byte_and_sealed_again(tmp_path: Path) -> None:
