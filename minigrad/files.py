@@ -286,7 +286,7 @@ def save(path: str | os.PathLike[str], content: bytes, what: str) -> None:
 
     Raises:
         DataFileError: It cannot be written: its directory is missing or not writable, the disk is
-            full.
+            full, it is read-only, or no regular file.
     """
     with named_errors(path, what):
         replace(Path(path), content)
