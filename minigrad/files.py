@@ -13,7 +13,6 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from glob import escape
 from io import BufferedReader
 from pathlib import Path
 
@@ -216,8 +215,8 @@ def sweep(path: Path) -> None:
     """
     path = Path(os.path.realpath(path))
     form = re.compile(re.escape(_stem(path)) + r"[0-9a-f]{8}\.[0-9]+\.part")
-    for part in path.parent.glob(f"{escape(_stem(path))}*.part"):
-        if form.fullmatch(part.name):
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        for part in [path.with_name(entry.name) for entry in entries if form.fullmatch(entry.name)]:
             with suppress(OSError):
                 _remove_if_dead(part)
 
