@@ -149,6 +149,10 @@ def test_an_error_while_writing(error: type[BaseException], tmp_path: Path) -> N
     assert [path] == list(tmp_path.iterdir())
 
 
+posix = pytest.mark.skipif(
+    os.name != "posix", reason="permissions, and renaming what is open, are POSIX's"
+)
+
 # -- what the dead have left ---------------------------------------------------------------------
 
 
@@ -159,6 +163,8 @@ def test_what_the_dead_have_left_is_swept(name: str, tmp_path: Path) -> None:
 
     Not those of other files, and nothing else.
     """
+    if os.name != "posix" and set(name) & set("*?"):
+        pytest.skip("this system has no such names")
     path, start = tmp_path / name, f".{name[:40]}."
     left = [tmp_path / f"{start}0123abcd.{process}.part" for process in (1, os.getpid(), 10**30)]
     stay = [
@@ -179,6 +185,7 @@ def test_what_the_dead_have_left_is_swept(name: str, tmp_path: Path) -> None:
     files.sweep(tmp_path / "missing" / name)  # where nothing can be, nothing is swept
 
 
+@posix
 def test_what_the_living_write_is_not_swept(tmp_path: Path) -> None:
     """From when it is there until it has its name; and the numbers of their processes may be those
     of another container.
@@ -195,6 +202,7 @@ def test_what_the_living_write_is_not_swept(tmp_path: Path) -> None:
     assert b"new" == path.read_bytes()
 
 
+@posix
 def test_a_part_that_is_swept_before_it_is_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,7 +225,7 @@ def test_a_part_that_is_swept_before_it_is_locked(
     assert [path] == list(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(os.name != "posix", reason="this system locks otherwise")
+@posix
 def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are replaced all the same; what is left by somebody stays, as it may be the living."""
     import fcntl
@@ -285,6 +293,7 @@ def test_a_second_name_for_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert [new, old] == sorted(tmp_path.iterdir())
 
 
+@posix
 def test_a_link_is_not_swept_before_it_has_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -303,8 +312,6 @@ def test_a_link_is_not_swept_before_it_has_its_name(
 
 
 # -- permissions ---------------------------------------------------------------------------------
-
-posix = pytest.mark.skipif(os.name != "posix", reason="this system has no such permissions")
 
 
 def mode(path: Path) -> int:
