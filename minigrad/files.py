@@ -13,7 +13,6 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from glob import escape
 from io import BufferedReader
 from pathlib import Path
 
@@ -61,10 +60,16 @@ def _check_regular(found: os.stat_result, path: str | os.PathLike[str]) -> None:
     """
     kind = stat.S_IFMT(found.st_mode)
     if kind == stat.S_IFDIR:
-        raise DataFileError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        raise _refusal(path, os.strerror(errno.EISDIR))
     if kind != stat.S_IFREG:
-        what = _KINDS.get(kind, "something else")
-        raise DataFileError(errno.EINVAL, f"Is {what}, expected a regular file", os.fspath(path))
+        raise _refusal(path, f"Is {_KINDS.get(kind, 'something else')}, expected a regular file")
+
+
+def _refusal(path: str | os.PathLike[str], why: str) -> DataFileError:
+    """An error like the system's own, whose `strerror` says why."""
+    error = DataFileError(f"'{os.fspath(path)}': {why}")
+    error.strerror = why
+    return error
 
 
 def lock(path: str | os.PathLike[str]) -> FileLock:
@@ -131,18 +136,26 @@ def _replaceable(path: Path) -> os.stat_result | None:
     """What is known of a file before it is replaced; None where there is none.
 
     Raises:
-        OSError: It is no regular file, or may not be written to. Renaming would not ask for that.
+        OSError: It is no regular file; or it is where this process prints to, as "/dev/stdout" may
+            be; or it may not be written to, which renaming would not ask for.
     """
     try:
         found = path.stat()
     except FileNotFoundError:
         return None
     _check_regular(found, path)
+    if any(_is_open_as(descriptor, found) for descriptor in (1, 2)):
+        raise _refusal(path, "Is the output of this process, expected another file")
     if not os.access(path, os.W_OK):
-        raise DataFileError(
-            errno.EACCES, f"{os.strerror(errno.EACCES)}, the file is read-only", os.fspath(path)
-        )
+        raise _refusal(path, f"{os.strerror(errno.EACCES)}, the file is read-only")
     return found
+
+
+def _is_open_as(descriptor: int, file: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), file)
+    except OSError:  # nothing is
+        return False
 
 
 def _stem(path: Path) -> str:
@@ -202,8 +215,8 @@ def sweep(path: Path) -> None:
     """
     path = Path(os.path.realpath(path))
     form = re.compile(re.escape(_stem(path)) + r"[0-9a-f]{8}\.[0-9]+\.part")
-    for part in path.parent.glob(f"{escape(_stem(path))}*.part"):
-        if form.fullmatch(part.name):
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        for part in [path.with_name(entry.name) for entry in entries if form.fullmatch(entry.name)]:
             with suppress(OSError):
                 _remove_if_dead(part)
 
@@ -272,7 +285,7 @@ def save(path: str | os.PathLike[str], content: bytes, what: str) -> None:
 
     Raises:
         DataFileError: It cannot be written: its directory is missing or not writable, the disk is
-            full.
+            full, it is read-only, or no regular file.
     """
     with named_errors(path, what):
         replace(Path(path), content)

@@ -149,6 +149,10 @@ def test_an_error_while_writing(error: type[BaseException], tmp_path: Path) -> N
     assert [path] == list(tmp_path.iterdir())
 
 
+posix = pytest.mark.skipif(
+    os.name != "posix", reason="permissions, and renaming what is open, are POSIX's"
+)
+
 # -- what the dead have left ---------------------------------------------------------------------
 
 
@@ -159,6 +163,8 @@ def test_what_the_dead_have_left_is_swept(name: str, tmp_path: Path) -> None:
 
     Not those of other files, and nothing else.
     """
+    if os.name != "posix" and set(name) & set("*?"):
+        pytest.skip("this system has no such names")
     path, start = tmp_path / name, f".{name[:40]}."
     left = [tmp_path / f"{start}0123abcd.{process}.part" for process in (1, os.getpid(), 10**30)]
     stay = [
@@ -179,6 +185,7 @@ def test_what_the_dead_have_left_is_swept(name: str, tmp_path: Path) -> None:
     files.sweep(tmp_path / "missing" / name)  # where nothing can be, nothing is swept
 
 
+@posix
 def test_what_the_living_write_is_not_swept(tmp_path: Path) -> None:
     """From when it is there until it has its name; and the numbers of their processes may be those
     of another container.
@@ -195,6 +202,7 @@ def test_what_the_living_write_is_not_swept(tmp_path: Path) -> None:
     assert b"new" == path.read_bytes()
 
 
+@posix
 def test_a_part_that_is_swept_before_it_is_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,7 +225,7 @@ def test_a_part_that_is_swept_before_it_is_locked(
     assert [path] == list(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(os.name != "posix", reason="this system locks otherwise")
+@posix
 def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are replaced all the same; what is left by somebody stays, as it may be the living."""
     import fcntl
@@ -285,6 +293,7 @@ def test_a_second_name_for_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert [new, old] == sorted(tmp_path.iterdir())
 
 
+@posix
 def test_a_link_is_not_swept_before_it_has_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -303,8 +312,6 @@ def test_a_link_is_not_swept_before_it_has_its_name(
 
 
 # -- permissions ---------------------------------------------------------------------------------
-
-posix = pytest.mark.skipif(os.name != "posix", reason="this system has no such permissions")
 
 
 def mode(path: Path) -> int:
@@ -410,12 +417,23 @@ def test_what_is_no_regular_file_is_not_replaced(what: str, tmp_path: Path) -> N
 
 @pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="this system has no such name")
 def test_the_standard_output_is_no_file(tmp_path: Path) -> None:
-    """A pipe has no content that could be replaced."""
+    """A pipe has no content that could be replaced; and a file that it goes into would lose what
+    is printed.
+    """
     told = in_a_new_process(
         "try: files.save('/dev/stdout', b'new', 'the report')\n"
         "except OSError as error: print(error)"
     )
     assert "the report '/dev/stdout' cannot be written: Is a FIFO, expected a regular" in told
+    with (tmp_path / "output").open("w+") as output:
+        code = "from minigrad import files\nprint('printed', flush=True)\n"
+        code += "files.save('/dev/stdout', b'new', 'the report')"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=surroundings(Path(__file__)), stdout=output,
+            stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+        assert "Is the output of this process, expected another file; give a" in done.stderr
+    assert "printed\n" == (tmp_path / "output").read_text()
 
 
 @pytest.mark.parametrize("what", IRREGULAR)

@@ -12,7 +12,7 @@ from typing import Final, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from minigrad.datasets.idx import read_bytes, read_idx
+from minigrad.datasets.idx import open_data, read_idx
 from minigrad.errors import DataFileError, MissingExtraError
 
 __all__ = ["load_mnist"]
@@ -143,11 +143,15 @@ def check_md5(path: Path, md5: str) -> None:
 
     Raises a DataFileError if it is not, or if it cannot be read.
     """
-    content = read_bytes(path)
-    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    digest, size = hashlib.md5(usedforsecurity=False), 0
+    with open_data(path) as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+            size += len(block)
+    found = digest.hexdigest()
     if found != md5:
         raise DataFileError(
-            f"{path}: found {len(content)} bytes with the MD5 sum {found}, expected {md5}, the "
+            f"{path}: found {size} bytes with the MD5 sum {found}, expected {md5}, the "
             f"original file of MNIST: this one is truncated, corrupt or a different one; delete "
             f"it, and it will be downloaded again"
         )

@@ -57,6 +57,7 @@ class _State(NamedTuple):
         window: The steps after these.
         spare: The arrays into which the next window will be written.
         journal: The steps after the window, each with a row.
+        room: How many steps the journal takes until it is folded.
         folded: The last step before the journal.
         movers: Entries that moved for the first time in what was folded last, if any did.
         before: What counted before that step was made and folded, if it can be taken back.
@@ -66,14 +67,15 @@ class _State(NamedTuple):
     window: _Window
     spare: Sums
     journal: list[Entry]
+    room: int
     folded: Entry
     movers: npt.NDArray[np.intp] | None = None
     before: _State | None = None
 
     @property
-    def explained(self) -> Explained:
-        """What layers explain."""
-        return self.journal[-1].explained if self.journal else self.folded.explained
+    def newest(self) -> Entry:
+        """The last step."""
+        return self.journal[-1] if self.journal else self.folded
 
 
 @final
@@ -107,8 +109,8 @@ class EntryCounter:
             unreached=dict.fromkeys(slots, 0),
         )
         window, spare = (Sums.zeros(size, dtype) for _ in range(2))
-        none = Entry(-1, {}, {}, Explained({}, {}, {}))
-        self._state = _State(counts, _Window((), window, {}, ()), spare, [], none)
+        none = Entry(-1, {}, {}, Explained({}, {}, {}), False)
+        self._state = _State(counts, _Window((), window, {}, ()), spare, [], len(self._rows), none)
         # Where entries have moved, 255. It saves work: it may lag behind what counts, but never be
         # ahead of it.
         self._ever_moved = np.zeros(size, np.uint8)
@@ -117,7 +119,7 @@ class EntryCounter:
 
     def arrived(self, latest: Arrival, adds: bool) -> None:
         """A backward is done: look at what the gradients are made of."""
-        now = self._state.explained
+        now = self._state.newest.explained
         for layer in self._layers:
             layer.arrived(latest, adds, now)
 
@@ -130,10 +132,11 @@ class EntryCounter:
             transforms: The names of such transforms.
         """
         self._looked = None
-        if self._state.before is not None:
-            self._state = self._state._replace(before=None)
-        self._rows.look(len(self._state.journal), grads)
-        now = self._state.explained
+        state = self._state
+        if state.before is not None:
+            self._state = state = state._replace(before=None)
+        self._rows.look(len(state.journal), grads)
+        now = state.newest.explained
         self._looked = [layer.look(transforms, now) for layer in self._layers]
 
     def add(
@@ -158,10 +161,10 @@ class EntryCounter:
             held: For each parameter of which only some entries may move, those that may not, flat.
         """
         looked, self._looked = self._looked, None
-        row, now = len(self._state.journal), self._state.explained
+        row, now = len(self._state.journal), self._state.newest.explained
         if looked is None:
             self._rows.clear(row)
-            self._commit(Entry(step, {}, {}, now, lost=True))
+            self._commit(Entry(step, {}, {}, now, True))
             return
         grad_mask = self._rows.add(row, before, after, update)
         for name in skipped:
@@ -172,18 +175,17 @@ class EntryCounter:
         new = Explained(now.samples.copy(), now.together.copy(), now.unexplained.copy())
         for layer, uses in zip(self._layers, looked, strict=True):
             layer.add(uses, skipped, grad_mask, new)
-        self._commit(Entry(step, skipped, held, new))
+        self._commit(Entry(step, skipped, held, new, False))
 
     def _commit(self, entry: Entry) -> None:
         """Have a step count, at one moment: fold the journal if it is full with it."""
         before = self._state
-        rows = len(before.journal) + 1
-        full = len(before.window.entries) + rows == _WINDOW
-        if rows < len(self._rows) and not full:
-            before.journal.append(entry)
+        journal = before.journal
+        if len(journal) + 1 < before.room:
+            journal.append(entry)
             return
-        state = self._with_window(before._replace(journal=[*before.journal, entry]))
-        if full:
+        state = self._with_window(before._replace(journal=[*journal, entry]))
+        if len(state.window.entries) == _WINDOW:
             state = self._with_counts(state)
         self._state = state._replace(before=before._replace(before=None))
 
@@ -208,7 +210,7 @@ class EntryCounter:
 
     def _with_window(self, state: _State) -> _State:
         """The same, with the journal folded into the window."""
-        counts, window, spare, journal, _, movers, _ = state
+        counts, window, spare, journal, _, _, movers, _ = state
         if movers is not None:
             self._ever_moved[movers] = 255  # which cannot be taken back any more
         rows = self._rows.sums(len(journal), len(window.entries) + 1)
@@ -224,11 +226,12 @@ class EntryCounter:
                 held[name] = np.add(held.get(name, np.uint8(0)), mask, dtype=np.uint8)
         entries = tuple(entry._replace(held={}) if entry.held else entry for entry in journal)
         new_window = _Window(window.entries + entries, spare, held, first_moves)
-        return _State(counts, new_window, window.sums, [], entries[-1], movers)
+        room = min(len(self._rows), _WINDOW - len(new_window.entries))
+        return _State(counts, new_window, window.sums, [], room, entries[-1], movers)
 
     def _with_counts(self, state: _State) -> _State:
         """The same, with the window folded into the true counts."""
-        counts, (entries, sums, held, first_moves), spare, _, folded, movers, _ = state
+        counts, (entries, sums, held, first_moves), spare, _, _, folded, movers, _ = state
         first_move = counts.first_move
         if first_moves:
             first_move = first_move.copy()
@@ -260,7 +263,8 @@ class EntryCounter:
             frozen_entries=frozen_entries,
         )
         # The window's arrays are free at once; the spare ones, once no step can be taken back.
-        return _State(counts, _Window((), spare, {}, ()), sums, [], folded, movers)
+        window = _Window((), spare, {}, ())
+        return _State(counts, window, sums, [], len(self._rows), folded, movers)
 
     def counts(self) -> Counts:
         """All counts up to here, as copies."""
@@ -270,7 +274,7 @@ class EntryCounter:
         if state.window.entries:
             state = self._with_counts(state)
         self._state = state._replace(before=None)
-        counts, explained = deepcopy(state.counts), state.explained
+        counts, explained = deepcopy(state.counts), state.folded.explained
         activity: dict[str, Activity] = {}
         unexplained: dict[str, str] = dict(explained.unexplained)
         for layer in self._layers:

@@ -38,4 +38,4 @@ class Entry(NamedTuple):
     skipped: Mapping[str, str]
     held: Mapping[str, Mask]
     explained: Explained
-    lost: bool = False
+    lost: bool

@@ -66,6 +66,7 @@ class StepRows:
         self._grads, self._updates, self._moved = (np.empty((rows, size), bool) for _ in range(3))
         self._places = np.empty((rows, size), np.uint8)
         self._changes = np.empty((rows, size), dtype)
+        self._zero = np.zeros((), dtype)  # with which NumPy compares faster than with 0
 
     def __len__(self) -> int:
         return len(self._changes)
@@ -73,7 +74,7 @@ class StepRows:
     def look(self, row: int, grads: tuple[Array, ...]) -> None:
         """Write where the gradients are not 0, or any of the others is."""
         grad_mask = self._grads[row]
-        np.not_equal(grads[0], 0, out=grad_mask)
+        np.not_equal(grads[0], self._zero, out=grad_mask)
         for others in grads[1:]:
             grad_mask |= others != 0
 
@@ -84,10 +85,10 @@ class StepRows:
             Where its gradients are not 0: a view, from which may be taken what got no update.
         """
         moved, change = self._moved[row], self._changes[row]
-        np.not_equal(update, 0, out=self._updates[row])
+        np.not_equal(update, self._zero, out=self._updates[row])
         with np.errstate(all="ignore"):
             np.subtract(after, before, out=change)
-            np.not_equal(change, 0, out=moved)
+            np.not_equal(change, self._zero, out=moved)
             if not np.isfinite(change.dot(change)):
                 _write_non_finite(change, moved, before, after)
         grad_mask: Mask = self._grads[row]

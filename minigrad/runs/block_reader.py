@@ -84,6 +84,8 @@ class BlockReader:
             else:
                 found.blocks.append(block)
             listed.add(block.number)
+        for gap in reversed(known):  # the first steps may not be recorded
+            start = gap.first if gap.first < start <= gap.last + 1 else start
         initial = self._initial(found.blocks, start)
         if initial is None and not len(steps):
             return found._replace(blocks=[])

@@ -25,6 +25,8 @@ def read_counts(directory: Path, run_id: str) -> tuple[CountsFile | None, str]:
         found = unpacked(directory / _FILE)
     except FileNotFoundError:
         return None, f"{_FILE} is missing"
+    except MemoryError:  # that says nothing of the file: its members are no larger than it is
+        raise
     except Exception as error:  # noqa: BLE001 - whatever zipfile, NumPy and JSON make of damage
         return None, f"{_FILE} is damaged ({type(error).__name__}: {error})"
     if not isinstance(found.last_step, int):

@@ -43,7 +43,7 @@ def read_record(directory: Path) -> Record:
             if attempt + 1 == _TRIES or _contents(directory) == before:
                 raise
             continue  # a block was given up while it was read
-        except (OSError, ValueError, ArithmeticError, LookupError, TypeError, MemoryError) as error:
+        except (OSError, ValueError, ArithmeticError, LookupError, TypeError) as error:
             raise RunError(
                 f"'{directory}' is damaged: {type(error).__name__}: {error}; the arrays in it can "
                 f"still be read by numpy.load"

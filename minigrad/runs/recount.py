@@ -182,7 +182,7 @@ def _of_block(
     if unseen or (now is not None and not block.foreign):
         before = None if now is None else now.copy()
     for row, step in enumerate(block.steps):
-        if row and step != block.steps[row - 1] + 1:
+        if step != (block.steps[row - 1] + 1 if row else block.first):
             before = None
         update = rows["update"][row]
         if not sound[row] or row >= block.replayable:
