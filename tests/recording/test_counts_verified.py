@@ -59,7 +59,7 @@ def shifted(name: str, entry: int, by: int) -> Callable[[dict[str, Any]], None]:
 IMPOSSIBLE: dict[str, Callable[[dict[str, Any]], None]] = {
     "negative": shifted("grads", 0, -100),
     "more steps than there are": shifted("grads", 0, 100),
-    "more moves than updates": shifted("moves", 4, 1),
+    "more moves than updates": shifted("updates", 0, -1),
     "a first move nowhere": shifted("first_move", 0, 5000),
     "a last move before the first": shifted("last_move", 0, -1000),
     "a move without a step": shifted("first_move", 4, 1),
@@ -168,3 +168,29 @@ def test_a_member_that_claims_more_than_it_has(tmp_path: Path) -> None:
             archive.writestr(name, content)
     run = mg.Run.open(tmp_path / "run")
     assert any("not as long as its header says" in note for note in run.notes)
+
+
+@pytest.mark.parametrize(("name", "by"), [("first_move", -1), ("last_move", 1), ("updates", 1)])
+def test_a_fact_that_is_only_a_little_wrong(name: str, by: int, tmp_path: Path) -> None:
+    """Where an entry was frozen at the beginning and at the end, one more step could be true."""
+    training = Training()
+    layer = training.model["3"]  # type: ignore[index]
+
+    def before(step: int) -> None:
+        (layer.unfreeze if 3 <= step < 9 else layer.freeze)()
+
+    with training.recorder(tmp_path / "run", keyframe_every=4):
+        training.go(12, before)
+    with np.load(tmp_path / "run" / "aggregates.npz") as file:
+        arrays = dict(file)
+    entry = len(arrays["moves"]) - 1
+    assert (6, 3, 8) == tuple(
+        int(arrays[fact][entry]) for fact in ("moves", "first_move", "last_move")
+    )
+    shifted(name, entry, by)(arrays)
+    write(tmp_path / "run", arrays)
+    run = mg.Run.open(tmp_path / "run")
+    assert () == run.notes
+    checked = run.verify()
+    assert (11, "3.bias", (2,)) == checked.mismatch
+    assert "counts" == checked.what

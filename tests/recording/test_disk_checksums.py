@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,11 +19,11 @@ from minigrad.errors import NotExactError, RunError
 STEPS = 9
 
 
-def made(path: Path, seed: int = 0) -> Notes:
+def made(path: Path, seed: int = 0, **settings: Any) -> Notes:
     """A run of some steps in small blocks, with batch indices and buffers."""
     training = Training(seed=seed)
     notes = Notes(training)
-    with training.recorder(path, keyframe_every=4):
+    with training.recorder(path, keyframe_every=4, **settings):
         training.go(STEPS)
     return notes
 
@@ -177,14 +178,17 @@ def test_a_file_of_another_run(tmp_path: Path) -> None:
         file.write_bytes(before)
 
 
+@pytest.mark.parametrize("settings", [{}, {"aggregates": False}, {"keep": ()}], ids=str)
 @pytest.mark.parametrize("kind", ["cut off", "out of order", "another run's", "fewer rows"])
-def test_the_steps_before_the_damage_are_the_run(kind: str, tmp_path: Path) -> None:
+def test_the_steps_before_the_damage_are_the_run(
+    kind: str, settings: dict[str, Any], tmp_path: Path
+) -> None:
     """Of a damaged steps.npy the rows before the damage are read, and a note says where it begins.
 
     A recorder does not go on with such a run, and leaves it as it is.
     """
-    notes = made(tmp_path / "run")
-    made(tmp_path / "other", seed=1)
+    notes = made(tmp_path / "run", **settings)
+    made(tmp_path / "other", seed=1, **settings)
     file = tmp_path / "run" / "steps.npy"
     rows = np.load(file)
     data = file.read_bytes()
@@ -193,7 +197,7 @@ def test_the_steps_before_the_damage_are_the_run(kind: str, tmp_path: Path) -> N
     if kind == "cut off":
         body = body[: 5 * step_bytes + 7]
     elif kind == "out of order":
-        body = body[: 5 * step_bytes] + body[6 * step_bytes : 7 * step_bytes] * (STEPS - 5)
+        body = body[: 5 * step_bytes] + body[2 * step_bytes : 3 * step_bytes] * (STEPS - 5)
     elif kind == "another run's":
         other = (tmp_path / "other" / "steps.npy").read_bytes()[len(header) :]
         body = body[: 5 * step_bytes] + other[5 * step_bytes :]
@@ -205,10 +209,10 @@ def test_the_steps_before_the_damage_are_the_run(kind: str, tmp_path: Path) -> N
     assert tuple(range(5)) == run.steps
     assert not run.complete
     assert any("steps.npy" in note for note in run.notes)
-    for step in run.steps:
+    for step in run.exact_steps.tolist():
         assert bits(notes.values[step][:20]) == bits(run["0.weight"].value(step).ravel())
     with pytest.raises(RunError, match=r"cannot go on: steps\.npy .*can be read"):
-        Training().recorder(tmp_path / "run", resume=True)
+        Training().recorder(tmp_path / "run", resume=True, **settings)
     assert before == file.read_bytes()
 
 
