@@ -10,6 +10,7 @@ from typing import NamedTuple, Self, final
 
 import numpy as np
 
+from minigrad._printable import printable
 from minigrad._types import override
 from minigrad._validation import parse_bytes, whole
 from minigrad.arrays import Array
@@ -391,4 +392,4 @@ class Recorder(Hook):
         state = "stopped" if self._complete else "not started"
         if self._handle is not None:
             state = "recording"
-        return f"Recorder({', '.join(self._selected.slots)}; {state})"
+        return printable(f"Recorder({', '.join(self._selected.slots)}; {state})")

@@ -9,6 +9,7 @@ from typing import final
 
 import numpy as np
 
+from minigrad._printable import printable
 from minigrad.arrays import Array
 from minigrad.display.words import counted
 from minigrad.errors import ModelError
@@ -81,9 +82,8 @@ class Verification:
         if self.mismatch is None:
             return text
         step, name, index = self.mismatch
-        return (
-            f"{text}; the replay up to step {step} does not give the recorded {name}{list(index)}"
-        )
+        entry = f"{printable(name)}{list(index)}"
+        return f"{text}; the replay up to step {step} does not give the recorded {entry}"
 
 
 def verify(record: Record) -> Verification:
