@@ -14,6 +14,7 @@ import pytest
 import minigrad as mg
 from minigrad._printable import printable
 from minigrad.errors import DataFileError, HookError, MinigradError, UnknownNameError
+from minigrad.runs import Why
 from minigrad.runs.run_json import checksum_of_json
 from minigrad.runs.verification import Verification
 
@@ -203,6 +204,16 @@ def test_runs_that_others_wrote(tmp_path: Path) -> None:
 def test_what_replaying_finds() -> None:
     """A verification names the parameter that differs."""
     assert r"\x1b" in shown(Verification(1, 0, 1, (0, FORGED, (0,))))
+
+
+def test_what_reasons_say() -> None:
+    """Whatever a record says of an optimizer, of a layer, or of an entry."""
+    why = Why(
+        FORGED, np.zeros(2, np.uint8), lambda index, reason: FORGED,
+        unexplained=FORGED, movers=FORGED, remarks=[FORGED],
+    )  # fmt: skip
+    for text in (why, why.movers, why.unexplained, why.at(0), why._repr_html_()):
+        assert r"\x00\udc80a\x1b" in shown(text)
 
 
 def test_the_reasons_do_not_depend_on_names() -> None:
