@@ -11,7 +11,7 @@ import pytest
 from case_support import sparse
 
 import minigrad as mg
-from minigrad.errors import CallOrderError, ModelError
+from minigrad.errors import CallOrderError, ModelError, RangeError
 
 
 def rows(n: int = 10, **settings: Any) -> mg.Batches:
@@ -374,3 +374,14 @@ def test_a_last_batch_of_one_sample() -> None:
     data = rows(9, batch_size=4)
     assert 3 == len(data)
     assert [4, 4, 1] == [len(x) for x, _ in data]
+
+
+def test_more_samples_than_a_record_can_number() -> None:
+    """Rows are recorded in 32 bits, so there are no more; nothing is read to find that out."""
+    for count, fits in ((2**31 - 1, True), (2**31, False), (3_000_000_000, False)):
+        x, y = (np.broadcast_to(np.float32(0), shape) for shape in ((count, 2), (count,)))
+        if fits:
+            assert count == len(mg.Batches(x, y, 1))
+        else:
+            with pytest.raises(RangeError, match=f"{count:,} samples, expected at most 2,147,483"):
+                mg.Batches(x, y, 1)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad._containers import found_in, with_replaced
+from minigrad._printable import printable
 from minigrad._types import override
 from minigrad._validation import real_array, whole
 from minigrad.arrays import Array
@@ -22,6 +23,7 @@ from minigrad.layers.call_order import CHECKED, CallOrder, OwnParameters, check_
 from minigrad.layers.factors import Factors
 from minigrad.layers.state import buffer_places, live_state, load_state
 from minigrad.layers.summary import summary_of
+from minigrad.parameters.names import check_names
 from minigrad.parameters.parameter import Parameter
 from minigrad.randomness import generators_of
 
@@ -332,8 +334,8 @@ class Layer(CallOrder, metaclass=_LayerType):
         inside = []
         for name, part in self.parts():
             shown = part.shape if isinstance(part, Parameter) else part
-            inside.append(f"{name}={shown}")
-        return f"{type(self).__name__}({', '.join(inside)})"
+            inside.append(f"{printable(name)}={shown}")
+        return f"{printable(type(self).__name__)}({', '.join(inside)})"
 
     def place_of(self, attribute: str) -> str:
         """The name of an attribute in the whole model: "2.running_mean"."""
@@ -359,8 +361,11 @@ class Layer(CallOrder, metaclass=_LayerType):
     @final
     def _bind_names(self) -> None:
         """Tell the layers inside their names in this one, and that another layer holds them."""
-        for place, inner in self.layers():
-            Layer._bind_name(inner, place, inner is not self)
+        walked = list(self._walk())
+        check_names(name for name, _ in walked)
+        for place, inner in walked:
+            if not isinstance(inner, Parameter):
+                Layer._bind_name(inner, place, inner is not self)
 
     def _bind_name(self, place: str, is_nested: bool) -> None:
         own = {name: part for name, part in self.parts() if isinstance(part, Parameter)}

@@ -10,6 +10,7 @@ from typing import Self, final
 
 import numpy as np
 
+from minigrad._printable import printable
 from minigrad._types import override
 from minigrad._validation import parse_bytes, whole
 from minigrad.arrays import Array
@@ -354,4 +355,4 @@ class Recorder(Hook):
         state = "stopped" if self._complete else "not started"
         if self._handle is not None:
             state = "recording"
-        return f"Recorder({', '.join(self._selected.slots)}; {state})"
+        return printable(f"Recorder({', '.join(self._selected.slots)}; {state})")

@@ -137,5 +137,6 @@ def test_places_that_cannot_be(name: str, path: Path, monkeypatch: pytest.Monkey
     for function in (mg.save, mg.load):
         with pytest.raises(DataFileError) as caught:
             function(name, model=Training().model)
-        assert f"the checkpoint '{name}'" in str(caught.value)
+        shown = name.replace("\0", r"\x00")  # a message can be printed
+        assert f"the checkpoint '{shown}'" in str(caught.value)
     assert [path] == list(path.parent.iterdir())

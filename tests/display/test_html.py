@@ -26,6 +26,7 @@ from recording_support import Array, Conv1D, Scale, Tape, dense, network, one, t
 from typing_extensions import override
 
 import minigrad as mg
+from minigrad._printable import printable
 from minigrad.display.drawing import HIDDEN, STRANGE
 from minigrad.display.html.charts import chart, number, thinned
 from minigrad.display.html.images import page_layout, pictures_of_reasons
@@ -185,7 +186,10 @@ class Odd(mg.Layer):
         vars(self)['</script><script>alert("1")</script>&amp;'] = mg.Parameter(
             np.ones((2, 3, 4), np.float32)
         )
-        vars(self)["\"'<b>$title ${body}"] = mg.Parameter(np.array(2, np.float32))
+        # With ESC, line breaks and a mark that turns the direction.
+        vars(self)["\"'<b>$title ${body}\x1b[31m\r\n\x0b\u2028\u202e"] = mg.Parameter(
+            np.array(2, np.float32)
+        )
 
     def forward(self, x: Array) -> Array:
         return x
@@ -286,13 +290,15 @@ def test_the_page_may_load_nothing() -> None:
 def test_names_are_escaped(pages: dict[str, tuple[mg.Run, str]]) -> None:
     """Names, notes and the optimizer's words are text, whatever characters they have.
 
-    The template's are left alone.
+    What does not print is escaped, and the template's are left alone.
     """
     run, text = pages["odd names"]
     page = Reader(text)
-    for name in run.names:
+    assert [] == [one for one in text if not one.isprintable() and one != "\n"]
+    for name in map(printable, run.names):
         assert name in page.text
         assert any(a.get("data-name") == name for _, a in page.elements)
+    assert r"\x1b[31m\r\n\x0b\u2028\u202e" in page.text
     assert run.names[0] in run.notes[0]
     assert f"{run.notes[0]}." in page.text
     assert "alert(" not in "".join(page.scripts.values())
