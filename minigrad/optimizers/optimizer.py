@@ -244,8 +244,7 @@ class Optimizer(ABC):
         self.current_lr = number(lr(count), f"lr({count})", least=0) if callable(lr) else lr
 
         self.clip_factor = 1.0
-        clips = self.max_grad_norm is not None or self.max_grad_value is not None
-        if clips or self.grad_transforms:
+        if (self.max_grad_norm, self.max_grad_value) != (None, None) or self.grad_transforms:
             ranges = self._transform_gradients(ranges)
         self._compute(ranges)
         if self.update_transforms:
