@@ -124,8 +124,7 @@ class DiskStore(Store):
         arrays, self._count = MappedFiles(self.directory), len(record.kept.steps)
         steps = arrays.rows("steps.npy", STEP, (self._count,))
         self._indices_end = int(steps["indices_end"][-1]) if len(steps) else 0
-        # The files of a block that cannot be read stay there for the user to look at, until the run
-        # is resumed once more: they are not in the table that this session writes.
+        # The files of a block that cannot be read stay there until the run is resumed once more.
         table = arrays.table("blocks.npy", BLOCK)
         self._damaged = set(table["number"][table["first"] < record.final_step].tolist())
 
@@ -248,7 +247,9 @@ class DiskStore(Store):
             return
         with self._writing():
             self._files.steps.publish_rows()
-            # First the gaps, so that each step is either in a block or in a gap.
+            if not self._description.is_written:
+                self._files.table.sync(self.blocks)
+            # Then gaps before blocks, so that each step is either in a block or in a gap.
             if not self._description.is_current(self.gaps, self.notes, self.full):
                 self._write_description()
             self._files.table.sync(self.blocks)
