@@ -27,6 +27,7 @@ from minigrad.runs.notes import written_by_others
 from minigrad.runs.reason_sentences import EntrySentences, not_counted
 from minigrad.runs.reasons import codes_of, explained_by, zero_inputs_of
 from minigrad.runs.record import Record
+from minigrad.runs.sound_record import without_damage
 from minigrad.runs.tensors import Tensors
 from minigrad.runs.why import Why
 
@@ -298,7 +299,7 @@ class ParameterHistory:
         """
         among = None if steps is None else self._checked_steps(steps)
         content = animated(
-            self,
+            ParameterHistory(without_damage(self._record), self.name),
             units,
             shape,
             steps=among,
@@ -346,5 +347,7 @@ class ParameterHistory:
             notebook.line(f"{counts}; at the end {in_words(self.final)}"),
             notebook.amounts(
                 change_of(self), never, "the change from before the first step to after the last"
-            ),
+            )
+            if self._record.initial_known
+            else "",
         )

@@ -26,6 +26,7 @@ from minigrad.runs.parameter_history import ParameterHistory
 from minigrad.runs.reader import read_record
 from minigrad.runs.record import Record
 from minigrad.runs.restore import restore_into
+from minigrad.runs.sound_record import without_damage
 from minigrad.runs.verification import Difference, Verification, first_difference, verify
 
 
@@ -181,9 +182,10 @@ class Run:
     def save_report(self, path: str | PathLike[str]) -> None:
         """Write one HTML file that shows the run: what moved, what did not, and why.
 
-        A slider leafs through the updates. The file needs no network and no library, and has less
-        than 5 MB for any number of steps and up to some hundred parameters: pictures and charts
-        that would take more are reduced, and say so.
+        A slider leafs through the updates. Rows that are damaged are left out, and told of. The
+        file needs no network and no library, and has less than 5 MB for any number of steps and up
+        to some hundred parameters: pictures and charts that would take more are reduced, and say
+        so.
 
         Args:
             path: The file. One that exists is replaced, and only by a whole one.
@@ -194,7 +196,7 @@ class Run:
         """
         if not isinstance(path, str | PathLike):
             raise KindError(f"save_report got {described(path)}, expected the path of a file")
-        save_page(self, path)
+        save_page(Run(without_damage(self._record)), path)
 
     def __str__(self) -> str:
         return self.report()

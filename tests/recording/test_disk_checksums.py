@@ -240,3 +240,20 @@ def test_a_file_that_was_cut_off_since_the_run_was_opened(tmp_path: Path) -> Non
         opened.truncate(200)
     with pytest.raises(RunError, match=r"000000\.npy' is damaged: it was cut off meanwhile"):
         run["0.weight"].value(1)
+
+
+@pytest.mark.parametrize("what", ["one bit", "missing"])
+def test_a_report_leaves_out_what_is_damaged(what: str, tmp_path: Path) -> None:
+    """A page and an animation are made of the rows that are whole; the page names the others."""
+    made(tmp_path / "run")
+    run = mg.Run.open(tmp_path / "run")
+    file = tmp_path / "run" / "updates" / "000001.npy"
+    if what == "missing":
+        file.unlink()
+    else:
+        flip(file, 1 + SIZE * 4)  # in step 6 of the steps 4 to 7
+    run.save_report(tmp_path / "run.html")
+    page = (tmp_path / "run.html").read_text("utf-8")
+    assert "updates/000001.npy" in page
+    assert f"No tensors of steps {4 if what == 'missing' else 6} to 7" in page
+    assert run["0.weight"].animation().startswith(b"\x89PNG")
