@@ -81,6 +81,7 @@ def rooms_there() -> list[Room]:
     return [room for room in rooms if room.name in there]
 
 
+@cache
 def files_of(room: str) -> list[Path]:
     """The files of a room; none, if the package does not have it."""
     folder = PACKAGE / room
