@@ -79,7 +79,7 @@ def test_a_loop_by_hand(
     assert hooked == ("event of step" in found)
 
 
-@sparse(losses, dtypes, every=4)
+@sparse(losses, dtypes, every=6)
 def test_a_loop_by_hand_with_every_loss(
     make: MakeLoss, targets_of: MakeTargets, dtype: FloatType
 ) -> None:

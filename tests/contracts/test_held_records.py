@@ -169,9 +169,7 @@ def spoil_copies(what: str, *arrays: AnyArray | None) -> None:
     ("settings", "on_disk"),
     [
         *(
-            (pytest.param if name in ("ring", "gradients too") else slow)(
-                settings, False, id=f"{name}, in memory"
-            )
+            (pytest.param if name == "ring" else slow)(settings, False, id=f"{name}, in memory")
             for name, settings in RECORDS.items()
         ),
         *(

@@ -251,7 +251,7 @@ def test_a_loss_leaves_the_global_random_state(make: MakeLoss, targets_of: MakeT
 # -- in training ---------------------------------------------------------------------------------
 
 
-@sparse(losses, dtypes, every=4)
+@sparse(losses, dtypes, every=6)
 def test_training_by_a_loss(make: MakeLoss, targets_of: MakeTargets, dtype: FloatType) -> None:
     """Training makes the loss smaller.
 

@@ -21,7 +21,13 @@ from minigrad.errors import DataFileError
 
 
 @pytest.mark.parametrize(
-    "name", [slow(name) if name in ("story", "large", "ring") else name for name in RUNS]
+    "name",
+    [
+        slow(name)
+        if name in ("story", "large", "ring", "every 7", "neither", "gradients")
+        else name
+        for name in RUNS
+    ],
 )
 def test_structure(name: str) -> None:
     """Well-formed; ids are unique, and what refers to one finds it; pictures have words; one h1;

@@ -261,13 +261,13 @@ def test_twenty_four_steps_are_pytorchs(settings: dict[str, Any], adam: str, ada
     check_numbers(maker(mg.AdamW, settings), adamw)
 
 
-@sparse(cases, both, dtypes, every=2)
+@sparse(cases, both, dtypes, every=4)
 def test_the_updates_replay(cls: Cls, settings: dict[str, Any], dtype: FloatType) -> None:
     """Initial values plus updates are the final values, bit for bit."""
     check_replay(maker(cls, settings), dtype)
 
 
-@sparse(cases, both, dtypes, pytest.mark.parametrize("stop", [0, 7, 18]), every=2)
+@sparse(cases, both, dtypes, pytest.mark.parametrize("stop", [0, 7, 18]), every=4)
 def test_resuming_is_exact(cls: Cls, settings: dict[str, Any], dtype: FloatType, stop: int) -> None:
     """Stopping and going on from the state gives the same bits, also while something is frozen."""
     check_resume(maker(cls, settings), dtype, stop)

@@ -22,7 +22,7 @@ from promise_support import (
 import minigrad as mg
 
 
-@sparse(optimizers, dtypes)
+@sparse(optimizers, dtypes, every=2)
 def test_1_updates_replay_to_the_final_bits(make: MakeOptimizer, dtype: FloatType) -> None:
     """Initial values plus the updates, added in order, are the final values bit for bit."""
     model, tape = build(dtype), Tape()
@@ -62,7 +62,7 @@ def test_1_freezing_on_the_way_replays(make: MakeOptimizer, dtype: FloatType) ->
     assert bits(model) == tape.replayed(initial)
 
 
-@sparse(optimizers, dtypes)
+@sparse(optimizers, dtypes, every=2)
 def test_1_parts_without_gradient_replay(make: MakeOptimizer, dtype: FloatType) -> None:
     """A branch that backward does not reach in some steps replays as well."""
     sometimes = Sometimes(6, dtype)
@@ -79,7 +79,7 @@ def test_1_parts_without_gradient_replay(make: MakeOptimizer, dtype: FloatType) 
 
 
 @pytest.mark.filterwarnings("ignore::minigrad.errors.GradientOverwritten")
-@sparse(optimizers, dtypes)
+@sparse(optimizers, dtypes, every=2)
 def test_1_two_optimizers_over_two_slices_replay(make: MakeOptimizer, dtype: FloatType) -> None:
     """Each of two optimizers over parts of one model tells exactly what it did to its part."""
     model = build(dtype)

@@ -20,7 +20,7 @@ from promise_support import (
 import minigrad as mg
 
 
-@sparse(optimizers, dtypes)
+@sparse(optimizers, dtypes, every=2)
 def test_2_hooks_change_no_bit(make: MakeOptimizer, dtype: FloatType) -> None:
     """Training with hooks attached gives the same bits as without, whatever they do to what they
     are given.

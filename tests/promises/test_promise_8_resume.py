@@ -22,7 +22,7 @@ from promise_support import (
 import minigrad as mg
 
 
-@sparse(optimizers, dtypes, pytest.mark.parametrize("stop", [1, 3, 4, 8]))
+@sparse(optimizers, dtypes, pytest.mark.parametrize("stop", [1, 3, 4, 8]), every=2)
 def test_8_resuming_from_states_gives_the_same_bits(
     make: MakeOptimizer, dtype: FloatType, stop: int
 ) -> None:

@@ -20,7 +20,7 @@ from minigrad.errors import NotExactError
     pytest.mark.parametrize("on_full", ["thin", "ring", "stop"]),
     pytest.mark.parametrize("every", [1, 7]),
     full=2,
-    every=3,
+    every=4,
 )
 def test_every_exact_step_is_exact(
     every: int, keep: tuple[str, ...], rows: int, on_full: Any

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from accident_support import sampled
-from case_support import sparse
+from case_support import slow, sparse
 from disk_modes import KINDS, MODES, OPTIMIZERS, SAMPLED, recorded
 from disk_support import (
     EVERYTHING,
@@ -139,7 +139,7 @@ def test_disk_says_what_memory_says(mode: str, dtype: npt.DTypeLike, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "params", ["0.*", ["*.bias", "3.weight"], lambda name: name.startswith("3")]
+    "params", [slow("0.*"), ["*.bias", "3.weight"], lambda name: name.startswith("3")]
 )
 def test_chosen_parameters(params: Any, tmp_path: Path) -> None:
     """A record of some of the parameters has exactly these, and they are exact."""

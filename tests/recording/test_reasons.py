@@ -390,7 +390,7 @@ def with_norms(dtype: npt.DTypeLike) -> mg.Sequential:
     pytest.mark.parametrize("coactivation", [True, False]),
     pytest.mark.parametrize("dtype", [np.float32, np.float64]),
     full=2,
-    every=2,
+    every=4,
 )
 def test_counts_add_up_in_any_training(
     coactivation: bool, dtype: npt.DTypeLike, norms: bool, make: Callable[[mg.Layer], mg.Optimizer]
