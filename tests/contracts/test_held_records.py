@@ -124,7 +124,7 @@ def read(run: mg.Run, hand: Hand) -> None:
         for tensors in (history.updates, history.grads):
             hand("rows", *tensors[:2], *tensors[-1:])
             hand("steps of the rows", tensors.steps)
-        if run._record.counts is not None:  # noqa: SLF001
+        if {mg.Reason.UNKNOWN} != set(history.why.counts):  # as it is without counts
             hand("counts", history.moves, history.moved, history.swallowed, history.movement)
             hand("first and last", history.first_move, history.last_move)
 

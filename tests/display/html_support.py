@@ -94,9 +94,15 @@ def pixels(uri: str) -> Pixels:
 
 
 def recorded(
-    model: mg.Sequential, steps: int, *, lr: Any = 0.1, n_in: int = 5, before: Callable[[int], None] | None = None,  # noqa: E501
-    tape: Tape | None = None, **settings: object,
-) -> mg.Run:  # fmt: skip
+    model: mg.Sequential,
+    steps: int,
+    *,
+    lr: Any = 0.1,
+    n_in: int = 5,
+    before: Callable[[int], None] | None = None,
+    tape: Tape | None = None,
+    **settings: object,
+) -> mg.Run:
     optimizer = mg.SGD(model, lr)
     with mg.Recorder(optimizer, **settings) as recorder, optimizer.attach(tape or Tape()):  # type: ignore[arg-type]
         train(model, optimizer, steps, before, n_in=n_in)

@@ -18,7 +18,8 @@ BROWSER = (
 
 
 PROBE = """<!doctype html><meta charset="utf-8"><pre id="found"></pre>
-<iframe src="run.html" width="400" height="800"></iframe><iframe src="run.html#step=5" width="1400" height="800"></iframe>
+<iframe src="run.html" width="400" height="800"></iframe>
+<iframe src="run.html#step=5" width="1400" height="800"></iframe>
 <script>
 async function look(frame) {
   const page = frame.contentDocument, slider = page.getElementById("slider");
@@ -29,11 +30,16 @@ async function look(frame) {
   for (const place of [slider.min, slider.max, slider.min]) {
     slider.value = place;
     slider.dispatchEvent(new Event("input"));
-    states.push({step: page.getElementById("step").textContent, pictures: pictures(), said: slider.ariaValueText,
-      text: page.querySelector(".says").textContent, label: page.querySelector(".frames").ariaLabel});
+    const step = page.getElementById("step").textContent;
+    states.push({step, pictures: pictures(), said: slider.ariaValueText,
+      text: page.querySelector(".says").textContent,
+      label: page.querySelector(".frames").ariaLabel});
   }
   const focused = [];
-  for (const element of page.querySelectorAll("a, summary, input")) { element.focus(); focused.push(page.activeElement === element); }
+  for (const element of page.querySelectorAll("a, summary, input")) {
+    element.focus();
+    focused.push(page.activeElement === element);
+  }
   for (const element of page.querySelectorAll("details")) element.open = true;
   const copy = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
   const tile = page.querySelector("#frames-2 canvas"), inside = (place) => {
@@ -43,14 +49,15 @@ async function look(frame) {
     return [...copy.getImageData(0, 0, tile.width, tile.height).data];
   };
   const drawn = [...Array(8).keys()].map(inside);
-  return {opened, states, focused, drawn, width: frame.contentWindow.innerWidth, needs: page.documentElement.scrollWidth};
+  return {opened, states, focused, drawn, width: frame.contentWindow.innerWidth,
+    needs: page.documentElement.scrollWidth};
 }
 addEventListener("load", async () => {
   const found = [];
   for (const frame of document.querySelectorAll("iframe")) found.push(await look(frame));
   document.getElementById("found").textContent = JSON.stringify(found);
 });
-</script>"""  # noqa: E501
+</script>"""
 
 
 @pytest.mark.slow

@@ -94,7 +94,8 @@ def part_only(
 
 SCENARIOS: dict[str, Act] = {
     "plain": plain, "saliency after backward": saliency_after, "overwritten": extra_before,
-    "a backward after the step": extra_after_the_step, "accumulated": accumulated, "refilled in place": refilled,  # noqa: E501
+    "a backward after the step": extra_after_the_step, "accumulated": accumulated,
+    "refilled in place": refilled,
     "evaluated between": evaluated, "a part alone": part_only,
 }  # fmt: skip
 

@@ -126,7 +126,7 @@ def test_disk_says_what_memory_says(mode: str, dtype: npt.DTypeLike, tmp_path: P
             for kind, kept in (("updates", notes.updates), ("grads", notes.grads)):
                 tensors = getattr(run[name], kind)
                 assert (kind[:-1] in settings.get("keep", ("update",))) == (len(tensors) > 0)
-                part = run._record.slots[name].slice  # noqa: SLF001
+                part = mg.ParameterVector.of(training.model).slots[name].slice
                 for step, tensor in zip(tensors.steps.tolist(), tensors, strict=True):
                     assert bits(kept[step][part]) == bits(tensor)
             if settings.get("aggregates", True):

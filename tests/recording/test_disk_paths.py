@@ -78,9 +78,10 @@ run = mg.Run.open(sys.argv[1])
 for step in run.exact_steps.tolist():
     print(step, zlib.crc32(np.concatenate([run[name].value(step).ravel() for name in run])))
 own = set(sys.stdlib_module_names) | {"minigrad", "numpy", "typing_extensions", "__main__"}
-loaded = {name.partition(".")[0] for name, module in sys.modules.items() if getattr(module, "__file__", None)}
+modules = sys.modules.items()
+loaded = {name.partition(".")[0] for name, module in modules if getattr(module, "__file__", None)}
 print("others:", sorted(name for name in loaded - own - before if not name.startswith("_")))
-"""  # noqa: E501
+"""
 
 READ_WITH_NUMPY_ALONE = """
 import json, sys, zlib

@@ -49,8 +49,15 @@ class Lying(mg.Layer):
 @pytest.mark.parametrize("told", [True, False])
 @pytest.mark.parametrize(
     ("n_in", "n_out", "turned", "image"),
-    [(5, 3, False, False), (5, 3, True, False), (4, 4, False, False), (4, 4, True, False), (8, 3, True, True), (4, 4, True, True)],  # noqa: E501
-)  # fmt: skip
+    [
+        (5, 3, False, False),
+        (5, 3, True, False),
+        (4, 4, False, False),
+        (4, 4, True, False),
+        (8, 3, True, True),
+        (4, 4, True, True),
+    ],
+)
 def test_how_a_weight_lies(n_in: int, n_out: int, turned: bool, image: bool, told: bool) -> None:
     """Said or not, also where it is square: the dark input and the silent unit are those of the
     weight.

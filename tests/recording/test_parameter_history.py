@@ -268,8 +268,11 @@ def test_a_step_is_a_whole_number(
     run, tape, _ = recorded()
     history = run["0.weight"]
     asked: list[Callable[[Any], object]] = [
-        run.indices, history.value, history.effective, lambda step: run.restore(network(5, 4, 3), step)  # noqa: E501
-    ]  # fmt: skip
+        run.indices,
+        history.value,
+        history.effective,
+        lambda step: run.restore(network(5, 4, 3), step),
+    ]
     for ask in asked:
         with pytest.raises(
             KindError, match="is no number of a step; expected a whole number"

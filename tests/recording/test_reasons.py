@@ -135,7 +135,10 @@ def test_unit_silent() -> None:
     run = record(model, mg.SGD(model, 0.1), [([[1, 1, 1], [1, 2, 1]], [[1, 1], [1, 0]])] * 2)
     assert run["0.weight"].why.counts == {Reason.UNIT_SILENT: 3, Reason.MOVED: 3}
     assert run["0.bias"].why.counts == {Reason.UNIT_SILENT: 1, Reason.MOVED: 1}
-    sentence = "never moved: the gradient of its unit 0 was 0 in all 4 samples (a dead unit, or nothing came from above)."  # noqa: E501
+    sentence = (
+        "never moved: the gradient of its unit 0 was 0 in all 4 samples "
+        "(a dead unit, or nothing came from above)."
+    )
     assert run["0.weight"].why.at(1, 0) == f"0.weight[1, 0] {sentence}"
     assert run["0.bias"].why.at(0) == f"0.bias[0] {sentence}"
     assert run["2.weight"].why.counts == {

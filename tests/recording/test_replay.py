@@ -156,7 +156,8 @@ def test_nested_models_and_own_layers(make: Make, dtype: npt.DTypeLike) -> None:
         train(model, optimizer, 20)
     run = recorder.run
     assert run.names == (
-        "0.kernel", "0.shift", "1.0.weight", "1.0.bias", "1.2.scale", "2.inner.0.weight", "2.inner.0.bias",  # noqa: E501
+        "0.kernel", "0.shift", "1.0.weight", "1.0.bias", "1.2.scale", "2.inner.0.weight",
+        "2.inner.0.bias",
         "3.weight", "3.bias",
     )  # fmt: skip
     check_against(run, tape)

@@ -204,7 +204,10 @@ def test_nan_that_somebody_wrote() -> None:
     assert (2, "write", 1, ("0.weight",), True) == tuple(found)
     first, *rest = recorder.run.report().splitlines()
     assert "NaN or infinity appeared before step 2." == first
-    said = "By a write of others before step 2, 1 of 6 values were NaN or infinite, of 0.weight; at the end none is."  # noqa: E501
+    said = (
+        "By a write of others before step 2, 1 of 6 values were NaN or infinite, of 0.weight; "
+        "at the end none is."
+    )
     assert said in " ".join(line.strip() for line in rest)
 
 

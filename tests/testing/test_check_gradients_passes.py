@@ -60,8 +60,8 @@ AROUND: dict[str, Callable[[mg.Layer], mg.Layer]] = {
             (
                 "sign",
                 (
-                    "backward_parameters leaves another gradient of 'weight' than backward.*the sign "  # noqa: E501
-                    "is wrong everywhere"
+                    "backward_parameters leaves another gradient of 'weight' than backward.*"
+                    "the sign is wrong everywhere"
                 ),
             ),
             (
