@@ -31,6 +31,7 @@ from contract_table import (
     sample,
 )
 from held_support import AnyArray, Hand, Held, Witness, check, data_of, leave, thrifty, train
+from loop_support import take_step
 
 import minigrad as mg
 from minigrad import data as data_module
@@ -224,9 +225,7 @@ def test_what_the_user_gives_is_only_read(given: npt.DTypeLike, dtype: FloatType
     data = mg.Batches(x, y, 5, shuffle=False)
     mg.fit(model, loss, optimizer, data, epochs=2, validation_data=(x, y), progress=False)
     for _ in range(3):
-        loss.forward(model(x), y)  # all at once, without Batches
-        model.backward(loss.backward())
-        optimizer.step()
+        take_step(model, loss, optimizer, x, y)  # all at once, without Batches
     model.predict(x)
     alone = mg.Parameter(first)
     alone.value = alone.grad = 2 * first

@@ -12,6 +12,7 @@ from case_support import slow, sparse
 from contract_table import FloatType, bits, chain, dtypes, in_bits, modern
 from held_support import AnyArray, Hand, Held, Witness, check, data_of, leave, spoil, train
 from hook_support import Tape
+from loop_support import take_step
 
 import minigrad as mg
 from minigrad.arrays import Array
@@ -205,9 +206,7 @@ def test_a_record(settings: dict[str, Any], on_disk: bool, tmp_path: Path) -> No
         with recorder:
             while optimizer.step_count < 66:
                 for batch, labels in data:
-                    loss.forward(model(batch), labels)
-                    model.backward(loss.backward())
-                    optimizer.step()
+                    take_step(model, loss, optimizer, batch, labels)
                     if optimizer.step_count in (1, 7, 31, 50):
                         look()
                     if optimizer.step_count in (

@@ -22,6 +22,7 @@ from contract_table import (
     sample,
 )
 from hook_support import Vandal
+from loop_support import take_step
 
 import minigrad as mg
 from minigrad.arrays import Array
@@ -269,9 +270,7 @@ def test_training_by_a_loss(make: MakeLoss, targets_of: MakeTargets, dtype: Floa
             optimizer.attach(Vandal())
         values: list[float] = []
         for _ in range(30):
-            values.append(loss.forward(model(x), targets))
-            model.backward(loss.backward())
-            optimizer.step()
+            values.append(take_step(model, loss, optimizer, x, targets))
         ends.append(bits(model))
         assert values[-1] < values[0]
     recorder.stop()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from loop_support import take_step
 
 import minigrad as mg
 from minigrad.arrays import Array
@@ -99,9 +100,7 @@ def steps(
     """Train without an end; yields after each step."""
     while True:
         for x, y in data:
-            loss.forward(model(x), y)
-            model.backward(loss.backward())
-            optimizer.step()
+            take_step(model, loss, optimizer, x, y)
             yield optimizer.step_count
 
 

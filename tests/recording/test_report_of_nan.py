@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from case_support import sparse
+from loop_support import take_step
 from recording_support import Array, bias, dense, one
 
 import minigrad as mg
@@ -30,9 +31,7 @@ def blown_up(**settings: Any) -> tuple[mg.Run, list[float], list[Array]]:
     losses, weights = [], []
     with mg.Recorder(optimizer, loss=loss, **settings) as recorder:
         for _ in range(20):
-            losses.append(loss.forward(model(x), 2 * x))
-            model.backward(loss.backward())
-            optimizer.step()
+            losses.append(take_step(model, loss, optimizer, x, 2 * x))
             weights.append(dense(model, 0).weight.value.copy())
     return recorder.run, losses, weights
 
