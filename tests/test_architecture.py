@@ -54,10 +54,15 @@ def imports(file: Path) -> list[tuple[str, bool]]:
 
 def _imports(file: Path) -> Iterator[tuple[str, bool]]:
     pending: list[tuple[ast.AST, bool]] = [(tree_of(file), False)]
+    calls = "import_module" in file.read_text("utf-8")  # else looking at statements will do
     while pending:
         node, deep = pending.pop()
         inside = deep or isinstance(node, ast.FunctionDef)
-        pending += ((child, inside) for child in ast.iter_child_nodes(node))
+        pending += (
+            (child, inside)
+            for child in ast.iter_child_nodes(node)
+            if calls or isinstance(child, ast.stmt | ast.excepthandler | ast.match_case)
+        )
         if isinstance(node, ast.Import):
             yield from ((alias.name, deep) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

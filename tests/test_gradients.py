@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from case_support import sparse
 from gradient_support import Either, Fails, X, back, grads_of, model_of
 
 import minigrad as mg
@@ -52,8 +53,10 @@ LOOKS: dict[str, Callable[[mg.Layer, mg.Parameter], object]] = {
 }
 
 
-@pytest.mark.parametrize("where", ["in backward", "between"])
-@pytest.mark.parametrize("look", LOOKS)
+@sparse(
+    pytest.mark.parametrize("look", LOOKS),
+    pytest.mark.parametrize("where", ["in backward", "between"]),
+)
 def test_reading_is_no_action(look: str, where: str) -> None:
     """However a gradient is read, in a backward or after it, a parameter that backward did not
     reach gets no update.

@@ -101,13 +101,19 @@ def called(node: ast.Call) -> str:
 
 def imports(file: Path) -> Iterator[tuple[str, bool]]:
     """(room, whether it is needed at once, not later or for types alone) for all a file imports."""
-    pending: list[tuple[ast.AST, bool]] = [(ast.parse(file.read_text("utf-8")), True)]
+    text = file.read_text("utf-8")
+    calls = "import_module" in text  # else looking at statements will do
+    pending: list[tuple[ast.AST, bool]] = [(ast.parse(text), True)]
     while pending:
         node, at_once = pending.pop()
         later = isinstance(node, ast.FunctionDef) or (
             isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
         )
-        pending += [(child, at_once and not later) for child in ast.iter_child_nodes(node)]
+        pending += [
+            (child, at_once and not later)
+            for child in ast.iter_child_nodes(node)
+            if calls or isinstance(child, ast.stmt | ast.excepthandler | ast.match_case)
+        ]
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]

@@ -284,9 +284,7 @@ def one_entry(
     return parameter, cls(model, **settings)
 
 
-@both
-@dtypes
-@pytest.mark.parametrize("grad", [1e-3, 1.0, 1e6, -1e-3, -1e15])
+@sparse(pytest.mark.parametrize("grad", [1e-3, 1.0, 1e6, -1e-3, -1e15]), both, dtypes)
 def test_the_first_step_is_the_rate(cls: Cls, dtype: FloatType, grad: float) -> None:
     """By the paper's section 2.1, the first step is the rate, whatever the gradient's size: 3 - 0.5
     or 3 + 0.5.

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from case_support import sparse
 from promise_support import (
     FloatType,
     MakeOptimizer,
@@ -94,8 +95,7 @@ OPERATIONS: dict[str, Callable[[mg.Sequential], mg.Sequential]] = {
 }
 
 
-@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS.keys())
-@dtypes
+@sparse(pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS.keys()), dtypes)
 def test_3_named_arrays_are_views_of_the_flat_ones(
     operation: Callable[[mg.Sequential], mg.Sequential], dtype: FloatType
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_support import sparse
 from recount_support import forward_and_back
 
 import minigrad as mg
@@ -46,17 +47,19 @@ class Lying(mg.Layer):
         return {"weight": mg.Factors(self.x, self.units, self.layout)}
 
 
-@pytest.mark.parametrize("told", [True, False])
-@pytest.mark.parametrize(
-    ("n_in", "n_out", "turned", "image"),
-    [
-        (5, 3, False, False),
-        (5, 3, True, False),
-        (4, 4, False, False),
-        (4, 4, True, False),
-        (8, 3, True, True),
-        (4, 4, True, True),
-    ],
+@sparse(
+    pytest.mark.parametrize(
+        ("n_in", "n_out", "turned", "image"),
+        [
+            (5, 3, False, False),
+            (5, 3, True, False),
+            (4, 4, False, False),
+            (4, 4, True, False),
+            (8, 3, True, True),
+            (4, 4, True, True),
+        ],
+    ),
+    pytest.mark.parametrize("told", [True, False]),
 )
 def test_how_a_weight_lies(n_in: int, n_out: int, turned: bool, image: bool, told: bool) -> None:
     """Said or not, also where it is square: the dark input and the silent unit are those of the
