@@ -358,7 +358,7 @@ def trained(
     return model, None if recorder is None else recorder.run
 
 
-@sparse(layers, dtypes, every=4)
+@sparse(layers, dtypes, every=6)
 def test_watching_a_layer_changes_nothing(make: MakeLayer, dtype: FloatType) -> None:
     """With hooks that write into all they get, and with a recorder, training gives the same bits,
     buffers included.
@@ -372,7 +372,7 @@ def test_watching_a_layer_changes_nothing(make: MakeLayer, dtype: FloatType) -> 
     assert plain(x).tobytes() == watched(x).tobytes()  # the same random numbers, too
 
 
-@sparse(layers, dtypes, every=4)
+@sparse(layers, dtypes, every=6)
 def test_training_a_layer_replays(make: MakeLayer, dtype: FloatType) -> None:
     """Initial values plus updates are the final values bit for bit.
 

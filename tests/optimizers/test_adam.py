@@ -252,7 +252,9 @@ def test_thirty_steps_are_the_papers(
     check_loops(maker(cls, settings), expected, dtype, skipping=skipping)
 
 
-@pytest.mark.parametrize(("settings", "adam", "adamw"), ADAM.values(), ids=ADAM.keys())
+@sparse(
+    pytest.mark.parametrize(("settings", "adam", "adamw"), ADAM.values(), ids=ADAM.keys()), every=2
+)
 def test_twenty_four_steps_are_pytorchs(settings: dict[str, Any], adam: str, adamw: str) -> None:
     """The numbers that PyTorch computed, with parameters frozen and unreached for some of the
     steps.

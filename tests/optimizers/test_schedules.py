@@ -188,7 +188,7 @@ def test_an_optimizer_uses_the_rate_of_each_step(schedule: Schedule) -> None:
     assert rates(schedule, 20) == seen.seen
 
 
-@sparse(each, pytest.mark.parametrize("cls", [mg.SGD, mg.Adam, mg.AdamW, mg.RMSprop]))
+@sparse(each, pytest.mark.parametrize("cls", [mg.SGD, mg.Adam, mg.AdamW, mg.RMSprop]), every=2)
 def test_replay_and_resume(schedule: Schedule, cls: Callable[..., mg.Optimizer]) -> None:
     """With a schedule, too, updates add up and a stopped training goes on with the same bits."""
     check_replay(lambda model: cls(model, schedule), np.float32)

@@ -37,7 +37,7 @@ from minigrad.recording import disk_store as disk
 @sparse(
     pytest.mark.parametrize("kind", OPTIMIZERS),
     pytest.mark.parametrize("dtype", [np.float32, np.float64]),
-    every=4,
+    every=5,
 )
 def test_every_value_is_what_was_live(kind: str, dtype: npt.DTypeLike, tmp_path: Path) -> None:
     """For every optimizer, the value after each step that is read from disk is the live one, bit
