@@ -125,9 +125,11 @@ def test_batches_are_the_callers() -> None:
         assert list(range(6)) == sorted(value for a, _ in data for value in a)
 
 
-@pytest.mark.parametrize("shuffle", [True, False])
-@pytest.mark.parametrize("drop_last", [True, False])
-@pytest.mark.parametrize("stop", range(9))
+@sparse(
+    pytest.mark.parametrize("stop", range(9)),
+    pytest.mark.parametrize("shuffle", [True, False]),
+    pytest.mark.parametrize("drop_last", [True, False]),
+)
 def test_resuming_at_any_batch(shuffle: bool, drop_last: bool, stop: int) -> None:
     """A state taken after any batch gives exactly the batches that would have come, to the end and
     beyond.

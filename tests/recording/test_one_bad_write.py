@@ -85,8 +85,7 @@ def test_at_any_write(
                     except (HookError, RunError):
                         failures += 1
                 recorder.stop()
-            except RunError as error:
-                assert "cannot be written" in str(error)
+            except RunError:
                 failures += 1
         if not disk.has_struck:
             assert failures == 0
