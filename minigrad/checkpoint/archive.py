@@ -28,8 +28,10 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad._messages import described
+from minigrad._printable import printable
 from minigrad.errors import DataFileError, KindError
 from minigrad.files import named_errors, open_regular, replacing
+from minigrad.parameters.names import LONGEST_NAME
 
 Tree: TypeAlias = Mapping[str, Any]
 """Names to numbers, text, arrays, lists, and trees again."""
@@ -209,7 +211,8 @@ def _without_arrays(thing: Any, name: str, arrays: dict[str, npt.NDArray[Any]]) 
                 f"a checkpoint cannot hold '{name}', an array of dtype {thing.dtype}; expected "
                 f"numbers or text"
             )
-        member = name
+        # ZIP cuts names at NUL, and has room for 65,535 bytes; the JSON knows the name as it is.
+        member = printable(name)[:LONGEST_NAME]
         while member in arrays or member == "meta":
             member += "'"
         arrays[member] = thing

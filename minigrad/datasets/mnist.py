@@ -130,11 +130,11 @@ def download(name: str, md5: str, directory: Path) -> None:
             OSError,
             ValueError,
         ) as error:  # no connection, no permission, disk full; or a wrong hash
-            failures.append(f"  {mirror}{name}: {error}")
+            failures.append(f"{mirror}{name}: {error}")
     raise DataFileError(
         f"{name} is not in {directory}, and no mirror could deliver it with the MD5 sum {md5}; "
-        f"put the file into {directory} by hand, or try again later. What happened:\n"
-        + "\n".join(failures)
+        f"put the file into {directory} by hand, or try again later. What happened: "
+        f"{'; '.join(failures)}"
     )
 
 

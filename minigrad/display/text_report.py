@@ -6,6 +6,7 @@ import textwrap
 
 import numpy as np
 
+from minigrad._printable import printable
 from minigrad.display.notes import note_lines
 from minigrad.display.sentences import (
     headline,
@@ -37,7 +38,7 @@ def report_of(run: ShownRun) -> str:
         )
     for name in run.names:
         lines += ["", *_parameter(run[name])]
-    return "\n".join(_wrapped(line) for line in lines)
+    return "\n".join(_wrapped(printable(line)) for line in lines)
 
 
 def _wrapped(line: str) -> str:

@@ -10,6 +10,7 @@ import atexit
 import os
 import signal
 import threading
+from contextlib import suppress
 from types import FrameType
 from typing import Protocol
 from weakref import WeakSet
@@ -18,8 +19,8 @@ from weakref import WeakSet
 class Recording(Protocol):
     """A recorder that writes to disk."""
 
-    def flush(self) -> None:
-        """Publish what is only in memory."""
+    def leave(self) -> None:
+        """Publish what is only in memory, and let go of the run: the process ends."""
 
     def leave_to_parent(self) -> None:
         """Write no more: this is a forked child."""
@@ -51,19 +52,19 @@ def remove(recorder: Recording) -> None:
 
 
 @atexit.register
-def _flush() -> None:
+def _leave() -> None:
     for recorder in list(_recording):
-        if True:  # each has its own disk, and nobody is left to be told
-            recorder.flush()
+        with suppress(Exception):  # each has its own disk, and nobody is left to be told
+            recorder.leave()
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
     """Write what is in memory, and end as SIGTERM ends a process.
 
-    The record may just have been writing. It can be interrupted anywhere, and what this does again
-    is never gone back to.
+    A recorder may just have been writing. It can be interrupted anywhere, and nobody comes back to
+    where it was.
     """
-    _flush()
+    _leave()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.raise_signal(signal.SIGTERM)
 

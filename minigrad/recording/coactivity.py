@@ -199,10 +199,12 @@ class _Active:
         """Look at the samples of a backward, which takes the place of earlier ones, or `adds`."""
         if samples is None:
             samples = self._first
-        if not adds or self._since != samples:
-            self.forget()
+        pending = 0
+        if adds and self._since == samples:
+            pending = sum(self._passes.values())
+        else:
+            self._passes = {}
             self._since = samples
-        pending = sum(self._passes.values())
         self._units.look(factors.units, samples, pending)
         if self._inputs is not None:
             assert factors.inputs is not None

@@ -23,12 +23,13 @@ from minigrad.arrays import Array
 from minigrad.errors import RunError
 from minigrad.parameters.vector import Slot
 from minigrad.recording.block_files import BlockFiles
+from minigrad.recording.giving_up import OnFull
 from minigrad.recording.recorder_state import RecorderState
 from minigrad.recording.row_writer import RowWriter
 from minigrad.recording.run_description import RunDescription
 from minigrad.recording.run_files import RunFiles, clear, is_cut_off_start, is_free, state_of
 from minigrad.recording.run_lock import RunLock
-from minigrad.recording.store import OnFull, Store
+from minigrad.recording.store import Store
 from minigrad.runs.block import Block
 from minigrad.runs.counts import Counts
 from minigrad.runs.counts_file import packed
@@ -123,8 +124,7 @@ class DiskStore(Store):
         arrays, self._count = MappedFiles(self.directory), len(record.kept.steps)
         steps = arrays.rows("steps.npy", STEP, (self._count,))
         self._indices_end = int(steps["indices_end"][-1]) if len(steps) else 0
-        # The files of a block that cannot be read stay there for the user to look at, until the run
-        # is resumed once more: they are not in the table that this session writes.
+        # The files of a block that cannot be read stay there until the run is resumed once more.
         table = arrays.table("blocks.npy", BLOCK)
         self._damaged = set(table["number"][table["first"] < record.final_step].tolist())
 
@@ -169,9 +169,8 @@ class DiskStore(Store):
             self._block_files.make_folders()
             (self.directory / "buffers").mkdir(exist_ok=True)
         steps = self._count if goes_on else None
-        buffers = [(dtype, shape) for _, dtype, shape in self._buffers]
         writer = RowWriter(self.kinds, self.size, self.dtype, self._salt)
-        rest = writer, buffers, steps, self._indices_end, self._salt
+        rest = writer, self._buffers, steps, self._indices_end, self._salt
         return RunFiles(self.directory, lock, *rest)
 
     @override
@@ -186,27 +185,25 @@ class DiskStore(Store):
         with self._writing():
             self._files.steps.end_block()
             self._end()
-            last = self.blocks[-1]
-            if values is not None and (last.count or last.value_after != step - 1):
-                kept = [*self.blocks[:-1], *(() if _is_void(last) else (last,))]
-                self.blocks = [*kept, self._new_block(step, values)]
+            if self.blocks and self.blocks[-1].is_void:
+                self.blocks = self.blocks[:-1]
+            last = self.blocks[-1] if self.blocks else None
+            if values is not None and (last is None or last.count or last.value_after != step - 1):
+                self.blocks.append(self._new_block(step, values))
             self.flush()
             self._description.end_session(step - 1)
             self._write_description()
-        self._close_files()
+        self.abandon()
 
-    def _close_files(self) -> None:
+    @override
+    def abandon(self) -> None:
+        """Close the files, without ending the session."""
         if self._files is not None:
             self._count, self._indices_end = len(self), self._files.steps.indices_end
             self._files.close()
             self._files = None
             with suppress(OSError):
                 self._state = state_of(self.directory)
-
-    @override
-    def abandon(self) -> None:
-        """Close the files, without ending the session."""
-        self._close_files()
 
     @override
     def leave_to_parent(self) -> None:
@@ -250,10 +247,12 @@ class DiskStore(Store):
             return
         with self._writing():
             self._files.steps.publish_rows()
-            self._files.table.sync(self.blocks)
-            # Before the steps, so that each of them is either here or in a gap.
+            if not self._description.is_written:
+                self._files.table.sync(self.blocks)
+            # Then gaps before blocks, so that each step is either in a block or in a gap.
             if not self._description.is_current(self.gaps, self.notes, self.full):
                 self._write_description()
+            self._files.table.sync(self.blocks)
             self._files.steps.publish()
         self._flushed = time.monotonic()
 
@@ -298,23 +297,10 @@ class DiskStore(Store):
             pending >= _FLUSH_STEPS or time.monotonic() - self._flushed > _FLUSH_SECONDS
         ):
             self.flush()
-        self._check_buffers(kept.buffers)
+        if problem := self._files.steps.problem_of(kept.buffers):
+            self.flush()
+            raise self._stop_writing(problem)
         self._files.steps.keep(kept)
-
-    def _check_buffers(self, buffers: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Make sure that the buffers still are what their files hold: rows of one kind.
-
-        Raises:
-            RunError: One is not; nothing more is written.
-        """
-        for (name, dtype, shape), now in zip(self._buffers, buffers.values(), strict=True):
-            if now.shape != shape or not np.can_cast(now.dtype, dtype):
-                self.flush()
-                raise self._stop_writing(
-                    f"'{name}' is now {now.dtype} of shape {now.shape}, and was {dtype} of shape "
-                    f"{shape} when the recorder was made: let its layer give it dtype and shape in "
-                    f"`__init__`"
-                )
 
     @override
     def __len__(self) -> int:
@@ -393,10 +379,7 @@ class DiskStore(Store):
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Turn what the system refuses into a `RunError`, once.
-
-        Nothing more is written then, and training can go on.
-        """
+        """Turn what the system refuses into a `RunError`; nothing more is written then."""
         try:
             yield
         except RunError:
@@ -407,7 +390,7 @@ class DiskStore(Store):
     def _stop_writing(self, why: str) -> RunError:
         self.broken = why
         self.full = True
-        self._close_files()
+        self.abandon()
         return self._error()
 
     def _error(self) -> RunError:
@@ -415,8 +398,3 @@ class DiskStore(Store):
             f"the run in '{self.directory}' cannot be written ({self.broken}); what is there can "
             f"be read, and nothing more is recorded"
         )
-
-
-def _is_void(block: Block) -> bool:
-    """Whether it is the keyframe of what somebody else wrote, and no step has begun there."""
-    return block.foreign and not block.count

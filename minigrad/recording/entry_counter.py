@@ -161,33 +161,29 @@ class EntryCounter:
             held: For each parameter of which only some entries may move, those that may not, flat.
         """
         looked, self._looked = self._looked, None
-        row, now = len(self._state.journal), self._state.newest.explained
+        state = self._state
+        row, now = len(state.journal), state.newest.explained
         if looked is None:
             self._rows.clear(row)
-            self._commit(Entry(step, {}, {}, now, True))
+            entry = Entry(step, {}, {}, now, True)
+        else:
+            grad_mask = self._rows.add(row, before, after, update)
+            for name in skipped:
+                if name in self._slots:
+                    grad_mask[self._slots[name].slice] = False
+            for name, entries in held.items():
+                grad_mask[self._slots[name].slice][entries] = False
+            new = Explained(now.samples.copy(), now.together.copy(), now.unexplained.copy())
+            for layer, uses in zip(self._layers, looked, strict=True):
+                layer.add(uses, skipped, grad_mask, new)
+            entry = Entry(step, skipped, held, new, False)
+        if row + 1 < state.room:
+            state.journal.append(entry)  # from here on, the step counts
             return
-        grad_mask = self._rows.add(row, before, after, update)
-        for name in skipped:
-            if name in self._slots:
-                grad_mask[self._slots[name].slice] = False
-        for name, entries in held.items():
-            grad_mask[self._slots[name].slice][entries] = False
-        new = Explained(now.samples.copy(), now.together.copy(), now.unexplained.copy())
-        for layer, uses in zip(self._layers, looked, strict=True):
-            layer.add(uses, skipped, grad_mask, new)
-        self._commit(Entry(step, skipped, held, new, False))
-
-    def _commit(self, entry: Entry) -> None:
-        """Have a step count, at one moment: fold the journal if it is full with it."""
-        before = self._state
-        journal = before.journal
-        if len(journal) + 1 < before.room:
-            journal.append(entry)
-            return
-        state = self._with_window(before._replace(journal=[*journal, entry]))
-        if len(state.window.entries) == _WINDOW:
-            state = self._with_counts(state)
-        self._state = state._replace(before=before._replace(before=None))
+        folded = self._with_window(state._replace(journal=[*state.journal, entry]))
+        if len(folded.window.entries) == _WINDOW:
+            folded = self._with_counts(folded)
+        self._state = folded._replace(before=state._replace(before=None))  # or from here on
 
     def drop_after(self, step: int) -> None:
         """Forget the step after this one: an interrupt has cut it off before the store had it.

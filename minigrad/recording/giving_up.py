@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
+from minigrad._messages import described
+from minigrad.errors import RangeError
 from minigrad.runs.block import Block
 from minigrad.runs.gap import Gap
+
+OnFull = Literal["thin", "ring", "stop", "raise"]
+"""What happens when the budget is reached."""
+
+
+def check_on_full(on_full: object) -> None:
+    """Make sure that this is an `OnFull`.
+
+    Raises:
+        RangeError: It is something else.
+    """
+    if not isinstance(on_full, str) or on_full not in get_args(OnFull):
+        raise RangeError(
+            f"on_full is {described(on_full)}, expected 'thin', 'ring', 'stop' or 'raise'"
+        )
 
 
 class Left(NamedTuple):

@@ -10,9 +10,10 @@ import numpy as np
 
 from minigrad._types import override
 from minigrad.arrays import Array
+from minigrad.recording.giving_up import OnFull
 from minigrad.recording.recorder_state import RecorderState
 from minigrad.recording.step_columns import FACTS, StepColumns
-from minigrad.recording.store import OnFull, Store
+from minigrad.recording.store import Store
 from minigrad.runs.block import Block
 from minigrad.runs.kept_steps import KeptStep, KeptSteps
 from minigrad.runs.record import Record

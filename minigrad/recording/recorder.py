@@ -10,6 +10,7 @@ from typing import Self, final
 
 import numpy as np
 
+from minigrad._printable import printable
 from minigrad._types import override
 from minigrad._validation import parse_bytes, whole
 from minigrad.arrays import Array
@@ -25,12 +26,13 @@ from minigrad.recording.coactivity import coactivities_of
 from minigrad.recording.continuity import Continuity
 from minigrad.recording.disk_store import DiskStore
 from minigrad.recording.entry_counter import EntryCounter
+from minigrad.recording.giving_up import OnFull
 from minigrad.recording.memory_store import MemoryStore
 from minigrad.recording.out_of_band import OutOfBandWatch
 from minigrad.recording.recorder_state import RecorderState
 from minigrad.recording.selected_parameters import SelectedParameters, Selection
 from minigrad.recording.step_facts import StepFacts
-from minigrad.recording.store import OnFull, Store
+from minigrad.recording.store import Store
 from minigrad.recording.witness import Witness
 from minigrad.runs.estimate import Estimate
 from minigrad.runs.run import Run
@@ -304,6 +306,11 @@ class Recorder(Hook):
         """Forget what an interrupt has left of a step."""
         self._continuity.settle()
 
+    def leave(self) -> None:
+        """Publish all and let go of the run, unstopped: the process ends."""
+        self.flush()
+        self._store.abandon()
+
     def leave_to_parent(self) -> None:
         """This process was forked: what is recorded on disk stays with the one it comes from."""
         self._store.leave_to_parent()
@@ -354,4 +361,4 @@ class Recorder(Hook):
         state = "stopped" if self._complete else "not started"
         if self._handle is not None:
             state = "recording"
-        return f"Recorder({', '.join(self._selected.slots)}; {state})"
+        return printable(f"Recorder({', '.join(self._selected.slots)}; {state})")

@@ -39,6 +39,11 @@ class _Files(NamedTuple):
     segment: int
     of_kind: dict[str, FileColumn]
 
+    def close(self) -> None:
+        """Close them."""
+        for file in self.of_kind.values():
+            file.close()
+
 
 @final
 class RowWriter:
@@ -82,10 +87,14 @@ class RowWriter:
         Raises:
             OSError: A file cannot be made.
         """
-        files = {
-            kind: FileColumn(path, self._dtype, (self._shape[1],)) for kind, path in paths.items()
-        }
-        self._files, self._chunk = _Files(segment, files), _Chunk(self._chunk.arrays, 0, 0)
+        files = _Files(segment, {})
+        try:
+            for kind, path in paths.items():
+                files.of_kind[kind] = FileColumn(path, self._dtype, (self._shape[1],))
+        except BaseException:
+            files.close()
+            raise
+        self._files, self._chunk = files, _Chunk(self._chunk.arrays, 0, 0)
 
     def add(self, row: int, tensors: Mapping[str, Array]) -> None:
         """Copy a step's tensors of the kinds that are kept, to be written.
@@ -135,8 +144,7 @@ class RowWriter:
     def close_files(self) -> None:
         """Close the files of the block; what their headers cover is whole."""
         files, self._files = self._files, _Files(-1, {})
-        for file in files.of_kind.values():
-            file.close()
+        files.close()
 
     def close(self) -> None:
         """End the block and the thread; what still waits is not written."""

@@ -69,6 +69,11 @@ class RunDescription:
         self._content["sessions"][-1]["last_step"] = last_step
         self._content["complete"] = True
 
+    @property
+    def is_written(self) -> bool:
+        """Whether it was written since this process knows of the run."""
+        return self._written is not None
+
     def is_current(self, gaps: Sequence[Gap], notes: Sequence[str], full: bool) -> bool:
         """Whether these gaps and notes are what was written last."""
         return self._written == (len(gaps), len(notes), full)

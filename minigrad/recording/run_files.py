@@ -9,6 +9,7 @@ from typing import Any, final
 
 import numpy as np
 
+from minigrad.files import open_regular
 from minigrad.recording.block_table import BlockTable
 from minigrad.recording.row_writer import RowWriter
 from minigrad.recording.run_lock import RunLock
@@ -27,7 +28,7 @@ class RunFiles:
         directory: The directory of the run, which is locked already.
         lock: Its lock.
         writer: What writes the tensors.
-        buffers: Dtype and shape of each of the layers' buffers.
+        buffers: Name, dtype and shape of each of the layers' buffers.
         steps: How many steps of a run that is there already to go on after; None makes new files.
         indices_end: How many row indices the batches of these steps have.
         salt: What the checksums begin with.
@@ -45,7 +46,7 @@ class RunFiles:
         directory: Path,
         lock: RunLock,
         writer: RowWriter,
-        buffers: Sequence[tuple[np.dtype[Any], tuple[int, ...]]],
+        buffers: Sequence[tuple[str, np.dtype[Any], tuple[int, ...]]],
         steps: int | None,
         indices_end: int,
         salt: int,
@@ -71,7 +72,7 @@ def state_of(directory: Path) -> tuple[bytes, bytes]:
     description, steps = directory / "run.json", directory / "steps.npy"
     if not description.is_file():
         return b"", b""
-    with steps.open("rb") as opened:
+    with open_regular(steps) as opened:
         return description.read_bytes(), opened.read(_HEADER)
 
 
@@ -91,7 +92,6 @@ def is_cut_off_start(directory: Path) -> bool:
 
     Raises:
         OSError: The system refuses.
-        ValueError: A file is damaged.
     """
     folders = ("keyframes", "buffers", *FOLDERS.values())
     if not (directory / "lock").is_file():
@@ -112,10 +112,13 @@ def _has_rows(path: Path) -> bool:
     """Whether an `.npy` file tells of rows; one that was cut off in its header has none."""
     if not path.is_file() or not path.stat().st_size:
         return False
-    with path.open("rb") as opened:
-        np.lib.format.read_magic(opened)
-        shape, _, _ = np.lib.format.read_array_header_1_0(opened)
-    return shape[0] > 0
+    try:
+        with open_regular(path) as opened:
+            np.lib.format.read_magic(opened)
+            shape, _, _ = np.lib.format.read_array_header_1_0(opened)
+    except ValueError:  # it is damaged, and may have had some
+        return True
+    return shape != (0,)
 
 
 def clear(directory: Path) -> None:

@@ -45,7 +45,7 @@ class StepFiles:
     Args:
         directory: The directory of the run.
         writer: What writes the tensors.
-        buffers: Dtype and shape of each buffer.
+        buffers: Name, dtype and shape of each buffer.
         steps: How many steps of a run that is there already to go on after; None makes new files.
         indices_end: How many row indices the batches of these steps have.
         salt: What the checksums begin with.
@@ -58,14 +58,14 @@ class StepFiles:
         self,
         directory: Path,
         writer: RowWriter,
-        buffers: Sequence[tuple[np.dtype[Any], tuple[int, ...]]],
+        buffers: Sequence[tuple[str, np.dtype[Any], tuple[int, ...]]],
         steps: int | None,
         indices_end: int,
         salt: int,
     ) -> None:
         self._writer = writer
         self._salt = salt
-        self._dtypes = [dtype for dtype, _ in buffers]
+        self._layout = buffers
         self._files: list[FileColumn] = []
         try:
             self._steps = self._open(directory / "steps.npy", STEP, (), steps)
@@ -73,7 +73,7 @@ class StepFiles:
             self._indices = self._open(directory / "indices.npy", np.dtype(np.int32), (), known)
             self._buffers = [
                 self._open(directory / file_of("buffers", number), dtype, shape, steps)
-                for number, (dtype, shape) in enumerate(buffers)
+                for number, (_, dtype, shape) in enumerate(buffers)
             ]
         except BaseException:
             self.close()
@@ -99,6 +99,17 @@ class StepFiles:
     def pending(self) -> int:
         """How many steps are kept and not yet written."""
         return len(self._pending.steps)
+
+    def problem_of(self, buffers: Mapping[str, npt.NDArray[Any]]) -> str:
+        """Why the buffers cannot be kept, in words: files hold rows of one dtype and shape."""
+        for (name, dtype, shape), now in zip(self._layout, buffers.values(), strict=True):
+            if now.shape != shape or not np.can_cast(now.dtype, dtype):
+                return (
+                    f"'{name}' is now {now.dtype} of shape {now.shape}, and was {dtype} of shape "
+                    f"{shape} when the recorder was made: let its layer give it dtype and shape in "
+                    f"`__init__`"
+                )
+        return ""
 
     def keep(self, kept: KeptStep) -> None:
         """Keep one more step."""
@@ -177,7 +188,10 @@ class StepFiles:
             if place != _NOWHERE:
                 row["crc32"] = self._writer.sums[place]
             row["indices_crc32"] = checksum(() if indices is None else (indices,), self._salt)
-            written = map(np.asarray, buffers.values(), self._dtypes)
+            written = (
+                np.asarray(buffer, dtype)
+                for buffer, (_, dtype, _) in zip(buffers.values(), self._layout, strict=True)
+            )
             row["buffers_crc32"] = checksum(written, self._salt)
         rows["row_crc32"] = checksums_of_steps(rows, self._salt)
         return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -89,7 +90,7 @@ class StepRows:
         with np.errstate(all="ignore"):
             np.subtract(after, before, out=change)
             np.not_equal(change, self._zero, out=moved)
-            if not np.isfinite(change.dot(change)):
+            if not isfinite(change.dot(change)):
                 _write_non_finite(change, moved, before, after)
         grad_mask: Mask = self._grads[row]
         return grad_mask

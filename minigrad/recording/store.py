@@ -8,14 +8,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, final
+from typing import Any, final
 
 import numpy as np
 
-from minigrad._messages import described
 from minigrad.arrays import Array
-from minigrad.errors import BudgetError, RangeError
-from minigrad.recording.giving_up import Left, thinned, without_oldest
+from minigrad.errors import BudgetError
+from minigrad.recording.giving_up import OnFull, check_on_full, thinned, without_oldest
 from minigrad.recording.recorder_state import RecorderState
 from minigrad.runs.block import Block, replay
 from minigrad.runs.counts import Counts
@@ -23,9 +22,6 @@ from minigrad.runs.estimate import Estimate
 from minigrad.runs.gap import Gap, joined
 from minigrad.runs.kept_steps import KeptStep
 from minigrad.runs.record import Record
-
-OnFull = Literal["thin", "ring", "stop", "raise"]
-"""What happens when the budget is reached."""
 
 
 class Store(ABC):
@@ -67,10 +63,7 @@ class Store(ABC):
         every: int = 1,
         block_bytes: int | None = None,
     ) -> None:
-        if not isinstance(on_full, str) or on_full not in ("thin", "ring", "stop", "raise"):
-            raise RangeError(
-                f"on_full is {described(on_full)}, expected 'thin', 'ring', 'stop' or 'raise'"
-            )
+        check_on_full(on_full)
         self.kinds: tuple[str, ...] = kinds
         self.size: int = size
         self.dtype: np.dtype[Any] = dtype
@@ -197,8 +190,7 @@ class Store(ABC):
         self.notes = list(record.notes)
         self.gaps = list(record.gaps)
         self.blocks = list(record.blocks)
-        while self.blocks and self.blocks[-1].foreign and not self.blocks[-1].count:
-            # Before the first step of a session that then made none: nothing has begun there.
+        while self.blocks and self.blocks[-1].is_void:
             self.blocks.pop()
         for block in self.blocks:
             block.capacity = block.count
@@ -365,13 +357,9 @@ class Store(ABC):
                 left = (thinned if self.on_full == "thin" else without_oldest)(self.blocks)
                 self.full = left is None
                 if left is not None:
-                    self._leave(left)
-
-    def _leave(self, left: Left) -> None:
-        """Keep these blocks alone."""
-        self.blocks, self.gaps = left.blocks, [*self.gaps, *left.gaps]
-        if left.dropped:
-            self._drop(left.dropped)
+                    self.blocks, self.gaps = left.blocks, [*self.gaps, *left.gaps]
+                    if left.dropped:
+                        self._drop(left.dropped)
 
     def all_gaps(self, last_step: int) -> list[Gap]:
         """The gaps in order, neighbours joined, with the one at the end if the record is full."""

@@ -77,6 +77,11 @@ class Block:
         return len(self.steps)
 
     @property
+    def is_void(self) -> bool:
+        """Whether it only says what somebody else wrote, before a step that was never made."""
+        return self.foreign and not self.steps
+
+    @property
     def replayable(self) -> int:
         """How many of the rows, from the first, lead from one value to the next."""
         steps, first = self.steps, self.first

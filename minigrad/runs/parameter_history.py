@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad._messages import described
+from minigrad._printable import printable
 from minigrad.arrays import Array, Integers, Mask
 from minigrad.display import notebook
 from minigrad.display.animation import What, animated
@@ -326,7 +327,8 @@ class ParameterHistory:
 
     def __repr__(self) -> str:
         moved = "" if self.counted_steps is None else f", {self._moved()}"
-        return f"ParameterHistory('{self.name}', {in_words(self.final)} at the end{moved})"
+        name = printable(self.name)
+        return f"ParameterHistory('{name}', {in_words(self.final)} at the end{moved})"
 
     def _moved(self) -> str:
         """How many entries moved, and how many of them never had a gradient."""

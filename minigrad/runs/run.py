@@ -11,6 +11,7 @@ from typing import final
 import numpy as np
 
 from minigrad._messages import described
+from minigrad._printable import printable
 from minigrad.arrays import Array, Integers, Mask
 from minigrad.display.html.page import save_page
 from minigrad.display.notebook_report import notebook_report_of
@@ -53,9 +54,13 @@ class Run:
         self.names: tuple[str, ...] = tuple(record.slots)
         self.steps: tuple[int, ...] = tuple(record.kept.steps.tolist())
         self.complete: bool = record.complete
-        self.gaps: tuple[Gap, ...] = record.gaps
-        self.notes: tuple[str, ...] = (*record.notes, *filter(None, [record.lag]))
-        self.optimizer: str = record.optimizer
+        self.gaps: tuple[Gap, ...] = tuple(
+            gap._replace(why=printable(gap.why)) for gap in record.gaps
+        )
+        self.notes: tuple[str, ...] = tuple(
+            map(printable, (*record.notes, *filter(None, [record.lag])))
+        )
+        self.optimizer: str = printable(record.optimizer)
         self.bytes: int = record.bytes
         self.counted_steps: int | None = None if record.counts is None else record.counts.seen
         self.no_counts: str = record.no_counts if record.counts is None else ""
@@ -202,7 +207,7 @@ class Run:
 
     def __repr__(self) -> str:
         state = "complete" if self.complete else "not complete"
-        names = ", ".join(self.names)
+        names = printable(", ".join(self.names))
         return f"Run({len(self.steps):,} steps of {names}; {self.bytes:,} bytes; {state})"
 
     # -- exactness --------------------------------------------------------------------------------

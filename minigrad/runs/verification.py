@@ -9,6 +9,7 @@ from typing import Literal, final
 
 import numpy as np
 
+from minigrad._printable import printable
 from minigrad.arrays import Array
 from minigrad.display.words import counted
 from minigrad.errors import ModelError, RunError
@@ -87,14 +88,10 @@ class Verification:
         if self.mismatch is None:
             return text
         step, name, index = self.mismatch
+        entry = f"{printable(name)}{list(index)}"
         if self.what == "counts":
-            return (
-                f"{text}; the counts of {name}{list(index)} do not fit the rows and values up to "
-                f"step {step}"
-            )
-        return (
-            f"{text}; the replay up to step {step} does not give the recorded {name}{list(index)}"
-        )
+            return f"{text}; the counts of {entry} do not fit the rows and values up to step {step}"
+        return f"{text}; the replay up to step {step} does not give the recorded {entry}"
 
 
 def verify(record: Record) -> Verification:

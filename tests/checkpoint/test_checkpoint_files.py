@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from case_support import sparse
+from case_support import slow, sparse
 from checkpoint_support import (
     EVERYTHING,
     Plan,
@@ -93,7 +93,7 @@ def test_the_tests_can_write_one(path: Path) -> None:
         assert expected.bits == loaded.bits
 
 
-@pytest.mark.parametrize("kind", ["PCG64", "MT19937", "Philox", "SFC64"])
+@pytest.mark.parametrize("kind", ["PCG64", "MT19937", slow("Philox"), slow("SFC64")])
 def test_equal_states_give_equal_bytes(kind: str, tmp_path: Path) -> None:
     """Whoever saves, and whenever: the same training made twice, saved twice, loaded into new
     objects and saved again.

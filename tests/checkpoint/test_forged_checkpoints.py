@@ -284,7 +284,7 @@ FITTING = {
 
 
 @pytest.mark.filterwarnings("default")
-@sparse(pytest.mark.parametrize("name", ARRAYS), every=5)
+@sparse(pytest.mark.parametrize("name", ARRAYS), every=8)
 def test_other_arrays(name: str, tmp_path: Path) -> None:
     """Each array replaced by something else: a clear error, or where any number will do, a training
     that can go on.

@@ -184,7 +184,9 @@ def check(run: mg.Run, normed: bool, *, gaps: bool = False) -> None:
         for name, array in model.state_dict().items():
             assert np.array_equal(made[step].state[name], array), (step, name)
     for place, step in enumerate(run.steps):
-        assert np.array_equal(made[step].indices, run.indices(step)), step
+        indices = run.indices(step)
+        assert indices is not None
+        assert np.array_equal(made[step].indices, indices), step
         assert made[step].loss == run.loss[place]
     for name in run:
         for kind, tensors in (("updates", run[name].updates), ("grads", run[name].grads)):

@@ -41,7 +41,7 @@ def last_bytes(path: Path, file: str, step: int) -> int:
         ends = np.load(path / "steps.npy")["indices_end"]
         return 1 + 4 * int(ends[-1] - ends[step])
     rows = np.load(path / file)
-    return 1 + (STEPS - 1 - step) * rows[0].nbytes
+    return 1 + (STEPS - 1 - step) * int(rows[0].nbytes)
 
 
 @pytest.mark.parametrize("step", [0, 4, STEPS - 1])

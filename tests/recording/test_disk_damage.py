@@ -33,7 +33,6 @@ from recording_support import bits
 
 import minigrad as mg
 from minigrad.errors import MinigradError, RunError
-from minigrad.recording.disk_store import DiskStore
 
 DAMAGED: dict[str, Settings] = {
     "small blocks": {"keyframe_every": 5},
@@ -59,9 +58,7 @@ def finished(
     with training.recorder(path, **DAMAGED[mode]) as recorder:
         training.go(23)
         if killed:
-            assert isinstance(recorder._store, DiskStore)  # noqa: SLF001
-            recorder._store.flush()  # noqa: SLF001
-            recorder._save_counts()  # noqa: SLF001
+            recorder.flush()
             shutil.copytree(path, path.with_name("killed"))
     return path.with_name("killed") if killed else path, notes, DAMAGED[mode]
 

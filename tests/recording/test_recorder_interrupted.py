@@ -63,7 +63,8 @@ def goes_on(training: Training, interrupter: Interrupter) -> bool:
     def again(action: Callable[[], Any]) -> None:
         while True:
             try:
-                return action()
+                action()
+                break
             except (interrupter.error, mg.errors.HookError):
                 assert interrupter.has_struck
 

@@ -131,7 +131,7 @@ def test_an_update_that_only_rows_tell_of_was_swallowed(tmp_path: Path) -> None:
     afterwards, is SWALLOWED after the run was killed and went on.
     """
     model = mg.Sequential(mg.Dense(3, 2, rng=0))
-    model["0"].weight.value = np.ones((3, 2), np.float32)  # type: ignore[attr-defined]
+    model["0"].weight.value = np.ones((3, 2), np.float32)
     optimizer = mg.SGD(model, lr=1e-12)
 
     def step(dark: float) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from html import escape
 from importlib.resources import files
 from string import Template
 
 import numpy as np
 
+from minigrad.display.escaping import escape
 from minigrad.display.html.charts import chart, number
 from minigrad.display.html.parameter import parameter_section, reasons_bar
 from minigrad.display.html.slider import slider

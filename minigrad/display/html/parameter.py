@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from html import escape
-
 import numpy as np
 
 from minigrad.display.drawing import Layout, largest
+from minigrad.display.escaping import escape
 from minigrad.display.html.charts import chart
 from minigrad.display.html.images import (
     Part,
