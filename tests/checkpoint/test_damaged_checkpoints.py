@@ -49,10 +49,10 @@ def refused(path: Path, content: bytes | None, small: Small) -> str:
         path.write_bytes(content)
     with pytest.raises(DataFileError) as caught:
         mg.load(path, **vars(small))
-    message = str(caught.value)
-    assert message.startswith(f"the checkpoint '{path}' ")
+    message, shown = str(caught.value), str(path).replace("\0", r"\x00")
+    assert message.startswith(f"the checkpoint '{shown}' ")
     assert "\n" not in message
-    return message.removeprefix(f"the checkpoint '{path}' ")
+    return message.removeprefix(f"the checkpoint '{shown}' ")
 
 
 def sampled(length: int) -> list[int]:
