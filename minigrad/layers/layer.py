@@ -362,8 +362,8 @@ class Layer(CallOrder, metaclass=_LayerType):
     @final
     def _bind_names(self) -> None:
         """Tell the layers inside their names in this one, and that another layer holds them."""
-        check_names(name for name, _ in (walked := list(self._walk())))
-        for place, inner in walked:
+        check_names(name for name, _ in self._walk())
+        for place, inner in self._walk():
             if not isinstance(inner, Parameter):
                 Layer._bind_name(inner, place, inner is not self)
 

@@ -174,7 +174,7 @@ def test_a_member_that_claims_more_than_it_has(tmp_path: Path) -> None:
 def test_a_fact_that_is_only_a_little_wrong(name: str, by: int, tmp_path: Path) -> None:
     """Where an entry was frozen at the beginning and at the end, one more step could be true."""
     training = Training()
-    layer = training.model["3"]  # type: ignore[index]
+    layer = training.model["3"]
 
     def before(step: int) -> None:
         (layer.unfreeze if 3 <= step < 9 else layer.freeze)()
