@@ -46,9 +46,10 @@ class Truth(mg.Hook):
 
 def network() -> mg.Sequential:
     """With a unit that is silent, and one that mostly is."""
-    first = mg.Dense(SIZES[0], SIZES[1], rng=0)
-    first.bias.value[...] = [-50, 0, 0, 0, -1]
-    return mg.Sequential(first, mg.Activation("relu"), mg.Dense(SIZES[1], SIZES[2], rng=1))
+    layers = mg.Dense(SIZES[0], SIZES[1], rng=0), mg.Activation("relu"), mg.Dense(*SIZES[1:], rng=1)
+    model = mg.Sequential(*layers)
+    dict(model.parameters())["0.bias"].value[...] = [-50, 0, 0, 0, -1]
+    return model
 
 
 def live(place: Path, seed: int, settings: dict[str, Any]) -> None:

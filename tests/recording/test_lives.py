@@ -134,7 +134,7 @@ def test_after_every_life(seed: int, settings: dict[str, Any], tmp_path: Path) -
     """Values, moves and reasons are true, and `verify()` finds nothing, after each of the lives."""
     chance = random.Random(seed)
     for life in range(chance.randint(2, 5)):
-        seconds = 60 if chance.random() < 0.1 else 0.3 + 1.5 * chance.random() ** 2
+        seconds = 60 if chance.random() < 0.1 else 0.25 + chance.random() ** 2
         ended = subprocess.run(
             [
                 *(sys.executable, "-W", "error", str(PROGRAM), str(tmp_path)),
