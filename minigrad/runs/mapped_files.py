@@ -87,7 +87,7 @@ class MappedFiles:
                 # are asked for.
                 mapped = mmap.mmap(opened.fileno(), end, access=mmap.ACCESS_READ)
                 return _Mapped(np.ndarray(shape, dtype, mapped, start), mapped, end)
-        except (OSError, ValueError, OverflowError, MemoryError) as error:
+        except (OSError, ValueError, OverflowError) as error:
             raise RunError(f"'{self.directory / file}' {_in_words(error)}") from error
 
     def prefix(self, file: str, dtype: np.dtype[Any]) -> tuple[npt.NDArray[Any], str]:
@@ -107,7 +107,7 @@ class MappedFiles:
                 there = min(has, (size - start) // dtype.itemsize)
                 opened.seek(start)
                 data = opened.read(there * dtype.itemsize)
-        except (OSError, ValueError, OverflowError, MemoryError) as error:
+        except (OSError, ValueError, OverflowError) as error:
             raise RunError(f"'{self.directory / file}' {_in_words(error)}") from error
         rows = np.frombuffer(data, dtype, len(data) // dtype.itemsize)
         if len(rows) == has:
@@ -138,7 +138,7 @@ class MappedFiles:
             with open_regular(self.directory / file) as opened:
                 has, start = _held(opened, dtype, (0, *shape))
                 size = os.fstat(opened.fileno()).st_size
-        except (OSError, ValueError, OverflowError, MemoryError) as error:
+        except (OSError, ValueError, OverflowError) as error:
             raise RunError(f"'{self.directory / file}' {_in_words(error)}") from error
         row = math.prod(shape) * dtype.itemsize
         return has if row == 0 else max(0, min(has, (size - start) // row))
@@ -148,7 +148,7 @@ class MappedFiles:
         try:
             with open_regular(self.directory / file) as opened:
                 _held(opened, dtype, shape)
-        except (OSError, ValueError, OverflowError, MemoryError) as error:
+        except (OSError, ValueError, OverflowError) as error:
             return _in_words(error)
         return ""
 

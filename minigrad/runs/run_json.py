@@ -97,12 +97,12 @@ def read_json(directory: Path) -> dict[str, Any]:
             f"'{directory}' {there}, so it is no recorded run; give the path that "
             f"Recorder(path=...) wrote to"
         ) from error
-    except (OSError, ValueError, MemoryError) as error:  # a path with a zero in it is a ValueError
-        why = getattr(error, "strerror", None) or str(error) or "it does not fit into memory"
+    except (OSError, ValueError) as error:  # a path with a zero in it is a ValueError
+        why = getattr(error, "strerror", None) or str(error)
         raise RunError(f"'{path}' cannot be read: {why}") from error
     try:
         description = json.loads(content.decode("utf-8"))
-    except (ValueError, RecursionError, MemoryError) as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(
             f"'{path}' is damaged ({error}); the arrays beside it can still be read by numpy.load"
         ) from error
