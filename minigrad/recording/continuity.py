@@ -114,9 +114,14 @@ class Continuity:
         return self._start is None and not self._is_cut_off
 
     def ensure_initial(self) -> None:
-        """Take the values at the start for the initial ones, if no step was made since."""
-        if self.initial is None and self._start is not None:
+        """Take the values at the start for the initial ones, if no step is recorded yet."""
+        if self.initial is not None or self._start is None:
+            return
+        if self._start.steps == self._optimizer.step_count:
             self._begin(self._start.values)
+        else:  # a step was made, and its recording cut off
+            self._watch.go_on_after(self._start.steps - 1, self._start.values)
+            self.initial = self._start.values.copy()
 
     def before_step(self) -> str:
         """Look where the next step begins.
@@ -126,8 +131,8 @@ class Continuity:
         Returns:
             The note, if something else than an optimizer wrote; otherwise an empty string.
         """
-        values, count = self._watch.live_values(), self._optimizer.step_count
-        self._making = count
+        self._making = count = self._optimizer.step_count
+        values = self._watch.live_values()
         if self._start is not None and self._start.steps == count:
             self._begin(self._start.values)
         elif self._start is not None or self.next_step != self._watch.last_step + 1:
@@ -148,6 +153,10 @@ class Continuity:
         self._watch.advance(step)
         self._making = None
 
+    def missed(self, step: int) -> None:
+        """The optimizer's step with this number was made, and will not be recorded."""
+        self._making = step
+
     def settle(self) -> None:
         """Forget what there is of a step whose recording was cut off by an interrupt or an error.
 
@@ -162,6 +171,7 @@ class Continuity:
         if self._optimizer.step_count > self._making:
             self._store.note(f"step {last + 1} is not recorded: an interrupt or an error came")
             self._is_cut_off = True
+            self.ensure_initial()
         self._making = None
 
     def _begin(self, values: Array) -> None:

@@ -122,6 +122,7 @@ class Recorder(Hook):
         self._continuity = Continuity(optimizer, self._store, self._watch, counter)
         self._witness: Witness | None = None  # while it is recording
         self._handle: Handle | None = None  # while it is recording
+        self._in_session = False  # whether a session was begun, and not ended whole
         self._by_fit = False  # whether `fit` has started it
         self._complete = False  # whether it was stopped
         self._run: Run | None = None  # the one handed out last, while it is current
@@ -168,7 +169,7 @@ class Recorder(Hook):
                 self._store.begin(step, values)
             self._store.flush()
             self._continuity.start(values)
-            self._complete = False
+            self._complete, self._in_session = False, True
             self._witness = Witness(
                 self._selected.slots, self._counter, self._facts, self._watch, self._note
             )
@@ -177,6 +178,7 @@ class Recorder(Hook):
             self._handle = self.optimizer.attach(self)
             self._vector.observers.add(self._witness)
         except BaseException:
+            self._in_session = False
             self._detach()
             self._store.abandon()
             raise
@@ -191,7 +193,7 @@ class Recorder(Hook):
 
     def stop(self) -> None:
         """End the record; calling it again does nothing, or what an interrupt has cut off."""
-        if self._handle is None and not self._store.is_open:
+        if not self._in_session:
             return
         self._settle()
         self._continuity.ensure_initial()
@@ -208,7 +210,7 @@ class Recorder(Hook):
                 self._save_counts()
         finally:
             self._store.close(watch.last_step + 1, watch.final)
-        self._complete = True
+        self._complete, self._in_session = True, False
         at_exit.remove(self)
         self._store.check_budget()
 
@@ -272,6 +274,7 @@ class Recorder(Hook):
         What an interrupt cuts off before the step is `recorded` is forgotten.
         """
         if self._failure is not None:
+            self._continuity.missed(event.step)
             failure, self._failure = self._failure, None
             raise failure
         if not self._continuity.is_making:  # it was attached in the middle of the step
@@ -297,7 +300,7 @@ class Recorder(Hook):
     @override
     def flush(self) -> None:
         """Publish what is only in memory, where there is a directory to write it to."""
-        if self._handle is not None or self._store.is_open:
+        if self._in_session:
             self._settle()
             self._store.flush()
             self._save_counts()
