@@ -258,3 +258,10 @@ def test_where_an_entry_lies() -> None:
     assert "in row 2" == where((2,))
     assert "in row 2, column 3" == where((2, 3))
     assert "at (2, 3, 4)" == where((2, 3, 4))
+
+
+@pytest.mark.parametrize(("name", "article"), [("Index", "an"), ("Unit", "a"), ("row", "a")])
+def test_the_article_before_a_kind(name: str, article: str) -> None:
+    """As it is spoken: "an Index", but "a Unit", as most names in u begin with the sound of you."""
+    kind = type(name, (), {"shape": (2,)})
+    assert f"{article} {name} of shape (2,)" == described(kind())

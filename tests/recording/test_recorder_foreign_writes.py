@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -313,3 +314,36 @@ def test_report_stays_short_with_many_notes() -> None:
             train(model, twin, 1, seed=seed)
     lines = recorder.run.report().splitlines()
     assert any(line.startswith("0.weight") for line in lines[:15])
+
+
+class Veto(mg.Hook):
+    """Lets no step through."""
+
+    def before_step(self, event: mg.Step) -> None:
+        raise ArithmeticError("no step today")
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_a_write_before_a_step_that_did_not_come_takes_no_room(
+    on_disk: bool, tmp_path: Path
+) -> None:
+    """Each write by somebody else begins with the values as they are then.
+
+    Where no step followed, the next one takes the place of it: a record does not grow by steps that
+    were never made.
+    """
+
+    def recorded(attempts: int) -> mg.Run:
+        model, optimizer = small()
+        path = tmp_path / str(attempts) if on_disk else None
+        with mg.Recorder(optimizer, path=path) as recorder:
+            with optimizer.attach(Veto()):
+                for _ in range(attempts):
+                    dense(model, 2).weight.value[1, 1] += 1
+                    with pytest.raises(ArithmeticError, match="no step today"):
+                        train(model, optimizer, 1)
+            with pytest.warns(OutOfBandWrite):
+                train(model, optimizer, 1)
+        return recorder.run
+
+    assert recorded(1).bytes == recorded(5).bytes
