@@ -127,6 +127,7 @@ def test_another_nan_is_no_write(aggregates: bool) -> None:
     assert not recorder.run.notes
 
 
+@pytest.mark.frames
 def test_the_warning_points_at_the_callers_line() -> None:
     """The warning of a write from outside points at the line that called `step`, not into
     minigrad.
