@@ -149,5 +149,5 @@ def test_what_the_dead_have_left_is_swept(name: str, tmp_path: Path) -> None:
     for file in (of_the_dead, tmp_path / f".{name}.{10**30}.part", *stay):
         file.write_bytes(b"part")
     files.sweep(path)
-    assert sorted(stay) == sorted(tmp_path.iterdir())
+    assert set(stay) == set(tmp_path.iterdir())  # two are one where the parent is the first
     files.sweep(tmp_path / "missing" / name)  # where nothing can be, nothing is swept
