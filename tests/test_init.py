@@ -195,6 +195,7 @@ def test_settings_out_of_range(make: Any, error: type[MinigradError]) -> None:
         (lambda: weight(lambda shape, rng: np.full(shape, "a")), "what init returned"),
         (lambda: weight(lambda shape, rng: np.ones(1)), "what init returned"),
     ],
+    ids=["low", "high", "mean", "std", "value", "text draw", "shape draw"],
 )
 def test_an_error_names_the_setting(make: Any, name: str) -> None:
     """Of two numbers that were given, it says which one is wrong."""
