@@ -306,3 +306,17 @@ def test_nan_may_have_come_and_gone_while_nothing_was_recorded(pause: bool) -> N
     found = recorder.run.first_non_finite
     assert found is not None
     assert (4 if pause else 3, not pause) == (found.step, found.exact)
+
+
+def test_nan_in_the_very_first_step() -> None:
+    """It came in that step, not before it."""
+    model = mg.Sequential(mg.Dense(1, 1, rng=0))
+    optimizer = mg.SGD(model, 0.1)
+    with mg.Recorder(optimizer) as recorder:
+        one(model, optimizer, [[1]], [[np.inf]])
+    found = recorder.run.first_non_finite
+    assert found is not None
+    assert (0, "value", 2, True) == (found.step, found.what, found.entries, found.exact)
+    first, second, *_ = recorder.run.report().splitlines()
+    assert "NaN or infinity appeared in step 0." == first
+    assert second.startswith("    After step 0, 2 of 2 values were NaN or infinite")
