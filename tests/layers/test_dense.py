@@ -107,3 +107,16 @@ def test_its_repr() -> None:
     assert "Dense(2, 3, bias=False, dtype=float64)" == repr(
         mg.Dense(2, 3, bias=False, dtype=np.float64, rng=0)
     )
+
+
+def test_each_backward_of_a_layer_by_itself_begins_anew() -> None:
+    """A layer that is trained without a Sequential assigns its gradients as a model does, and adds
+    none up.
+    """
+    layer = mg.Dense(2, 1, init="ones")
+    optimizer = mg.SGD(layer, lr=0.25)
+    for factor in (1.0, 2.0, 4.0):
+        layer(np.array([[3.0, 5.0]]))
+        layer.backward(np.array([[factor]]))
+        assert [[3.0 * factor], [5.0 * factor]] == layer.weight.grad.tolist()
+        optimizer.step()
