@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from minigrad.errors import GradientOverwritten
 
 
 def worked_out() -> mg.Dense:
@@ -110,13 +111,14 @@ def test_its_repr() -> None:
 
 
 def test_each_backward_of_a_layer_by_itself_begins_anew() -> None:
-    """A layer that is trained without a Sequential assigns its gradients as a model does, and adds
-    none up.
+    """A layer that is trained without a Sequential assigns its gradients as a model does, says so
+    where no step has used the last ones, and adds none up.
     """
     layer = mg.Dense(2, 1, init="ones")
-    optimizer = mg.SGD(layer, lr=0.25)
-    for factor in (1.0, 2.0, 4.0):
-        layer(np.array([[3.0, 5.0]]))
-        layer.backward(np.array([[factor]]))
-        assert [[3.0 * factor], [5.0 * factor]] == layer.weight.grad.tolist()
-        optimizer.step()
+    mg.SGD(layer, lr=0.1)
+    layer(np.array([[3.0, 5.0]]))
+    layer.backward(np.array([[1.0]]))
+    layer(np.array([[3.0, 5.0]]))
+    with pytest.warns(GradientOverwritten):
+        layer.backward(np.array([[2.0]]))
+    assert [[6.0], [10.0]] == layer.weight.grad.tolist()
