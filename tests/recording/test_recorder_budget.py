@@ -188,6 +188,28 @@ def test_memory_stays_within_the_budget() -> None:
     assert taken <= 1.05 * 8_000_000
 
 
+def test_memory_stays_within_the_budget_at_every_step() -> None:
+    """While the budget fills up, too: beyond it there are only a few copies of the values, however
+    large the budget is.
+    """
+    model = network(200, 50, 3)
+    optimizer = mg.SGD(model, 0.01)
+    with mg.Recorder(optimizer):
+        train(model, optimizer, 2, n_in=200)  # whatever is only made once
+    row = mg.ParameterVector.of(model).values.nbytes
+    gc.collect()
+    tracemalloc.start()
+    try:
+        begin, most = tracemalloc.get_traced_memory()[0], 0
+        with mg.Recorder(optimizer, aggregates=False, budget=100 * row):
+            for _ in range(200):
+                train(model, optimizer, 1, n_in=200)
+                most = max(most, tracemalloc.get_traced_memory()[0] - begin)
+    finally:
+        tracemalloc.stop()
+    assert 90 * row < most < 107 * row
+
+
 @pytest.mark.filterwarnings("ignore::minigrad.errors.OutOfBandWrite")
 def test_many_writes_from_outside_do_not_eat_the_budget() -> None:
     """A keyframe for each write from outside costs a keyframe, not a whole block of empty rows."""
