@@ -317,6 +317,25 @@ def test_report_stays_short_with_many_notes() -> None:
     assert any(line.startswith("0.weight") for line in lines[:15])
 
 
+@pytest.mark.filterwarnings("ignore::minigrad.errors.OutOfBandWrite")
+def test_a_write_into_several_parameters_is_a_cause_in_each() -> None:
+    """Where several were written at once, what moved without a gradient may have moved by that in
+    the first of them as in the last.
+    """
+    model = network(2, 1)
+    optimizer, layer = mg.SGD(model, 0.1, weight_decay=0.1), dense(model, 0)
+    with mg.Recorder(optimizer) as recorder:
+        for step in range(2):
+            if step == 1:
+                layer.weight.value[0, 0] = 5
+                bias(layer).value[0] = 3
+            model(np.array([[0.0, 1.0]]))  # input 0 is dark
+            model.backward(np.array([[0.0]]))
+            optimizer.step()
+    for name, place in (("0.weight", (0, 0)), ("0.bias", (0,))):
+        assert "decay, momentum or a write by others alone" in recorder.run[name].why.at(*place)
+
+
 class Veto(mg.Hook):
     """Lets no step through."""
 
