@@ -8,8 +8,8 @@ from recording_support import dense, network, train
 import minigrad as mg
 
 
-def run(rows: bool, shifted: float = 0.0) -> mg.Run:
-    """Six steps, with their updates or with the counts alone; a weight may be shifted before one of
+def run(rows: bool, shifted: float = 0.0, steps: int = 6) -> mg.Run:
+    """Some steps, with their updates or with the counts alone; a weight may be shifted before one of
     them.
     """
     model = network(5, 3)
@@ -20,14 +20,16 @@ def run(rows: bool, shifted: float = 0.0) -> mg.Run:
             dense(model, 0).weight.value[2, 1] += shifted
 
     with mg.Recorder(optimizer, keep=("update",) if rows else ()) as recorder:
-        train(model, optimizer, 6, act)
+        train(model, optimizer, steps, act)
     return recorder.run
 
 
-def test_updates_beside_counts() -> None:
+@pytest.mark.parametrize("steps", [1, 6])
+def test_updates_beside_counts(steps: int) -> None:
     """What both know is compared: the values after the last step, where one has no updates."""
-    assert run(rows=True).first_difference(run(rows=False)) is None
-    assert run(rows=False).first_difference(run(rows=True)) is None
+    of_rows, of_counts = run(rows=True, steps=steps), run(rows=False, steps=steps)
+    assert of_rows.first_difference(of_counts) is None
+    assert of_counts.first_difference(of_rows) is None
 
 
 @pytest.mark.filterwarnings("ignore::minigrad.errors.OutOfBandWrite")
