@@ -9,8 +9,8 @@ import minigrad as mg
 
 
 def run(rows: bool, shifted: float = 0.0, steps: int = 6) -> mg.Run:
-    """Some steps, with their updates or with the counts alone; a weight may be shifted before one of
-    them.
+    """Some steps, with their updates or with the counts alone; a weight may be shifted before the
+    fifth.
     """
     model = network(5, 3)
     optimizer = mg.SGD(model, 0.1)
