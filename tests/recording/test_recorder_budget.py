@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -142,6 +142,21 @@ def test_estimate_checks_its_steps() -> None:
             recorder.estimate(steps)
     with pytest.raises(KindError, match="steps"):
         recorder.estimate(2.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("keep", [(), ("update",)], ids=["counts alone", "rows"])
+def test_the_bytes_of_each_step_are_counted(keep: tuple[Literal["update"], ...]) -> None:
+    """Those of its tensors, and those of its other facts, as they were estimated."""
+
+    def taken(steps: int) -> tuple[int, int]:
+        model, optimizer = small()
+        with mg.Recorder(optimizer, keep=keep) as recorder:
+            train(model, optimizer, steps)
+        return recorder.run.bytes, recorder.estimate(steps).bytes
+
+    (few, few_estimated), (many, many_estimated) = taken(10), taken(60)
+    assert many_estimated - few_estimated == many - few
+    assert many - few >= 50 * (len(keep) * ROW + 8)  # 8 bytes of a loss at the least
 
 
 def memory_of(budget: int, steps: int) -> tuple[int, int]:
