@@ -207,10 +207,10 @@ def test_memory_stays_within_the_budget_at_every_step() -> None:
     """While the budget fills up, too: beyond it there are only a few copies of the values, however
     large the budget is.
     """
-    model = network(200, 50, 3)
+    model = network(800, 100, 3)
     optimizer = mg.SGD(model, 0.01)
     with mg.Recorder(optimizer):
-        train(model, optimizer, 2, n_in=200)  # whatever is only made once
+        train(model, optimizer, 2, n_in=800)  # whatever is only made once
     row = mg.ParameterVector.of(model).values.nbytes
     gc.collect()
     tracemalloc.start()
@@ -218,7 +218,7 @@ def test_memory_stays_within_the_budget_at_every_step() -> None:
         begin, most = tracemalloc.get_traced_memory()[0], 0
         with mg.Recorder(optimizer, aggregates=False, budget=100 * row):
             for _ in range(200):
-                train(model, optimizer, 1, n_in=200)
+                train(model, optimizer, 1, n_in=800)
                 most = max(most, tracemalloc.get_traced_memory()[0] - begin)
     finally:
         tracemalloc.stop()
