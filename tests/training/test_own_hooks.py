@@ -187,7 +187,7 @@ def test_a_checkpoint_of_ones_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["on_batch", "on_train_begin", "before_epoch", "on_steps", "after_step"]
+    "name", ["on_batch", "on_train_begin", "before_epoch", "on_steps", "after_step", "on_qwzzyxv"]
 )
 def test_an_unknown_method_is_an_error_when_the_class_is_made(name: str) -> None:
     """It would never be called; the error lists those that are."""
