@@ -23,6 +23,9 @@ from minigrad.errors import KindError, RangeError, ShapeError
 FLOATS: tuple[np.dtype[Any], np.dtype[Any]] = (np.dtype(np.float32), np.dtype(np.float64))
 """The dtypes that minigrad computes in."""
 
+LAST_ROW: int = 2**31 - 1
+"""The largest number of a row of the data: records keep it in 32 bits."""
+
 
 def float_dtype(dtype: npt.DTypeLike) -> np.dtype[np.floating[Any]]:
     """`dtype` as float32 or float64, the two that minigrad computes in.

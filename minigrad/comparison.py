@@ -9,6 +9,7 @@ from typing import final
 import numpy as np
 import numpy.typing as npt
 
+from minigrad._printable import printable
 from minigrad._validation import real_array
 from minigrad.arrays import Mask
 from minigrad.display import notebook
@@ -138,13 +139,8 @@ class Comparison:
     names: tuple[str, ...] | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
-        return "\n".join(
-            [
-                *self._strange(),
-                f"{self._counts()}{self._inputs()}{self._print()}.",
-                *self._details(),
-            ]
-        )
+        counts = f"{self._counts()}{self._inputs()}{self._print()}."
+        return "\n".join(map(printable, [*self._strange(), counts, *self._details()]))
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the sentences, and where the arrays differ."""

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minigrad._printable import printable
+
 PROC = Path("/proc")  # where Linux describes processor and process; elsewhere it does not exist
 SYS = Path("/sys")
 
@@ -52,7 +54,7 @@ def show_config() -> None:
         *(("advice", text) for text in _advice(blas, vectors, cores, settings)),
     ]
     for label, text in lines:
-        print(f"{label:<10}{text}")
+        print(f"{label:<10}{printable(text)}")
 
 
 # -- advice ---------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad._messages import described
-from minigrad._validation import FLOATS, number, real_array, whole
+from minigrad._validation import FLOATS, LAST_ROW, number, real_array, whole
 from minigrad.arrays import Integers, Seed
 from minigrad.errors import CallOrderError, ModelError, RangeError, ShapeError
 from minigrad.randomness import generator, set_generator
@@ -49,7 +49,8 @@ class Batches:
         KindError: Samples or targets hold no real numbers (a masked array or a sparse matrix is
             refused too), or a setting is no number.
         ShapeError: There are no samples, or not as many targets.
-        RangeError: A batch would hold less than one sample, or more than there are.
+        RangeError: A batch would hold less than one sample, or more than there are; or there are
+            more than 2,147,483,647 samples.
     """
 
     def __init__(
@@ -74,6 +75,11 @@ class Batches:
             raise ShapeError(
                 f"Batches got {len(self.x)} samples in x but {len(self.y)} targets in "
                 f"y{_hint(x, self.y)}"
+            )
+        if len(self.x) > LAST_ROW:
+            raise RangeError(
+                f"Batches got {len(self.x):,} samples, expected at most {LAST_ROW:,}, because rows "
+                f"are recorded as numbers of 32 bits: split the data into several Batches"
             )
         self.batch_size: int = whole(batch_size, "batch_size")
         if self.batch_size > len(self.x):

@@ -28,11 +28,13 @@
     UntrainedParameter     (UserWarning)         a parameter that belongs to no model
 
 Each is also the built-in exception in brackets, so `except ValueError` works as one would expect.
+What `str` gives of them has its control characters escaped: a name or a path in a message may hold
+any.
 """
 
 from __future__ import annotations
 
-from minigrad._types import override
+from minigrad._printable import printable
 
 __all__ = [
     "AttachError",
@@ -63,8 +65,15 @@ __all__ = [
 ]
 
 
+def _message(error: BaseException) -> str:
+    """The message of an error or a warning; not KeyError's own, which is in quotes."""
+    return printable(BaseException.__str__(error))
+
+
 class MinigradError(Exception):
     """The base of all errors that minigrad raises on purpose."""
+
+    __str__ = _message
 
 
 class ShapeError(MinigradError, ValueError):
@@ -104,10 +113,6 @@ class UnknownNameError(MinigradError, KeyError):
 
     The message lists those that it has.
     """
-
-    @override
-    def __str__(self) -> str:
-        return str(self.args[0])  # KeyError alone would show the message in quotes
 
 
 class AttachError(MinigradError, TypeError):
@@ -179,12 +184,16 @@ class OutOfBandWrite(UserWarning):
     A warning, not an error.
     """
 
+    __str__ = _message
+
 
 class GradientOverwritten(UserWarning):
     """A backward replaced a gradient before any step had used it; the message names both ways out.
 
     A warning, not an error.
     """
+
+    __str__ = _message
 
 
 class RepeatedForward(UserWarning):
@@ -193,6 +202,8 @@ class RepeatedForward(UserWarning):
     A warning, not an error.
     """
 
+    __str__ = _message
+
 
 class SettingsChanged(UserWarning):
     """A loaded state comes from an optimizer of other settings; the message lists them.
@@ -200,9 +211,13 @@ class SettingsChanged(UserWarning):
     A warning, not an error.
     """
 
+    __str__ = _message
+
 
 class UntrainedParameter(UserWarning):
     """A parameter gets gradients, but no layer of the model holds it, so nothing trains it.
 
     A warning, not an error.
     """
+
+    __str__ = _message

@@ -111,6 +111,8 @@ class Composite(mg.Layer):
 
 
 USERS: dict[str, Callable[[], mg.Layer]] = {
-    "plain": Times, "super": Clipped, "super twice": Twice, "mixin": Mixed, "lazy": Lazy, "empty": Empty,  # noqa: E501
-    "composite": Composite, "residual": lambda: Residual(Times()), "residual of residuals": lambda: Residual(Residual(Clipped()), Times()),  # noqa: E501
+    "plain": Times, "super": Clipped, "super twice": Twice, "mixin": Mixed, "lazy": Lazy,
+    "empty": Empty,
+    "composite": Composite, "residual": lambda: Residual(Times()),
+    "residual of residuals": lambda: Residual(Residual(Clipped()), Times()),
 }  # fmt: skip

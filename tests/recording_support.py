@@ -152,7 +152,8 @@ def train(
 
 def one(model: mg.Sequential, optimizer: mg.Optimizer, x: npt.ArrayLike, grad: object) -> None:
     """One step, with this gradient of the output, or a random one."""
-    output = model(np.asarray(x, flat(model).dtype))
+    _, parameter = next(model.parameters())
+    output = model(np.asarray(x, parameter.dtype))
     if isinstance(grad, np.random.Generator):
         grad = grad.normal(size=output.shape)
     model.backward(np.asarray(grad, output.dtype).reshape(output.shape))

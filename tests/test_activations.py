@@ -201,22 +201,24 @@ def test_the_mean_and_variance_that_selu_keeps(dtype: Any) -> None:
     np.testing.assert_allclose([value @ weight, value**2 @ weight], [0, 1], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("name", "slope"),
-    {
-        "linear": 1,
-        "relu": 0,
-        "leaky_relu": 0.01,
-        "elu": 1,
-        "selu": SELU_SCALE * SELU_ALPHA,
-        "gelu": 0.5,
-        "silu": 0.5,
-        "sigmoid": 0.25,
-        "tanh": 1,
-        "softplus": 0.5,
-    }.items(),
+@sparse(
+    pytest.mark.parametrize(
+        ("name", "slope"),
+        {
+            "linear": 1,
+            "relu": 0,
+            "leaky_relu": 0.01,
+            "elu": 1,
+            "selu": SELU_SCALE * SELU_ALPHA,
+            "gelu": 0.5,
+            "silu": 0.5,
+            "sigmoid": 0.25,
+            "tanh": 1,
+            "softplus": 0.5,
+        }.items(),
+    ),
+    dtypes,
 )
-@dtypes
 def test_at_zero(name: ActivationName, slope: float, dtype: Any) -> None:
     """At 0 and at -0; where there is a kink, the slope is the one to the left."""
     x = np.array([[0.0, -0.0]], dtype)
@@ -244,8 +246,7 @@ LIMITS: dict[
 }
 
 
-@pytest.mark.parametrize(("name", "limits"), LIMITS.items(), ids=LIMITS.keys())
-@dtypes
+@sparse(pytest.mark.parametrize(("name", "limits"), LIMITS.items(), ids=LIMITS.keys()), dtypes)
 def test_at_infinity(
     name: ActivationName, limits: tuple[tuple[float, float], tuple[float, float]], dtype: Any
 ) -> None:
@@ -265,10 +266,13 @@ def test_nan_stays_where_it_is(name: ActivationName, dtype: Any) -> None:
     assert not np.isnan(slope[0, 1])
 
 
-@pytest.mark.parametrize(
-    "name", ["linear", "relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "tanh", "softplus"]
+@sparse(
+    pytest.mark.parametrize(
+        "name",
+        ["linear", "relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "tanh", "softplus"],
+    ),
+    dtypes,
 )
-@dtypes
 def test_at_the_largest_numbers(name: ActivationName, dtype: Any) -> None:
     """As at infinity, where the results are that large themselves: no overflow on the way, and no
     warning.

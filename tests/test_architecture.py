@@ -53,15 +53,16 @@ def imports(file: Path) -> list[tuple[str, bool]]:
 
 
 def _imports(file: Path) -> Iterator[tuple[str, bool]]:
-    tree = tree_of(file)
-    lines = {
-        line
-        for function in ast.walk(tree)
-        if isinstance(function, ast.FunctionDef)
-        for line in range(function.lineno, (function.end_lineno or 0) + 1)
-    }
-    for node in ast.walk(tree):
-        deep = getattr(node, "lineno", 0) in lines
+    pending: list[tuple[ast.AST, bool]] = [(tree_of(file), False)]
+    calls = "import_module" in file.read_text("utf-8")  # else looking at statements will do
+    while pending:
+        node, deep = pending.pop()
+        inside = deep or isinstance(node, ast.FunctionDef)
+        pending += (
+            (child, inside)
+            for child in ast.iter_child_nodes(node)
+            if calls or isinstance(child, ast.stmt | ast.excepthandler | ast.match_case)
+        )
         if isinstance(node, ast.Import):
             yield from ((alias.name, deep) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -72,7 +73,7 @@ def _imports(file: Path) -> Iterator[tuple[str, bool]]:
                 yield full if full in MODULES else node.module, deep
         elif (
             isinstance(node, ast.Call)
-            and ast.unparse(node.func).endswith("import_module")
+            and "import_module" in (getattr(node.func, "id", ""), getattr(node.func, "attr", ""))
             and room_of(module_of(file)) != "__init__"
         ):
             assert isinstance(node.args[0], ast.Constant)

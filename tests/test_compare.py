@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_support import sparse
 
 import minigrad as mg
 from minigrad.display.printed import printed_entries
@@ -218,10 +219,15 @@ def test_nothing_is_changed() -> None:
     mg.compare(before, after, inputs=x)
 
 
-@pytest.mark.parametrize(
-    "shape", [(), (3,), (1000,), (1001,), (784, 10), (10, 784), (11, 11, 11), (1200, 1), (5, 300)]
+@sparse(
+    pytest.mark.parametrize(
+        "shape",
+        [(), (3,), (1000,), (1001,), (784, 10), (10, 784), (11, 11, 11), (1200, 1), (5, 300)],
+    ),
+    pytest.mark.parametrize(
+        "options", [{}, {"threshold": 5, "edgeitems": 2}, {"threshold": 10**9}]
+    ),
 )
-@pytest.mark.parametrize("options", [{}, {"threshold": 5, "edgeitems": 2}, {"threshold": 10**9}])
 def test_which_entries_numpy_prints(shape: tuple[int, ...], options: dict[str, int]) -> None:
     """Against the print itself: each entry is a number of its own, to be found in the text or
     not.

@@ -11,7 +11,7 @@ import pytest
 from case_support import sparse
 
 import minigrad as mg
-from minigrad.errors import CallOrderError, ModelError
+from minigrad.errors import CallOrderError, ModelError, RangeError
 
 
 def rows(n: int = 10, **settings: Any) -> mg.Batches:
@@ -125,9 +125,11 @@ def test_batches_are_the_callers() -> None:
         assert list(range(6)) == sorted(value for a, _ in data for value in a)
 
 
-@pytest.mark.parametrize("shuffle", [True, False])
-@pytest.mark.parametrize("drop_last", [True, False])
-@pytest.mark.parametrize("stop", range(9))
+@sparse(
+    pytest.mark.parametrize("stop", range(9)),
+    pytest.mark.parametrize("shuffle", [True, False]),
+    pytest.mark.parametrize("drop_last", [True, False]),
+)
 def test_resuming_at_any_batch(shuffle: bool, drop_last: bool, stop: int) -> None:
     """A state taken after any batch gives exactly the batches that would have come, to the end and
     beyond.
@@ -374,3 +376,14 @@ def test_a_last_batch_of_one_sample() -> None:
     data = rows(9, batch_size=4)
     assert 3 == len(data)
     assert [4, 4, 1] == [len(x) for x, _ in data]
+
+
+def test_more_samples_than_a_record_can_number() -> None:
+    """Rows are recorded in 32 bits, so there are no more; nothing is read to find that out."""
+    for count, fits in ((2**31 - 1, True), (2**31, False), (3_000_000_000, False)):
+        x, y = (np.broadcast_to(np.float32(0), shape) for shape in ((count, 2), (count,)))
+        if fits:
+            assert count == len(mg.Batches(x, y, 1))
+        else:
+            with pytest.raises(RangeError, match=f"{count:,} samples, expected at most 2,147,483"):
+                mg.Batches(x, y, 1)

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from case_support import slow, sparse
 from layer_support import Residual
+from loop_support import take_step
 
 import minigrad as mg
 from minigrad.arrays import Array
@@ -301,9 +302,7 @@ def test_steps_leave_no_memory_behind(watched: bool) -> None:
     def by_hand(epochs: int) -> None:
         for _ in range(epochs):
             for x, y in data:
-                loss.forward(model(x), y)
-                model.backward(loss.backward())
-                optimizer.step()
+                take_step(model, loss, optimizer, x, y)
 
     def in_fit(epochs: int) -> None:
         mg.fit(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_support import sparse
 
 import minigrad as mg
 from minigrad.errors import KindError, MinigradError, ModelError, RangeError, ShapeError
@@ -20,9 +21,11 @@ def weight(init: Any, dtype: Any = np.float64, seed: int = 0) -> Any:
     return mg.Dense(N_IN, N_OUT, init=init, dtype=dtype, rng=seed).weight.value
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", VARIANCES)
-@pytest.mark.parametrize("form", ["normal", "uniform"])
+@sparse(
+    pytest.mark.parametrize("name", VARIANCES),
+    pytest.mark.parametrize("dtype", [np.float32, np.float64]),
+    pytest.mark.parametrize("form", ["normal", "uniform"]),
+)
 def test_the_moments_are_the_papers(name: str, form: str, dtype: Any) -> None:
     """Mean 0 and the variance of the formula.
 

@@ -84,7 +84,10 @@ class Average(mg.Layer):
         return grad.copy()
 
 
-NAMES = "single.scale listed.0.scale listed.1.scale pair.0 pair.1.scale table.left.scale table.deep.0 table.deep.1.er.scale last"  # noqa: E501
+NAMES = (
+    "single.scale listed.0.scale listed.1.scale pair.0 pair.1.scale table.left.scale table.deep.0 "
+    "table.deep.1.er.scale last"
+)
 
 
 def test_parameters_are_found_wherever_they_are() -> None:

@@ -81,6 +81,7 @@ def rooms_there() -> list[Room]:
     return [room for room in rooms if room.name in there]
 
 
+@cache
 def files_of(room: str) -> list[Path]:
     """The files of a room; none, if the package does not have it."""
     folder = PACKAGE / room
@@ -100,13 +101,19 @@ def called(node: ast.Call) -> str:
 
 def imports(file: Path) -> Iterator[tuple[str, bool]]:
     """(room, whether it is needed at once, not later or for types alone) for all a file imports."""
-    pending: list[tuple[ast.AST, bool]] = [(ast.parse(file.read_text("utf-8")), True)]
+    text = file.read_text("utf-8")
+    calls = "import_module" in text  # else looking at statements will do
+    pending: list[tuple[ast.AST, bool]] = [(ast.parse(text), True)]
     while pending:
         node, at_once = pending.pop()
         later = isinstance(node, ast.FunctionDef) or (
             isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
         )
-        pending += [(child, at_once and not later) for child in ast.iter_child_nodes(node)]
+        pending += [
+            (child, at_once and not later)
+            for child in ast.iter_child_nodes(node)
+            if calls or isinstance(child, ast.stmt | ast.excepthandler | ast.match_case)
+        ]
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]

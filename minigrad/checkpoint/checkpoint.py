@@ -48,8 +48,8 @@ def save(
         minigrad.save("digits.npz", model=model, optimizer=optimizer, data=data)
 
     Call it between steps. Where a file exists, it stays whole until the new one is complete and
-    takes its name. A recorder that writes to a directory has everything on the disk first, so that
-    its record reaches as far.
+    takes its name; its permissions stay. A recorder that writes to a directory has everything on
+    the disk first, so that its record reaches as far.
 
     Args:
         path: The file, which `numpy.load` opens too; by custom it ends in ".npz".
@@ -65,7 +65,8 @@ def save(
         KindError: An argument is of the wrong kind, or a state holds what a checkpoint cannot.
         ModelError: The optimizer is of another model.
         StaleParametersError: Its parameters have moved into another model.
-        DataFileError: The file cannot be written: the disk is full, there is no such directory.
+        DataFileError: The file cannot be written: the disk is full, there is no such directory, it
+            is read-only, or no regular file.
         RunError: A recorder's directory cannot be written; the checkpoint is.
     """
     given = Arguments(model, optimizer, data, rng, history, checked_hooks(hooks, "save"))
@@ -136,7 +137,8 @@ def load(
 
     Raises:
         KindError: An argument is of the wrong kind, or nothing is given to load into.
-        DataFileError: There is no such file, it is damaged, of a later version, or no checkpoint.
+        DataFileError: There is no such file, it is damaged, of a later version, no checkpoint, or
+            no regular file.
         ModelError: It does not fit; the message lists every difference, and nothing is changed.
         StaleParametersError: The optimizer's parameters have moved into another model.
     """

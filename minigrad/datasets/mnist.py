@@ -12,7 +12,7 @@ from typing import Final, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from minigrad.datasets.idx import read_bytes, read_idx
+from minigrad.datasets.idx import open_data, read_idx
 from minigrad.errors import DataFileError, MissingExtraError
 
 __all__ = ["load_mnist"]
@@ -130,11 +130,11 @@ def download(name: str, md5: str, directory: Path) -> None:
             OSError,
             ValueError,
         ) as error:  # no connection, no permission, disk full; or a wrong hash
-            failures.append(f"  {mirror}{name}: {error}")
+            failures.append(f"{mirror}{name}: {error}")
     raise DataFileError(
         f"{name} is not in {directory}, and no mirror could deliver it with the MD5 sum {md5}; "
-        f"put the file into {directory} by hand, or try again later. What happened:\n"
-        + "\n".join(failures)
+        f"put the file into {directory} by hand, or try again later. What happened: "
+        f"{'; '.join(failures)}"
     )
 
 
@@ -143,11 +143,15 @@ def check_md5(path: Path, md5: str) -> None:
 
     Raises a DataFileError if it is not, or if it cannot be read.
     """
-    content = read_bytes(path)
-    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    digest, size = hashlib.md5(usedforsecurity=False), 0
+    with open_data(path) as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+            size += len(block)
+    found = digest.hexdigest()
     if found != md5:
         raise DataFileError(
-            f"{path}: found {len(content)} bytes with the MD5 sum {found}, expected {md5}, the "
+            f"{path}: found {size} bytes with the MD5 sum {found}, expected {md5}, the "
             f"original file of MNIST: this one is truncated, corrupt or a different one; delete "
             f"it, and it will be downloaded again"
         )

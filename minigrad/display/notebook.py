@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from minigrad.arrays import Mask
 from minigrad.display.drawing import HIDDEN, RISING, STRANGE, Layout, enlarged, largest
+from minigrad.display.escaping import escape
 from minigrad.display.png import Pixels, data_uri
 from minigrad.reason import Color
 

@@ -22,8 +22,11 @@ def notebook_report_of(run: ShownRun) -> str:
     rows = [_row(run[name]) for name in run.names]
     lines = note_lines(run.notes)
     if run.gaps:
-        missing = sum(gap.last - gap.first + 1 for gap in run.gaps)
-        lines.append(f"Gaps: no tensors of {counted(missing, 'step')}.")
+        for what, of_counts in (("no tensors", False), ("no counts", True)):
+            gaps = [gap for gap in run.gaps if gap.of_counts == of_counts]
+            missing = sum(gap.last - gap.first + 1 for gap in gaps)
+            if missing:
+                lines.append(f"Gaps: {what} of {counted(missing, 'step')}.")
     head = ["parameter", "shape", "entries", "moved", "never did", "why not", "those that moved"]
     if not any(row[-1] for row in rows):
         head, rows = head[:-1], [row[:-1] for row in rows]
@@ -39,7 +42,7 @@ def _row(parameter: ShownParameter) -> tuple[object, ...]:
     named = (parameter.name, str(parameter.shape), parameter.size)
     strange = strange_at_the_end(parameter)
     if parameter.counted_steps is None:
-        return (*named, "not counted", "", "nothing was counted (aggregates=False)", strange)
+        return (*named, "not counted", "", f"nothing was counted ({parameter.no_counts})", strange)
     moved = int(np.count_nonzero(parameter.moved))
     why = "; ".join(
         f"{count:,} {why_not(parameter, reason)}"

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad._messages import described
+from minigrad._printable import printable
 from minigrad._validation import whole
 from minigrad.display.characters import CROSS, as_text
 from minigrad.display.drawing import Layout, largest, tiled
@@ -38,7 +39,8 @@ def text_picture(parameter: ShownParameter, unit: int | None, shape: tuple[int, 
         layout.tiles(array) for array in (parameter.moved, parameter.movement, parameter.final)
     )
     drawn = np.where(np.isfinite(final), np.nan_to_num(movement), np.nan)
-    which = parameter.name if unit is None else f"{parameter.name}, unit {unit}"
+    name = printable(parameter.name)
+    which = name if unit is None else f"{name}, unit {unit}"
     text = (
         f"{as_text(drawn, ~moved)}\n{which}: {np.count_nonzero(moved):,} of {moved.size:,} entries "
         f"moved; the darkest by {movement.max(initial=0):.3g} in all"

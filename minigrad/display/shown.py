@@ -101,6 +101,10 @@ class ShownParameter(Protocol):
         """In how many steps its entries were counted; None where nothing is counted."""
 
     @property
+    def no_counts(self) -> str:
+        """Why nothing is counted; empty where something is."""
+
+    @property
     def exact_steps(self) -> Integers:
         """The steps after which the value is known to the bit, in order."""
 
@@ -133,7 +137,7 @@ class ShownParameter(Protocol):
 
 
 class ShownGap(Protocol):
-    """Steps whose tensors are not held."""
+    """Steps whose tensors or counts are not held."""
 
     @property
     def first(self) -> int:
@@ -146,6 +150,10 @@ class ShownGap(Protocol):
     @property
     def why(self) -> str:
         """What happened."""
+
+    @property
+    def of_counts(self) -> bool:
+        """Whether it is their counts that are not held."""
 
 
 class ShownNonFinite(Protocol):
@@ -204,12 +212,16 @@ class ShownRun(Protocol):
         """In how many steps entries were counted; None where nothing is counted."""
 
     @property
+    def no_counts(self) -> str:
+        """Why nothing is counted; empty where something is."""
+
+    @property
     def held(self) -> Mapping[str, int]:
         """Of how many steps tensors are held, by kind: "update", "grad", "value"."""
 
     @property
     def gaps(self) -> Sequence[ShownGap]:
-        """The steps whose tensors are not held."""
+        """The steps whose tensors or counts are not held."""
 
     @property
     def notes(self) -> Sequence[str]:

@@ -6,6 +6,7 @@ import textwrap
 
 import numpy as np
 
+from minigrad._printable import printable
 from minigrad.display.notes import note_lines
 from minigrad.display.sentences import (
     headline,
@@ -27,7 +28,8 @@ def report_of(run: ShownRun) -> str:
     """The whole report."""
     lines = [*non_finite_lines(run), headline(run), *note_lines(run.notes)]
     lines += [
-        f"Gap: no tensors of steps {gap.first} to {gap.last}, {gap.why}."
+        f"Gap: {'' if gap.of_counts else 'no tensors of '}steps {gap.first} to {gap.last}"
+        f"{' were ' if gap.of_counts else ', '}{gap.why}."
         for gap in run.gaps[:_MOST]
     ]
     if gaps := run.gaps[_MOST:]:
@@ -36,7 +38,7 @@ def report_of(run: ShownRun) -> str:
         )
     for name in run.names:
         lines += ["", *_parameter(run[name])]
-    return "\n".join(_wrapped(line) for line in lines)
+    return "\n".join(_wrapped(printable(line)) for line in lines)
 
 
 def _wrapped(line: str) -> str:
@@ -50,9 +52,8 @@ def _parameter(parameter: ShownParameter) -> list[str]:
     title = f"{parameter.name} {parameter.shape} {parameter.dtype}"
     if parameter.counted_steps is None:
         strange = strange_at_the_end(parameter)
-        return [
-            f"{title}: nothing was counted (aggregates=False){f'; {strange}' if strange else ''}"
-        ]
+        title += f": nothing was counted ({parameter.no_counts})"
+        return [f"{title}{f'; {strange}' if strange else ''}"]
     if not parameter.counted_steps:
         return [f"{title}: no step was counted"]
     counts, size, why = parameter.why.counts, parameter.size, parameter.why

@@ -8,6 +8,7 @@ from typing import Any, final
 
 import numpy as np
 
+from minigrad._printable import printable
 from minigrad._types import override
 from minigrad.arrays import Array, Integers, Mask
 from minigrad.errors import CallOrderError, UnknownNameError
@@ -179,7 +180,7 @@ class NamedCopies(Mapping[str, Array]):
 
     @override
     def __repr__(self) -> str:
-        return f"<copies on access: {', '.join(self)}>"
+        return printable(f"<copies on access: {', '.join(self)}>")
 
 
 @final

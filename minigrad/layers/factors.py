@@ -41,11 +41,7 @@ def layout_of(factors: Factors, parameter: Parameter) -> Layout | None:
         parameter: The parameter, with the gradient that it explains.
     """
     inputs, units, layout = factors
-    if not all(
-        isinstance(array, np.ndarray) and array.ndim == 2
-        for array in (inputs, units)
-        if array is not None
-    ):
+    if not _is_table(units) or not (inputs is None or _is_table(inputs)):
         return None
     n_out = units.shape[1]
     if inputs is None:
@@ -67,3 +63,7 @@ def layout_of(factors: Factors, parameter: Parameter) -> Layout | None:
     off: dict[Layout, float] = {"in_out": own, "out_in": turned}
     fitting = [name for name, distance in off.items() if distance <= 1e-3 * scale]
     return fitting[0] if len(fitting) == 1 else None
+
+
+def _is_table(array: object) -> bool:
+    return isinstance(array, np.ndarray) and array.ndim == 2

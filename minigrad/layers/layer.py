@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad._containers import found_in, with_replaced
+from minigrad._printable import printable
 from minigrad._types import override
 from minigrad._validation import real_array, whole
 from minigrad.arrays import Array
@@ -22,6 +23,7 @@ from minigrad.layers.call_order import CHECKED, CallOrder, OwnParameters, check_
 from minigrad.layers.factors import Factors
 from minigrad.layers.state import buffer_places, live_state, load_state
 from minigrad.layers.summary import summary_of
+from minigrad.parameters.names import check_names
 from minigrad.parameters.parameter import Parameter
 from minigrad.randomness import generators_of
 
@@ -171,7 +173,8 @@ class Layer(CallOrder, metaclass=_LayerType):
         A part is a parameter or a layer, held by an attribute or a list, tuple or dict in one.
         """
         for name, attribute in tuple(vars(self).items()):  # a training may go on in another thread
-            yield from found_in(_PARTS, name, attribute)
+            if type(attribute) not in _HOLDING_NOTHING:  # saves most of the time
+                yield from found_in(_PARTS, name, attribute)
 
     def _walk(self) -> Iterator[tuple[str, Any]]:
         """This layer and everything inside, each thing once, depth first in definition order."""
@@ -332,8 +335,8 @@ class Layer(CallOrder, metaclass=_LayerType):
         inside = []
         for name, part in self.parts():
             shown = part.shape if isinstance(part, Parameter) else part
-            inside.append(f"{name}={shown}")
-        return f"{type(self).__name__}({', '.join(inside)})"
+            inside.append(f"{printable(name)}={shown}")
+        return f"{printable(type(self).__name__)}({', '.join(inside)})"
 
     def place_of(self, attribute: str) -> str:
         """The name of an attribute in the whole model: "2.running_mean"."""
@@ -359,8 +362,10 @@ class Layer(CallOrder, metaclass=_LayerType):
     @final
     def _bind_names(self) -> None:
         """Tell the layers inside their names in this one, and that another layer holds them."""
-        for place, inner in self.layers():
-            Layer._bind_name(inner, place, inner is not self)
+        check_names(name for name, _ in self._walk())
+        for place, inner in self._walk():
+            if not isinstance(inner, Parameter):
+                Layer._bind_name(inner, place, inner is not self)
 
     def _bind_name(self, place: str, is_nested: bool) -> None:
         own = {name: part for name, part in self.parts() if isinstance(part, Parameter)}
@@ -375,6 +380,7 @@ def _joined(place: str, name: str) -> str:
 
 _NOT_COPIED = ("_vector", "_place", "_is_nested", "_own")
 _PARTS: tuple[type[Parameter | Layer], ...] = (Parameter, Layer)
+_HOLDING_NOTHING: frozenset[type] = frozenset({int, float, bool, str, type(None), np.ndarray})
 
 
 def predicting(model: Layer) -> Layer:

@@ -8,6 +8,7 @@ from typing import Any, SupportsIndex, final, overload
 from numpy import ndarray
 
 from minigrad._messages import described
+from minigrad._printable import printable
 from minigrad._types import override
 from minigrad._validation import batch
 from minigrad.arrays import Array
@@ -18,6 +19,7 @@ from minigrad.hooks.listener import Listener
 from minigrad.layers.layer import Layer
 from minigrad.parameters.backward_pass import backward_pass, paused
 from minigrad.parameters.gradients import Gradients
+from minigrad.parameters.names import check_names
 from minigrad.parameters.parameter import Parameter
 from minigrad.parameters.vector import ParameterVector
 
@@ -31,11 +33,15 @@ class Sequential(Layer, checks_calls=True):
 
     Args:
         *layers: The layers in order, named "0", "1", ...
-        **named: Or the layers by name: `Sequential(hidden=Dense(784, 10), out=Dense(10, 10))`.
+        **named: Or the layers by name: `Sequential(hidden=Dense(784, 10), out=Dense(10, 10))`. Any
+            text that files can hold is a name: without NUL and lone surrogates, and with the names
+            of the layers around it and the dots between, "hidden.weight", at most 10,000
+            characters.
 
     Raises:
         KindError: Something is not a layer, or two parameters have different dtypes.
-        ModelError: There is no layer, a layer is used twice, or some have names and some have none.
+        ModelError: There is no layer, a layer is used twice, or some have names and some have none;
+            a name is one that no file can hold, or two parts of the model would have the same.
     """
 
     _vector: ParameterVector | None = None
@@ -63,10 +69,13 @@ class Sequential(Layer, checks_calls=True):
                 raise KindError(f"layer '{name}' of a Sequential is {described(layer)}: {advice}")
         names = tuple(named) or tuple(str(index) for index in range(len(layers)))
         self._chain(names, layers or tuple(named.values()))
-        self._vector = ParameterVector.take_over(list(self.parameters()))
-        for _, layer in self.layers():
-            if layer is not self:
-                vars(layer).pop("_vector", None)  # which was given up, and would keep its memory
+        inside = list(self._walk())
+        check_names(name for name, _ in inside)  # before the parameters move
+        parameters = [(name, part) for name, part in inside if isinstance(part, Parameter)]
+        self._vector = ParameterVector.take_over(parameters)
+        for _, part in inside:
+            if part is not self and not isinstance(part, Parameter):
+                vars(part).pop("_vector", None)  # which was given up, and would keep its memory
 
     def _chain(self, names: tuple[str, ...], layers: tuple[Layer, ...]) -> None:
         """Set the layers, and what is derived from them so that a pass need not look for it."""
@@ -235,7 +244,9 @@ class Sequential(Layer, checks_calls=True):
     @override
     def __repr__(self) -> str:
         named = self._names[0] != "0"
-        inside = [f"{name}={layer!r}" if named else repr(layer) for name, layer in self.parts()]
+        inside = [
+            f"{printable(name)}={layer!r}" if named else repr(layer) for name, layer in self.parts()
+        ]
         return f"Sequential({', '.join(inside)})"
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+from minigrad._printable import printable
 from minigrad.parameters.parameter import Parameter
 
 
@@ -22,14 +23,15 @@ class HasLayers(Protocol):
 
 def summary_of(model: HasLayers) -> str:
     """A line for each layer that has parameters or holds no other layer, and a line of totals."""
-    lines = [("name", "layer", "parameters", "entries", "")]
+    lines: list[tuple[str, ...]] = [("name", "layer", "parameters", "entries", "")]
     for place, layer in model.layers():
         parts = list(layer.parts())
         own = [(name, part) for name, part in parts if isinstance(part, Parameter)]
         if own or not parts:
             shapes = ", ".join(f"{name} {parameter.shape}" for name, parameter in own)
             size = sum(parameter.size for _, parameter in own)
-            lines.append((place, repr(layer), shapes, f"{size:,}", _frozen(own)))
+            cells = place, repr(layer), shapes, f"{size:,}", _frozen(own)
+            lines.append(tuple(map(printable, cells)))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     table = [
         f"{name:<{widths[0]}}  {layer:<{widths[1]}}  {shapes:<{widths[2]}}  {size:>{widths[3]}}  "

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 
 from minigrad._messages import described
+from minigrad._printable import printable
 from minigrad._validation import number
 from minigrad.arrays import Array, Integers
 from minigrad.errors import KindError
@@ -29,6 +30,7 @@ from minigrad.optimizers.state_dict import (
     settings_of,
     warn_of_settings,
 )
+from minigrad.optimizers.step_arguments import checked_loss, checked_rows
 from minigrad.optimizers.super_init import requires_super_init
 from minigrad.optimizers.transforms import ClipNorm, ClipValue, Transform, name_of
 from minigrad.optimizers.workspace import Workspace
@@ -53,8 +55,7 @@ class Optimizer(ABC):
         model: Any layer, a part of a model too.
         lr: The learning rate, above 0; or a schedule `step -> rate`, 0 or more; or rates by
             pattern, `{"0.*": 0.01, "*": 0.1}`.
-        lr_factors: What the update of some parameters is multiplied by, by pattern: `{"0.*": 0.1}`.
-            Others have 1.
+        lr_factors: What updates are multiplied by, by pattern: `{"0.*": 0.1}`. Others have 1.
         grad_transforms: What changes the gradients before `compute`, in order (see `Transform`).
         update_transforms: What changes the update after it, in order.
         max_grad_value: After those, limit each entry of the gradients: `ClipValue(max_grad_value)`.
@@ -66,14 +67,11 @@ class Optimizer(ABC):
         grad_transforms, update_transforms: The transforms.
         lr_factors, max_grad_norm, max_grad_value: The settings.
         step_count: The number of steps made so far.
-        current_lr: The learning rate of this step, while `compute` runs; that of the last one,
-            afterwards.
+        current_lr: The learning rate of this step while `compute` runs, then of the last one.
         update_count: While `compute` runs, how many updates its entries have had before: 0 at the
-            first. It is less than `step_count` where steps have left them out, because they were
-            frozen, say.
+            first. It is less than `step_count` where steps have left them out, as frozen ones.
         clip_factor: What the gradients of the last step were multiplied by, for their norm.
-        fills_update: Whether `compute` writes every entry of `update`, so that it need not be 0
-            before.
+        fills_update: Whether `compute` writes every entry of `update`; it need not be 0 before.
         session: The `fit` that is running; None in a loop by hand.
         listeners: The hooks that are attached.
 
@@ -223,18 +221,20 @@ class Optimizer(ABC):
         update; its state stays.
 
         Args:
-            loss: The loss of this step, for hooks.
-            indices: The rows of the data in this step's batch, for hooks.
+            loss: The loss of this step, for hooks; it may be NaN.
+            indices: The rows of the data in this step's batch, for hooks: 0 to 2,147,483,647.
 
         Raises:
             MissingGradientError: No gradient has arrived since the last step.
             StaleParametersError: The parameters have moved into another model.
-            KindError: `compute` or a transform returned something.
-            RangeError: The schedule gave a rate that is negative or not finite.
+            KindError: `loss` or `indices` are no numbers; `compute` or a transform gave something.
+            ShapeError: `indices` do not lie on one axis.
+            RangeError: A row is out of range; a schedule's rate is negative or not finite.
             HookError: A hook failed; the step is complete.
             Exception: Whatever a hook's `before_step` raises, `NonFiniteError` of a
                 `StopOnNonFinite`; no value is written, but the optimizer's own arrays have moved.
         """
+        loss, indices = checked_loss(loss), checked_rows(indices)
         work = self._workspace
         work.check_not_stale()
         if work.gradients.orphans:
@@ -244,8 +244,7 @@ class Optimizer(ABC):
         self.current_lr = number(lr(count), f"lr({count})", least=0) if callable(lr) else lr
 
         self.clip_factor = 1.0
-        clips = self.max_grad_norm is not None or self.max_grad_value is not None
-        if clips or self.grad_transforms:
+        if (self.max_grad_norm, self.max_grad_value) != (None, None) or self.grad_transforms:
             ranges = self._transform_gradients(ranges)
         self._compute(ranges)
         if self.update_transforms:
@@ -256,6 +255,7 @@ class Optimizer(ABC):
         for name in work.skipped:
             self._skips[name] = self._skips.get(name, 0) + 1
         try:
+            work.announce()
             if event is not None:
                 self._on_step(event)
         finally:
@@ -395,6 +395,6 @@ class Optimizer(ABC):
         lr = name_of(self._lr) if callable(self._lr) else f"{self._lr:g}"
         by_pattern = "" if self._lr_by_entry is None else " by pattern"
         names = map(name_of, (*self.grad_transforms, *self.update_transforms))
-        transforms = "".join(f", {name}" for name in names)
-        size = self._workspace.update.size
-        return f"{type(self).__name__}(lr={lr}{by_pattern}{transforms}, {size:,} entries)"
+        settings = "".join(f"{name}, " for name in (f"{lr}{by_pattern}", *names))
+        settings += f"{self._workspace.update.size:,} entries"
+        return printable(f"{type(self).__name__}(lr={settings})")

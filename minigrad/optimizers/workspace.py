@@ -166,6 +166,9 @@ class Workspace:
         self.gradients.closed = False
         for one in ranges:
             np.add(one.live, one.update, out=one.live)
+
+    def announce(self) -> None:
+        """Tell of values that were written."""
         for observer in self.vector.observers.all:
             observer.written(self.writer)
 

@@ -7,6 +7,7 @@ from typing import Any, final
 import numpy as np
 
 from minigrad._messages import described
+from minigrad._printable import printable
 from minigrad._validation import float_array, shaped
 from minigrad.arrays import Array, Mask
 from minigrad.display.words import in_words
@@ -210,7 +211,7 @@ class Parameter:
         )
 
     def __repr__(self) -> str:
-        name = f"'{self.name}', " if self.name else ""
+        name = f"'{printable(self.name)}', " if self.name else ""
         frozen = f", {self.frozen_in_words}" if self.frozen_in_words else ""
         return f"Parameter({name}{in_words(self._value)}{frozen})"
 

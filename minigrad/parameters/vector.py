@@ -22,6 +22,7 @@ from minigrad.display.words import in_words
 from minigrad.errors import KindError, ModelError, StaleParametersError
 from minigrad.parameters.gradients import Gradients
 from minigrad.parameters.live_gradient import LiveGradient, read_only
+from minigrad.parameters.names import check_names
 from minigrad.parameters.observers import Observers, Writer
 from minigrad.parameters.parameter import Parameter
 
@@ -113,7 +114,7 @@ class ParameterVector:
         """The vector of a model: the same object whenever it is asked.
 
         Raises:
-            ModelError: A parameter is reached twice.
+            ModelError: A parameter is reached twice, or has a name that no file can hold.
             KindError: It is no model, or the parameters have different dtypes.
             StaleParametersError: `model` is a slice, and its parameters no longer lie side by side
                 in one model.
@@ -142,7 +143,7 @@ class ParameterVector:
         `StaleParametersError`.
 
         Raises:
-            ModelError: A parameter is reached twice.
+            ModelError: A parameter is reached twice, or has a name that no file can hold.
             KindError: The parameters have different dtypes.
         """
         _check(named)
@@ -271,6 +272,7 @@ def _check(named: Sequence[tuple[str, Parameter]]) -> None:
                 f"parameter '{name}' is the same object as '{first}'; give each place a parameter "
                 f"of its own"
             )
+    check_names(name for name, _ in named)
     for name, parameter in named:
         if parameter.dtype != named[0][1].dtype:
             raise KindError(

@@ -2,8 +2,9 @@
 
 - `recorder` is the hook. It records `selected_parameters`; `step_facts` finds out the loss and
   the batch of a step, `witness` sees gradients arrive, and `out_of_band` notices what others write.
-- `entry_counter` counts what becomes of each entry, and `coactivity` how active the inputs and
-  units of a layer are.
+- `entry_counter` counts what becomes of each entry, whose `step_rows` it gathers, and `coactivity`
+  how active the inputs and units of a layer are, with `nonzero_counter`s. What counts, a `journal`
+  says, so that an interrupt costs no more than the step that is being made.
 - `store` keeps tensors in blocks within a budget: `memory_store` in memory, `disk_store` in a
   directory. What is kept of every step grows in `step_columns`, made of `column`s; on disk
   `step_files` writes these, `row_writer` the tensors, `block_table` and `run_description` the rest.

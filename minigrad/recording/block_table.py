@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
@@ -14,52 +13,51 @@ from minigrad.runs.format import BLOCK
 
 @final
 class BlockTable:
-    """The table of the blocks. A new block is appended; where blocks are given up, it is replaced.
+    """The table of the blocks. New blocks are added; where some are given up, it is replaced.
 
     Args:
         directory: The directory of the run.
-        blocks: The blocks so far.
-
-    Raises:
-        OSError: The system refuses.
     """
 
-    def __init__(self, directory: Path, blocks: Sequence[Block]) -> None:
+    def __init__(self, directory: Path) -> None:
         self._path = directory / "blocks.npy"
-        self._file = self._replaced(blocks)
+        self._file: FileColumn | None = None
+        self._blocks: list[Block] = []  # the list that it was made for
+        self._count = 0  # how many of it are there
 
-    def _replaced(self, blocks: Sequence[Block]) -> FileColumn:
+    def sync(self, blocks: list[Block]) -> None:
+        """Have the file say what the blocks are. Nothing is written where it does already.
+
+        Args:
+            blocks: The blocks. To one list blocks are only ever added.
+
+        Raises:
+            OSError: The system refuses.
+        """
+        if self._file is None or blocks is not self._blocks:
+            self._replace(blocks)
+        elif len(blocks) > self._count:
+            self._file.write(self._count, table_of(blocks[self._count :]))
+            self._file.publish(len(blocks))
+            self._count = len(blocks)
+
+    def _replace(self, blocks: list[Block]) -> None:
+        """Write the table anew, as a whole."""
+        self.close()
         fresh = self._path.with_name("blocks.npy.tmp")
         fresh.unlink(missing_ok=True)
         table = FileColumn(fresh, BLOCK)
-        if blocks:
-            table.append(table_of(blocks))
-        table.close()
+        try:
+            table.write(0, table_of(blocks))
+            table.publish(len(blocks))
+        finally:
+            table.close()
         fresh.replace(self._path)
-        return FileColumn(self._path, BLOCK, (), len(blocks))
-
-    def append(self, block: Block) -> None:
-        """Add a block.
-
-        Raises:
-            OSError: The system refuses.
-        """
-        self._file.append(table_of([block]))
-        self._file.publish()
-
-    def replace(self, blocks: Sequence[Block]) -> None:
-        """Write the table anew, as a whole.
-
-        Raises:
-            OSError: The system refuses.
-        """
-        before, self._file = self._file, self._replaced(blocks)
-        before.close()
+        self._blocks, self._count = blocks, len(blocks)
+        self._file = FileColumn(self._path, BLOCK, (), len(blocks))
 
     def close(self) -> None:
-        """Close the file.
-
-        Raises:
-            OSError: The system refuses.
-        """
-        self._file.close()
+        """Close the file."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()

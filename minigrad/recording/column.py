@@ -1,8 +1,13 @@
-"""`Column` and `FileColumn`: rows of one dtype and shape that grow, in memory and in a file."""
+"""`Column` and `FileColumn`: rows of one dtype and shape that grow, in memory and in a file.
+
+Neither counts its rows: whoever writes says where. So what an interrupt has cut off is written once
+more, at the same place, and nothing is ever there twice.
+"""
 
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import Any, final
 
@@ -22,6 +27,7 @@ class Column:
     def __init__(self, dtype: np.dtype[Any], shape: tuple[int, ...] = ()) -> None:
         self._dtype = dtype
         self._shape = shape
+        self._row_bytes = dtype.itemsize * math.prod(shape)
         self._data = bytearray()
 
     @property
@@ -29,9 +35,9 @@ class Column:
         """How many bytes the rows take."""
         return len(self._data)
 
-    def append(self, data: bytes) -> None:
-        """Add rows behind the last one, given as their bytes."""
-        self._data += data
+    def write(self, start: int, data: bytes) -> None:
+        """Write rows from this one on, given as their bytes; what was there and later is gone."""
+        self._data[start * self._row_bytes :] = data
 
     def rows(self, count: int) -> npt.NDArray[Any]:
         """A copy of the first rows, read-only, shape (count, ...)."""
@@ -48,9 +54,6 @@ class FileColumn:
         shape: The shape of a row.
         rows: How many rows of an existing file to go on after; None makes a new file.
 
-    Attributes:
-        count: The number of rows, published or not.
-
     Raises:
         OSError: The system refuses.
     """
@@ -64,47 +67,37 @@ class FileColumn:
     ) -> None:
         self._dtype = dtype.newbyteorder("<")
         self._shape = shape
-        self._row_bytes = self._dtype.itemsize * int(np.prod(shape))
+        self._row_bytes = self._dtype.itemsize * math.prod(shape)
+        self._header_size = len(self._header(0))
         self._file = path.open("xb" if rows is None else "r+b", buffering=0)
-        self.count: int = 0 if rows is None else rows
-        self._header_size = len(self._header())
         try:
-            if rows is not None:
+            self.publish(rows or 0)
+            if rows is not None:  # after the header: it never tells of rows that are not there
                 self._file.truncate(self._header_size + rows * self._row_bytes)
-            self.publish()
-        except OSError:
+        except BaseException:
             self._file.close()
             raise
 
-    def append(self, rows: npt.NDArray[Any]) -> None:
-        """Write rows behind the last one; `publish` makes them count."""
+    def write(self, start: int, rows: npt.NDArray[Any]) -> None:
+        """Write rows from this one on; `publish` makes them count."""
         data = memoryview(np.ascontiguousarray(rows, self._dtype).reshape(-1).view(np.uint8).data)
-        self._write(self._header_size + self.count * self._row_bytes, data)
-        self.count += len(rows)
+        self._write(self._header_size + start * self._row_bytes, data)
 
-    def replace_last(self, row: npt.NDArray[Any]) -> None:
-        """Write the last row anew, shape (1, ...)."""
-        self.count -= 1
-        self.append(row)
-
-    def publish(self) -> None:
-        """Have the header cover all rows that were appended."""
-        self._write(0, memoryview(self._header()))
+    def publish(self, count: int) -> None:
+        """Have the header cover the first `count` rows."""
+        self._write(0, memoryview(self._header(count)))
 
     def close(self) -> None:
-        """Publish, and close the file; again without effect."""
-        if self._file.closed:
-            return
-        self.publish()
+        """Close the file; again without effect."""
         self._file.close()
 
-    def _header(self) -> bytes:
+    def _header(self, count: int) -> bytes:
         """The header. Its size never changes: NumPy leaves room for the number of rows to grow."""
         header = io.BytesIO()
         description = {
             "descr": np.lib.format.dtype_to_descr(self._dtype),
             "fortran_order": False,
-            "shape": (self.count, *self._shape),
+            "shape": (count, *self._shape),
         }
         np.lib.format.write_array_header_1_0(header, description)
         return header.getvalue()

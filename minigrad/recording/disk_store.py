@@ -7,7 +7,6 @@ whatever refers to it. Rows, then gaps and notes, then steps are published in `f
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -23,18 +22,19 @@ from minigrad._types import override
 from minigrad.arrays import Array
 from minigrad.errors import RunError
 from minigrad.parameters.vector import Slot
-from minigrad.recording.block_table import BlockTable
-from minigrad.recording.column import FileColumn
+from minigrad.recording.block_files import BlockFiles
+from minigrad.recording.giving_up import OnFull
 from minigrad.recording.recorder_state import RecorderState
 from minigrad.recording.row_writer import RowWriter
 from minigrad.recording.run_description import RunDescription
-from minigrad.recording.step_files import StepFiles
-from minigrad.recording.store import OnFull, Store
+from minigrad.recording.run_files import RunFiles, clear, is_cut_off_start, is_free, state_of
+from minigrad.recording.run_lock import RunLock
+from minigrad.recording.store import Store
 from minigrad.runs.block import Block
 from minigrad.runs.counts import Counts
 from minigrad.runs.counts_file import packed
 from minigrad.runs.file_block import FileBlock
-from minigrad.runs.format import BLOCK, FOLDERS, STEP, checksum_of_block, file_of
+from minigrad.runs.format import BLOCK, STEP, salt_of
 from minigrad.runs.kept_steps import KeptStep
 from minigrad.runs.mapped_files import MappedFiles
 from minigrad.runs.reader import read_record
@@ -91,40 +91,40 @@ class DiskStore(Store):
         self._buffers = [(name, live.dtype, live.shape) for name, live in buffers.items()]
         content = {**described(dtype, kinds, slots, self._buffers), **settings}
         self._description = RunDescription(directory, content)
-        # Open during a session:
-        self._table: BlockTable | None = None
-        self._steps: StepFiles | None = None
-        self._count = 0  # of steps
-        self._next_number = 0  # of a block
-        self._indices_end = 0  # of the row indices in an earlier session
+        self._files: RunFiles | None = None  # during a session
+        self._count = 0  # of steps before it
+        self._indices_end = 0  # of their row indices
         self._damaged: set[int] = set()  # numbers of blocks that cannot be read
         self._flushed = self._counts_due = 0.0
         self.broken: str = ""
-        if resume:
-            self._load()
-        elif os.path.lexists(directory) and not (
-            directory.is_dir() and not any(directory.iterdir())
-        ):
-            raise RunError(
-                f"'{directory}' exists already; record into a new directory, or go on with the run "
-                f"there by resume=True"
-            )
+        self._to_tell = False  # whether nobody was told of that yet
+        with self._writing():
+            self._state = state_of(directory)
+            if resume and not is_cut_off_start(directory):
+                self._load()
+            elif not resume and not is_free(directory):
+                raise RunError(
+                    f"'{directory}' exists already; record into a new directory, or go on with the "
+                    f"run there by resume=True"
+                )
+            self._salt = salt_of(self._description.run_id)  # what every checksum begins with
+            self._block_files = BlockFiles(directory, kinds, size, dtype, self._salt)
+            self._next_number = self._block_files.next_number()
 
     def _load(self) -> None:
         """Look at the run that is there, and make sure that it can go on."""
         record = read_record(self.directory)
         self._description.resume()
+        if record.damage:  # going on would cut off what may still be saved by hand
+            raise RunError(
+                f"the run in '{self.directory}' cannot go on: {record.damage}; what is there can "
+                f"be read, and stays as it is; record into a new directory"
+            )
         self.take_up(record)
         arrays, self._count = MappedFiles(self.directory), len(record.kept.steps)
         steps = arrays.rows("steps.npy", STEP, (self._count,))
         self._indices_end = int(steps["indices_end"][-1]) if len(steps) else 0
-        # A writer that was killed may have left a file that is not in the table yet.
-        paths = self.directory.glob("*/*.npy")
-        self._next_number = 1 + max(
-            int(path.stem) for path in paths if path.parent.name != "buffers"
-        )
-        # The files of a block that cannot be read stay there for the user to look at, until the run
-        # is resumed once more: they are not in the table that this session writes.
+        # The files of a block that cannot be read stay there until the run is resumed once more.
         table = arrays.table("blocks.npy", BLOCK)
         self._damaged = set(table["number"][table["first"] < record.final_step].tolist())
 
@@ -132,10 +132,10 @@ class DiskStore(Store):
 
     @override
     def open(self, first_step: int) -> None:
-        """Begin a session.
+        """Begin a session. The run is one as soon as `flush` has written run.json, last of all.
 
         Raises:
-            RunError: The directory cannot be written.
+            RunError: The directory cannot be written, or another recorder has it, or had it since.
         """
         if self.broken:
             raise RunError(
@@ -143,66 +143,88 @@ class DiskStore(Store):
                 f"it in a new recorder, by resume=True"
             )
         with self._writing():
-            goes_on = self._description.has_sessions
-            if goes_on:
-                self._sweep()
-            else:
-                for folder in ("keyframes", "buffers", *(FOLDERS[kind] for kind in self.kinds)):
-                    (self.directory / folder).mkdir(parents=True, exist_ok=True)
-            self._description.begin_session(first_step)
-            buffers = [(dtype, shape) for _, dtype, shape in self._buffers]
-            steps = self._count if goes_on else None
-            writer = RowWriter(self.kinds, self.size, self.dtype)
-            self._steps = StepFiles(self.directory, writer, buffers, steps, self._indices_end)
-            self._table = BlockTable(self.directory, self.blocks)
-            self._write_description()
+            self.directory.mkdir(parents=True, exist_ok=True)
+            lock = RunLock(self.directory)
+            try:
+                self._files = self._opened(lock)
+            except BaseException:
+                lock.release()
+                raise
+        self._description.begin_session(first_step)
         self._flushed = time.monotonic()
 
-    def _sweep(self) -> None:
-        """Remove files that a writer that was killed had begun, and that are not in the table."""
-        known = self._numbers() | self._damaged
-        for folder in ("keyframes", *FOLDERS.values()):
-            for path in (self.directory / folder).glob("*.npy"):
-                if int(path.stem) not in known:
-                    path.unlink()
+    def _opened(self, lock: RunLock) -> RunFiles:
+        """The files of the run, whose lock is ours."""
+        if state_of(self.directory) != self._state:
+            raise RunError(
+                f"another recorder has written to '{self.directory}' meanwhile; go on with that "
+                f"run in a new recorder, by resume=True"
+            )
+        goes_on = any(self._state)
+        if goes_on:
+            self._block_files.sweep(self._numbers() | self._damaged)
+        else:
+            clear(self.directory)
+            self.blocks = []
+            self._block_files.make_folders()
+            (self.directory / "buffers").mkdir(exist_ok=True)
+        steps = self._count if goes_on else None
+        writer = RowWriter(self.kinds, self.size, self.dtype, self._salt)
+        rest = writer, self._buffers, steps, self._indices_end, self._salt
+        return RunFiles(self.directory, lock, *rest)
 
     @override
-    def close(self, step: int, values: Array) -> None:
+    def close(self, step: int, values: Array | None) -> None:
         """End the session before this step, with these values as the last keyframe.
 
         Raises:
             RunError: The disk does not take them.
         """
-        if self.broken:
-            self._close_files()
+        if self._files is None:
             return
-        assert self._steps is not None
-        assert self._table is not None
         with self._writing():
-            self._steps.end_block()
+            self._files.steps.end_block()
             self._end()
-            self.blocks.append(self._new_block(step, values, rows=False, foreign=False))
-            self._table.replace(self.blocks)
+            if self.blocks and self.blocks[-1].is_void:
+                self.blocks = self.blocks[:-1]
+            last = self.blocks[-1] if self.blocks else None
+            if values is not None and (last is None or last.count or last.value_after != step - 1):
+                self.blocks.append(self._new_block(step, values))
             self.flush()
             self._description.end_session(step - 1)
             self._write_description()
-            self._close_files()
+        self.abandon()
 
-    def _close_files(self) -> None:
-        steps, table, self._steps, self._table = self._steps, self._table, None, None
-        # What the headers cover is whole, with or without what came last.
-        if steps is not None:
-            self._indices_end = steps.indices_end
-            steps.close()
-        if table is not None:
+    @override
+    def abandon(self) -> None:
+        """Close the files, without ending the session."""
+        if self._files is not None:
+            self._count, self._indices_end = len(self), self._files.steps.indices_end
+            self._files.close()
+            self._files = None
             with suppress(OSError):
-                table.close()
+                self._state = state_of(self.directory)
+
+    @override
+    def leave_to_parent(self) -> None:
+        """Close the files: the process that this one was forked from goes on with the run."""
+        if self._files is not None:
+            files, self._files = self._files, None
+            files.let_go()
+            self.broken = "this process was forked from the one that records it"
+            self.full = self._to_tell = True
+
+    @property
+    @override
+    def is_open(self) -> bool:
+        """Whether a session was begun, and not ended whole."""
+        return self._files is not None
 
     @override
     def record(self, state: RecorderState) -> Record:
         """What the directory holds, and while it is being written, what only this process knows."""
         record = read_record(self.directory)
-        if state.complete or self.broken:
+        if state.complete or self.broken or state.final is None:
             return record
         return replace(
             record,
@@ -221,21 +243,24 @@ class DiskStore(Store):
         Raises:
             RunError: The disk does not take it.
         """
-        if self._steps is None:
+        if self._files is None:
             return
         with self._writing():
-            self._steps.publish_rows()
-            # Before the steps, so that each of them is either here or in a gap.
+            self._files.steps.publish_rows()
+            if not self._description.is_written:
+                self._files.table.sync(self.blocks)
+            # Then gaps before blocks, so that each step is either in a block or in a gap.
             if not self._description.is_current(self.gaps, self.notes, self.full):
                 self._write_description()
-            self._steps.publish()
+            self._files.table.sync(self.blocks)
+            self._files.steps.publish()
         self._flushed = time.monotonic()
 
     @property
     @override
     def wants_counts(self) -> bool:
         """Whether it is time to write the counts anew."""
-        return not self.broken and time.monotonic() >= self._counts_due
+        return self._files is not None and time.monotonic() >= self._counts_due
 
     @override
     def save_counts(self, counts: Callable[[], Counts], values: Array, last_step: int) -> None:
@@ -244,12 +269,13 @@ class DiskStore(Store):
         Raises:
             RunError: The disk does not take them.
         """
-        if self.broken:
+        if self._files is None:
             return
         start = time.monotonic()
         self.flush()  # so that no step is counted that readers do not know of
         with self._writing():
-            files.replace(self.directory / "aggregates.npz", packed(counts(), values, last_step))
+            content = packed(counts(), values, last_step, self._description.run_id)
+            files.replace(self.directory / "aggregates.npz", content)
         end = time.monotonic()
         self._counts_due = end + max(_FLUSH_SECONDS, _COUNTS_SHARE * (end - start))
 
@@ -261,35 +287,29 @@ class DiskStore(Store):
     @override
     def keep(self, kept: KeptStep) -> None:
         """Keep what is kept of every step besides its tensors."""
-        self._count += 1
-        if self._steps is None:
+        if self._to_tell:
+            self._to_tell = False
+            raise self._error()
+        if self._files is None:
             return
-        pending = self._steps.pending
+        pending = self._files.steps.pending
         if pending and (
             pending >= _FLUSH_STEPS or time.monotonic() - self._flushed > _FLUSH_SECONDS
         ):
             self.flush()
-        self._check_buffers(kept.buffers)
-        self._steps.keep(kept)
-
-    def _check_buffers(self, buffers: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Make sure that the buffers still are what their files hold: rows of one kind.
-
-        Raises:
-            RunError: One is not; nothing more is written.
-        """
-        for (name, dtype, shape), now in zip(self._buffers, buffers.values(), strict=True):
-            if now.shape != shape or not np.can_cast(now.dtype, dtype):
-                self.flush()
-                raise self._stop_writing(
-                    f"'{name}' is now {now.dtype} of shape {now.shape}, and was {dtype} of shape "
-                    f"{shape} when the recorder was made: let its layer give it dtype and shape in "
-                    f"`__init__`"
-                )
+        if problem := self._files.steps.problem_of(kept.buffers):
+            self.flush()
+            raise self._stop_writing(problem)
+        self._files.steps.keep(kept)
 
     @override
     def __len__(self) -> int:
-        return self._count
+        return self._count if self._files is None else len(self._files.steps)
+
+    @override
+    def _forget_after(self, step: int) -> None:
+        if self._files is not None:
+            self._files.steps.drop_after(step)
 
     @property
     @override
@@ -300,9 +320,9 @@ class DiskStore(Store):
     @override
     def last_values(self) -> Array | None:
         """The values after the last step, by the record itself; None if it does not hold them."""
-        if self._steps is not None:
+        if self._files is not None:
             with self._writing():
-                self._steps.publish_rows()
+                self._files.steps.publish_rows()
         return super().last_values()
 
     # -- blocks -----------------------------------------------------------------------------------
@@ -315,35 +335,28 @@ class DiskStore(Store):
 
     @override
     def _start(self, step: int, values: Array | None, foreign: bool) -> Block:
-        assert self._steps is not None
-        assert self._table is not None
+        assert self._files is not None
         with self._writing():
-            self._steps.end_block()
-            block = self._new_block(step, values, bool(self.kinds), foreign)
+            self._files.steps.end_block()
+            block = self._new_block(step, values, rows=bool(self.kinds), foreign=foreign)
             if self.kinds:
                 free = self.budget - self._taken - (0 if values is None else self.row_bytes)
                 block.capacity = max(1, min(self.capacity, free // self.step_bytes))
-                self._steps.begin_block({kind: self._rows_of(kind, block) for kind in self.kinds})
-            self._table.append(block)
+                self._files.steps.begin_block(block.number, self._block_files.paths(block))
         return block
 
-    def _new_block(self, step: int, values: Array | None, rows: bool, foreign: bool) -> FileBlock:
+    def _new_block(
+        self, step: int, values: Array | None, *, rows: bool = False, foreign: bool = False
+    ) -> FileBlock:
         number, self._next_number = self._next_number, self._next_number + 1
-        if values is not None:
-            keyframe = FileColumn(self._keyframe_of(number), self.dtype, (self.size,))
-            keyframe.append(values[np.newaxis])
-            keyframe.close()
-        row = np.array((number, step, values is not None, rows, foreign, 0), BLOCK)
-        row["crc32"] = checksum_of_block(row, values)
-        # Arrays of its own: a file that is given up must not stay open for other blocks.
-        return FileBlock(MappedFiles(self.directory), row, self.kinds, self.dtype, self.size)
+        return self._block_files.new(number, step, values, rows=rows, foreign=foreign)
 
     @override
     def _write(self, block: Block, tensors: Mapping[str, Array]) -> None:
         assert isinstance(block, FileBlock)
-        assert self._steps is not None
+        assert self._files is not None
         with self._writing():
-            self._steps.add(tensors, block.number, block.count)
+            self._files.steps.add(tensors, block.number, block.count)
 
     @override
     def _end(self) -> None:
@@ -352,36 +365,21 @@ class DiskStore(Store):
 
     @override
     def _drop(self, blocks: Sequence[Block]) -> None:
-        assert self._table is not None
+        assert self._files is not None
         with self._writing():
             # First the gaps: whoever does not find a block in the table finds it there.
             self._write_description()
-            self._table.replace(self.blocks)
-            left = self._numbers()
-            for block in blocks:
-                assert isinstance(block, FileBlock)
-                for kind in block.rows:
-                    self._rows_of(kind, block).unlink(missing_ok=True)
-                if block.number not in left:
-                    self._keyframe_of(block.number).unlink(missing_ok=True)
+            self._files.table.sync(self.blocks)
+            self._block_files.remove(blocks, self._numbers())
 
     def _numbers(self) -> set[int]:
         return {block.number for block in self.blocks if isinstance(block, FileBlock)}
-
-    def _rows_of(self, kind: str, block: FileBlock) -> Path:
-        return self.directory / file_of(FOLDERS[kind], block.number)
-
-    def _keyframe_of(self, number: int) -> Path:
-        return self.directory / file_of("keyframes", number)
 
     # -- what the system refuses ------------------------------------------------------------------
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Turn what the system refuses into a `RunError`, once.
-
-        Nothing more is written then, and training can go on.
-        """
+        """Turn what the system refuses into a `RunError`; nothing more is written then."""
         try:
             yield
         except RunError:
@@ -392,8 +390,11 @@ class DiskStore(Store):
     def _stop_writing(self, why: str) -> RunError:
         self.broken = why
         self.full = True
-        self._close_files()
+        self.abandon()
+        return self._error()
+
+    def _error(self) -> RunError:
         return RunError(
-            f"the run in '{self.directory}' cannot be written ({why}); what is there can be read, "
-            f"and nothing more is recorded"
+            f"the run in '{self.directory}' cannot be written ({self.broken}); what is there can "
+            f"be read, and nothing more is recorded"
         )

@@ -1,33 +1,89 @@
-"""`EntryCounter`: counts what became of each entry, at every step, without sampling."""
+"""`EntryCounter`: counts what became of each entry, at every step, without sampling.
+
+It keeps a journal, so that an interrupt at any line costs at most the step that is being made:
+
+- What a step brings is written into scratch space, behind the end of what counts.
+- One append to the journal, or one assignment of what it is folded into, has all of that count;
+  what was cut off before is overwritten by the next step.
+- Folding writes new sums beside the old ones, which stay until the next step begins: so the newest
+  step can be taken back.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.arrays import Array, Mask
+from minigrad.arrays import Array, Integers, Mask
 from minigrad.parameters.arrival import Arrival
 from minigrad.parameters.vector import Slot
-from minigrad.recording.coactivity import Coactivity
+from minigrad.recording.coactivity import Coactivity, Use
+from minigrad.recording.journal import Entry, Explained
+from minigrad.recording.step_rows import StepRows, Sums
 from minigrad.runs.activity import Activity
 from minigrad.runs.counts import Counts
 
-_ROWS = 64  # steps that are gathered before they are counted, at most
-_ENTRIES = 2**18  # of these steps together; a single step may have more
+_ENTRIES = 2**18  # of all steps that are gathered
 _WINDOW = 255  # steps that are counted in single bytes, before these are added to the true counts
+
+
+class _Window(NamedTuple):
+    """Steps that are counted in bytes, which are added up 16 times faster than 64-bit counts.
+
+    Attributes:
+        entries: The steps, without what they held.
+        sums: What became of each entry, with places from 1 on; not to be read if there is no step.
+        held: For each parameter of which entries were frozen, in how many steps each was.
+        first_moves: Entries that had not moved before, and the numbers of the steps that moved
+            them. Where an entry is named twice, the first one is true.
+    """
+
+    entries: tuple[Entry, ...]
+    sums: Sums
+    held: Mapping[str, npt.NDArray[np.uint8]]
+    first_moves: tuple[tuple[npt.NDArray[np.intp], Integers], ...]
+
+
+class _State(NamedTuple):
+    """All that counts.
+
+    Attributes:
+        counts: The true counts. Their arrays are never written again.
+        window: The steps after these.
+        spare: The arrays into which the next window will be written.
+        journal: The steps after the window, each with a row.
+        room: How many steps the journal takes until it is folded.
+        folded: The last step before the journal.
+        movers: Entries that moved for the first time in what was folded last, if any did.
+        before: What counted before that step was made and folded, if it can be taken back.
+    """
+
+    counts: Counts
+    window: _Window
+    spare: Sums
+    journal: list[Entry]
+    room: int
+    folded: Entry
+    movers: npt.NDArray[np.intp] | None = None
+    before: _State | None = None
+
+    @property
+    def newest(self) -> Entry:
+        """The last step."""
+        return self.journal[-1] if self.journal else self.folded
 
 
 @final
 class EntryCounter:
     """Counts what became of each entry at every step.
 
-    What happened in some steps is gathered, and then counted for all of them at once: in a small
-    network, calling NumPy takes longer than what it computes.
+    Each step, `arrived` looks at what its gradients are made of, `look` at the gradients, and `add`
+    has all of that count, with what the step has done.
 
     Args:
         slots: Where each recorded parameter lies in the flat arrays.
@@ -41,7 +97,8 @@ class EntryCounter:
         size = sum(slot.slice.stop - slot.slice.start for slot in slots.values())
         self._slots = slots
         self._layers = layers
-        self._counts = Counts(
+        self._rows = StepRows(size, _ENTRIES, dtype)
+        counts = Counts(
             grads=np.zeros(size, np.int64),
             updates=np.zeros(size, np.int64),
             moves=np.zeros(size, np.int64),
@@ -51,19 +108,20 @@ class EntryCounter:
             frozen=dict.fromkeys(slots, 0),
             unreached=dict.fromkeys(slots, 0),
         )
-        self._ever_moved = np.zeros(size, bool)
-        # What is gathered, a row for each step.
-        rows = max(1, min(_ROWS, _ENTRIES // size))
-        self._gathered = 0
-        self._grad_masks, self._update_masks, self._moved = (
-            np.empty((rows, size), bool) for _ in range(3)
-        )
-        self._changes = np.empty((rows, size), dtype)
-        # What is counted in bytes, which are added up 16 times faster than 64-bit counts.
-        self._window: list[int] = []  # the steps
-        self._grads, self._updates, self._moves = (np.zeros(size, np.uint8) for _ in range(3))
-        self._last_move = np.zeros(size, np.uint8)  # 1 for the first step of the window; 0 for none
-        self._movement = np.zeros(size, dtype)
+        window, spare = (Sums.zeros(size, dtype) for _ in range(2))
+        none = Entry(-1, {}, {}, Explained({}, {}, {}), False)
+        self._state = _State(counts, _Window((), window, {}, ()), spare, [], len(self._rows), none)
+        # Where entries have moved, 255. It saves work: it may lag behind what counts, but never be
+        # ahead of it.
+        self._ever_moved = np.zeros(size, np.uint8)
+        # What `look` has found, until `add` takes it.
+        self._looked: list[list[Use]] | None = None
+
+    def arrived(self, latest: Arrival, adds: bool) -> None:
+        """A backward is done: look at what the gradients are made of."""
+        now = self._state.newest.explained
+        for layer in self._layers:
+            layer.arrived(latest, adds, now)
 
     def look(self, grads: tuple[Array, ...], transforms: str) -> None:
         """Look at the gradients of a step before it is written: afterwards hooks may assign others.
@@ -73,12 +131,13 @@ class EntryCounter:
                 have changed which are 0.
             transforms: The names of such transforms.
         """
-        grad_mask = self._grad_masks[self._gathered]
-        np.not_equal(grads[0], 0, out=grad_mask)
-        for others in grads[1:]:
-            grad_mask |= others != 0
-        for layer in self._layers:
-            layer.look(transforms)
+        self._looked = None
+        state = self._state
+        if state.before is not None:
+            self._state = state = state._replace(before=None)
+        self._rows.look(len(state.journal), grads)
+        now = state.newest.explained
+        self._looked = [layer.look(transforms, now) for layer in self._layers]
 
     def add(
         self,
@@ -89,7 +148,9 @@ class EntryCounter:
         skipped: Mapping[str, str],
         held: Mapping[str, Mask],
     ) -> None:
-        """Gather what happened in one step, after `look` at its gradients.
+        """Have a step count, after `look` at its gradients.
+
+        If that was cut off, the step is counted as one whose counts are lost.
 
         Args:
             step: Its number.
@@ -99,93 +160,131 @@ class EntryCounter:
             skipped: The parameters that got no update, with "frozen" or "no gradient".
             held: For each parameter of which only some entries may move, those that may not, flat.
         """
-        row = self._gathered
-        grad_mask, moved, change = self._grad_masks[row], self._moved[row], self._changes[row]
-        np.not_equal(update, 0, out=self._update_masks[row])
-        with np.errstate(all="ignore"):
-            np.subtract(after, before, out=change)
-            np.not_equal(change, 0, out=moved)
-            if not np.isfinite(change.dot(change)):
-                _count_non_finite(change, moved, before, after)
-        for name, why in skipped.items():
-            if name in self._slots:
-                grad_mask[self._slots[name].slice] = False
-                per_name = self._counts.frozen if why == "frozen" else self._counts.unreached
-                per_name[name] += 1
-        for name, entries in held.items():
-            grad_mask[self._slots[name].slice][entries] = False
-            counts = self._counts.frozen_entries.setdefault(name, np.zeros(entries.size, np.int64))
-            counts += entries
-        for layer in self._layers:
-            layer.add(skipped, grad_mask)
-        self._counts.steps += 1
-        self._window.append(step)
-        self._gathered += 1
-        if self._gathered == len(self._changes):
-            self._count()
-        if len(self._window) == _WINDOW:
-            self._flush()
-
-    def arrived(self, latest: Arrival, adds: bool) -> None:
-        """A backward is done: look at what the gradients are made of."""
-        for layer in self._layers:
-            layer.arrived(latest, adds)
-
-    def _count(self) -> None:
-        """Count what is gathered."""
-        rows, self._gathered = self._gathered, 0
-        if rows == 0:
+        looked, self._looked = self._looked, None
+        state = self._state
+        row, now = len(state.journal), state.newest.explained
+        if looked is None:
+            self._rows.clear(row)
+            entry = Entry(step, {}, {}, now, True)
+        else:
+            grad_mask = self._rows.add(row, before, after, update)
+            for name in skipped:
+                if name in self._slots:
+                    grad_mask[self._slots[name].slice] = False
+            for name, entries in held.items():
+                grad_mask[self._slots[name].slice][entries] = False
+            new = Explained(now.samples.copy(), now.together.copy(), now.unexplained.copy())
+            for layer, uses in zip(self._layers, looked, strict=True):
+                layer.add(uses, skipped, grad_mask, new)
+            entry = Entry(step, skipped, held, new, False)
+        if row + 1 < state.room:
+            state.journal.append(entry)  # from here on, the step counts
             return
-        moved, changes = self._moved[:rows], self._changes[:rows]
-        self._grads += _sum(self._grad_masks[:rows].view(np.uint8))
-        self._updates += _sum(self._update_masks[:rows].view(np.uint8))
-        moves = _sum(moved.view(np.uint8))
-        self._moves += moves
-        with np.errstate(over="ignore"):
-            self._movement += _sum(np.abs(changes, out=changes))
-        new = np.greater(moves != 0, self._ever_moved)
-        if new.any():
-            first = moved[:, new].argmax(axis=0)
-            self._counts.first_move[new] = np.array(self._window[-rows:])[first]
-            self._ever_moved |= new
-        places = np.arange(len(self._window) - rows + 1, len(self._window) + 1, dtype=np.uint8)
-        last = np.multiply(moved.view(np.uint8), places[:, np.newaxis], out=moved.view(np.uint8))
-        np.maximum(self._last_move, last[0] if rows == 1 else last.max(axis=0), out=self._last_move)
+        folded = self._with_window(state._replace(journal=[*state.journal, entry]))
+        if len(folded.window.entries) == _WINDOW:
+            folded = self._with_counts(folded)
+        self._state = folded._replace(before=state._replace(before=None))  # or from here on
 
-    def _flush(self) -> None:
-        """Add the window's bytes to the true counts."""
-        self._count()
-        counts = self._counts
-        for total, window in (
-            (counts.grads, self._grads),
-            (counts.updates, self._updates),
-            (counts.moves, self._moves),
-            (counts.movement, self._movement),
-        ):
-            total += window
-            window.fill(0)
-        steps = np.array([-1, *self._window], np.int64)
-        np.maximum(counts.last_move, steps[self._last_move], out=counts.last_move)
-        self._last_move.fill(0)
-        self._window.clear()
+    def drop_after(self, step: int) -> None:
+        """Forget the step after this one: an interrupt has cut it off before the store had it.
+
+        Only the newest step can be forgotten, and only until the next `look`, `counts` or `lose`.
+        """
+        self._looked = None
+        state = self._state
+        if state.journal:
+            if state.journal[-1].step > step:
+                state.journal.pop()
+        elif state.before is not None and state.folded.step > step:
+            self._state = state.before
+
+    def lose(self, count: int) -> None:
+        """Count that many more steps as some whose counts are lost."""
+        counts = self._state.counts
+        counts = replace(counts, uncounted=counts.uncounted + count)
+        self._state = self._state._replace(counts=counts, before=None)
+
+    def _with_window(self, state: _State) -> _State:
+        """The same, with the journal folded into the window."""
+        counts, window, spare, journal, _, _, movers, _ = state
+        if movers is not None:
+            self._ever_moved[movers] = 255  # which cannot be taken back any more
+        rows = self._rows.sums(len(journal), len(window.entries) + 1)
+        first_moves, movers = window.first_moves, None
+        if (new := np.greater(rows.moves, self._ever_moved)).any():
+            movers = np.flatnonzero(new)
+            steps = np.array([entry.step for entry in journal], np.int64)
+            first_moves += ((movers, steps[self._rows.first_moves(len(journal), movers)]),)
+        rows.added_to(window.sums if window.entries else None, out=spare)
+        held = dict(window.held)
+        for entry in journal:
+            for name, mask in entry.held.items():
+                held[name] = np.add(held.get(name, np.uint8(0)), mask, dtype=np.uint8)
+        entries = tuple(entry._replace(held={}) if entry.held else entry for entry in journal)
+        new_window = _Window(window.entries + entries, spare, held, first_moves)
+        room = min(len(self._rows), _WINDOW - len(new_window.entries))
+        return _State(counts, new_window, window.sums, [], room, entries[-1], movers)
+
+    def _with_counts(self, state: _State) -> _State:
+        """The same, with the window folded into the true counts."""
+        counts, (entries, sums, held, first_moves), spare, _, _, folded, movers, _ = state
+        first_move = counts.first_move
+        if first_moves:
+            first_move = first_move.copy()
+        for which, steps in first_moves:
+            unset = first_move[which] == -1
+            first_move[which[unset]] = steps[unset]
+        numbers = np.array([-1, *(entry.step for entry in entries)], np.int64)
+        lost = sum(entry.lost for entry in entries)
+        frozen, unreached = counts.frozen.copy(), counts.unreached.copy()
+        for entry in entries:
+            for name, why in entry.skipped.items():
+                if name in self._slots:
+                    (frozen if why == "frozen" else unreached)[name] += 1
+        frozen_entries = dict(counts.frozen_entries)
+        for name, steps in held.items():
+            frozen_entries[name] = frozen_entries.get(name, 0) + steps.astype(np.int64)
+        counts = Counts(
+            grads=counts.grads + sums.grads,
+            updates=counts.updates + sums.updates,
+            moves=counts.moves + sums.moves,
+            first_move=first_move,
+            last_move=np.maximum(counts.last_move, numbers[sums.last_move]),
+            movement=counts.movement + sums.movement,
+            frozen=frozen,
+            unreached=unreached,
+            steps=counts.steps + len(entries) - lost,
+            recounted=counts.recounted,
+            uncounted=counts.uncounted + lost,
+            frozen_entries=frozen_entries,
+        )
+        # The window's arrays are free at once; the spare ones, once no step can be taken back.
+        window = _Window((), spare, {}, ())
+        return _State(counts, window, sums, [], len(self._rows), folded, movers)
 
     def counts(self) -> Counts:
         """All counts up to here, as copies."""
-        self._flush()
+        state = self._state
+        if state.journal:
+            state = self._with_window(state)
+        if state.window.entries:
+            state = self._with_counts(state)
+        self._state = state._replace(before=None)
+        counts, explained = deepcopy(state.counts), state.folded.explained
         activity: dict[str, Activity] = {}
-        unexplained: dict[str, str] = {}
+        unexplained: dict[str, str] = dict(explained.unexplained)
         for layer in self._layers:
-            activity |= layer.activity()
+            activity |= layer.activity(explained)
             unexplained |= layer.unexplained
         for name in [name for name, active in activity.items() if not self._agrees(name, active)]:
             del activity[name]
             unexplained[name] = "its layer's explanation does not fit its gradients"
-        return replace(deepcopy(self._counts), activity=activity, unexplained=unexplained)
+        return replace(counts, activity=activity, unexplained=unexplained)
 
     def _agrees(self, name: str, active: Activity) -> bool:
         """Whether no entry had a gradient though its input, or its unit, was 0 in every sample."""
         part, shape = self._slots[name]
-        had = self._counts.grads[part].reshape(shape) > 0
+        had = self._state.counts.grads[part].reshape(shape) > 0
         silent = active.units == 0
         if active.inputs is None:
             return not had.ravel()[silent].any()
@@ -201,24 +300,7 @@ class EntryCounter:
         """
         for layer in self._layers:
             layer.go_on_with(counts.activity, counts.unexplained)
-        self._counts = deepcopy(counts)
-        self._counts.uncounted += lost
-        self._ever_moved = self._counts.moves > 0
-
-
-def _sum(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The rows added up, in their own dtype."""
-    total: npt.NDArray[Any] = (
-        rows[0] if len(rows) == 1 else np.add.reduce(rows, axis=0, dtype=rows.dtype)
-    )
-    return total
-
-
-def _count_non_finite(change: Array, moved: Mask, before: Array, after: Array) -> None:
-    """Mend what was gathered where values are NaN or infinite.
-
-    NaN equals NaN: it did not move. A change to or from NaN or infinity has no length to add.
-    """
-    np.not_equal(before, after, out=moved)
-    moved &= ~(np.isnan(before) & np.isnan(after))
-    change[~np.isfinite(change)] = 0
+        own = deepcopy(replace(counts, activity={}, unexplained={}))
+        own.uncounted += lost
+        self._state = self._state._replace(counts=own)
+        self._ever_moved = np.where(own.moves > 0, 255, 0).astype(np.uint8)

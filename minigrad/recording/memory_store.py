@@ -10,9 +10,10 @@ import numpy as np
 
 from minigrad._types import override
 from minigrad.arrays import Array
+from minigrad.recording.giving_up import OnFull
 from minigrad.recording.recorder_state import RecorderState
 from minigrad.recording.step_columns import FACTS, StepColumns
-from minigrad.recording.store import OnFull, Store
+from minigrad.recording.store import Store
 from minigrad.runs.block import Block
 from minigrad.runs.kept_steps import KeptStep, KeptSteps
 from minigrad.runs.record import Record
@@ -66,7 +67,7 @@ class MemoryStore(Store):
         """Begin a session: memory is simply there."""
 
     @override
-    def close(self, step: int, values: Array) -> None:
+    def close(self, step: int, values: Array | None) -> None:
         """End a session: nothing is to be done."""
 
     @override
@@ -78,6 +79,10 @@ class MemoryStore(Store):
     def __len__(self) -> int:
         return len(self._steps)
 
+    @override
+    def _forget_after(self, step: int) -> None:
+        self._steps.drop_after(step)
+
     def kept(self) -> KeptSteps:
         """What is kept of every step besides its tensors, as copies."""
         return self._steps.steps()
@@ -85,6 +90,7 @@ class MemoryStore(Store):
     @override
     def record(self, state: RecorderState) -> Record:
         """All that is recorded, as it is now."""
+        assert state.final is not None  # only a run on disk can be gone on with
         rows = sum(block.count for block in self.blocks) * self.step_bytes
         keyframes = sum(block.has_keyframe for block in self.blocks) * self.row_bytes
         return Record(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 
@@ -14,17 +14,50 @@ from minigrad.recording.selected_parameters import SelectedParameters
 from minigrad.runs.verification import first_different
 
 
+class _Values(NamedTuple):
+    """Values of all watched parameters, and the bytes that they consist of."""
+
+    array: Array
+    data: bytearray
+
+    @classmethod
+    def of(cls, size: int, dtype: np.dtype[Any]) -> _Values:
+        """Room for values."""
+        data = bytearray(size * dtype.itemsize)
+        return cls(np.frombuffer(data, dtype), data)
+
+
+class _Last(NamedTuple):
+    """The last step that is recorded whole, and the values after it, where they are known."""
+
+    step: int
+    values: _Values | None
+
+
+class _Origin(NamedTuple):
+    """Where the next step begins, if that is not where the last one ended.
+
+    Attributes:
+        values: The values before it.
+        before: The values that it counts as beginning with: what others have written in between
+            did move, unless nobody recorded then.
+    """
+
+    values: _Values
+    before: Array
+
+
 @final
 class OutOfBandWatch:
     """Remembers the values after a step, and says whether they are the same before the next.
+
+    A step is over in one assignment, `advance`: whatever an interrupt cuts off, the values
+    after the last step are those after the last step.
 
     Args:
         optimizer: The optimizer whose steps are recorded.
         vector: Its parameters.
         selected: Those that are watched.
-
-    Attributes:
-        values: The values after the last step; those before the first are not known.
     """
 
     def __init__(
@@ -33,23 +66,51 @@ class OutOfBandWatch:
         self._optimizer = optimizer
         self._vector = vector
         self._selected = selected
-        size, dtype = selected.size, vector.values.dtype
-        self._bytes, self._spare_bytes = (bytearray(size * dtype.itemsize) for _ in range(2))
-        self.values: Array = np.frombuffer(self._bytes, dtype)
-        self._spare: Array = np.frombuffer(self._spare_bytes, dtype)
-        # The values before somebody else wrote, until the next step.
-        self._before: Array | None = None
+        self._size, self._dtype = selected.size, vector.values.dtype
+        self._last = _Last(-1, None)
+        self._origin: _Origin | None = None
+        self._spare = _Values.of(self._size, self._dtype)
         self._writers: dict[str, None] = {}  # who else has written since, in order
-        self._known = False
+
+    @property
+    def last_step(self) -> int:
+        """The last step that is recorded whole; the one before the first if there is none."""
+        return self._last.step
+
+    @property
+    def final(self) -> Array | None:
+        """The values after that step, which change with `advance`; None if they are not known."""
+        return None if self._last.values is None else self._last.values.array
 
     def live_values(self) -> Array:
         """The values now; a view of the live ones, if all parameters are watched."""
         return self._selected.of(self._vector.values)
 
-    def remember(self, values: Array) -> None:
-        """Remember these values: those of now, or of when the writers were forgotten."""
-        np.copyto(self.values, values)
-        self._known = True
+    def go_on_after(self, step: int, values: Array | None) -> None:
+        """The last step is this one, with these values after it, where they are known."""
+        self._origin = None
+        self._last = _Last(step, None if values is None else self._copied(values))
+
+    def begin_at(self, values: Array, *, recorded: bool) -> None:
+        """The next step begins at these values, not where the last one ended.
+
+        Args:
+            values: The values.
+            recorded: Whether what changed in between counts as moved by that step.
+        """
+        copied, before = self._copied(values), self.final
+        if self._origin is not None:
+            before = self._origin.before
+        self._origin = _Origin(copied, before if recorded and before is not None else copied.array)
+
+    def end_at_last(self) -> None:
+        """The next step begins where the last one ended, as far as is known."""
+        self._origin = None
+
+    def _copied(self, values: Array) -> _Values:
+        copied = _Values.of(self._size, self._dtype)
+        np.copyto(copied.array, values)
+        return copied
 
     def written(self, writer: Writer) -> None:
         """Somebody has written values on purpose."""
@@ -62,43 +123,49 @@ class OutOfBandWatch:
         """What was written up to now does not matter any more."""
         self._writers.clear()
 
-    def add(self, update: Array) -> tuple[Array, Array]:
-        """A step adds this update to the values remembered; what hooks write is not part of it.
+    def next_values(self, update: Array) -> tuple[Array, Array]:
+        """The values before and after a step with this update; what hooks write is not part of it.
 
-        Returns:
-            The values before and after. If somebody else wrote between the steps, those before are
-            those before that write: what it changed did move.
+        If somebody else wrote between the steps, those before are those before that write: what it
+        changed did move.
         """
+        start, spare = self._start, self._spare.array
+        assert start is not None
         with np.errstate(all="ignore"):
-            np.add(self.values, update, out=self._spare)
-        self._bytes, self._spare_bytes = self._spare_bytes, self._bytes
-        self.values, self._spare = self._spare, self.values
-        self.forget_writers()
-        before, self._before = self._before, None
-        return (self._spare if before is None else before), self.values
+            np.add(start.array, update, out=spare)
+        return (start.array if self._origin is None else self._origin.before), spare
+
+    def advance(self, step: int) -> None:
+        """The step that `next_values` has told of is recorded whole, and is the last one now."""
+        before = self._last.values or _Values.of(self._size, self._dtype)
+        self._last, self._spare, self._origin = _Last(step, self._spare), before, None
+        self._writers.clear()
+
+    @property
+    def _start(self) -> _Values | None:
+        """The values at which the next step begins, where they are known."""
+        return self._last.values if self._origin is None else self._origin.values
 
     def changed(self, values: Array) -> bool:
-        """Whether any bit of these values differs from those remembered."""
+        """Whether any bit of these values differs from those at which the next step begins."""
         # As bytes, which takes a fifth of the time of comparing numbers.
-        return not self._known or self._bytes != values.data
+        start = self._start
+        return start is None or start.data != values.data
 
     def written_by_others(self, values: Array) -> str:
         """What somebody else has written since the last step, and who; empty if nobody has.
 
-        In words: "0.weight changed by ...". After a write the values of now are remembered, and the
-        next step begins at those before it.
+        In words: "0.weight changed by ...".
 
         Args:
             values: The values now.
         """
-        which = self.differing_names(self.values, values) if self.changed(values) else ""
-        if not which:
+        start = self._start
+        if start is None or not self.changed(values):
             return ""
+        which = self.differing_names(start.array, values)
         by = f"by {', '.join(self._writers)}" if self._writers else "other than by an optimizer"
-        self._before = self.values.copy()
-        self.remember(values)
-        self.forget_writers()
-        return f"{which} changed {by}"
+        return which and f"{which} changed {by}"
 
     def differing_names(self, before: Array | None, after: Array) -> str:
         """Which parameters have other values than before, in words; empty if none has.

@@ -6,10 +6,11 @@ import warnings
 from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple, Self, final
+from typing import Self, final
 
 import numpy as np
 
+from minigrad._printable import printable
 from minigrad._types import override
 from minigrad._validation import parse_bytes, whole
 from minigrad.arrays import Array
@@ -19,28 +20,22 @@ from minigrad.hooks import FitBegin, FitEnd, Handle, Hook, Step
 from minigrad.losses import Loss
 from minigrad.optimizers import Optimizer
 from minigrad.parameters.vector import ParameterVector
+from minigrad.recording import at_exit
 from minigrad.recording.arguments import check_arguments, kinds_of
 from minigrad.recording.coactivity import coactivities_of
+from minigrad.recording.continuity import Continuity
 from minigrad.recording.disk_store import DiskStore
 from minigrad.recording.entry_counter import EntryCounter
+from minigrad.recording.giving_up import OnFull
 from minigrad.recording.memory_store import MemoryStore
 from minigrad.recording.out_of_band import OutOfBandWatch
 from minigrad.recording.recorder_state import RecorderState
 from minigrad.recording.selected_parameters import SelectedParameters, Selection
 from minigrad.recording.step_facts import StepFacts
-from minigrad.recording.store import OnFull, Store
+from minigrad.recording.store import Store
 from minigrad.recording.witness import Witness
 from minigrad.runs.estimate import Estimate
-from minigrad.runs.gap import Gap
-from minigrad.runs.record import Record
 from minigrad.runs.run import Run
-
-
-class _Start(NamedTuple):
-    """How things were when the recorder was started."""
-
-    values: Array
-    steps: int  # that the optimizer had made
 
 
 @final
@@ -118,29 +113,29 @@ class Recorder(Hook):
             }
             where, buffers = Path(path).absolute(), self._facts.buffers()
             self._store = DiskStore(*common, where, slots, buffers, settings, resume=bool(resume))
-        self._counter: EntryCounter | None = None
+        counter = None
         if aggregates:
             recorded = self._selected.parameters
             layers = coactivities_of(optimizer.model, slots, recorded, coactivation)
-            self._counter = EntryCounter(slots, dtype, layers)
+            counter = EntryCounter(slots, dtype, layers)
         self._watch = OutOfBandWatch(optimizer, self._vector, self._selected)
-        self._witness = Witness(slots, self._counter, self._facts, self._watch, self._note)
+        self._continuity = Continuity(optimizer, self._store, self._watch, counter)
+        self._witness: Witness | None = None  # while it is recording
         self._handle: Handle | None = None  # while it is recording
         self._by_fit = False  # whether `fit` has started it
         self._complete = False  # whether it was stopped
-        self._start: _Start | None = None  # until the first step
-        self._initial: Array | None = None  # the values before the first step
-        self._ended: Array | None = None  # the values at the end, once it is stopped
-        self._last_step = -1
-        self._offset = 0  # what is added to the optimizer's count of its steps
         self._run: Run | None = None  # the one handed out last, while it is current
         # Of the step that is being made:
         self._failure: Exception | None = None  # what went wrong before it was written
         self._grads: Array = np.empty(0)  # its gradients, where they are kept
         self._foreign = ""  # what somebody else wrote before it
 
+    @property
+    def _counter(self) -> EntryCounter | None:
+        return self._continuity.counter
+
     def _note(self, message: str) -> None:
-        self._store.notes.append(f"before step {self._last_step + 1} {message}")
+        self._store.note(f"before step {self._watch.last_step + 1} {message}")
 
     # -- sessions ---------------------------------------------------------------------------------
 
@@ -151,7 +146,7 @@ class Recorder(Hook):
             CallOrderError: It is recording already, or the optimizer has gone back to a step that
                 is recorded.
             StaleParametersError: The parameters have moved into another model.
-            RunError: The directory cannot be written.
+            RunError: The directory cannot be written, or another recorder writes to it.
         """
         if self._handle is not None:
             raise CallOrderError("this recorder is recording already")
@@ -159,107 +154,75 @@ class Recorder(Hook):
             raise StaleParametersError(
                 "the parameters of this recorder have moved into another model; make a new one"
             )
-        count = self.optimizer.step_count
-        if self._initial is None and self._store.before is not None:
-            self._go_on_with(self._store.before)
-        elif count + self._offset <= self._last_step:
+        self.stop()  # which an interrupt may have cut off
+        went_on = self._continuity.take_up()
+        if not went_on and self._continuity.next_step <= self._watch.last_step:
             raise CallOrderError(
-                f"step {self._last_step} is recorded, and the optimizer has gone back to step "
-                f"{count + self._offset}; use a new recorder"
+                f"step {self._watch.last_step} is recorded, and the optimizer has gone back to "
+                f"step {self._continuity.next_step}; use a new recorder"
             )
-        self._store.open(max(count, self._last_step + 1))
-        values = self._watch.live_values().copy()
-        if self._initial is None:  # so that there is a run to be read even before the first step
-            self._store.begin(count, values)
-        self._complete, self._ended = False, None
-        self._start = _Start(values, count)
-        self._watch.forget_writers()
-        self._handle = self.optimizer.attach(self)
-        self._vector.observers.add(self._witness)
-
-    def _go_on_with(self, before: Record) -> None:
-        """Take up a run where it ended."""
-        steps = before.kept.steps
-        self._initial = before.initial.copy()
-        self._last_step = int(steps[-1]) if len(steps) else before.final_step
-        if before.final_step == self._last_step:
-            self._watch.remember(before.final)
-        if self._counter is not None and before.counts is not None:
-            lost = max(0, self._last_step - before.counted_step)
-            self._counter.go_on_with(before.counts, lost)
-            if lost:
-                self._store.notes.append(
-                    f"{lost} steps up to {self._last_step} were not counted: a writer was cut off"
-                )
-        elif self._counter is not None and len(steps):
-            self._counter = None  # reasons hold for all steps, or for none
-            self._store.notes.append(
-                "entries are not counted, because those of the session before were not"
+        values, step = self._watch.live_values().copy(), self._continuity.next_step
+        try:
+            self._store.open(max(step, self._watch.last_step + 1))
+            if self._continuity.initial is None:  # so that there is a run before the first step
+                self._store.begin(step, values)
+            self._store.flush()
+            self._continuity.start(values)
+            self._complete = False
+            self._witness = Witness(
+                self._selected.slots, self._counter, self._facts, self._watch, self._note
             )
+            if self._store.is_open:
+                at_exit.add(self)
+            self._handle = self.optimizer.attach(self)
+            self._vector.observers.add(self._witness)
+        except BaseException:
+            self._detach()
+            self._store.abandon()
+            raise
 
-    def _begin(self, values: Array) -> None:
-        """Begin to record before the optimizer's present step, at these values.
-
-        That is the first one after `start`, or after a checkpoint was loaded. Step numbers go on,
-        also if the optimizer is new or was taken back.
-        """
-        store, count = self._store, self.optimizer.step_count
-        offset = max(0, self._last_step + 1 - count)
-        if count and offset != self._offset:
-            store.notes.append(
-                f"step {self._last_step + 1} is the optimizer's step {count}: it was taken back "
-                f"before"
-            )
-        self._offset, step = offset, count + offset
-        if self._initial is None:
-            if self._start is not None and self._start.values is not values:
-                store.begin(step, values)
-            self._initial = values.copy()
-        else:
-            gap, known = step > self._last_step + 1, store.last_values()
-            foreign = gap or (
-                self._watch.changed(values) and self._watch.differing_names(known, values) != ""
-            )
-            if gap:
-                store.gaps.append(Gap(self._last_step + 1, step - 1, "not recorded"))
-            self._last_step = step - 1
-            if foreign:
-                self._note("the values changed while they were not recorded")
-            if foreign or store.starts_anew:
-                store.begin(step, values, foreign)
-        self._watch.remember(values)
-        self._last_step, self._start = step - 1, None
-
-    def _begin_if_started(self) -> None:
-        """Begin with the values at `start`, if no step was made since."""
-        if self._start is not None:
-            self._begin(self._start.values)
+    def _detach(self) -> None:
+        """Look at nothing any more."""
+        handle, witness, self._handle, self._witness = self._handle, self._witness, None, None
+        if handle is not None:
+            handle.remove()
+        if witness is not None:
+            self._vector.observers.remove(witness)
 
     def stop(self) -> None:
-        """End the record; calling it again does nothing."""
-        if self._handle is None:
+        """End the record; calling it again does nothing, or what an interrupt has cut off."""
+        if self._handle is None and not self._store.is_open:
             return
-        self._begin_if_started()
-        self._ended = self._watch.values.copy()
-        if written := self._watch.written_by_others(self._watch.live_values()):
-            self._store.notes.append(f"after step {self._last_step} {written}")
-        self._handle.remove()
-        self._handle = None
-        self._vector.observers.remove(self._witness)
+        self._settle()
+        self._continuity.ensure_initial()
+        watch = self._watch
+        if self._continuity.knows_values and (
+            written := watch.written_by_others(watch.live_values())
+        ):
+            self._store.note(f"after step {watch.last_step} {written}")
+        self._detach()
         self._run = None
         try:
-            self._store.add_last(self._ended)
-            self._save_counts()
+            if watch.final is not None:
+                self._store.add_last(watch.final)
+                self._save_counts()
         finally:
-            self._store.close(self._last_step + 1, self._ended)
+            self._store.close(watch.last_step + 1, watch.final)
         self._complete = True
+        at_exit.remove(self)
+        self._store.check_budget()
 
     def __enter__(self) -> Self:
         self.start()
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self.stop()
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        try:
+            self.stop()
+        except Exception as failure:
+            if error is None:
+                raise
+            error.add_note(f"and the recorder could not be stopped: {failure}")
 
     @override
     def on_fit_begin(self, event: FitBegin) -> None:
@@ -288,27 +251,11 @@ class Recorder(Hook):
         An error waits until the step is written whole.
         """
         try:
-            self._look_at_values()
+            self._settle()
+            self._foreign = self._continuity.before_step()
             self._look_at_gradients(event)
         except Exception as error:  # noqa: BLE001 - raised in on_step, once the step is whole
             self._failure = error
-
-    def _look_at_values(self) -> None:
-        """Where somebody else has written into the values, take a keyframe: replay stays true."""
-        values, count = self._watch.live_values(), self.optimizer.step_count
-        if self._start is not None and self._start.steps == count:
-            self._begin_if_started()
-        elif self._start is not None or count + self._offset != self._last_step + 1:
-            self._watch.forget_writers()  # a checkpoint was loaded
-            self._begin(values)
-        step = count + self._offset
-        if written := self._watch.written_by_others(values):
-            self._store.begin(step, values, foreign=True)
-            self._note(written)
-            if written.endswith("other than by an optimizer"):
-                self._foreign = self._store.notes[-1]
-        elif self._store.needs_block:
-            self._store.begin(step, values)
 
     def _look_at_gradients(self, event: Step) -> None:
         flat, select = event.flat, self._selected.of
@@ -320,20 +267,27 @@ class Recorder(Hook):
 
     @override
     def on_step(self, event: Step) -> None:
-        """Count, and keep."""
-        update, step = self._selected.of(event.flat.update), event.step + self._offset
-        before, values = self._watch.add(update)
-        if self._counter is not None:
-            skipped, held = self._selected.named(event.skipped), self._selected.named(event.held)
-            self._counter.add(step, before, values, update, skipped, held)
-        self._last_step, self._run = step, None
+        """Count, and keep.
+
+        What an interrupt cuts off before the step is `recorded` is forgotten.
+        """
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
+        if not self._continuity.is_making:  # it was attached in the middle of the step
+            return
+        update, step = self._selected.of(event.flat.update), self._continuity.number(event.step)
+        before, values = self._watch.next_values(update)
+        if self._counter is not None:
+            skipped, held = self._selected.named(event.skipped), self._selected.named(event.held)
+            self._counter.add(step, before, values, update, skipped, held)
         self._store.keep(self._facts.of(event, step))
         self._store.add(step, {"update": update, "grad": self._grads, "value": values})
+        self._continuity.recorded(step)
+        self._run = None
         if self._store.wants_counts:
             self._save_counts()
+        self._store.check_budget()
         if self._foreign:
             note, self._foreign = self._foreign, ""
             warnings.warn(
@@ -343,15 +297,29 @@ class Recorder(Hook):
     @override
     def flush(self) -> None:
         """Publish what is only in memory, where there is a directory to write it to."""
-        if self._handle is not None:
+        if self._handle is not None or self._store.is_open:
+            self._settle()
             self._store.flush()
             self._save_counts()
 
+    def _settle(self) -> None:
+        """Forget what an interrupt has left of a step."""
+        self._continuity.settle()
+
+    def leave(self) -> None:
+        """Publish all and let go of the run, unstopped: the process ends."""
+        self.flush()
+        self._store.abandon()
+
+    def leave_to_parent(self) -> None:
+        """This process was forked: what is recorded on disk stays with the one it comes from."""
+        self._store.leave_to_parent()
+
     def _save_counts(self) -> None:
         """Have the store publish the counts, where it outlives this process."""
-        if self._counter is not None:
-            values = self._watch.values if self._ended is None else self._ended
-            self._store.save_counts(self._counter.counts, values, self._last_step)
+        watch = self._watch
+        if self._counter is not None and watch.final is not None:
+            self._store.save_counts(self._counter.counts, watch.final, watch.last_step)
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -362,20 +330,22 @@ class Recorder(Hook):
         Raises:
             CallOrderError: Nothing was recorded yet: the recorder was not started.
         """
-        self._begin_if_started()
-        if self._initial is None:
+        self._settle()
+        self._continuity.ensure_initial()
+        if self._continuity.initial is None:
             raise CallOrderError(
                 "nothing is recorded yet: use `with recorder:`, or recorder.start()"
             )
         if self._run is None:
             self.flush()
-            self._run = Run(self._store.record(self._state(self._initial)))
+            self._run = Run(self._store.record(self._state(self._continuity.initial)))
         return self._run
 
     def _state(self, initial: Array) -> RecorderState:
-        final = self._watch.values.copy() if self._ended is None else self._ended
-        counts = None if self._counter is None else self._counter.counts
-        so_far = self._selected.slots, initial, final, self._last_step
+        watch, counter = self._watch, self._counter
+        final = None if watch.final is None else watch.final.copy()
+        counts = None if counter is None else counter.counts
+        so_far = self._selected.slots, initial, final, watch.last_step
         return RecorderState(*so_far, counts, self._complete, repr(self.optimizer))
 
     def estimate(self, steps: int) -> Estimate:
@@ -391,4 +361,4 @@ class Recorder(Hook):
         state = "stopped" if self._complete else "not started"
         if self._handle is not None:
             state = "recording"
-        return f"Recorder({', '.join(self._selected.slots)}; {state})"
+        return printable(f"Recorder({', '.join(self._selected.slots)}; {state})")

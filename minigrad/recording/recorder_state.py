@@ -16,7 +16,8 @@ class RecorderState(NamedTuple):
     Attributes:
         slots: Where each parameter lies in the flat arrays.
         initial: All values before the first step.
-        final: All values after the last step.
+        final: All values after the last step; None where a run that was cut off is gone on with,
+            and they are not known.
         final_step: The last step.
         counts: What gives the counts; None if nothing is counted.
         complete: Whether the recorder was stopped.
@@ -25,7 +26,7 @@ class RecorderState(NamedTuple):
 
     slots: dict[str, Slot]
     initial: Array
-    final: Array
+    final: Array | None
     final_step: int
     counts: Callable[[], Counts] | None
     complete: bool

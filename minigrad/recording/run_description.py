@@ -28,6 +28,11 @@ class RunDescription:
         self._written: tuple[int, int, bool] | None = None
 
     @property
+    def run_id(self) -> str:
+        """The run's own random id."""
+        return str(self._content["id"])
+
+    @property
     def has_sessions(self) -> bool:
         """Whether there was any session."""
         return bool(self._content["sessions"])
@@ -39,6 +44,12 @@ class RunDescription:
             RunError: It is of other parameters or settings.
         """
         there = read_json(self._directory)
+        if there["version"] != self._content["version"]:
+            raise RunError(
+                f"the run in '{self._directory}' cannot go on: it was written by an earlier "
+                f"minigrad, in version {there['version']} of the format, which is only read; "
+                f"record into a new directory"
+            )
         for what in ("dtype", "kinds", "parameters", "buffers", "aggregates"):
             if there[what] != self._content[what]:
                 raise RunError(
@@ -46,6 +57,7 @@ class RunDescription:
                     f"and now they are {self._content[what]}; record into a new directory"
                 )
         self._content["sessions"] = there["sessions"]
+        self._content["id"] = there["id"]
 
     def begin_session(self, first_step: int) -> None:
         """A session begins with this step."""
@@ -56,6 +68,11 @@ class RunDescription:
         """The session has ended with this step."""
         self._content["sessions"][-1]["last_step"] = last_step
         self._content["complete"] = True
+
+    @property
+    def is_written(self) -> bool:
+        """Whether it was written since this process knows of the run."""
+        return self._written is not None
 
     def is_current(self, gaps: Sequence[Gap], notes: Sequence[str], full: bool) -> bool:
         """Whether these gaps and notes are what was written last."""

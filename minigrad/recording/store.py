@@ -6,14 +6,15 @@ Where the bytes lie is left open.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, final
+from typing import Any, final
 
 import numpy as np
 
-from minigrad._messages import described
 from minigrad.arrays import Array
-from minigrad.errors import BudgetError, RangeError
+from minigrad.errors import BudgetError
+from minigrad.recording.giving_up import OnFull, check_on_full, thinned, without_oldest
 from minigrad.recording.recorder_state import RecorderState
 from minigrad.runs.block import Block, replay
 from minigrad.runs.counts import Counts
@@ -21,9 +22,6 @@ from minigrad.runs.estimate import Estimate
 from minigrad.runs.gap import Gap, joined
 from minigrad.runs.kept_steps import KeptStep
 from minigrad.runs.record import Record
-
-OnFull = Literal["thin", "ring", "stop", "raise"]
-"""What happens when the budget is reached."""
 
 
 class Store(ABC):
@@ -65,10 +63,7 @@ class Store(ABC):
         every: int = 1,
         block_bytes: int | None = None,
     ) -> None:
-        if not isinstance(on_full, str) or on_full not in ("thin", "ring", "stop", "raise"):
-            raise RangeError(
-                f"on_full is {described(on_full)}, expected 'thin', 'ring', 'stop' or 'raise'"
-            )
+        check_on_full(on_full)
         self.kinds: tuple[str, ...] = kinds
         self.size: int = size
         self.dtype: np.dtype[Any] = dtype
@@ -93,7 +88,7 @@ class Store(ABC):
         self.full: bool = False
         self.notes: list[str] = []
         self.before: Record | None = None
-        self._to_raise = False
+        self._to_raise = False  # whether nobody was told yet that the budget is reached
         self._tail: tuple[int, dict[str, Array]] | None = None  # the last step, if not yet kept
         self._summed = self.blocks, 0, 0  # of these blocks so many take so many bytes
 
@@ -109,8 +104,11 @@ class Store(ABC):
         """Begin a session: the recorder starts, or starts again."""
 
     @abstractmethod
-    def close(self, step: int, values: Array) -> None:
-        """End a session before this step, with these values."""
+    def close(self, step: int, values: Array | None) -> None:
+        """End a session before this step, with these values; None if they are not known.
+
+        What an interrupt or an error has cut off is done by the next call.
+        """
 
     @abstractmethod
     def keep(self, kept: KeptStep) -> None:
@@ -119,6 +117,10 @@ class Store(ABC):
     @abstractmethod
     def __len__(self) -> int:
         """The number of steps so far, kept or not."""
+
+    @abstractmethod
+    def _forget_after(self, step: int) -> None:
+        """Forget what `keep` was given of later steps than this one: of the last, if at all."""
 
     @abstractmethod
     def _start(self, step: int, values: Array | None, foreign: bool) -> Block:
@@ -139,6 +141,17 @@ class Store(ABC):
     @abstractmethod
     def _drop(self, blocks: list[Block]) -> None:
         """The rows of these blocks are not needed any more."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a session was begun, and not ended whole."""
+        return False
+
+    def abandon(self) -> None:  # noqa: B027 - may stay empty
+        """Close what is open, without ending the session."""
+
+    def leave_to_parent(self) -> None:  # noqa: B027 - may stay empty
+        """Stop writing: this process was forked from the one that records."""
 
     @property
     def starts_anew(self) -> bool:
@@ -177,6 +190,8 @@ class Store(ABC):
         self.notes = list(record.notes)
         self.gaps = list(record.gaps)
         self.blocks = list(record.blocks)
+        while self.blocks and self.blocks[-1].is_void:
+            self.blocks.pop()
         for block in self.blocks:
             block.capacity = block.count
 
@@ -193,22 +208,44 @@ class Store(ABC):
         """
         if self.full or (self.blocks and not self.kinds):
             return
-        unused = bool(self.blocks) and self.blocks[-1].capacity > 0 and self.blocks[-1].count == 0
+        unused = [block for block in self.blocks[-1:] if block.capacity and not block.count]
         self._end()
         if unused:
-            self._drop([self.blocks.pop()])
+            self.blocks = self.blocks[:-1]
         keyframe = values if "value" not in self.kinds or not self.blocks else None
         self._make_room(0 if keyframe is None else self.row_bytes, bool(self.kinds))
         if not self.full:
             self.blocks.append(self._start(step, keyframe, foreign))
+        if unused:
+            self._drop(unused)
+
+    @final
+    def note(self, what: str) -> None:
+        """Note what else happened; nothing where that is the last note already."""
+        if self.notes[-1:] != [what]:
+            self.notes.append(what)
+
+    @final
+    def check_budget(self) -> None:
+        """Say once that the budget is reached, where `on_full` is "raise".
+
+        Raises:
+            BudgetError: It is reached.
+        """
+        if self._to_raise:
+            self._to_raise = False
+            raise BudgetError(
+                f"the record has reached its budget of {self.budget:,} bytes, so step "
+                f"{self.blocks[-1].first + self.blocks[-1].count} is not kept"
+            )
 
     @final
     @property
     def needs_block(self) -> bool:
         """Whether the next row needs a new block."""
-        return (
-            not self.full and bool(self.kinds) and self.blocks[-1].count == self.blocks[-1].capacity
-        )
+        if self.full or not self.kinds:
+            return False
+        return not self.blocks or self.blocks[-1].count == self.blocks[-1].capacity
 
     @final
     def add(self, step: int, tensors: Mapping[str, Array]) -> None:
@@ -219,7 +256,6 @@ class Store(ABC):
             tensors: A flat array of each kind that is kept; others are ignored.
 
         Raises:
-            BudgetError: The budget is reached, and `on_full` is "raise".
             RunError: The disk does not take them.
         """
         if self.every > 1 and step % self.every and len(self) > 1 and self.kinds:
@@ -236,15 +272,16 @@ class Store(ABC):
             values: All values after it.
 
         Raises:
-            BudgetError: The budget is reached, and `on_full` is "raise".
             RunError: The disk does not take them.
         """
         if self._tail is None:
             return
-        (step, rows), self._tail = self._tail, None
+        step, rows = self._tail
         if self.needs_block:
             self.begin(step, values)
-        self._add(step, rows)
+        if self.blocks[-1].steps[-1:] != array("q", [step]):
+            self._add(step, rows)
+        self._tail = None
 
     @final
     def tail(self) -> list[Block]:
@@ -252,16 +289,23 @@ class Store(ABC):
         return [] if self._tail is None or self.full else [Block.of_row(*self._tail)]
 
     def _add(self, step: int, tensors: Mapping[str, Array]) -> None:
-        if self._to_raise:
-            self._to_raise = False
-            raise BudgetError(
-                f"the record has reached its budget of {self.budget:,} bytes, so step {step} is "
-                f"not kept"
-            )
         if self.full or not self.kinds:
             return
         self._write(self.blocks[-1], tensors)
-        self.blocks[-1].counted(step)
+        self.blocks[-1].steps.append(step)
+
+    @final
+    def drop_after(self, step: int) -> None:
+        """Forget what is kept of later steps than this one: an interrupt has cut the last one off.
+
+        Args:
+            step: The last step that is kept whole.
+        """
+        if self.blocks and self.blocks[-1].steps and self.blocks[-1].steps[-1] > step:
+            self.blocks[-1].steps.pop()
+        if self._tail is not None and self._tail[0] > step:
+            self._tail = None
+        self._forget_after(step)
 
     def last_values(self) -> Array | None:
         """The values after the last step, by the record itself; None if it does not hold them."""
@@ -309,60 +353,13 @@ class Store(ABC):
             if self.on_full in ("raise", "stop"):
                 self.full = True
                 self._to_raise = self.on_full == "raise"
-            elif self.on_full == "thin":
-                self._thin()
             else:
-                self._forget_oldest()
-
-    def _thin(self) -> None:
-        """Give up the rows of every second block.
-
-        The keyframe after a block that stays is kept, so that its replay can be checked.
-        """
-        with_rows = [block for block in self.blocks if block.capacity]
-        if len(with_rows) < 2:
-            self.full = True
-        self._give_up(with_rows[1::2], keep_keyframes=False)
-
-    def _forget_oldest(self) -> None:
-        """Give up the rows of the oldest block but the first one.
-
-        Its keyframe is kept as long as there is room for keyframes.
-        """
-        with_rows = [block for block in self.blocks if block.capacity]
-        keyframes = [block for block in self.blocks if not block.capacity]
-        if len(keyframes) > len(with_rows) or (keyframes and len(with_rows) < 2):
-            self._remove(keyframes[::2])
-        elif len(with_rows) > 1:
-            self._give_up(with_rows[1:2], keep_keyframes=True)
-        else:
-            self.full = True
-
-    def _remove(self, victims: list[Block]) -> None:
-        """Drop some blocks altogether."""
-        gone = set(map(id, victims))
-        self.blocks = [block for block in self.blocks if id(block) not in gone]
-        self._drop(victims)
-
-    def _give_up(self, victims: list[Block], keep_keyframes: bool) -> None:
-        """Drop the rows of some blocks, and the keyframes that nothing leads to."""
-        gone = set(map(id, victims))
-        left: list[Block] = []
-        dropped: list[Block] = []
-        for block in self.blocks:
-            if block.capacity and id(block) not in gone:
-                left.append(block)
-                continue
-            if block.steps:
-                self.gaps.append(
-                    Gap(block.steps[0], block.steps[-1], "given up to stay within the budget")
-                )
-            if block.has_keyframe and (keep_keyframes or (left and left[-1].capacity)):
-                left.append(block.without_rows())
-            dropped.append(block)
-        self.blocks = left
-        if dropped:
-            self._drop(dropped)
+                left = (thinned if self.on_full == "thin" else without_oldest)(self.blocks)
+                self.full = left is None
+                if left is not None:
+                    self.blocks, self.gaps = left.blocks, [*self.gaps, *left.gaps]
+                    if left.dropped:
+                        self._drop(left.dropped)
 
     def all_gaps(self, last_step: int) -> list[Gap]:
         """The gaps in order, neighbours joined, with the one at the end if the record is full."""

@@ -18,6 +18,9 @@ def exact_values(record: Record, steps: frozenset[int], part: slice) -> Iterator
         record: The record.
         steps: Which steps.
         part: Which part of the flat arrays.
+
+    Raises:
+        RunError: What is needed for one of them is damaged.
     """
     last = None  # a keyframe may hold the values that the block before it leads to
     for step, values in _values(record, steps, part):
@@ -33,9 +36,10 @@ def _values(record: Record, wanted: frozenset[int], part: slice) -> Iterator[tup
             yield block.value_after, replay(block, 0, part)
         if "value" in block.rows:
             rows = block.rows["value"]
-            yield from (
-                (step, rows[row, part]) for row, step in enumerate(block.steps) if step in wanted
-            )
+            for row, step in enumerate(block.steps):
+                if step in wanted:
+                    block.check(range(row, row + 1))
+                    yield step, rows[row, part]
         elif block.has_keyframe:
             yield from _replayed(block, wanted, part)
     if record.final_step in wanted:
@@ -47,6 +51,7 @@ def _replayed(block: Block, wanted: frozenset[int], part: slice) -> Iterator[tup
     places = [row for row, step in enumerate(block.steps[: block.replayable]) if step in wanted]
     if not places:
         return
+    block.check(range(places[-1] + 1))
     values, rows = replay(block, 0, part), block.rows["update"]
     for row in range(places[-1] + 1):
         values += rows[row, part]

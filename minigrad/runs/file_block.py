@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Iterator, Mapping, MutableSequence, Sequence
 from functools import partial
 from typing import Any, final
 
@@ -43,15 +44,13 @@ class FileBlock(Block):
         super().__init__(
             int(row["first"]),
             partial(keyframe_of, files, self.number, dtype, size) if row["has_keyframe"] else None,
+            self._own.steps,
             rows=self._own,
             foreign=bool(row["foreign"]),
         )
-
-    @override
-    def counted(self, step: int) -> None:
-        """Note that the row of this step is filled."""
-        super().counted(step)
-        self._own.count = self.count
+        self.where = ", ".join(
+            f"'{files.directory / file_of(FOLDERS[kind], self.number)}'" for kind in self._own
+        )
 
     @override
     def without_rows(self) -> FileBlock:
@@ -78,14 +77,14 @@ class _Rows(Mapping[str, Array]):
         self._kinds = kinds
         self.dtype = dtype
         self.size = size
-        self.count = 0
+        self.steps: MutableSequence[int] = array("q")  # those of the block
 
     @override
     def __getitem__(self, kind: str) -> Array:
         if kind not in self._kinds:
             raise UnknownNameError(f"this block has no {kind} rows")
         return self._files.rows(
-            file_of(FOLDERS[kind], self._number), self.dtype, (self.count, self.size)
+            file_of(FOLDERS[kind], self._number), self.dtype, (len(self.steps), self.size)
         )
 
     @override

@@ -61,11 +61,12 @@ def first_values(record: Record) -> NonFinite | None:
     What is not finite stays so under any update: so only blocks of which the values after them are
     not known to be finite are looked at row by row.
     """
-    if not np.isfinite(record.initial).all():
+    if record.initial_known and not np.isfinite(record.initial).all():
         return _non_finite(record, -1, "value", ~np.isfinite(record.initial), exact=True)
     if not len(record.kept.steps):
         return None
-    known = int(record.kept.steps[0]) - 1  # up to this step all is finite
+    # Up to this step all is finite; -2 where that is not even known of the initial values.
+    known = int(record.kept.steps[0]) - 1 if record.initial_known else -2
     whole = True  # whether nothing is left out
     for block, following in zip_longest(record.blocks, record.blocks[1:]):
         start = _keyframe(block)
@@ -126,10 +127,14 @@ def _values(block: Block) -> Iterator[tuple[int, Array]]:
     except RunError:
         return
     if kind == "value":
-        yield from zip(block.steps, rows, strict=True)
+        for step, row, sound in zip(
+            block.steps, rows, block.sound(range(block.count)), strict=True
+        ):
+            if sound:
+                yield step, row
     elif start is not None:
         values = start.copy()
-        for step, row in zip(block.steps, rows[: block.replayable], strict=False):
+        for step, row in zip(block.steps, rows[: block.leading], strict=False):
             with np.errstate(all="ignore"):
                 values += row
             yield step, values

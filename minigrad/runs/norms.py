@@ -21,7 +21,7 @@ class Norms(NamedTuple):
     """Of one parameter, over the updates that the record holds.
 
     Attributes:
-        updates: The Euclidean norm of each update.
+        updates: The Euclidean norm of each update; NaN where its row is damaged.
         ratios: The same over the norm of the value after it; NaN where that is 0 or not known.
     """
 
@@ -47,8 +47,12 @@ def norms_of(record: Record, slots: Mapping[str, Slot]) -> dict[str, Norms]:
             value = None if block.keyframe is None else block.keyframe[columns]
             for start in range(0, len(rows), many):
                 updates = rows[start : start + many, columns]
+                sound = block.sound(range(start, start + len(updates)))
+                if not sound.all():
+                    updates = np.where(sound[:, np.newaxis], updates, np.nan)
                 if "value" in block.rows:
                     after = block.rows["value"][start : start + many, columns]
+                    after = np.where(sound[:, np.newaxis], after, np.nan)
                 elif value is not None:
                     after = np.add.accumulate(np.concatenate([value[np.newaxis], updates]), axis=0)[
                         1:

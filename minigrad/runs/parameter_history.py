@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad._messages import described
+from minigrad._printable import printable
 from minigrad.arrays import Array, Integers, Mask
 from minigrad.display import notebook
 from minigrad.display.animation import What, animated
@@ -26,6 +27,7 @@ from minigrad.runs.notes import written_by_others
 from minigrad.runs.reason_sentences import EntrySentences, not_counted
 from minigrad.runs.reasons import codes_of, explained_by, zero_inputs_of
 from minigrad.runs.record import Record
+from minigrad.runs.sound_record import without_damage
 from minigrad.runs.tensors import Tensors
 from minigrad.runs.why import Why
 
@@ -41,7 +43,9 @@ class ParameterHistory:
         shape: Its shape.
         size: How many entries it has.
         dtype: The kind of its numbers.
-        counted_steps: In how many steps its entries were counted; None with `aggregates=False`.
+        counted_steps: In how many steps its entries were counted, while these were made or later
+            from their rows; None where nothing was counted.
+        no_counts: Why nothing was counted, such as "aggregates=False"; empty where something was.
     """
 
     def __init__(self, record: Record, name: str) -> None:
@@ -51,14 +55,19 @@ class ParameterHistory:
         self.shape: tuple[int, ...] = self._slot.shape
         self.size: int = self._slot.slice.stop - self._slot.slice.start
         self.dtype: np.dtype[Any] = record.final.dtype
-        self.counted_steps: int | None = None if record.counts is None else record.counts.steps
+        self.counted_steps: int | None = None if record.counts is None else record.counts.seen
+        self.no_counts: str = record.no_counts if record.counts is None else ""
 
     # -- values -----------------------------------------------------------------------------------
 
     @property
     def initial(self) -> Array:
-        """The value before the first step."""
-        return self._shaped(self._record.initial[self._slot.slice])
+        """The value before the first step.
+
+        Raises:
+            NotExactError: It is not known, because the file that held it is damaged.
+        """
+        return self._shaped(self._record.known_initial[self._slot.slice])
 
     @property
     def final(self) -> Array:
@@ -76,6 +85,7 @@ class ParameterHistory:
             RangeError: The run has no such step.
             NotExactError: The record does not hold what is needed; the message names the nearest
                 exact steps.
+            RunError: What is needed is damaged.
         """
         return self._shaped(self._record.values(self._record.check(step), self._slot.slice))
 
@@ -86,6 +96,7 @@ class ParameterHistory:
             KindError: A step is not a whole number.
             RangeError: The run has no such step.
             NotExactError: The record does not hold what is needed for one of them.
+            RunError: What is needed for one of them is damaged.
         """
         wanted = self._checked_steps(steps)
         if unknown := wanted.difference(self.exact_steps.tolist()):
@@ -166,16 +177,20 @@ class ParameterHistory:
     def why(self) -> Why:
         """Why each entry moved or did not.
 
-        UNKNOWN where nothing was counted (`aggregates=False`).
+        UNKNOWN where nothing was counted (`aggregates=False`), and for what did not move where
+        steps were not counted, or only later from their rows.
         """
         record, name, counts = self._record, self.name, self._record.counts
         if counts is None:
             codes = np.full(self.shape, Reason.UNKNOWN.code, np.uint8)
-            return Why(name, codes, lambda index, reason: not_counted(name, index))
-        initial, final_ = self.initial, self._shaped(record.counted[self._slot.slice])
+            why = record.no_counts
+            return Why(name, codes, lambda index, reason: not_counted(name, index, why))
+        final_ = self._shaped(record.counted[self._slot.slice])
+        initial = self.initial if record.initial_known else None
         causes = Causes.of(record.optimizer, written_by_others(record.notes, name))
-        sentences = EntrySentences(name, self._slot, counts, initial, final_, causes)
-        alone = self.moved & (self._counted("grads") == 0)
+        behind = record.counted_step, record.last_step
+        sentences = EntrySentences(name, self._slot, counts, initial, final_, causes, behind)
+        alone = self.moved & (self._counted("grads") == 0) & counts.whole
         remarks = []
         if count := int(np.count_nonzero(alone)):
             remarks.append(
@@ -191,7 +206,7 @@ class ParameterHistory:
             sentences.sentence,
             without_gradient=alone,
             explained=explained_by(activity),
-            zero_inputs=zero_inputs_of(activity),
+            zero_inputs=zero_inputs_of(activity) if counts.whole else None,
             unexplained=counts.unexplained.get(name, ""),
             movers=causes.movers,
             remarks=remarks,
@@ -199,7 +214,7 @@ class ParameterHistory:
 
     def _counted(self, what: str) -> npt.NDArray[Any]:
         if self._record.counts is None:
-            raise CallOrderError("this record has no counts: it was made with aggregates=False")
+            raise CallOrderError(f"this record has no counts ({self._record.no_counts})")
         flat: npt.NDArray[Any] = getattr(self._record.counts, what)
         return flat[self._slot.slice].reshape(self.shape).copy()
 
@@ -284,7 +299,7 @@ class ParameterHistory:
         """
         among = None if steps is None else self._checked_steps(steps)
         content = animated(
-            self,
+            ParameterHistory(without_damage(self._record), self.name),
             units,
             shape,
             steps=among,
@@ -312,7 +327,8 @@ class ParameterHistory:
 
     def __repr__(self) -> str:
         moved = "" if self.counted_steps is None else f", {self._moved()}"
-        return f"ParameterHistory('{self.name}', {in_words(self.final)} at the end{moved})"
+        name = printable(self.name)
+        return f"ParameterHistory('{name}', {in_words(self.final)} at the end{moved})"
 
     def _moved(self) -> str:
         """How many entries moved, and how many of them never had a gradient."""
@@ -323,7 +339,7 @@ class ParameterHistory:
     def _repr_html_(self) -> str:
         """What a notebook shows: how many entries moved, and by how much, as a picture."""
         steps = len(self._record.kept.steps)
-        counts, never = "nothing was counted (aggregates=False)", None
+        counts, never = f"nothing was counted ({self.no_counts})", None
         if self.counted_steps is not None:
             counts, never = self._moved(), ~self.moved if steps else None
         return notebook.block(
@@ -331,5 +347,7 @@ class ParameterHistory:
             notebook.line(f"{counts}; at the end {in_words(self.final)}"),
             notebook.amounts(
                 change_of(self), never, "the change from before the first step to after the last"
-            ),
+            )
+            if self._record.initial_known
+            else "",
         )

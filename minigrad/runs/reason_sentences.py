@@ -15,9 +15,9 @@ from minigrad.runs.counts import Counts
 from minigrad.runs.reasons import frozen_alone
 
 
-def not_counted(name: str, index: tuple[int, ...]) -> str:
+def not_counted(name: str, index: tuple[int, ...], why: str) -> str:
     """The sentence where nothing was counted."""
-    return f"{_entry(name, index)}: unknown, because this record has no counts (aggregates=False)."
+    return f"{_entry(name, index)}: unknown, because this record has no counts ({why})."
 
 
 @final
@@ -28,27 +28,53 @@ class EntrySentences:
         name: The parameter's name.
         slot: Where it lies in the flat arrays.
         counts: What was counted.
-        initial: Its value before the first step.
-        final: Its value after the last step.
+        initial: Its value before the first step; None where that is not known.
+        final: Its value after the last step that was counted.
         causes: What may have changed its updates besides its gradients.
+        behind: The last step that was counted, and the last one of the run.
     """
 
     def __init__(
-        self, name: str, slot: Slot, counts: Counts, initial: Array, final: Array, causes: Causes
+        self,
+        name: str,
+        slot: Slot,
+        counts: Counts,
+        initial: Array | None,
+        final: Array,
+        causes: Causes,
+        behind: tuple[int, int] = (0, 0),
     ) -> None:
         self._name = name
         self._causes = causes
         self._slot = slot
         self._tally = counts
-        self._initial = initial
+        # What never moved is what it was; what did move has no sentence then that tells of it.
+        self._initial = final if initial is None else initial
         self._final = final
+        self._behind = behind
 
     def sentence(self, index: tuple[int, ...], reason: Reason) -> str:
         """What became of the entry at `index`, whose reason is known."""
         # The others say it themselves.
         strange = "" if reason.moved or reason is Reason.SWALLOWED else self._strange(index)
         value = f"; its value is {strange}" if strange else ""
-        return f"{_entry(self._name, index)} {self._what_became(index, reason)}{value}."
+        return (
+            f"{_entry(self._name, index)} {self._what_became(index, reason)}{value}"
+            f"{self._reservations()}."
+        )
+
+    def _reservations(self) -> str:
+        """What is not known of all entries, if anything."""
+        counts, (step, last) = self._tally, self._behind
+        text = ""
+        if counts.recounted and not counts.steps:
+            text = "; only the rows tell of these steps, and not of gradients: the counts are lost"
+        elif counts.recounted:
+            text = (
+                f"; after a writer was cut off, only the rows tell of "
+                f"{counted(counts.recounted, 'step')}, and not of gradients"
+            )
+        return f"{text}; steps are counted up to {step} of {last}" if step < last else text
 
     def _strange(self, index: tuple[int, ...]) -> str:
         """What its last value is, if it is no finite number."""
@@ -65,13 +91,17 @@ class EntrySentences:
     def _what_became(self, index: tuple[int, ...], reason: Reason) -> str:
         counts = self._tally
         flat = self._slot.slice.start + int(np.ravel_multi_index(index, self._slot.shape))
-        steps = counted(counts.steps, "step")
+        steps = counted(counts.seen, "step")
         grads, updates, moves = (
             int(counts.grads[flat]),
             int(counts.updates[flat]),
             int(counts.moves[flat]),
         )
-        alone = "" if grads else f" by {self._causes.movers} alone, its gradient was always 0"
+        alone = (
+            ""
+            if grads or not counts.whole
+            else f" by {self._causes.movers} alone, its gradient was always 0"
+        )
         if moves and not updates:
             alone = " by somebody's write into the value, its update was always 0"
         strange, often = self._strange(index), self._often_frozen(index)
@@ -111,7 +141,7 @@ class EntrySentences:
                 )
             case Reason.SWALLOWED:
                 return (
-                    f"never moved: {updates:,} of its {counted(counts.steps, 'update')} were not "
+                    f"never moved: {updates:,} of its {counted(counts.seen, 'update')} were not "
                     f"0{alone}, and rounding took each of them, because they are too small beside "
                     f"its value {self._initial[index]:.6g}"
                 )
@@ -162,12 +192,19 @@ class EntrySentences:
                 return f"never moved: no backward reached it in any of {steps}{often}"
             case Reason.FROZEN:
                 return f"never moved: it was frozen in all {steps}"
+            case Reason.UNKNOWN if moves:
+                return (
+                    f"moved in {moves:,} of {steps}; whether it came back to where it began is not "
+                    f"known, because the values before the first step are damaged"
+                )
             case Reason.UNKNOWN if counts.uncounted:
                 return (
                     f"did not move in {steps}, and {counted(counts.uncounted, 'more step')} of the "
                     f"run were not counted"
                 )
-            case Reason.UNKNOWN if counts.steps:
+            case Reason.UNKNOWN if counts.recounted:
+                return f"did not move in {steps}, and why is not known"
+            case Reason.UNKNOWN if counts.seen:
                 return f"changed, but in none of {steps} that were recorded: the record has a gap"
             case _:
                 return f"is not explained by this record: {reason.value}"

@@ -17,18 +17,18 @@ from minigrad.runs.counts import Counts
 from minigrad.runs.why import Codes
 
 
-def codes_of(name: str, slot: Slot, counts: Counts, initial: Array, final: Array) -> Codes:
+def codes_of(name: str, slot: Slot, counts: Counts, initial: Array | None, final: Array) -> Codes:
     """The reason of each entry of a parameter, as its code, in the parameter's shape.
 
     Args:
         name: The parameter's name.
         slot: Where it lies in the flat arrays.
         counts: What was counted.
-        initial: Its value before the first step.
-        final: Its value after the last step.
+        initial: Its value before the first step; None where that is not known.
+        final: Its value after the last step that was counted.
     """
     part = slot.slice
-    if not counts.steps:
+    if not counts.seen:
         return np.full(slot.shape, Reason.UNKNOWN.code, np.uint8)
     start = Reason.FROZEN if counts.frozen[name] == counts.steps else Reason.NO_GRADIENT
     reached = counts.frozen[name] + counts.unreached[name] < counts.steps
@@ -51,13 +51,18 @@ def codes_of(name: str, slot: Slot, counts: Counts, initial: Array, final: Array
     )
     codes[grads > 0] = Reason.UPDATE_ZERO.code
     codes[updates > 0] = Reason.SWALLOWED.code
-    bits = np.dtype(f"u{initial.dtype.itemsize}")
-    back = initial.view(bits) == final.view(bits)
-    differs = (initial != final) & ~(np.isnan(initial) & np.isnan(final))
-    codes[(moves == 0) & differs] = Reason.UNKNOWN.code
-    codes[moves > 0] = Reason.MOVED.code
-    codes[(moves > 0) & back] = Reason.RETURNED.code
-    if counts.uncounted:  # in which the others may have come further
+    if initial is None:  # then it may have come back to where it began
+        codes[moves > 0] = Reason.UNKNOWN.code
+    else:
+        bits = np.dtype(f"u{initial.dtype.itemsize}")
+        back = initial.view(bits) == final.view(bits)
+        differs = (initial != final) & ~(np.isnan(initial) & np.isnan(final))
+        codes[(moves == 0) & differs] = Reason.UNKNOWN.code
+        codes[moves > 0] = Reason.MOVED.code
+        codes[(moves > 0) & back] = Reason.RETURNED.code
+    if counts.recounted:  # in which the others may have come further
+        codes[(updates == 0) & (moves == 0) & (grads == 0)] = Reason.UNKNOWN.code
+    if counts.uncounted:
         codes[moves == 0] = Reason.UNKNOWN.code
     return codes
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -41,6 +41,10 @@ class Record:
         complete: Whether the recorder was stopped.
         bytes: How much memory the tensors take.
         optimizer: The optimizer in words.
+        damage: What is wrong with the steps that follow the last one here; empty if nothing is.
+            Whoever went on with such a record would cut off what may still be saved by hand.
+        initial_known: Whether `initial` is known. Where its keyframe is damaged it is not.
+        no_counts: Why nothing was counted, where nothing was.
     """
 
     slots: dict[str, Slot]
@@ -58,6 +62,28 @@ class Record:
     complete: bool
     bytes: int
     optimizer: str
+    damage: str = ""
+    initial_known: bool = True
+    no_counts: str = "aggregates=False"
+
+    @property
+    def last_step(self) -> int:
+        """The last step; where there is none, the one before the first."""
+        return int(self.kept.steps[-1]) if len(self.kept.steps) else self.final_step
+
+    @property
+    def lag(self) -> str:
+        """How far the counts lag behind the steps, as a note; empty if they do not."""
+        if self.counts is None or self.counted_step >= self.last_step:
+            return ""
+        return (
+            f"entries are counted up to step {self.counted_step} of {self.last_step}: the writer "
+            f"was cut off, or is still writing"
+        )
+
+    def with_damage(self, damage: str) -> Record:
+        """The same, and the steps that follow its last one are lost."""
+        return replace(self, damage=damage, notes=(*self.notes, damage), complete=False)
 
     @property
     def exact_steps(self) -> Integers:
@@ -100,24 +126,43 @@ class Record:
 
         Raises:
             NotExactError: They are not known to the bit.
+            RunError: What is needed for them is damaged.
         """
         steps = self.kept.steps
         if len(steps) == 0 or step == self.final_step:
             return self.final[part].copy()
         if step < steps[0]:
-            return self.initial[part].copy()
+            return self.known_initial[part].copy()
         for block in self.blocks:
             if block.value_after == step:
                 return replay(block, 0, part)
         for block in self.blocks:
             if "value" in block.rows and step in block.steps:
-                return block.rows["value"][block.steps.index(step), part].copy()
+                row = block.steps.index(step)
+                block.check(range(row, row + 1))
+                return block.rows["value"][row, part].copy()
             if block.has_keyframe and block.first <= step < block.first + block.replayable:
-                return replay(block, step - block.first + 1, part)
+                count = step - block.first + 1
+                block.check(range(count))
+                return replay(block, count, part)
         raise NotExactError(
             f"the values after step {step} are not known to the bit; nearest steps that are: "
             f"{self._near(step)}"
         )
+
+    @property
+    def known_initial(self) -> Array:
+        """All values before the first step.
+
+        Raises:
+            NotExactError: They are not known.
+        """
+        if not self.initial_known:
+            raise NotExactError(
+                f"the values before the first step are not known, because their keyframe is "
+                f"damaged; the first step that is known exactly is {self._near(-1)}"
+            )
+        return self.initial
 
     def values_before(self, step: int, part: slice) -> Array:
         """The exact values before a step, with what others wrote after the step before it.

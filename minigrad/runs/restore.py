@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minigrad.errors import ModelError, NotExactError
+from minigrad.errors import ModelError, NotExactError, RunError
 from minigrad.layers.layer import Layer
 from minigrad.layers.state import buffer_places
 from minigrad.parameters.parameter import Parameter
@@ -30,6 +30,7 @@ def restore_into(record: Record, model: Layer, step: int | None, *, strict: bool
         ModelError: The parameters do not fit; the model is unchanged.
         RangeError: The run has no such step.
         NotExactError: The record does not hold what is needed for that step.
+        RunError: What is needed is damaged; the model is unchanged.
     """
     parameters = _matched(record, model, strict=strict)
     steps = record.kept.steps
@@ -40,12 +41,27 @@ def restore_into(record: Record, model: Layer, step: int | None, *, strict: bool
                 "no step's values are known exactly: the record was cut off before it kept any"
             )
     flat = record.final if step is None else record.values(record.check(step), slice(None))
-    kept = {} if step is None else record.kept.buffers[int(np.searchsorted(steps, step))]
+    kept = {} if step is None else _kept(record, step)
     buffers = _buffers(record, model, parameters, kept)
     for name, (part, shape) in record.slots.items():
         parameters[name].value = flat[part].reshape(shape)
     for name, (layer, attribute) in buffers.items():
         setattr(layer, attribute, np.array(kept[name]))
+
+
+def _kept(record: Record, step: int) -> Mapping[str, npt.NDArray[Any]]:
+    """The buffers after a step, by name.
+
+    Raises:
+        RunError: They are damaged, or lost.
+    """
+    try:
+        return record.kept.buffers[int(np.searchsorted(record.kept.steps, step))]
+    except RunError as error:
+        raise RunError(
+            f"{error}; the model is unchanged, and run['{next(iter(record.slots))}'].value({step}) "
+            f"still gives a parameter"
+        ) from error
 
 
 def _matched(record: Record, model: Layer, *, strict: bool) -> dict[str, Parameter]:

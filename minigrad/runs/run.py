@@ -11,6 +11,7 @@ from typing import final
 import numpy as np
 
 from minigrad._messages import described
+from minigrad._printable import printable
 from minigrad.arrays import Array, Integers, Mask
 from minigrad.display.html.page import save_page
 from minigrad.display.notebook_report import notebook_report_of
@@ -25,6 +26,7 @@ from minigrad.runs.parameter_history import ParameterHistory
 from minigrad.runs.reader import read_record
 from minigrad.runs.record import Record
 from minigrad.runs.restore import restore_into
+from minigrad.runs.sound_record import without_damage
 from minigrad.runs.verification import Difference, Verification, first_difference, verify
 
 
@@ -38,11 +40,13 @@ class Run:
         names: The recorded parameters.
         steps: The numbers of the recorded steps, counted from 0.
         complete: Whether the recorder was stopped; False while it goes on.
-        gaps: The steps whose tensors the record does not hold, each with the reason.
-        notes: What else happened, in sentences: writes into the parameters by others.
+        gaps: The steps whose tensors or counts the record does not hold, each with the reason.
+        notes: What else happened, in sentences: writes into the parameters by others, damage.
         optimizer: The optimizer in words.
         bytes: How many bytes the record takes, in memory or on disk.
-        counted_steps: In how many steps entries were counted; None with `aggregates=False`.
+        counted_steps: In how many steps entries were counted, while these were made or later from
+            their rows; None where nothing was counted.
+        no_counts: Why nothing was counted, such as "aggregates=False"; empty where something was.
     """
 
     def __init__(self, record: Record) -> None:
@@ -50,11 +54,16 @@ class Run:
         self.names: tuple[str, ...] = tuple(record.slots)
         self.steps: tuple[int, ...] = tuple(record.kept.steps.tolist())
         self.complete: bool = record.complete
-        self.gaps: tuple[Gap, ...] = record.gaps
-        self.notes: tuple[str, ...] = record.notes
-        self.optimizer: str = record.optimizer
+        self.gaps: tuple[Gap, ...] = tuple(
+            gap._replace(why=printable(gap.why)) for gap in record.gaps
+        )
+        self.notes: tuple[str, ...] = tuple(
+            map(printable, (*record.notes, *filter(None, [record.lag])))
+        )
+        self.optimizer: str = printable(record.optimizer)
         self.bytes: int = record.bytes
-        self.counted_steps: int | None = None if record.counts is None else record.counts.steps
+        self.counted_steps: int | None = None if record.counts is None else record.counts.seen
+        self.no_counts: str = record.no_counts if record.counts is None else ""
 
     @classmethod
     def open(cls, path: str | PathLike[str]) -> Run:
@@ -160,6 +169,7 @@ class Run:
         Raises:
             KindError: `step` is not a whole number.
             RangeError: The run has no such step.
+            RunError: They are damaged: not what was written.
         """
         kept = self._record.kept
         indices = kept.indices[int(np.searchsorted(kept.steps, self._record.check(step)))]
@@ -172,9 +182,10 @@ class Run:
     def save_report(self, path: str | PathLike[str]) -> None:
         """Write one HTML file that shows the run: what moved, what did not, and why.
 
-        A slider leafs through the updates. The file needs no network and no library, and has less
-        than 5 MB for any number of steps and up to some hundred parameters: pictures and charts
-        that would take more are reduced, and say so.
+        A slider leafs through the updates. Rows that are damaged are left out, and told of. The
+        file needs no network and no library, and has less than 5 MB for any number of steps and up
+        to some hundred parameters: pictures and charts that would take more are reduced, and say
+        so.
 
         Args:
             path: The file. One that exists is replaced, and only by a whole one.
@@ -185,7 +196,7 @@ class Run:
         """
         if not isinstance(path, str | PathLike):
             raise KindError(f"save_report got {described(path)}, expected the path of a file")
-        save_page(self, path)
+        save_page(Run(without_damage(self._record)), path)
 
     def __str__(self) -> str:
         return self.report()
@@ -196,7 +207,7 @@ class Run:
 
     def __repr__(self) -> str:
         state = "complete" if self.complete else "not complete"
-        names = ", ".join(self.names)
+        names = printable(", ".join(self.names))
         return f"Run({len(self.steps):,} steps of {names}; {self.bytes:,} bytes; {state})"
 
     # -- exactness --------------------------------------------------------------------------------
@@ -217,6 +228,7 @@ class Run:
             ModelError: The model's parameters are not those of the run; it is unchanged.
             RangeError: The run has no such step.
             NotExactError: The record does not hold what is needed for that step.
+            RunError: What is needed is damaged, the buffers too; the model is unchanged.
         """
         if not isinstance(model, Layer):
             raise KindError(f"restore got {described(model)}, expected a model")
@@ -225,8 +237,8 @@ class Run:
     def verify(self) -> Verification:
         """Replay all updates, and compare bit for bit with every value that was stored by itself.
 
-        Every checksum is checked too. With `every` above 1 updates do not follow each other, so
-        nothing can be replayed.
+        Every checksum is checked too, and whether the counts fit the rows and the values. With
+        `every` above 1 updates do not follow each other, so nothing can be replayed.
         """
         return verify(self._record)
 
@@ -239,6 +251,7 @@ class Run:
         Raises:
             KindError: `other` is not a run.
             ModelError: The runs are of different parameters.
+            RunError: What is needed for a value is damaged.
         """
         if not isinstance(other, Run):
             raise KindError(f"first_difference got {described(other)}, expected a run")

@@ -52,10 +52,15 @@ class Tensors(Sequence[Array]):
     def __getitem__(self, index: slice) -> Tensors: ...
     @override
     def __getitem__(self, index: int | slice) -> Array | Tensors:
-        """A copy of one tensor by its position, or a shorter sequence."""
+        """A copy of one tensor by its position, or a shorter sequence.
+
+        Raises:
+            RunError: It is damaged.
+        """
         if isinstance(index, slice):
             return Tensors(self._record, self._kind, self._slot, self._places[index])
         block, row = self._places[index]
+        self._record.blocks[block].check(range(row, row + 1))
         return (
             self._record.blocks[block]
             .rows[self._kind][row, self._slot.slice]
@@ -69,6 +74,9 @@ class Tensors(Sequence[Array]):
         """All tensors in one array.
 
         A read-only view where one block holds consecutive rows, otherwise a copy.
+
+        Raises:
+            RunError: One is damaged.
         """
         blocks = {block for block, _ in self._places}
         rows = [row for _, row in self._places]
@@ -81,7 +89,9 @@ class Tensors(Sequence[Array]):
                 "another dtype"
             )
         if one_view:
-            held = self._record.blocks[blocks.pop()].rows[self._kind]
+            block = self._record.blocks[blocks.pop()]
+            block.check(range(rows[0], rows[0] + len(rows)))
+            held = block.rows[self._kind]
             array = held[rows[0] : rows[0] + len(rows), self._slot.slice].reshape(self.shape)
         else:
             array = np.array(list(self), self._record.final.dtype).reshape(self.shape)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import final
+from typing import Literal, final
 
 import numpy as np
 
+from minigrad._printable import printable
 from minigrad.arrays import Array
 from minigrad.display.words import counted
-from minigrad.errors import ModelError
+from minigrad.errors import ModelError, RunError
 from minigrad.runs.block import Block, replay
+from minigrad.runs.counts_verification import first_misfit
 from minigrad.runs.format import checksum
 from minigrad.runs.record import Record
 
@@ -55,7 +57,10 @@ class Verification:
         keyframes: How many stored values were compared: keyframes, final values, and those that the
             counts belong to.
         mismatch: The first step, parameter and entry that does not hold; None if all do.
-        damaged: The steps whose rows are not what was written: their checksum differs.
+        damaged: The steps whose rows, batch indices or buffers are not what was written: they are
+            missing, or their checksum differs.
+        what: What does not hold there: the "value", or the "counts", which do not fit the rows
+            and values up to that step.
     """
 
     checked: int
@@ -63,6 +68,7 @@ class Verification:
     keyframes: int
     mismatch: tuple[int, str, tuple[int, ...]] | None
     damaged: tuple[int, ...] = ()
+    what: Literal["value", "counts"] = "value"
 
     def __bool__(self) -> bool:
         return self.checked > 0 and self.mismatch is None and not self.damaged
@@ -76,14 +82,16 @@ class Verification:
             which = ", ".join(str(step) for step in self.damaged[:5])
             which += ", ..." if len(self.damaged) > 5 else ""
             text += (
-                f"; the stored rows of {counted(len(self.damaged), 'step')} are damaged: {which}"
+                f"; the stored rows, batches or buffers of {counted(len(self.damaged), 'step')} "
+                f"are damaged: {which}"
             )
         if self.mismatch is None:
             return text
         step, name, index = self.mismatch
-        return (
-            f"{text}; the replay up to step {step} does not give the recorded {name}{list(index)}"
-        )
+        entry = f"{printable(name)}{list(index)}"
+        if self.what == "counts":
+            return f"{text}; the counts of {entry} do not fit the rows and values up to step {step}"
+        return f"{text}; the replay up to step {step} does not give the recorded {entry}"
 
 
 def verify(record: Record) -> Verification:
@@ -115,8 +123,22 @@ def verify(record: Record) -> Verification:
             checked += count
         elif mismatch is None:
             mismatch = (ends[-1], *_place(record, entry))
-    damaged = tuple(step for block in record.blocks for step in _damaged(block))
-    return Verification(checked, len(record.kept.steps) - checked, compared, mismatch, damaged)
+    damaged = {step for block in record.blocks for step in _damaged(block)}
+    damaged.update(_damaged_facts(record))
+    what: Literal["value", "counts"] = "value"
+    if mismatch is None and (misfit := first_misfit(record)) is not None:
+        what, mismatch = "counts", (record.counted_step, *_place(record, misfit))
+    unchecked = len(record.kept.steps) - checked
+    return Verification(checked, unchecked, compared, mismatch, tuple(sorted(damaged)), what)
+
+
+def _damaged_facts(record: Record) -> Iterator[int]:
+    """The steps whose batch indices or buffers are not what was written."""
+    for place, step in enumerate(record.kept.steps.tolist()):
+        try:
+            record.kept.indices[place], record.kept.buffers[place]
+        except RunError:
+            yield step
 
 
 def _damaged(block: Block) -> Iterator[int]:
@@ -124,18 +146,19 @@ def _damaged(block: Block) -> Iterator[int]:
     if block.sums is not None:
         tensors = list(block.rows.values())
         for row, (step, written) in enumerate(zip(block.steps, block.sums.tolist(), strict=True)):
-            if checksum(rows[row] for rows in tensors) != written:
+            if checksum((rows[row] for rows in tensors), block.salt) != written:
                 yield step
 
 
 def first_difference(ours: Record, theirs: Record) -> Difference | None:
     """The first step, parameter and entry in which two records part; None if they never do.
 
-    Where both hold a step's updates these are compared, otherwise the values, where both know them
-    exactly.
+    Where both hold a step's updates these are compared, as they are stored; otherwise the values,
+    where both know them exactly.
 
     Raises:
         ModelError: The records are of different parameters.
+        RunError: What is needed for a value is damaged.
     """
     if {name: slot.shape for name, slot in ours.slots.items()} != {
         name: slot.shape for name, slot in theirs.slots.items()
@@ -158,7 +181,8 @@ def first_difference(ours: Record, theirs: Record) -> Difference | None:
 
 def _pairs(ours: Record, theirs: Record) -> Iterator[tuple[int, str, Array, Array]]:
     """(step, "update" or "value", in our record, in theirs) of all that both know, in order."""
-    yield -1, "value", ours.initial, theirs.initial
+    if ours.initial_known and theirs.initial_known:
+        yield -1, "value", ours.initial, theirs.initial
     our_rows, their_rows = _rows_by_step(ours), _rows_by_step(theirs)
     exact = set(ours.exact_steps.tolist()) & set(theirs.exact_steps.tolist())
     written = {block.first for record in (ours, theirs) for block in record.blocks if block.foreign}
@@ -177,11 +201,10 @@ def _pairs(ours: Record, theirs: Record) -> Iterator[tuple[int, str, Array, Arra
 
 
 def _rows_by_step(record: Record) -> dict[int, Array]:
-    return {
-        step: row
-        for block, rows in record.rows("update")
-        for step, row in zip(block.steps, rows, strict=True)
-    }
+    found: dict[int, Array] = {}
+    for block, rows in record.rows("update"):
+        found.update(zip(block.steps, rows, strict=True))
+    return found
 
 
 def first_different(a: Array, b: Array) -> int | None:

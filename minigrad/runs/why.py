@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minigrad._messages import described
+from minigrad._printable import printable
 from minigrad.arrays import Integers, Mask
 from minigrad.display import notebook
 from minigrad.display.words import counted
@@ -71,17 +72,17 @@ class Why:
         movers: str = "",
         remarks: Sequence[str] = (),
     ) -> None:
-        self._name = name
+        self._name = printable(name)
         self._codes = codes
         self._sentence = sentence
         self._without_gradient = (
             np.zeros(codes.shape, bool) if without_gradient is None else without_gradient
         )
         self._explained = explained
-        self._remarks = tuple(remarks)
+        self._remarks = tuple(map(printable, remarks))
         self.zero_inputs: Integers | None = zero_inputs
-        self.unexplained: str = unexplained
-        self.movers: str = movers
+        self.unexplained: str = printable(unexplained)
+        self.movers: str = printable(movers)
 
     @property
     def counts(self) -> dict[Reason, int]:
@@ -161,7 +162,7 @@ class Why:
         ):
             raise ShapeError(f"'{self._name}' of shape {shape} has no entry {index}")
         place = tuple(int(i) % n for i, n in zip(index, shape, strict=True))
-        return self._sentence(place, _REASONS[self._codes[place]])
+        return printable(self._sentence(place, _REASONS[self._codes[place]]))
 
     def __str__(self) -> str:
         lines = [

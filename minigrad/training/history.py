@@ -8,11 +8,13 @@ import io
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
 
+from minigrad._printable import printable
 from minigrad._types import override
 from minigrad.display.words import counted
 from minigrad.errors import MissingExtraError, ModelError, ShapeError, UnknownNameError
@@ -22,6 +24,15 @@ from minigrad.files import save
 def short(figure: float) -> str:
     """A figure as text, with about four digits."""
     return f"{figure:.4f}" if 0.01 <= abs(figure) < 100 else f"{figure:.4g}"
+
+
+def _inert(name: str) -> str:
+    """A name in which no spreadsheet finds a formula, whatever separates cells where it is read."""
+    return _FORMULA.sub(r"\1'", printable(name))
+
+
+# The beginning of a cell that a spreadsheet would compute; the full-width forms count too.
+_FORMULA = re.compile(r"(^|[,;|])(?=\s*[-=+@\uff1d\uff0b\uff0d\uff20])")
 
 
 @final
@@ -102,12 +113,13 @@ class History(Mapping[str, list[float]]):
     def __repr__(self) -> str:
         stopped = f"; stopped: {self.stopped}" if self.stopped else ""
         return (
-            f"History({counted(self.epochs, 'epoch')} of {', '.join(self) or 'nothing'}{stopped})"
+            f"History({counted(self.epochs, 'epoch')} of "
+            f"{printable(', '.join(self)) or 'nothing'}{printable(stopped)})"
         )
 
     def __str__(self) -> str:
         """A table, one line for each epoch."""
-        names = ["epoch", *self]
+        names = ["epoch", *map(printable, self)]
         rows = [
             [str(epoch + 1), *(short(self[name][epoch]) for name in self)]
             for epoch in range(self.epochs)
@@ -117,21 +129,24 @@ class History(Mapping[str, list[float]]):
             "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
             for row in [names, *rows]
         ]
-        return "\n".join([*lines, *([f"stopped: {self.stopped}"] if self.stopped else [])])
+        stopped = [printable(f"stopped: {self.stopped}")] if self.stopped else []
+        return "\n".join([*lines, *stopped])
 
     # -- elsewhere --------------------------------------------------------------------------------
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write a table of comma-separated values: the epoch, counted from 1, and each figure.
 
-        Numbers have all their digits.
+        Numbers have all their digits. Names are made harmless: where one begins with =, +, - or @,
+        or has one after a comma, a semicolon or a bar, so that a spreadsheet would compute it, an
+        apostrophe stands before it; and control characters are escaped, as in string literals.
 
         Raises:
             DataFileError: The file cannot be written.
         """
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
-        table.writerow(["epoch", *self])
+        table.writerow(["epoch", *map(_inert, self)])
         table.writerows(
             [epoch + 1, *(self[name][epoch] for name in self)] for epoch in range(self.epochs)
         )
@@ -176,7 +191,7 @@ class History(Mapping[str, list[float]]):
             for name, label in ((kind, "training"), (f"val_{kind}", "validation")):
                 if name in self:
                     axis.plot(epochs, self[name], marker=".", label=label)
-            axis.set(title=kind.replace("_", " "), xlabel="epoch")
+            axis.set(title=printable(kind).replace("_", " "), xlabel="epoch")
             axis.xaxis.get_major_locator().set_params(integer=True)
             if self._figures:
                 axis.legend()

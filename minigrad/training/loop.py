@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from contextlib import closing
 
+from minigrad._printable import printable
 from minigrad._validation import whole
 from minigrad.checkpoint.arguments import checked_hooks
 from minigrad.data import Batches
@@ -115,7 +116,7 @@ def fit(
                     shown.end_epoch(history.epochs - 1, figures)
         except NonFiniteError as error:
             session.fail(error, x, y)
-    history.stopped = session.stopping
+    history.stopped = printable(session.stopping)
     if history.stopped:
         shown.say(f"stopped: {history.stopped}")
     return history

@@ -20,6 +20,7 @@ from zipfile import ZIP_STORED, ZipFile
 import numpy as np
 import numpy.typing as npt
 import pytest
+from loop_support import take_step
 
 import minigrad as mg
 from minigrad.errors import ModelError
@@ -173,9 +174,7 @@ class Training:
 
     def step(self, x: Array, y: npt.NDArray[Any]) -> None:
         """One step."""
-        self.history["loss"].append(self.loss.forward(self.model(x), y))
-        self.model.backward(self.loss.backward())
-        self.optimizer.step()
+        self.history["loss"].append(take_step(self.model, self.loss, self.optimizer, x, y))
 
     def go(self, epochs: int, pause: Callable[[], None] = lambda: None) -> None:
         """Go on until so many epochs are complete, with a pause after each step, and after each

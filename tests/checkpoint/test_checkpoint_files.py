@@ -7,15 +7,29 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from case_support import sparse
-from checkpoint_support import Plan, Training, bits, members_of, meta_of, resealed, sealed
+from case_support import slow, sparse
+from checkpoint_support import (
+    EVERYTHING,
+    Plan,
+    Training,
+    bits,
+    members_of,
+    meta_of,
+    resealed,
+    sealed,
+)
+from child_support import surroundings
+from irregular_support import IRREGULAR, irregular
 
 import minigrad as mg
+from minigrad.errors import DataFileError
 
 PLAN = Plan(lambda model: mg.SGD(model, 0.1, momentum=0.9), plateau=True)
 
@@ -79,7 +93,7 @@ def test_the_tests_can_write_one(path: Path) -> None:
         assert expected.bits == loaded.bits
 
 
-@pytest.mark.parametrize("kind", ["PCG64", "MT19937", "Philox", "SFC64"])
+@pytest.mark.parametrize("kind", ["PCG64", "MT19937", slow("Philox"), slow("SFC64")])
 def test_equal_states_give_equal_bytes(kind: str, tmp_path: Path) -> None:
     """Whoever saves, and whenever: the same training made twice, saved twice, loaded into new
     objects and saved again.
@@ -190,6 +204,50 @@ def test_names_of_all_kinds(name: str, tmp_path: Path) -> None:
         mg.load(given, **loaded.parts)
         assert training.bits == loaded.bits
         assert [path] == list(path.parent.iterdir())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="this system has no such permissions")
+@pytest.mark.parametrize("permissions", [0o600, 0o640])
+def test_a_checkpoint_stays_as_private_as_it_was(permissions: int, tmp_path: Path) -> None:
+    """However often it is written; and the older ones and the best, which `Checkpoint` keeps."""
+    path, training = tmp_path / "x.npz", Training()
+    mg.save(path, **training.parts)
+    path.chmod(permissions)
+    keeps = mg.Checkpoint(path, keep=3, monitor="loss")
+    parts = training.model, training.loss, training.optimizer, training.data
+    mg.fit(*parts, epochs=4, hooks=[keeps], progress=False)
+    modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+    assert {"x.npz", "x-1.npz", "x-2.npz", "x-best.npz"} == set(modes)
+    assert {permissions} == set(modes.values())
+
+
+@pytest.mark.parametrize("what", IRREGULAR)
+def test_what_is_no_regular_file_is_not_replaced(what: str, tmp_path: Path) -> None:
+    """A device, a FIFO, a directory is what it was, and the error says what it is."""
+    path = irregular(what, tmp_path)
+    before = path.stat()
+    with pytest.raises(DataFileError) as caught:
+        mg.save(path, **Training().parts)
+    assert f"the checkpoint '{path}' cannot be written: {IRREGULAR[what]}; " in str(caught.value)
+    assert (before.st_ino, before.st_mode) == (path.stat().st_ino, path.stat().st_mode)
+
+
+def test_several_processes_save_to_one_path(tmp_path: Path) -> None:
+    """None disturbs another, though each sweeps what the dead have left."""
+    path = tmp_path / "x.npz"
+    code = f"""if True:
+        import sys, minigrad as mg
+        model = mg.Sequential(mg.Dense(20, 20, rng=int(sys.argv[1])))
+        for _ in range({300 if EVERYTHING else 20}):
+            mg.save({str(path)!r}, model=model)
+            mg.load({str(path)!r}, model=model)
+    """
+    savers = [
+        subprocess.Popen([sys.executable, "-c", code, seed], env=surroundings(Path(__file__)))
+        for seed in "123"
+    ]
+    assert [0, 0, 0] == [saver.wait() for saver in savers]
+    assert [path] == list(tmp_path.iterdir())
 
 
 def test_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 from checkpoint_support import EVERYTHING, Plan, Training, bits, members_of, sealed
+from irregular_support import IRREGULAR, irregular
 
 import minigrad as mg
 from minigrad.display.png import png
@@ -48,10 +49,10 @@ def refused(path: Path, content: bytes | None, small: Small) -> str:
         path.write_bytes(content)
     with pytest.raises(DataFileError) as caught:
         mg.load(path, **vars(small))
-    message = str(caught.value)
-    assert message.startswith(f"the checkpoint '{path}' ")
+    message, shown = str(caught.value), str(path).replace("\0", r"\x00")
+    assert message.startswith(f"the checkpoint '{shown}' ")
     assert "\n" not in message
-    return message.removeprefix(f"the checkpoint '{path}' ")
+    return message.removeprefix(f"the checkpoint '{shown}' ")
 
 
 def sampled(length: int) -> list[int]:
@@ -188,6 +189,19 @@ def test_no_file(tmp_path: Path) -> None:
         assert "cannot be read: No such file or directory" == refused(
             tmp_path / "link", None, Small(1)
         )
+
+
+@pytest.mark.parametrize("what", IRREGULAR)
+def test_what_is_no_regular_file(what: str, tmp_path: Path) -> None:
+    """A FIFO is not waited for, a device is not read to its end."""
+    told = refused(irregular(what, tmp_path), None, Small(1))
+    assert f"cannot be read: {IRREGULAR[what]}" == told
+
+
+def test_a_path_that_is_none(tmp_path: Path) -> None:
+    """No file has a zero in its name."""
+    told = refused(tmp_path / "x\0y", None, Small(1))
+    assert told.startswith("cannot be read: embedded null")
 
 
 @pytest.mark.parametrize("version", [0, 2, 3, 17, 4_000_000_000])

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_support import slow
 from checkpoint_support import PLAIN, Plan, Training, X, Y, bits, first_difference
 
 import minigrad as mg
@@ -42,7 +43,7 @@ def test_the_model_alone(path: Path) -> None:
     assert trained.model.predict(X).tobytes() == model.predict(X).tobytes()
 
 
-@pytest.mark.parametrize("given", ["model", "optimizer", "data", "history", "hooks"])
+@pytest.mark.parametrize("given", ["model", slow("optimizer"), "data", slow("history"), "hooks"])
 def test_what_is_not_given_stays(given: str, path: Path) -> None:
     """Only what is given changes, and it becomes what was saved."""
     plan = Plan(plateau=True, shared=False)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from case_support import sparse
+from case_support import slow, sparse
 from checkpoint_support import Plan, Training, bits, first_difference, some
 
 import minigrad as mg
@@ -139,7 +139,7 @@ def test_in_memory(name: str, started: str, tmp_path: Path) -> None:
         assert rest.run.verify()
 
 
-@pytest.mark.parametrize("where", ["memory", "disk"])
+@pytest.mark.parametrize("where", ["memory", slow("disk")])
 def test_taken_back_while_it_is_recorded(where: str, tmp_path: Path) -> None:
     """A recorder that goes on over a load: its count goes on, a note says so, and the steps made
     again have the same rows.
@@ -202,7 +202,7 @@ def test_on_disk(name: str, mode: str, started: str, tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("where", ["memory", "disk"])
+@pytest.mark.parametrize("where", [slow("memory"), "disk"])
 def test_in_fit(where: str, tmp_path: Path) -> None:
     """The same with a recorder among the hooks of `fit`, which is started once the checkpoint is
     loaded.

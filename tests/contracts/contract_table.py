@@ -130,7 +130,8 @@ def partly_frozen(dtype: FloatType) -> mg.Sequential:
 # -- the table -----------------------------------------------------------------------------------
 
 ACTIVATIONS: list[ActivationName] = [
-    "linear", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "sigmoid", "tanh", "softplus", "softmax",  # noqa: E501
+    "linear", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "sigmoid", "tanh", "softplus",
+    "softmax",
     "log_softmax",
 ]  # fmt: skip
 

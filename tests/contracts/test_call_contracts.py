@@ -16,7 +16,7 @@ import minigrad as mg
 from minigrad.errors import CallOrderError
 
 
-@sparse(pytest.mark.parametrize("name", [*LAYERS, *USERS]), every=2)
+@sparse(pytest.mark.parametrize("name", [*LAYERS, *USERS]), every=4)
 def test_predict_on_every_layer(name: str) -> None:
     """It gives what eval mode gives, in batches too, and leaves modes, state and what backward
     needs as they were.
@@ -50,7 +50,7 @@ def used(layer: mg.Layer, width: int, rows: int, passes: int, *, backward: bool 
 @sparse(
     pytest.mark.parametrize("name", [*LAYERS, *USERS]),
     pytest.mark.parametrize("how", ["forward", "both", "several", "eval first"]),
-    every=2,
+    every=4,
 )
 def test_a_pickle_holds_no_batch(name: str, how: str) -> None:
     """Its size does not depend on the size of the batches, whatever has run.
@@ -76,7 +76,7 @@ def test_a_pickle_holds_no_batch(name: str, how: str) -> None:
     assert abs(sizes[1] - sizes[0]) < 100  # a length, a count of calls
 
 
-@sparse(pytest.mark.parametrize("name", [*LAYERS, *USERS]), every=2)
+@sparse(pytest.mark.parametrize("name", [*LAYERS, *USERS]), every=4)
 def test_a_copy_begins_anew(name: str) -> None:
     """A copied layer awaits a forward, and then goes on as the original does, in passes that hold
     no batch either.

@@ -31,7 +31,7 @@ from minigrad.errors import CallOrderError, ShapeError
 # -- one pass -------------------------------------------------------------------------------------
 
 
-@sparse(layers, dtypes, batches, every=2)
+@sparse(layers, dtypes, batches, every=3)
 def test_a_layer_keeps_dtype_and_batch(make: MakeLayer, dtype: FloatType, batch: int) -> None:
     """What comes out has as many rows as what goes in, and the same dtype.
 
@@ -88,7 +88,7 @@ def test_check_gradients_passes(make: MakeLayer, dtype: FloatType) -> None:
     assert before(x).tobytes() == layer(x).tobytes()
 
 
-@sparse(layers, batches, every=2)
+@sparse(layers, batches, every=3)
 def test_float32_computes_what_float64_computes(make: MakeLayer, batch: int) -> None:
     """The same layer in float32 gives the same outputs and gradients, but for rounding."""
     results: dict[FloatType, list[Array]] = {}
@@ -124,7 +124,7 @@ def test_a_layer_wants_forward_before_backward(name: str, dtype: FloatType) -> N
 # -- whose memory --------------------------------------------------------------------------------
 
 
-@sparse(layers, dtypes, batches, every=2)
+@sparse(layers, dtypes, batches, every=3)
 def test_a_layer_changes_neither_input_nor_gradient(
     make: MakeLayer, dtype: FloatType, batch: int
 ) -> None:
@@ -142,7 +142,7 @@ def test_a_layer_changes_neither_input_nor_gradient(
     assert grad_before == grad.tobytes()
 
 
-@sparse(layers, dtypes, batches, every=2)
+@sparse(layers, dtypes, batches, every=3)
 def test_what_a_layer_hands_out_is_the_callers(
     make: MakeLayer, dtype: FloatType, batch: int
 ) -> None:
@@ -184,7 +184,7 @@ def test_what_a_layer_hands_out_is_the_callers(
         assert not any(np.shares_memory(held[first], later) for later in held[first + 1 :])
 
 
-@sparse(layers, dtypes, every=2)
+@sparse(layers, dtypes, every=3)
 def test_writing_into_an_output_spoils_nothing(make: MakeLayer, dtype: FloatType) -> None:
     """A caller may write into an output; the gradients are those of the forward that was run."""
     gradients: list[list[bytes]] = []
@@ -204,7 +204,7 @@ def test_writing_into_an_output_spoils_nothing(make: MakeLayer, dtype: FloatType
 # -- copies and state ----------------------------------------------------------------------------
 
 
-@sparse(layers, dtypes, batches, every=2)
+@sparse(layers, dtypes, batches, every=3)
 def test_copies_of_a_layer_do_the_same_in_memory_of_their_own(
     make: MakeLayer, dtype: FloatType, batch: int
 ) -> None:
@@ -250,7 +250,7 @@ def test_copies_of_a_layer_do_the_same_in_memory_of_their_own(
             assert (other_parameter.value == 9).all()
 
 
-@sparse(layers, dtypes, every=2)
+@sparse(layers, dtypes, every=3)
 def test_the_state_of_a_layer_is_all_that_it_knows(make: MakeLayer, dtype: FloatType) -> None:
     """A state written into another layer makes it compute the same bits in eval mode, and is taken
     as a copy.
@@ -273,7 +273,7 @@ def test_the_state_of_a_layer_is_all_that_it_knows(make: MakeLayer, dtype: Float
     assert kept == bits(layer) == bits(other)
 
 
-@sparse(layers, dtypes, every=2)
+@sparse(layers, dtypes, every=3)
 def test_freezing_a_layer_changes_no_number(make: MakeLayer, dtype: FloatType) -> None:
     """A frozen layer computes the same outputs and gradients.
 
@@ -296,7 +296,7 @@ def test_freezing_a_layer_changes_no_number(make: MakeLayer, dtype: FloatType) -
     assert results[0] == results[1]
 
 
-@sparse(layers, dtypes, every=2)
+@sparse(layers, dtypes, every=3)
 def test_a_layer_is_determined_by_its_seed(make: MakeLayer, dtype: FloatType) -> None:
     """Two layers made with the same seed give identical bits, and NumPy's global random state is
     left alone.
@@ -309,7 +309,7 @@ def test_a_layer_is_determined_by_its_seed(make: MakeLayer, dtype: FloatType) ->
     assert before == random_state()
 
 
-@sparse(layers, every=2)
+@sparse(layers, every=3)
 def test_a_layer_takes_any_memory_layout(make: MakeLayer) -> None:
     """Column-major and strided batches give the same numbers as plain ones."""
     x = sample(7, 4, np.float64)
@@ -358,7 +358,7 @@ def trained(
     return model, None if recorder is None else recorder.run
 
 
-@sparse(layers, dtypes, every=4)
+@sparse(layers, dtypes, every=6)
 def test_watching_a_layer_changes_nothing(make: MakeLayer, dtype: FloatType) -> None:
     """With hooks that write into all they get, and with a recorder, training gives the same bits,
     buffers included.
@@ -372,7 +372,7 @@ def test_watching_a_layer_changes_nothing(make: MakeLayer, dtype: FloatType) -> 
     assert plain(x).tobytes() == watched(x).tobytes()  # the same random numbers, too
 
 
-@sparse(layers, dtypes, every=4)
+@sparse(layers, dtypes, every=6)
 def test_training_a_layer_replays(make: MakeLayer, dtype: FloatType) -> None:
     """Initial values plus updates are the final values bit for bit.
 

@@ -22,6 +22,7 @@ from contract_table import (
     sample,
 )
 from hook_support import Vandal
+from loop_support import take_step
 
 import minigrad as mg
 from minigrad.arrays import Array
@@ -30,7 +31,7 @@ from minigrad.errors import CallOrderError, ShapeError
 # -- one pass -------------------------------------------------------------------------------------
 
 
-@sparse(losses, dtypes, batches, every=2)
+@sparse(losses, dtypes, batches, every=3)
 def test_a_loss_is_one_number_and_its_gradient_has_the_logits_form(
     make: MakeLoss, targets_of: MakeTargets, dtype: FloatType, batch: int
 ) -> None:
@@ -46,7 +47,7 @@ def test_a_loss_is_one_number_and_its_gradient_has_the_logits_form(
     assert (logits.shape, np.dtype(dtype)) == (grad.shape, grad.dtype)
 
 
-@sparse(losses, batches, every=2)
+@sparse(losses, batches, every=3)
 def test_the_gradient_of_a_loss_is_its_derivative(
     make: MakeLoss, targets_of: MakeTargets, batch: int
 ) -> None:
@@ -68,7 +69,7 @@ def test_check_gradients_passes(make: MakeLoss, targets_of: MakeTargets, dtype: 
         loss.backward()
 
 
-@sparse(losses, batches, every=2)
+@sparse(losses, batches, every=3)
 def test_float32_computes_what_float64_computes(
     make: MakeLoss, targets_of: MakeTargets, batch: int
 ) -> None:
@@ -80,7 +81,7 @@ def test_float32_computes_what_float64_computes(
     np.testing.assert_allclose(loss.backward(), slopes, rtol=1e-4, atol=1e-6)
 
 
-@sparse(losses, dtypes, every=2)
+@sparse(losses, dtypes, every=3)
 def test_extreme_outputs(make: MakeLoss, targets_of: MakeTargets, dtype: FloatType) -> None:
     """Outputs of a million, of either sign, overflow nowhere: the value is finite and right to
     float32's digits.
@@ -97,7 +98,7 @@ def test_extreme_outputs(make: MakeLoss, targets_of: MakeTargets, dtype: FloatTy
     np.testing.assert_allclose(grad, loss.backward(), rtol=1e-5, atol=1e-6)
 
 
-@sparse(losses, every=2)
+@sparse(losses, every=3)
 def test_a_loss_takes_targets_of_any_form(make: MakeLoss, targets_of: MakeTargets) -> None:
     """Lists, column-major and strided arrays of targets are the same targets."""
     logits, targets = sample(7, 3, np.float64), targets_of(7)
@@ -108,7 +109,7 @@ def test_a_loss_takes_targets_of_any_form(make: MakeLoss, targets_of: MakeTarget
         assert math.isclose(expected, loss.forward(logits.copy(order="F"), form), rel_tol=1e-14)
 
 
-@sparse(losses, dtypes, every=2)
+@sparse(losses, dtypes, every=3)
 def test_nothing_broadcasts(make: MakeLoss, targets_of: MakeTargets, dtype: FloatType) -> None:
     """Targets of another shape are refused, whatever NumPy would make of them.
 
@@ -140,7 +141,7 @@ def test_nothing_broadcasts(make: MakeLoss, targets_of: MakeTargets, dtype: Floa
         assert grad == loss.backward().tobytes()
 
 
-@sparse(losses, every=2)
+@sparse(losses, every=3)
 def test_a_loss_wants_forward_before_backward(make: MakeLoss, targets_of: MakeTargets) -> None:
     """Before the first forward there is no gradient, and the value is NaN.
 
@@ -159,7 +160,7 @@ def test_a_loss_wants_forward_before_backward(make: MakeLoss, targets_of: MakeTa
 # -- whose memory --------------------------------------------------------------------------------
 
 
-@sparse(losses, dtypes, batches, every=2)
+@sparse(losses, dtypes, batches, every=3)
 def test_a_loss_changes_nothing_that_it_is_given(
     make: MakeLoss, targets_of: MakeTargets, dtype: FloatType, batch: int
 ) -> None:
@@ -172,7 +173,7 @@ def test_a_loss_changes_nothing_that_it_is_given(
     assert before == (logits.tobytes(), targets.tobytes())
 
 
-@sparse(losses, dtypes, every=2)
+@sparse(losses, dtypes, every=3)
 def test_what_a_loss_is_given_may_change_after_forward(
     make: MakeLoss, targets_of: MakeTargets, dtype: FloatType
 ) -> None:
@@ -187,7 +188,7 @@ def test_what_a_loss_is_given_may_change_after_forward(
     assert expected == loss.backward().tobytes()
 
 
-@sparse(losses, every=2)
+@sparse(losses, every=3)
 def test_a_setting_that_changes_after_forward(make: MakeLoss, targets_of: MakeTargets) -> None:
     """A reduction that is assigned between forward and backward counts from the next forward on."""
     loss, logits, targets = make(), sample(7, 3, np.float64), targets_of(7)
@@ -200,7 +201,7 @@ def test_a_setting_that_changes_after_forward(make: MakeLoss, targets_of: MakeTa
     assert expected != loss.backward().tobytes()
 
 
-@sparse(losses, dtypes, every=2)
+@sparse(losses, dtypes, every=3)
 def test_what_a_loss_hands_out_is_the_callers(
     make: MakeLoss, targets_of: MakeTargets, dtype: FloatType
 ) -> None:
@@ -220,7 +221,7 @@ def test_what_a_loss_hands_out_is_the_callers(
     assert kept == grad.tobytes()
 
 
-@sparse(losses, dtypes, every=2)
+@sparse(losses, dtypes, every=3)
 def test_copies_of_a_loss_do_the_same(
     make: MakeLoss, targets_of: MakeTargets, dtype: FloatType
 ) -> None:
@@ -238,7 +239,7 @@ def test_copies_of_a_loss_do_the_same(
         assert grad.tobytes() == loss.backward().tobytes()
 
 
-@sparse(losses, every=2)
+@sparse(losses, every=3)
 def test_a_loss_leaves_the_global_random_state(make: MakeLoss, targets_of: MakeTargets) -> None:
     """Nothing draws from NumPy's global random state."""
     before = random_state()
@@ -251,7 +252,7 @@ def test_a_loss_leaves_the_global_random_state(make: MakeLoss, targets_of: MakeT
 # -- in training ---------------------------------------------------------------------------------
 
 
-@sparse(losses, dtypes, every=4)
+@sparse(losses, dtypes, every=6)
 def test_training_by_a_loss(make: MakeLoss, targets_of: MakeTargets, dtype: FloatType) -> None:
     """Training makes the loss smaller.
 
@@ -269,9 +270,7 @@ def test_training_by_a_loss(make: MakeLoss, targets_of: MakeTargets, dtype: Floa
             optimizer.attach(Vandal())
         values: list[float] = []
         for _ in range(30):
-            values.append(loss.forward(model(x), targets))
-            model.backward(loss.backward())
-            optimizer.step()
+            values.append(take_step(model, loss, optimizer, x, targets))
         ends.append(bits(model))
         assert values[-1] < values[0]
     recorder.stop()

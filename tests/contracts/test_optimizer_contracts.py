@@ -72,7 +72,7 @@ def test_a_gradient_is_used_once(make: MakeOptimizer, dtype: FloatType) -> None:
     assert state == in_bits(optimizer.state_dict())
 
 
-@sparse(optimizers, dtypes, batches, every=2)
+@sparse(optimizers, dtypes, batches, every=4)
 def test_an_optimizer_makes_the_loss_smaller(
     make: MakeOptimizer, dtype: FloatType, batch: int
 ) -> None:
@@ -107,7 +107,7 @@ def test_float32_computes_what_float64_computes(make: MakeOptimizer) -> None:
 # -- replay and watching -------------------------------------------------------------------------
 
 
-@models_and_optimizers
+@sparse(models_and_optimizers, every=2)
 def test_training_replays(make_model: MakeLayer, make: MakeOptimizer, dtype: FloatType) -> None:
     """Initial values plus updates, added in order, are the values after each step bit for bit, on
     every model.
@@ -141,7 +141,7 @@ def test_training_replays(make_model: MakeLayer, make: MakeOptimizer, dtype: Flo
     assert () == run.notes
 
 
-@models_and_optimizers
+@sparse(models_and_optimizers, every=2)
 def test_watching_changes_nothing(
     make_model: MakeLayer, make: MakeOptimizer, dtype: FloatType
 ) -> None:
@@ -165,7 +165,7 @@ def test_watching_changes_nothing(
     assert ends[0] == ends[1]
 
 
-@sparse(optimizers, dtypes, every=2)
+@sparse(optimizers, dtypes, every=4)
 def test_what_an_optimizer_hands_out_is_the_callers(make: MakeOptimizer, dtype: FloatType) -> None:
     """States and an event's arrays that somebody holds do not change in later steps.
 
@@ -191,7 +191,7 @@ def test_what_an_optimizer_hands_out_is_the_callers(make: MakeOptimizer, dtype: 
 # -- copies and state ----------------------------------------------------------------------------
 
 
-@sparse(optimizers, dtypes, every=3)
+@sparse(optimizers, dtypes, every=5)
 def test_copies_of_an_optimizer_go_on_alike(make: MakeOptimizer, dtype: FloatType) -> None:
     """An optimizer copied or pickled with its model goes on with the same bits, in memory of its
     own.
@@ -212,7 +212,7 @@ def test_copies_of_an_optimizer_go_on_alike(make: MakeOptimizer, dtype: FloatTyp
     assert after == mg.ParameterVector.of(model).values.tobytes()
 
 
-@sparse(optimizers, dtypes, pytest.mark.parametrize("stop", [0, 4]), every=3)
+@sparse(optimizers, dtypes, pytest.mark.parametrize("stop", [0, 4]), every=5)
 def test_resuming_from_a_state_is_exact(make: MakeOptimizer, dtype: FloatType, stop: int) -> None:
     """A new optimizer with the state of another goes on with its bits.
 
@@ -242,7 +242,7 @@ def test_resuming_from_a_state_is_exact(make: MakeOptimizer, dtype: FloatType, s
     assert in_bits(optimizer.state_dict()) == in_bits(resumed.state_dict())
 
 
-@sparse(optimizers, every=2)
+@sparse(optimizers, every=4)
 def test_a_state_of_other_parameters(make: MakeOptimizer) -> None:
     """A state that belongs to another model is refused, and changes nothing."""
     model = chain(np.float64)
@@ -259,7 +259,7 @@ def test_a_state_of_other_parameters(make: MakeOptimizer) -> None:
     assert before == in_bits(optimizer.state_dict())
 
 
-@sparse(optimizers, dtypes, every=2)
+@sparse(optimizers, dtypes, every=4)
 def test_training_is_determined_by_its_seeds(make: MakeOptimizer, dtype: FloatType) -> None:
     """Two trainings from the same seeds have identical bits, and NumPy's global random state is
     left alone.
@@ -276,7 +276,7 @@ def test_training_is_determined_by_its_seeds(make: MakeOptimizer, dtype: FloatTy
 # -- freezing ------------------------------------------------------------------------------------
 
 
-@sparse(optimizers, dtypes, every=2)
+@sparse(optimizers, dtypes, every=4)
 def test_freezing_keeps_values_and_state(make: MakeOptimizer, dtype: FloatType) -> None:
     """What is frozen keeps its values, -0.0 included, and the optimizer's arrays for it.
 
@@ -313,7 +313,7 @@ APART = [
 ]
 
 
-@sparse(pytest.mark.parametrize("name", APART), dtypes, every=2)
+@sparse(pytest.mark.parametrize("name", APART), dtypes, every=4)
 def test_a_frozen_part_goes_on_where_it_stopped(name: str, dtype: FloatType) -> None:
     """Steps in which a part is frozen are, for that part, as if they had not been.
 

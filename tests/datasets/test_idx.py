@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import gzip
 import struct
+import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from irregular_support import IRREGULAR, irregular
 
 from minigrad.datasets.idx import read_idx
 from minigrad.errors import DataFileError
@@ -129,3 +132,82 @@ def test_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataFileError, match="found something that cannot be read") as caught:
         read_idx(tmp_path)
     assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("what", IRREGULAR)
+def test_what_is_no_regular_file(what: str, tmp_path: Path) -> None:
+    """A FIFO is not waited for, a device is not read to its end."""
+    path = irregular(what, tmp_path)
+    with pytest.raises(DataFileError) as caught:
+        read_idx(path)
+    assert str(caught.value).startswith(
+        f"{path}: found something that cannot be read ({IRREGULAR[what]}), expected a data file"
+    )
+
+
+def test_a_path_that_is_none(tmp_path: Path) -> None:
+    """No file has a zero in its name."""
+    with pytest.raises(DataFileError, match="cannot be read \\(embedded null"):
+        read_idx(tmp_path / "x\0y")
+
+
+def peak(path: Path) -> tuple[int, str]:
+    """How many bytes of memory reading takes at most, and the error."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataFileError) as caught:
+            read_idx(path)
+        return tracemalloc.get_traced_memory()[1], str(caught.value)
+    finally:
+        tracemalloc.stop()
+
+
+def test_little_that_is_packed_does_not_become_much(tmp_path: Path) -> None:
+    """No more is unpacked than the header claims, and one byte."""
+    path = tmp_path / "bomb.gz"
+    path.write_bytes(gzip.compress(PLAIN + bytes(200_000_000), 1))
+    assert path.stat().st_size < 1_000_000
+    memory, told = peak(path)
+    assert memory < 2_000_000
+    assert "found 7 values or more, expected 6 for the dimensions (2, 3)" in told
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_what_is_only_claimed_takes_no_memory(
+    pack: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    """A header of more bytes than any memory has."""
+    path = tmp_path / "claim"
+    path.write_bytes(pack(bytes([0, 0, 8, 4]) + b"\x00\x00\xff\xff" * 4 + bytes(100)))
+    memory, told = peak(path)
+    assert memory < 2_000_000
+    assert "found 100 values, expected 18445618199572250625 for" in told
+
+
+def test_damaged_anywhere(tmp_path: Path) -> None:
+    """Truncated at any place, or any bit of any byte flipped, packed or not: the error is clear, or
+    the values are those of the file.
+    """
+    told: set[str] = set()
+    for name, content in (("plain", PLAIN), ("packed", gzip.compress(PLAIN, mtime=0))):
+        path = tmp_path / name
+        for damaged in damages(content):
+            path.write_bytes(damaged)
+            try:
+                found = read_idx(path)
+            except DataFileError as error:
+                told.add(str(error))
+            else:
+                assert name == "packed" or damaged[-found.size :] == found.tobytes()
+                assert name == "plain" or VALUES == found.tolist()  # of the file's date, say
+    assert len(told) > 10
+    assert all(one.startswith(str(tmp_path)) and one.isprintable() for one in told)
+
+
+def damages(content: bytes) -> Iterator[bytes]:
+    for place in range(len(content)):
+        yield content[:place]
+        for bit in range(8):
+            damaged = bytearray(content)
+            damaged[place] ^= 1 << bit
+            yield bytes(damaged)

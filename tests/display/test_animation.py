@@ -106,8 +106,10 @@ def some_frames(count: int, shape: tuple[int, int] = (5, 7), colors: int = 255) 
     return [palette[rng.integers(0, colors, shape)] for _ in range(count)]
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (5, 7), (60, 40)])
-@pytest.mark.parametrize("count", [1, 2, 5])
+@sparse(
+    pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (5, 7), (60, 40)]),
+    pytest.mark.parametrize("count", [1, 2, 5]),
+)
 def test_frames_are_what_went_in(count: int, shape: tuple[int, int]) -> None:
     """Each frame comes out pixel by pixel, in colors at random, black among them."""
     frames = some_frames(count, shape, colors=200)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from case_support import slow
+from loop_support import take_step
 
 import minigrad as mg
 from minigrad import testing
@@ -47,9 +48,7 @@ class World:
     def run(self) -> mg.Run:
         with mg.Recorder(self.optimizer, keep=("update", "grad")) as recorder:
             for x, y in self.data:
-                self.loss.forward(self.model(x), y)
-                self.model.backward(self.loss.backward())
-                self.optimizer.step()
+                take_step(self.model, self.loss, self.optimizer, x, y)
         return recorder.run
 
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pytest
+from case_support import sparse
 
 import minigrad as mg
 from minigrad.display import shown
@@ -62,8 +63,10 @@ def recorded(wreck: bool, **settings: Any) -> mg.Run:
     return recorder.run
 
 
-@pytest.mark.parametrize("wreck", [False, True])
-@pytest.mark.parametrize("settings", [{}, {"aggregates": False}, {"keep": ()}], ids=str)
+@sparse(
+    pytest.mark.parametrize("settings", [{}, {"aggregates": False}, {"keep": ()}], ids=str),
+    pytest.mark.parametrize("wreck", [False, True]),
+)
 def test_whatever_looks_like_a_run(wreck: bool, settings: dict[str, Any], tmp_path: Path) -> None:
     """A thing that has nothing but the attributes of the protocols is shown as the run is."""
     run = recorded(wreck, **settings)

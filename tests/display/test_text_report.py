@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from case_support import sparse
+from loop_support import take_step
 from recording_support import Array, Scale, bias, dense, network, one, train
 
 import minigrad as mg
@@ -117,9 +118,9 @@ def test_report_names_the_losses() -> None:
     with mg.Recorder(optimizer, loss=loss) as recorder:
         values = []
         for _ in range(3):
-            values.append(loss(model(np.ones((2, 3), np.float32)), np.array([0, 1])))
-            model.backward(loss.backward())
-            optimizer.step()
+            values.append(
+                take_step(model, loss, optimizer, np.ones((2, 3), np.float32), np.array([0, 1]))
+            )
     assert (
         f"loss {values[0]:.4g} at the first and {values[-1]:.4g} at the last"
         in recorder.run.report()

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_support import sparse
 
 import minigrad as mg
 from minigrad.activations import FUNCTIONS, ActivationName
@@ -121,8 +122,10 @@ def test_softmax_slopes_by_its_matrix() -> None:
     np.testing.assert_allclose(layer.backward(grad), rows, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 4), (5, 1)])
+@sparse(
+    pytest.mark.parametrize("name", FUNCTIONS),
+    pytest.mark.parametrize("shape", [(2, 3), (2, 3, 4), (5, 1)]),
+)
 def test_any_number_of_axes(name: ActivationName, shape: tuple[int, ...]) -> None:
     """Images go through as well as rows, forward and backward, in any memory layout.
 

@@ -145,8 +145,7 @@ def test_pytorchs_numbers(
     np.testing.assert_allclose(loss.backward(), expected, rtol=rtol, atol=1e-16)
 
 
-@pytest.mark.parametrize(("logit", "target", "weight", "value", "slope"), PRECISE)
-@dtypes
+@sparse(pytest.mark.parametrize(("logit", "target", "weight", "value", "slope"), PRECISE), dtypes)
 def test_high_precision(
     logit: float, target: float, weight: float, value: float, slope: float, dtype: FloatType
 ) -> None:
@@ -209,9 +208,7 @@ def test_gradients_are_the_derivatives(
     np.testing.assert_allclose(loss.backward(), other, rtol=1e-4, atol=1e-6)
 
 
-@weightings
-@reductions
-@dtypes
+@sparse(weightings, reductions, dtypes)
 def test_extreme_logits(pos_weight: Weights, reduction: Reduction, dtype: FloatType) -> None:
     """At a million the loss is w t |z| on the wrong side, (1 - t) |z| on the other, and the slope w
     t or 1 - t.

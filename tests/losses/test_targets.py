@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pytest
+from case_support import sparse
 
 import minigrad as mg
 from minigrad.arrays import Array
@@ -221,9 +222,11 @@ def test_nothing_is_ignored_in_rows() -> None:
 ELEMENTWISE = [mg.MeanSquaredError, mg.MeanAbsoluteError, mg.Huber, mg.SigmoidCrossEntropy]
 
 
-@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("make", ELEMENTWISE)
+@sparse(
+    pytest.mark.parametrize("make", ELEMENTWISE),
+    pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf]),
+    pytest.mark.parametrize("dtype", [np.float32, np.float64]),
+)
 def test_targets_that_are_no_numbers(make: Any, dtype: Any, wrong: float) -> None:
     """Each loss names the first, its row and how many there are.
 
@@ -328,8 +331,10 @@ CHECKS: dict[str, tuple[mg.Loss, npt.NDArray[Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("where", ["data", "validation_data"])
-@pytest.mark.parametrize(("loss", "targets", "told"), CHECKS.values(), ids=CHECKS.keys())
+@sparse(
+    pytest.mark.parametrize(("loss", "targets", "told"), CHECKS.values(), ids=CHECKS.keys()),
+    pytest.mark.parametrize("where", ["data", "validation_data"]),
+)
 def test_fit_names_the_row_of_the_data(
     loss: mg.Loss, targets: npt.NDArray[Any], told: str, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

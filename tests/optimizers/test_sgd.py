@@ -246,7 +246,7 @@ def test_the_updates_replay(settings: dict[str, Any], dtype: FloatType) -> None:
     support.check_replay(maker(settings), dtype)
 
 
-@sparse(cases, dtypes, pytest.mark.parametrize("stop", [0, 7, 18]))
+@sparse(cases, dtypes, pytest.mark.parametrize("stop", [0, 7, 18]), every=2)
 def test_resuming_is_exact(settings: dict[str, Any], dtype: FloatType, stop: int) -> None:
     """Stopping and going on from the state gives the same bits, also while something is frozen."""
     support.check_resume(maker(settings), dtype, stop)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_support import sparse
 
 import minigrad as mg
 from minigrad.arrays import Array
@@ -66,8 +67,10 @@ RATES: list[tuple[dict[str, float], list[float]]] = [  # and the rates of the fo
 ]
 
 
-@pytest.mark.parametrize("name", MAKE)
-@pytest.mark.parametrize(("rates", "expected"), RATES, ids=str)
+@sparse(
+    pytest.mark.parametrize(("rates", "expected"), RATES, ids=str),
+    pytest.mark.parametrize("name", MAKE),
+)
 def test_rates_by_pattern(name: str, rates: dict[str, float], expected: list[float]) -> None:
     """Each parameter moves as by an optimizer of its own with its rate.
 

@@ -63,9 +63,14 @@ def layer_norm(features: int, **settings: float) -> mg.LayerNorm:
 
 def normalized() -> mg.Sequential:
     return mg.Sequential(
-        dense(WIDTH, 8, 1, bias=False), batch_norm(8), mg.Activation("relu"), dense(8, 7, 2), layer_norm(7),  # noqa: E501
-        mg.Activation("gelu"), dense(7, CLASSES, 3),
-    )  # fmt: skip
+        dense(WIDTH, 8, 1, bias=False),
+        batch_norm(8),
+        mg.Activation("relu"),
+        dense(8, 7, 2),
+        layer_norm(7),
+        mg.Activation("gelu"),
+        dense(7, CLASSES, 3),
+    )
 
 
 def nested() -> mg.Sequential:
@@ -80,11 +85,19 @@ def nested() -> mg.Sequential:
 def everything() -> mg.Sequential:
     return mg.Sequential(
         body=mg.Sequential(
-            mg.Flatten(), dense(WIDTH, 9, 1, bias=False), batch_norm(9, momentum=0.3, eps=1e-3), mg.Dropout(0.2, rng=4)  # noqa: E501
+            mg.Flatten(),
+            dense(WIDTH, 9, 1, bias=False),
+            batch_norm(9, momentum=0.3, eps=1e-3),
+            mg.Dropout(0.2, rng=4),
         ),
-        middle=mg.Sequential(mg.Activation("gelu"), dense(9, 8, 2), layer_norm(8, eps=1e-4), mg.Activation("leaky_relu")),  # noqa: E501
+        middle=mg.Sequential(
+            mg.Activation("gelu"),
+            dense(9, 8, 2),
+            layer_norm(8, eps=1e-4),
+            mg.Activation("leaky_relu"),
+        ),
         head=mg.Sequential(mg.Dropout(0.4, rng=5), dense(8, CLASSES, 3)),
-    )  # fmt: skip
+    )
 
 
 ACTIVATIONS: dict[str, Callable[[], Any]] = {
@@ -110,39 +123,60 @@ MODELS: dict[str, Model] = {
     **{f"mlp {name}": Model(lambda name=name: mlp(name)) for name in ACTIVATIONS},  # type: ignore[misc]
     "one layer": Model(lambda: mg.Sequential(dense(WIDTH, CLASSES, 1))),
     "without biases": Model(
-        lambda: mg.Sequential(dense(WIDTH, 8, 1, bias=False), mg.Activation("tanh"), dense(8, CLASSES, 2, bias=False))  # noqa: E501
+        lambda: mg.Sequential(
+            dense(WIDTH, 8, 1, bias=False), mg.Activation("tanh"), dense(8, CLASSES, 2, bias=False)
+        )
     ),
     # No bias before BatchNorm, which takes it away again: its gradient is 0 but for rounding, and
     # Adam makes steps of that.
     "BatchNorm": Model(
         lambda: mg.Sequential(
-            batch_norm(WIDTH), mg.Activation("tanh"), dense(WIDTH, 8, 1, bias=False), batch_norm(8, momentum=0.4),  # noqa: E501
-            mg.Activation("relu"), dense(8, CLASSES, 2),
+            batch_norm(WIDTH),
+            mg.Activation("tanh"),
+            dense(WIDTH, 8, 1, bias=False),
+            batch_norm(8, momentum=0.4),
+            mg.Activation("relu"),
+            dense(8, CLASSES, 2),
         )
     ),
     "LayerNorm": Model(
         lambda: mg.Sequential(
-            layer_norm(WIDTH), dense(WIDTH, 8, 1), layer_norm(8, eps=1e-2), mg.Activation("relu"), dense(8, CLASSES, 2)  # noqa: E501
+            layer_norm(WIDTH),
+            dense(WIDTH, 8, 1),
+            layer_norm(8, eps=1e-2),
+            mg.Activation("relu"),
+            dense(8, CLASSES, 2),
         )
     ),
     "both": Model(normalized),
     "Flatten": Model(lambda: mg.Sequential(mg.Flatten(), *mlp("selu")), shape=(2, 3)),
     "LayerNorm before Flatten": Model(
-        lambda: mg.Sequential(layer_norm(3), mg.Activation("tanh"), mg.Flatten(), dense(WIDTH, CLASSES, 1)), shape=(2, 3)  # noqa: E501
+        lambda: mg.Sequential(
+            layer_norm(3), mg.Activation("tanh"), mg.Flatten(), dense(WIDTH, CLASSES, 1)
+        ),
+        shape=(2, 3),
     ),
     "Dropout": Model(
         lambda: mg.Sequential(
-            mg.Dropout(0.3, rng=4), dense(WIDTH, 9, 1), mg.Activation("relu"), mg.Dropout(0.5, rng=5), dense(9, CLASSES, 2)  # noqa: E501
+            mg.Dropout(0.3, rng=4),
+            dense(WIDTH, 9, 1),
+            mg.Activation("relu"),
+            mg.Dropout(0.5, rng=5),
+            dense(9, CLASSES, 2),
         )
     ),
     "nested": Model(nested),
     "frozen first layer": Model(lambda: mlp("tanh"), {"0": range(STEPS)}),
     "frozen for some steps": Model(lambda: mlp("silu"), {"0": MIDDLE, "4": LATE}),
     "frozen at first": Model(lambda: mlp("softplus"), {"2": range(40), "0.bias": range(90)}),
-    "frozen parts overlapping": Model(nested, {"body.0": MIDDLE, "body": range(80, 140), "head": range(10)}),  # noqa: E501
+    "frozen parts overlapping": Model(
+        nested, {"body.0": MIDDLE, "body": range(80, 140), "head": range(10)}
+    ),
     "frozen BatchNorm": Model(normalized, {"1": MIDDLE, "4": range(STEPS)}),
-    "everything": Model(everything, {"body": MIDDLE, "middle.2": LATE, "head": range(5)}, shape=(3, 2)),  # noqa: E501
-}  # fmt: skip
+    "everything": Model(
+        everything, {"body": MIDDLE, "middle.2": LATE, "head": range(5)}, shape=(3, 2)
+    ),
+}
 
 
 def twin_of(layer: mg.Layer) -> Any:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from loop_support import take_step
 from recording_support import Array
 
 import minigrad as mg
@@ -87,9 +88,7 @@ class Training:
             if batch is None:
                 self._batches = iter(self.data)
                 batch = next(self._batches)
-            self.loss.forward(self.model(batch[0]), batch[1])
-            self.model.backward(self.loss.backward())
-            self.optimizer.step()
+            take_step(self.model, self.loss, self.optimizer, batch[0], batch[1])
 
     @property
     def flat(self) -> Array:

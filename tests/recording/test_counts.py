@@ -14,7 +14,7 @@ from case_support import sparse
 import minigrad as mg
 from minigrad.parameters.vector import Slot
 from minigrad.recording import entry_counter as module
-from minigrad.recording.coactivity import Coactivity, coactivities_of
+from minigrad.recording.coactivity import coactivities_of
 from minigrad.recording.entry_counter import EntryCounter
 from minigrad.runs.counts import Counts
 
@@ -142,14 +142,21 @@ def test_counts_go_on_after_those_of_an_earlier_session() -> None:
     check(second.counts(), told, [{}] * 150)
 
 
-def count(model: mg.Layer, explained: Coactivity) -> None:
-    """A backward is done, and a step uses its gradients."""
+def counter_of(model: mg.Layer) -> EntryCounter:
+    """What counts entries and samples of all parameters."""
+    vector = mg.ParameterVector.of(model)
+    layers = coactivities_of(model, vector.slots, dict(model.parameters()), coactivation=True)
+    return EntryCounter(vector.slots, vector.values.dtype, layers)
+
+
+def count(model: mg.Layer, counter: EntryCounter, step: int) -> None:
+    """A backward is done, and a step uses its gradients, and moves nothing."""
     vector = mg.ParameterVector.of(model)
     arrival = vector.parameters[0].arrival
     assert arrival is not None
-    explained.arrived(arrival, adds=False)
-    explained.look()
-    explained.add({}, vector.grads != 0)
+    counter.arrived(arrival, adds=False)
+    counter.look((vector.computed_grads,), "")
+    counter.add(step, vector.values, vector.values, np.zeros_like(vector.values), {}, {})
     vector.gradients.forget()
 
 
@@ -160,26 +167,23 @@ def test_samples_are_counted_for_each_input_and_unit(sizes: list[int]) -> None:
     """Batches of any size, also of more samples than a byte can count, of inputs that are always,
     never and sometimes 0.
     """
-    layer = mg.Dense(4, 3, rng=0)
-    model = mg.Sequential(layer)
-    parameters = {f"0.{name}": getattr(layer, name) for name in ("weight", "bias")}
-    slots = dict(mg.ParameterVector.of(model).slots)
-    (explained,) = coactivities_of(model, slots, parameters, coactivation=True)
+    model = mg.Sequential(mg.Dense(4, 3, rng=0))
+    counter = counter_of(model)
     rng = np.random.default_rng(0)
     inputs, units = np.zeros(4, int), np.zeros(3, int)
     met = np.zeros((4, 3), bool)
-    for n in sizes:
+    for step, n in enumerate(sizes):
         x = rng.normal(size=(n, 4)).astype(np.float32)
         x[:, 0], x[rng.random(n) < 0.5, 1] = 0, 0
         grad = rng.normal(size=(n, 3)).astype(np.float32)
         grad[:, 2], grad[rng.random(n) < 0.9, 1] = 0, 0
         model(x)
         model.backward(grad)
-        count(model, explained)
+        count(model, counter, step)
         inputs += [sum(float(value) != 0 for value in column) for column in x.T]
         units += [sum(float(value) != 0 for value in column) for column in grad.T]
         met |= np.array([[bool(np.any((a != 0) & (b != 0))) for b in grad.T] for a in x.T])
-    weight, bias = explained.activity()["0.weight"], explained.activity()["0.bias"]
+    weight, bias = (counter.counts().activity[name] for name in ("0.weight", "0.bias"))
     assert weight.inputs is not None
     assert (inputs.tolist(), units.tolist()) == (weight.inputs.tolist(), weight.units.tolist())
     assert bias.inputs is None
@@ -194,24 +198,19 @@ def test_samples_go_on_after_those_of_an_earlier_session() -> None:
 
     What was read of the earlier session stays as it was.
     """
-    layer = mg.Dense(3, 2, rng=0)
-    model = mg.Sequential(layer)
-    slots = dict(mg.ParameterVector.of(model).slots)
-    parameters = dict(model.parameters())
-    first, second = (
-        coactivities_of(model, slots, parameters, coactivation=True)[0] for _ in range(2)
-    )
+    model = mg.Sequential(mg.Dense(3, 2, rng=0))
+    first, second = counter_of(model), counter_of(model)
     x = np.array([[1, 0, 2], [3, 0, 0]], np.float32)
-    for explained in (first, second):
-        if explained is second:
-            before = first.activity()
-            second.go_on_with(before, {})
+    for step, counter in enumerate((first, second)):
+        if counter is second:
+            before = first.counts()
+            second.go_on_with(before)
         model(x)
         model.backward(np.array([[1, 0], [0, 0]], np.float32))
-        count(model, explained)
-    for samples, activity in ((2, before), (4, second.activity())):
-        weight = activity["0.weight"]
-        assert samples == weight.samples == activity["0.bias"].samples
+        count(model, counter, step)
+    for samples, counts in ((2, before), (4, second.counts())):
+        weight = counts.activity["0.weight"]
+        assert samples == weight.samples == counts.activity["0.bias"].samples
         assert weight.inputs is not None
         assert ([samples, 0, samples // 2], [samples // 2, 0]) == (
             weight.inputs.tolist(),

@@ -1,15 +1,9 @@
-"""A record on disk is exact: what is read back is what was live, bit for bit, and the files are
-what the docs say.
-"""
+"""A record on disk is exact: what is read back is what was live, bit for bit."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import subprocess
-import sys
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -18,94 +12,24 @@ import numpy.typing as npt
 import pytest
 from accident_support import sampled
 from case_support import slow, sparse
+from disk_modes import KINDS, MODES, OPTIMIZERS, SAMPLED, recorded
 from disk_support import (
     EVERYTHING,
     ROW,
     SIZE,
-    Make,
     Notes,
     Settings,
     Training,
     consistent,
-    contents,
-    flat_value,
-    momentum,
     normed,
-    opened,
     some,
     wrong,
 )
 from recording_support import Array, bits, dense, flat, same, train
 
 import minigrad as mg
-from minigrad.errors import HookError, NotExactError, OutOfBandWrite, RunError
+from minigrad.errors import HookError, NotExactError, OutOfBandWrite
 from minigrad.recording import disk_store as disk
-from minigrad.runs import format as disk_format
-
-OPTIMIZERS: dict[str, Make] = {
-    "momentum": momentum,
-    "nesterov, decay, clipping, schedule": lambda model: mg.SGD(
-        model,
-        lambda step: 0.1 * 0.95**step,
-        momentum=0.9,
-        nesterov=True,
-        weight_decay=0.01,
-        max_grad_norm=0.3,
-    ),
-    "decay of weights, clipped entries": lambda model: mg.SGD(
-        model, 0.1, weight_decay={"*.weight": 0.1}, max_grad_value=0.05
-    ),
-    "tiny": lambda model: mg.SGD(model, 1e-8),
-    "adam": lambda model: mg.Adam(model, 0.01),
-    "adam everything": lambda model: mg.Adam(
-        model,
-        mg.LinearWarmup(mg.CosineDecay(0.05, steps=20, minimum=1e-3), steps=5),
-        amsgrad=True,
-        weight_decay={"*.weight": 0.01},
-        max_grad_norm=0.3,
-    ),
-    "adamw": lambda model: mg.AdamW(model, mg.StepDecay(0.1, 10, 0.5), weight_decay=0.1),
-    "rmsprop": lambda model: mg.RMSprop(
-        model, 0.01, momentum=0.5, centered=True, weight_decay=0.01, max_grad_norm=1.0
-    ),
-}
-
-KINDS: tuple[npt.DTypeLike, ...] = (np.float32, np.float64)
-MODES: dict[str, Settings] = {
-    "plain": {},
-    "small blocks": {"keyframe_every": 3},
-    "smallest blocks": {"keyframe_every": 1},
-    "thinned": {"keyframe_every": 3, "budget": 30 * ROW},
-    "thinned hard": {"budget": 5 * ROW},
-    "ring": {"keyframe_every": 3, "budget": 30 * ROW, "on_full": "ring"},
-    "small ring": {"budget": 5 * ROW, "on_full": "ring"},
-    "stopped": {"keyframe_every": 3, "budget": 30 * ROW, "on_full": "stop"},
-    "every seventh": {"every": 7},
-    "every seventh, thinned": {"every": 7, "keyframe_every": 2, "budget": 20 * ROW},
-    "gradients too": {"keep": ("update", "grad"), "keyframe_every": 4},
-    "gradients too, sampled": {"keep": ("update", "grad"), "every": 3, "keyframe_every": 2},
-    "gradients alone": {"keep": ("grad",), "keyframe_every": 4},
-    "counts alone": {"keep": ()},
-    "rows alone": {"aggregates": False, "keyframe_every": 5},
-    "coactivation": {"coactivation": True, "keyframe_every": 5},
-}
-SAMPLED = {
-    name
-    for name, mode in MODES.items()
-    if "every" in mode or "update" not in mode.get("keep", ("update",))
-}
-
-
-def recorded(
-    path: Path, steps: int = 40, make: Make = momentum, **settings: Any
-) -> tuple[Training, Notes]:
-    """A finished run on disk, and what was true while it was made."""
-    training = Training(make, settings.pop("dtype", np.float32))
-    notes = Notes(training)
-    with training.recorder(path, **settings):
-        training.go(steps)
-    return training, notes
-
 
 # -- exactness -----------------------------------------------------------------------------------
 
@@ -113,7 +37,7 @@ def recorded(
 @sparse(
     pytest.mark.parametrize("kind", OPTIMIZERS),
     pytest.mark.parametrize("dtype", [np.float32, np.float64]),
-    every=4,
+    every=5,
 )
 def test_every_value_is_what_was_live(kind: str, dtype: npt.DTypeLike, tmp_path: Path) -> None:
     """For every optimizer, the value after each step that is read from disk is the live one, bit
@@ -202,7 +126,7 @@ def test_disk_says_what_memory_says(mode: str, dtype: npt.DTypeLike, tmp_path: P
             for kind, kept in (("updates", notes.updates), ("grads", notes.grads)):
                 tensors = getattr(run[name], kind)
                 assert (kind[:-1] in settings.get("keep", ("update",))) == (len(tensors) > 0)
-                part = run._record.slots[name].slice  # noqa: SLF001
+                part = mg.ParameterVector.of(training.model).slots[name].slice
                 for step, tensor in zip(tensors.steps.tolist(), tensors, strict=True):
                     assert bits(kept[step][part]) == bits(tensor)
             if settings.get("aggregates", True):
@@ -215,7 +139,7 @@ def test_disk_says_what_memory_says(mode: str, dtype: npt.DTypeLike, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "params", ["0.*", ["*.bias", "3.weight"], lambda name: name.startswith("3")]
+    "params", [slow("0.*"), ["*.bias", "3.weight"], lambda name: name.startswith("3")]
 )
 def test_chosen_parameters(params: Any, tmp_path: Path) -> None:
     """A record of some of the parameters has exactly these, and they are exact."""
@@ -490,327 +414,3 @@ def test_the_first_different_bit_is_found(step: int, entry: int, tmp_path: Path)
     mirrored = run.first_difference(in_memory.run)
     assert mirrored is not None
     assert (found.here, found.there) == (mirrored.there, mirrored.here)
-
-
-# -- paths and processes -------------------------------------------------------------------------
-
-
-class Somewhere:
-    """A path that is neither text nor pathlib's."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __fspath__(self) -> str:
-        return str(self._path)
-
-
-@sparse(
-    pytest.mark.parametrize(
-        "name", ["a run", "Lauf mit Größe ß", "пробег 走る", "deep/er/still", "100%", "run.json"]
-    ),
-    pytest.mark.parametrize("kind", [str, Path, Somewhere]),
-    every=2,
-)
-def test_any_path_will_do(kind: Any, name: str, tmp_path: Path) -> None:
-    """Spaces, letters of any script, parents that do not exist yet.
-
-    Text, pathlib and whatever is a path.
-    """
-    path = kind(tmp_path / name)
-    _, notes = recorded(path, 5)
-    run = mg.Run.open(path)
-    assert [] == wrong(run, notes.values)
-    assert 5 == len(run.exact_steps)
-
-
-def test_a_relative_path_stays_where_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A path without a root is taken from where the process was when it gave it."""
-    monkeypatch.chdir(tmp_path)
-    training = Training()
-    with training.recorder("run", keyframe_every=3) as recorder:
-        training.go(4)
-        (tmp_path / "elsewhere").mkdir()
-        monkeypatch.chdir(tmp_path / "elsewhere")
-        training.go(4)
-        assert 8 == len(recorder.run.steps)
-    assert 8 == len(mg.Run.open(tmp_path / "run").steps)
-    assert [] == list((tmp_path / "elsewhere").iterdir())
-
-
-def test_an_empty_directory_will_do(tmp_path: Path) -> None:
-    """A directory that exists and is empty is as good as a new one."""
-    (tmp_path / "run").mkdir()
-    recorded(tmp_path / "run", 3)
-    assert 3 == len(mg.Run.open(tmp_path / "run").steps)
-
-
-READ_WITH_MINIGRAD = """
-import sys, zlib
-before = {name.partition(".")[0] for name in sys.modules}  # what Python itself has loaded here
-import numpy as np
-import minigrad as mg
-run = mg.Run.open(sys.argv[1])
-for step in run.exact_steps.tolist():
-    print(step, zlib.crc32(np.concatenate([run[name].value(step).ravel() for name in run])))
-own = set(sys.stdlib_module_names) | {"minigrad", "numpy", "typing_extensions", "__main__"}
-loaded = {name.partition(".")[0] for name, module in sys.modules.items() if getattr(module, "__file__", None)}
-print("others:", sorted(name for name in loaded - own - before if not name.startswith("_")))
-"""  # noqa: E501
-
-READ_WITH_NUMPY_ALONE = """
-import json, sys, zlib
-from pathlib import Path
-import numpy as np
-run = Path(sys.argv[1])
-steps = np.load(run / "steps.npy")
-for row in np.load(run / "blocks.npy"):
-    values = np.load(run / f"keyframes/{row['number']:06d}.npy")[0]
-    if row["has_rows"]:
-        updates = np.load(run / f"updates/{row['number']:06d}.npy")
-        for step in steps[steps["segment"] == row["number"]]:
-            values += updates[step["row"]]
-            print(step["step"], zlib.crc32(values))
-assert "minigrad" not in sys.modules
-print("others: []")
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "program",
-    [READ_WITH_MINIGRAD, slow(READ_WITH_NUMPY_ALONE)],
-    ids=["minigrad", "NumPy alone"],
-)
-def test_another_process_reads_it(program: str, tmp_path: Path) -> None:
-    """Another process reads every exact value, with minigrad and NumPy, and with NumPy alone as the
-    docs describe it.
-    """
-    _, notes = recorded(tmp_path / "run", 20, keyframe_every=6)
-    found = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program, str(tmp_path / "run")],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(mg.__file__).parent.parent)},
-        check=False,
-    )
-    assert "" == found.stderr
-    lines = found.stdout.splitlines()
-    assert "others: []" == lines.pop()
-    assert [
-        f"{step} {zlib.crc32(values.tobytes())}" for step, values in notes.values.items()
-    ] == lines
-
-
-# -- the format ----------------------------------------------------------------------------------
-
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "run-format.md"
-
-
-def documented_files() -> list[str]:
-    """The files that the docstring of the format's module describes, as patterns."""
-    lines = (disk_format.__doc__ or "").splitlines()
-    described = [
-        re.split(r"\s{2,}", line.strip())[0]
-        for line in lines
-        if re.match(r"    \S.*\s{2,}\S", line)
-    ]
-    assert described
-    found: list[str] = []
-    for files in described:
-        for file in files.split(", "):
-            found.append(
-                file.rstrip("/") + "/000000.npy"
-                if file.endswith("/")
-                else file.removesuffix(" ...")
-            )
-    return [re.escape(file).replace("000000", r"\d{6}") for file in found]
-
-
-def fields(heading: str) -> dict[str, str]:
-    """The fields of a structured array, by the page."""
-    section = PAGE.read_text("utf-8").split(f"## A row of {heading}")[1].split("\n## ")[0]
-    rows = re.findall(r"^\| (`.*`) \| (\w+) \|", section, re.MULTILINE)
-    return {name.strip("`"): kind for names, kind in rows for name in names.split(", ")}
-
-
-@sparse(
-    pytest.mark.parametrize(
-        "mode",
-        ["gradients too", "gradients too, sampled", "thinned", "ring", "counts alone", "plain"],
-    ),
-    every=6,
-)
-def test_the_files_are_those_that_are_documented(mode: str, tmp_path: Path) -> None:
-    """Every file of a run is described, in the docstring and on the page.
-
-    NumPy opens every array, without pickle.
-    """
-    recorded(tmp_path / "run", 40, **MODES[mode])
-    patterns = documented_files()
-    page = PAGE.read_text("utf-8")
-    for name in contents(tmp_path / "run"):
-        assert any(re.fullmatch(pattern, name) for pattern in patterns), name
-        assert f"`{re.sub(r'[0-9]{6}', '000000', name)}`" in page, name
-        if name.endswith(".npy"):
-            array = np.load(tmp_path / "run" / name, allow_pickle=False)
-            mapped = np.load(tmp_path / "run" / name, allow_pickle=False, mmap_mode="r")
-            assert array.dtype.kind in "fibV"
-            assert array.dtype.newbyteorder("<") == array.dtype
-            assert bits(array) == bits(np.asarray(mapped))
-            header = np.lib.format
-            with (tmp_path / "run" / name).open("rb") as file:
-                assert (1, 0) == header.read_magic(file)
-                header.read_array_header_1_0(file)
-                start = file.tell()
-            assert start + array.nbytes == (tmp_path / "run" / name).stat().st_size, (
-                f"{name} holds more than it says"
-            )
-    if mode in ("gradients too, sampled",):
-        unused = [
-            pattern
-            for pattern in patterns
-            if not any(re.fullmatch(pattern, n) for n in contents(tmp_path / "run"))
-        ]
-        assert [] == unused, "described, and not there"
-
-
-@sparse(
-    pytest.mark.parametrize(
-        "mode", ["gradients too", "gradients too, sampled", "thinned", "ring", "every seventh"]
-    ),
-    every=5,
-)
-def test_the_arrays_are_as_documented(mode: str, tmp_path: Path) -> None:
-    """Steps, blocks, rows, keyframes, indices and buffers are what the page says, read with NumPy
-    and zlib alone.
-    """
-    path = tmp_path / "run"
-    training, notes = recorded(path, 40, **MODES[mode])
-    steps, blocks, told = (
-        np.load(path / "steps.npy"),
-        np.load(path / "blocks.npy"),
-        json.loads((path / "run.json").read_text()),
-    )
-    for array, heading in ((steps, "steps.npy"), (blocks, "blocks.npy")):
-        assert array.dtype.names is not None
-        assert fields(heading) == {name: array.dtype[name].name for name in array.dtype.names}
-    assert list(range(40)) == steps["step"].tolist()
-    assert (notes.lr, notes.loss, notes.clip) == (
-        steps["lr"].tolist(), steps["loss"].tolist(), steps["clip_factor"].tolist(),
-    )  # fmt: skip
-    folders = {"update": "updates", "grad": "grads", "value": "values"}
-    truth = {"update": notes.updates, "grad": notes.grads, "value": notes.values}
-    numbers = set(blocks["number"][blocks["has_rows"]].tolist())
-    kept = 0
-    for row in steps:
-        if int(row["segment"]) not in numbers:
-            continue
-        kept += 1
-        crc = 0
-        for kind in told["kinds"]:
-            stored = np.load(path / folders[kind] / f"{row['segment']:06d}.npy")[row["row"]]
-            assert bits(truth[kind][int(row["step"])]) == bits(stored)
-            crc = zlib.crc32(stored.tobytes(), crc)
-        assert crc == row["crc32"]
-    assert kept >= 4
-    assert (steps["segment"] == -1).any() == ("every" in MODES[mode])
-    before = {0: flat(normed()), **{step + 1: values for step, values in notes.values.items()}}
-    for row in blocks:
-        keyframe = path / "keyframes" / f"{row['number']:06d}.npy"
-        assert row["has_keyframe"] == keyframe.exists()
-        assert row["has_rows"] == (path / "updates" / f"{row['number']:06d}.npy").exists()
-        assert not row["foreign"]
-        if row["has_keyframe"]:
-            assert bits(before[int(row["first"])]) == bits(np.load(keyframe))
-            assert (1, SIZE) == np.load(keyframe).shape
-    indices, ends = np.load(path / "indices.npy"), steps["indices_end"].tolist()
-    assert np.int32 == indices.dtype
-    assert steps["has_indices"].all()
-    for start, end, rows in zip([0, *ends], ends, notes.indices, strict=False):
-        assert rows.tolist() == indices[start:end].tolist()
-    assert ["1.running_mean", "1.running_var"] == [buffer["name"] for buffer in told["buffers"]][:2]
-    for number in range(len(told["buffers"])):
-        rows = np.load(path / "buffers" / f"{number:06d}.npy")
-        assert [bits(notes.buffers[step][number]) for step in range(40)] == [
-            bits(row) for row in rows
-        ]
-    with np.load(path / "aggregates.npz", allow_pickle=False) as counts:
-        counted = json.loads(str(counts["about"]))
-        assert (39, 40) == (counted["last_step"], counted["steps"])
-        assert bits(training.flat) == bits(counts["values"])
-        moves = sum(before[step + 1] != before[step] for step in range(40))
-        assert moves.tolist() == counts["moves"].tolist()
-        assert (
-            sum(notes.grads[step] != 0 for step in range(40)).tolist() == counts["grads"].tolist()
-        )
-        assert (
-            sum(notes.updates[step] != 0 for step in range(40)).tolist()
-            == counts["updates"].tolist()
-        )
-        swallowed = sum(
-            (before[step + 1] == before[step]) & (notes.updates[step] != 0) for step in range(40)
-        )
-        assert swallowed.tolist() == (counts["updates"] - counts["moves"]).tolist()
-
-
-def test_run_json_is_as_documented(tmp_path: Path) -> None:
-    """run.json has the keys that the page names, and no others; parameters lie where it says."""
-    training, _ = recorded(tmp_path / "run", 9, every=3)
-    told = json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))
-    section = PAGE.read_text("utf-8").split("## run.json")[1].split("\n## ")[0]
-    named = set(re.findall(r"`(\w+)`", section))
-    assert set(told) <= named
-    assert (disk_format.NAME, disk_format.VERSION, np.__version__) == (
-        told["format"],
-        told["version"],
-        told["numpy"],
-    )
-    assert ("float32", ["update", "value"], 3, True) == (
-        told["dtype"],
-        told["kinds"],
-        told["every"],
-        told["aggregates"],
-    )
-    slots = mg.ParameterVector.of(training.model).slots
-    assert [
-        {"name": name, "shape": list(slot.shape), "dtype": "float32", "offset": slot.slice.start}
-        for name, slot in slots.items()
-    ] == told["parameters"]
-    assert [{"first_step": 0, "last_step": 8}] == told["sessions"]
-    assert (True, False, [], []) == (told["complete"], told["full"], told["gaps"], told["notes"])
-    assert repr(training.optimizer) == told["optimizer"]
-
-
-def test_nothing_else_is_taken_for_a_run(tmp_path: Path) -> None:
-    """A path without a run is an error that names the path."""
-    found = opened(tmp_path / "nothing")
-    assert isinstance(found, RunError)
-    assert str(tmp_path / "nothing") in str(found)
-
-
-def test_a_value_is_the_callers(tmp_path: Path) -> None:
-    """What a run on disk hands out may be written into, and changes neither the run nor its
-    files.
-    """
-    _, notes = recorded(tmp_path / "run", 6, keyframe_every=2)
-    before = contents(tmp_path / "run")
-    run = mg.Run.open(tmp_path / "run")
-    for name in run:
-        for array in (
-            run[name].initial,
-            run[name].final,
-            run[name].value(2),
-            run[name].updates[1],
-            run[name].moves,
-        ):
-            array[...] = 7
-    rows = run.indices(2)
-    assert rows is not None
-    rows[...] = 7
-    assert before == contents(tmp_path / "run")
-    assert [] == wrong(run, notes.values)
-    assert [] == wrong(mg.Run.open(tmp_path / "run"), notes.values)
-    assert flat_value(run, 2).any()

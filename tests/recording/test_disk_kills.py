@@ -75,8 +75,10 @@ def test_a_killed_run_is_whole_up_to_its_last_flush(tmp_path: Path) -> None:
         assert list(range(len(steps) + 3)) == list(later.steps)
         assert [] == wrong(later, notes.values, steps), number
         assert [] == [
-            s for s in later.exact_steps.tolist()[:-3] if s < len(steps) and zlib.crc32(flat_value(later, s).tobytes()) != crcs[s]  # noqa: E501
-        ]  # fmt: skip
+            step
+            for step in later.exact_steps.tolist()[:-3]
+            if step < len(steps) and zlib.crc32(flat_value(later, step).tobytes()) != crcs[step]
+        ]
         assert later.verify().mismatch is None
         assert not later.verify().damaged
         shutil.rmtree(place)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ import minigrad as mg
 from minigrad.errors import NotExactError, OutOfBandWrite, RangeError, RunError
 from minigrad.recording import disk_store as disk
 from minigrad.recording.disk_store import DiskStore
+from minigrad.runs.block import Block
 
 MODES: dict[str, Settings] = {
     "plain": {},
@@ -445,10 +447,10 @@ def test_a_run_whose_newest_steps_were_given_up_just_before_a_kill(
     """The last keyframe is then older than the last step: what is resumed from it is not what that
     step left.
     """
-    thin, kept = DiskStore._thin, list[int]()  # noqa: SLF001
+    drop, kept = DiskStore._drop, list[int]()  # noqa: SLF001
 
-    def thin_and_look(store: DiskStore) -> None:
-        thin(store)
+    def drop_and_look(store: DiskStore, blocks: Sequence[Block]) -> None:
+        drop(store, blocks)
         store.flush()
         if (
             not store.blocks[-1].capacity and not kept
@@ -456,7 +458,7 @@ def test_a_run_whose_newest_steps_were_given_up_just_before_a_kill(
             shutil.copytree(store.directory, tmp_path / "run")
             kept.append(len(store))
 
-    monkeypatch.setattr(DiskStore, "_thin", thin_and_look)
+    monkeypatch.setattr(DiskStore, "_drop", drop_and_look)
     training, values = Training(), list[bytes]()
     with training.recorder(tmp_path / "alive", keyframe_every=3, budget=30 * ROW):
         for _ in range(60):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from loop_support import take_step
 
 import minigrad as mg
 from minigrad.errors import KindError, NotExactError, RangeError
@@ -21,9 +22,7 @@ def recorded(steps: int = 20, **settings: Any) -> mg.Run:
         for _ in range(steps):
             x = rng.normal(size=(2, 4))
             x[:, 0] = 0
-            loss.forward(model(x), rng.normal(size=(2, 3)))
-            model.backward(loss.backward())
-            optimizer.step()
+            take_step(model, loss, optimizer, x, rng.normal(size=(2, 3)))
     return recorder.run
 
 

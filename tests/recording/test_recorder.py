@@ -341,17 +341,17 @@ def test_run_is_readable_while_recording_and_does_not_change() -> None:
     """
     model, optimizer = small(momentum=0.9)
     runs: list[mg.Run] = []
-    with mg.Recorder(optimizer, loss=None, keyframe_every=4, budget=60 * ROW) as recorder:
+    with mg.Recorder(optimizer, loss=None, keyframe_every=4, budget=24 * ROW) as recorder:
         recorder.run.report()
         assert recorder.run.steps == ()
-        for seed in range(100):
+        for seed in range(40):
             train(model, optimizer, 1, seed=seed)
             runs.append(recorder.run)
             assert recorder.run is runs[-1]
         texts = [run.report() for run in runs]
     other, again = small(momentum=0.9)
-    with mg.Recorder(again, keyframe_every=4, budget=60 * ROW) as undisturbed:
-        for seed in range(100):
+    with mg.Recorder(again, keyframe_every=4, budget=24 * ROW) as undisturbed:
+        for seed in range(40):
             train(other, again, 1, seed=seed)
     for number, run in enumerate(runs):
         assert run.steps == tuple(range(number + 1))

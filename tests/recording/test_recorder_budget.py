@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 from case_support import sparse
+from loop_support import take_step
 from recording_support import ROW, Tape, dense, flat, network, same, small, train
 
 import minigrad as mg
@@ -110,9 +111,7 @@ def test_estimate_agrees_with_what_the_record_takes(
     with recorder:
         for _ in range(5):
             for x, y in data:
-                loss(model(x), y)
-                model.backward(loss.backward())
-                optimizer.step()
+                take_step(model, loss, optimizer, x, y)
     assert told.full_at is None
     assert told.bytes == pytest.approx(recorder.run.bytes, rel=0.1)
     assert told.bytes_per_step == flat(model).size * 4 * (len(keep) + bool(keep and every > 1))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_support import sparse
 from recording_support import Array, Tape, bias, dense, flat, network, same, small, train
 
 import minigrad as mg
@@ -90,9 +91,11 @@ PERMUTATIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
-@pytest.mark.parametrize("in_place", [True, False])
-@pytest.mark.parametrize("aggregates", [True, False])
-@pytest.mark.parametrize("write", PERMUTATIONS)
+@sparse(
+    pytest.mark.parametrize("write", PERMUTATIONS),
+    pytest.mark.parametrize("in_place", [True, False]),
+    pytest.mark.parametrize("aggregates", [True, False]),
+)
 def test_a_write_that_keeps_a_sum_is_noticed(write: str, aggregates: bool, in_place: bool) -> None:
     """Swapping units, turning signs or moving two entries against each other is noticed as any
     other write.

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from case_support import sparse
+from loop_support import take_step
 from recording_support import Array, Tape, network, one, small, train
 
 import minigrad as mg
@@ -30,10 +31,8 @@ def test_rows_hold_loss_rate_clipping_and_indices(keep: tuple[str, ...], every: 
     with mg.Recorder(optimizer, loss=loss, data=data, keep=keep, every=every) as recorder:
         for _ in range(3):
             for x, y in data:
-                losses.append(loss(model(x), y))
+                losses.append(take_step(model, loss, optimizer, x, y))
                 indices.append(data.indices)
-                model.backward(loss.backward())
-                optimizer.step()
     run = recorder.run
     assert run.loss.tolist() == losses
     assert run.lr.tolist() == tape.lr == [0.1 / (1 + step) for step in range(18)]
@@ -92,9 +91,7 @@ def test_the_value_of_a_loss_of_ones_own_is_recorded(kind: type[Total]) -> None:
     told = []
     with mg.Recorder(optimizer, loss=loss) as recorder:
         for _ in range(3):
-            told.append(loss.forward(model(np.ones((2, 5))), np.zeros(2)))
-            model.backward(loss.backward())
-            optimizer.step()
+            told.append(take_step(model, loss, optimizer, np.ones((2, 5)), np.zeros(2)))
     assert 3 == len(set(told))
     assert told == recorder.run.loss.tolist()
     assert told[-1] == loss.value

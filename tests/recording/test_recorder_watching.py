@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from case_support import sparse
+from loop_support import take_step
 from recording_support import ROW, Scale, bias, dense, network, same
 
 import minigrad as mg
@@ -54,9 +55,7 @@ def test_watching_changes_nothing(mode: dict[str, Any], dtype: npt.DTypeLike) ->
         for epoch in range(6):
             model[2].freeze() if epoch == 2 else model[2].unfreeze()
             for x, y in data:
-                losses.append(loss(model(x), y))
-                model.backward(loss.backward())
-                optimizer.step()
+                losses.append(take_step(model, loss, optimizer, x, y))
                 if recorder is not None:
                     recorder.run.report()
         if recorder is not None:

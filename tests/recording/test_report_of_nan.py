@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from case_support import sparse
+from loop_support import take_step
 from recording_support import Array, bias, dense, one
 
 import minigrad as mg
@@ -30,9 +31,7 @@ def blown_up(**settings: Any) -> tuple[mg.Run, list[float], list[Array]]:
     losses, weights = [], []
     with mg.Recorder(optimizer, loss=loss, **settings) as recorder:
         for _ in range(20):
-            losses.append(loss.forward(model(x), 2 * x))
-            model.backward(loss.backward())
-            optimizer.step()
+            losses.append(take_step(model, loss, optimizer, x, 2 * x))
             weights.append(dense(model, 0).weight.value.copy())
     return recorder.run, losses, weights
 
@@ -204,7 +203,10 @@ def test_nan_that_somebody_wrote() -> None:
     assert (2, "write", 1, ("0.weight",), True) == tuple(found)
     first, *rest = recorder.run.report().splitlines()
     assert "NaN or infinity appeared before step 2." == first
-    said = "By a write of others before step 2, 1 of 6 values were NaN or infinite, of 0.weight; at the end none is."  # noqa: E501
+    said = (
+        "By a write of others before step 2, 1 of 6 values were NaN or infinite, of 0.weight; "
+        "at the end none is."
+    )
     assert said in " ".join(line.strip() for line in rest)
 
 

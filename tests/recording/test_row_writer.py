@@ -26,8 +26,13 @@ def rows_of(step: int) -> dict[str, npt.NDArray[Any]]:
     return {kind: np.full(SIZE, 10 * step + place, np.float32) for place, kind in enumerate(KINDS)}
 
 
-def sums_of(steps: range) -> list[int]:
-    return [zlib.crc32(b"".join(row.tobytes() for row in rows_of(step).values())) for step in steps]
+SALT, BLOCK = 12345, 3
+
+
+def sums_of(steps: range) -> dict[tuple[int, int], int]:
+    """The checksums of steps, by block and row."""
+    data = {step: b"".join(row.tobytes() for row in rows_of(step).values()) for step in steps}
+    return {(BLOCK, step): zlib.crc32(data[step], SALT) for step in steps}
 
 
 @pytest.fixture
@@ -42,28 +47,29 @@ def test_what_was_added_stays_as_it_was_while_the_disk_is_slow(
     written.
     """
     go = threading.Event()
-    append = FileColumn.append
+    write = FileColumn.write
 
-    def slow(file: FileColumn, array: npt.NDArray[Any]) -> None:
+    def slow(file: FileColumn, start: int, array: npt.NDArray[Any]) -> None:
         assert go.wait(60)
-        append(file, array)
+        write(file, start, array)
 
-    monkeypatch.setattr(FileColumn, "append", slow)
+    monkeypatch.setattr(FileColumn, "write", slow)
     monkeypatch.setattr(module, "_CHUNK_BYTES", 3 * 2 * SIZE * 4)
-    writer = RowWriter(KINDS, SIZE, np.dtype(np.float32))
-    writer.begin(paths)
+    writer = RowWriter(KINDS, SIZE, np.dtype(np.float32), SALT)
+    writer.begin(BLOCK, paths)
     for step in range(8):  # two chunks of three, which wait, and two rows more
         rows = rows_of(step)
-        writer.add(rows)
+        writer.add(step, rows)
         for row in rows.values():
             row.fill(-1)
     go.set()
-    assert sums_of(range(8)) == writer.settle()
-    for step in range(8, 40):
-        writer.add(rows_of(step))
-    assert sums_of(range(8, 40)) == writer.settle()
-    assert writer.settle() == []
     writer.publish()
+    assert sums_of(range(8)) == writer.sums
+    writer.forget()
+    for step in range(8, 40):
+        writer.add(step, rows_of(step))
+    writer.publish()
+    assert sums_of(range(8, 40)) == writer.sums
     writer.close()
     for kind, path in paths.items():
         assert [rows_of(step)[kind].tolist() for step in range(40)] == np.load(path).tolist()
@@ -72,24 +78,24 @@ def test_what_was_added_stays_as_it_was_while_the_disk_is_slow(
 def test_what_the_disk_refuses_is_raised_and_what_was_published_stays(
     paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error in the thread reaches the caller at the latest when it settles.
+    """An error in the thread reaches the caller at the latest when it publishes.
 
     The file holds the rows before.
     """
-    writer = RowWriter(KINDS, SIZE, np.dtype(np.float32))
-    writer.begin(paths)
+    writer = RowWriter(KINDS, SIZE, np.dtype(np.float32), SALT)
+    writer.begin(BLOCK, paths)
     for step in range(5):
-        writer.add(rows_of(step))
-    assert sums_of(range(5)) == writer.settle()
+        writer.add(step, rows_of(step))
     writer.publish()
+    assert sums_of(range(5)) == writer.sums
 
-    def full(file: FileColumn, array: npt.NDArray[Any]) -> None:
+    def full(file: FileColumn, start: int, array: npt.NDArray[Any]) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(FileColumn, "append", full)
-    writer.add(rows_of(5))
+    monkeypatch.setattr(FileColumn, "write", full)
+    writer.add(5, rows_of(5))
     with pytest.raises(OSError, match="No space left"):
-        writer.settle()
+        writer.publish()
     writer.close()
     for kind, path in paths.items():
         assert [rows_of(step)[kind].tolist() for step in range(5)] == np.load(path).tolist()
@@ -98,9 +104,9 @@ def test_what_the_disk_refuses_is_raised_and_what_was_published_stays(
 def test_a_file_that_is_there_already_is_left_alone(paths: dict[str, Path]) -> None:
     """A block begins with new files."""
     paths["grad"].write_text("mine")
-    writer = RowWriter(KINDS, SIZE, np.dtype(np.float32))
+    writer = RowWriter(KINDS, SIZE, np.dtype(np.float32), SALT)
     with pytest.raises(FileExistsError):
-        writer.begin(paths)
+        writer.begin(BLOCK, paths)
     writer.close()
     assert paths["grad"].read_text() == "mine"
 

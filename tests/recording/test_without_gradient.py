@@ -78,7 +78,10 @@ def test_html_and_notebook_say_it_too(tmp_path: Path) -> None:
     """
     run, counts = decayed()
     run.save_report(tmp_path / "run.html")
-    said = f"{np.count_nonzero(counts == 0)} of them by decay or momentum alone: their gradient was 0 in every step"  # noqa: E501
+    said = (
+        f"{np.count_nonzero(counts == 0)} of them by decay or momentum alone: "
+        "their gradient was 0 in every step"
+    )
     for html in ((tmp_path / "run.html").read_text("utf-8"), run._repr_html_()):
         assert said in re.sub(r"<[^>]+>", "", html)
     assert (

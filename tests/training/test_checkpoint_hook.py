@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from case_support import sparse
+from case_support import slow, sparse
 from training_support import Act, Training, classifier, constant, descent, towards, weight
 
 import minigrad as mg
@@ -42,7 +42,7 @@ def test_the_newest(tmp_path: Path) -> None:
     assert (tmp_path / "a.npz", None) == (hook.path, hook.best_path)
 
 
-@pytest.mark.parametrize("keep", [1, 2, 3, 5])
+@pytest.mark.parametrize("keep", [slow(1), 2, slow(3), 5])
 def test_those_before_it(keep: int, tmp_path: Path) -> None:
     """With `keep`, so many in all, numbered by their age; of fewer epochs fewer."""
     descent(9.0).fit(4, hooks=[mg.Checkpoint(tmp_path / "a.npz", keep=keep)])

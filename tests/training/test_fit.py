@@ -61,7 +61,7 @@ OPTIMIZERS: dict[str, Optimizers] = {
     ),
     pytest.mark.parametrize("dtype", [np.float32, np.float64]),
     full=2,
-    every=3,
+    every=5,
 )
 def test_fit_is_the_loop_by_hand(name: str, dtype: Any, settings: dict[str, Any]) -> None:
     """Values, statistics, moments and generators are the same bits after three epochs, and so is

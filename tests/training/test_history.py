@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import pickle
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -178,6 +179,35 @@ def test_csv_of_names_with_commas(tmp_path: Path) -> None:
     mg.History({'a, "b"': [1.0]}).to_csv(tmp_path / "a.csv")
     with (tmp_path / "a.csv").open(newline="") as file:
         assert [["epoch", 'a, "b"'], ["1", "1.0"]] == list(csv.reader(file))
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("+1", "'+1"),
+        ("-0.5", "'-0.5"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("  =1", "'  =1"),
+        ("\uff1d1", "'\uff1d1"),
+        ("\t=1", "\\t=1"),
+        ("\r\n=1", "\\r\\n=1"),
+        ("a;=1", "a;'=1"),
+        ("a, -b", "a,' -b"),
+        ("a|@b", "a|'@b"),
+        ("a\x1b[31m\0\udc80", "a\\x1b[31m\\x00\\udc80"),
+        ("val_loss", "val_loss"),
+        ("a=b-c", "a=b-c"),
+        ("größer als 0.5", "größer als 0.5"),
+    ],
+)
+def test_csv_of_names_that_are_formulas(name: str, written: str, tmp_path: Path) -> None:
+    """A spreadsheet computes nothing, wherever it separates cells; a number below 0 stays one."""
+    mg.History({name: [-0.5, float("-inf")]}).to_csv(tmp_path / "a.csv")
+    text = (tmp_path / "a.csv").read_bytes().decode()
+    assert [["epoch", written], ["1", "-0.5"], ["2", "-inf"]] == list(csv.reader(text.splitlines()))
+    for cell in re.split("[,;|]", text.splitlines()[0]):
+        assert cell.strip().strip('"').strip()[:1] not in tuple("=+-@\t\r")
 
 
 def test_json(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def straight(broken: Training) -> Training:
 @sparse(
     pytest.mark.parametrize("name", BIRTHS),
     pytest.mark.parametrize("recorded", ["", "around", "among the hooks"]),
-    every=2,
+    every=3,
 )
 def test_where_it_was_born(name: str, recorded: str, caplog: pytest.LogCaptureFixture) -> None:
     """It names step, layer, tensor and entry.

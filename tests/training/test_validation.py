@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from case_support import sparse
+from case_support import slow, sparse
 from training_support import (
     Diary,
     Training,
@@ -183,7 +183,7 @@ def test_it_comes_after_the_last_step_of_an_epoch() -> None:
     assert ([8.0, 5.0], [2.0, 1.0]) == (history["loss"], history["val_loss"])
 
 
-@pytest.mark.parametrize("n", [1, 1023, 1024, 1025, 2500])
+@pytest.mark.parametrize("n", [1, slow(1023), 1024, 1025, slow(2500)])
 def test_any_number_of_samples(n: int) -> None:
     """Each counts once, however many the model sees at a time.
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from loop_support import take_step
 
 import minigrad as mg
 from minigrad.arrays import Array
@@ -35,9 +36,7 @@ class Training(NamedTuple):
             for x, y in self.data:
                 if len(losses) == steps:
                     return losses
-                losses.append(self.loss.forward(self.model(x), y))
-                self.model.backward(self.loss.backward())
-                self.optimizer.step()
+                losses.append(take_step(self.model, self.loss, self.optimizer, x, y))
         return losses
 
     def bits(self) -> dict[str, object]:

@@ -6,12 +6,12 @@ So the letters keep their size on any screen.
 from __future__ import annotations
 
 import math
-from html import escape
 
 import numpy as np
 import numpy.typing as npt
 
 from minigrad.arrays import Array, Integers
+from minigrad.display.escaping import escape
 from minigrad.display.words import counted
 
 Floats = npt.NDArray[np.float64]

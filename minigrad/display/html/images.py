@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from html import escape
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from minigrad.display.drawing import HIDDEN, STRANGE, Layout
+from minigrad.display.escaping import escape
 from minigrad.display.html.charts import number
 from minigrad.display.png import Pixels, data_uri
 from minigrad.display.shown import ShownWhy

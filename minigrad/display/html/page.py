@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from html import escape
 from importlib.resources import files
 from string import Template
 
 import numpy as np
 
+from minigrad.display.escaping import escape
 from minigrad.display.html.charts import chart, number
 from minigrad.display.html.parameter import parameter_section, reasons_bar
 from minigrad.display.html.slider import slider
@@ -75,7 +75,11 @@ def _notes(run: ShownRun) -> str:
     """Notes and gaps; none, if there are none."""
     notes = condensed(run.notes)
     lines = [f"{note}." for note in notes]
-    lines += [f"No tensors of steps {gap.first:,} to {gap.last:,}: {gap.why}." for gap in run.gaps]
+    lines += [
+        f"{'Steps' if gap.of_counts else 'No tensors of steps'} {gap.first:,} to {gap.last:,}: "
+        f"{gap.why}."
+        for gap in run.gaps
+    ]
     if not lines:
         return ""
     items = "".join(f"<li>{escape(line)}</li>" for line in lines[:_NOTES])
@@ -157,7 +161,7 @@ def _facts(run: ShownRun) -> str:
         "complete" if run.complete else "the recorder had not stopped when this page was written"
     )
     facts["Counts"] = (
-        "none (aggregates=False), so reasons are unknown"
+        f"none ({run.no_counts}), so reasons are unknown"
         if run.counted_steps is None
         else f"of every entry in {counted(run.counted_steps, 'step')}"
     )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from html import escape
-
 import numpy as np
 
 from minigrad.display.drawing import Layout, largest
+from minigrad.display.escaping import escape
 from minigrad.display.html.charts import chart
 from minigrad.display.html.images import (
     Part,
@@ -73,8 +72,8 @@ def _moved(parameter: ShownParameter) -> str:
         before, after = parameter.initial, parameter.final
         differ = int(np.count_nonzero((before != after) & ~(np.isnan(before) & np.isnan(after))))
         return (
-            f'<p class="lead">Nothing was counted (aggregates=False), so why entries did not move '
-            f"is unknown. "
+            f'<p class="lead">Nothing was counted ({escape(parameter.no_counts)}), so why entries '
+            f"did not move is unknown. "
             f"<b>{differ:,}</b> of {parameter.size:,} differ between the first and the last "
             f"value.</p>"
         )

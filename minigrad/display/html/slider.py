@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 
 from minigrad.arrays import Integers, Mask
 from minigrad.display.drawing import Layout, largest
+from minigrad.display.escaping import escape
 from minigrad.display.html.charts import WIDTH, number
 from minigrad.display.html.images import UNIT_SCALE, page_layout, scale_bar, scale_of
 from minigrad.display.png import Pixels, data_uri

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, final
@@ -16,7 +14,7 @@ from minigrad._types import override
 from minigrad._validation import whole
 from minigrad.checkpoint import archive
 from minigrad.errors import DataFileError, KindError, RangeError
-from minigrad.files import replacing, sweep
+from minigrad.files import link_or_copy
 from minigrad.hooks import Epoch, FitBegin, FitEnd, Hook, Step
 from minigrad.hooks.fit_events import InFit
 from minigrad.training.callbacks.early_stopping import Best, Mode
@@ -128,7 +126,7 @@ class Checkpoint(Hook):
             event.save_now(self.path)
             self._worked = False
             if best and self.best_path is not None:
-                _copy(self.path, self.best_path)
+                link_or_copy(self.path, self.best_path)
         except OSError as error:  # a DataFileError too
             logging.getLogger("minigrad").warning("%s; the training goes on", error)
 
@@ -140,7 +138,7 @@ class Checkpoint(Hook):
             return
         for newer, name in reversed(list(pairwise(older))):
             if newer.exists():
-                _copy(newer, name)
+                link_or_copy(newer, name)
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -160,15 +158,3 @@ def _are_one(a: Path, b: Path) -> bool:
     Giving it one of its names again would change nothing, and leave a third.
     """
     return a.exists() and b.exists() and a.samefile(b)
-
-
-def _copy(old: Path, new: Path) -> None:
-    """A second name for a file, or where the file system has none, a copy."""
-    sweep(new)
-    with replacing(new) as temporary:
-        with suppress(OSError):
-            temporary.unlink()
-        try:
-            temporary.hardlink_to(old)
-        except OSError:
-            shutil.copyfile(old, temporary)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, final
 
 from minigrad._messages import described
+from minigrad._printable import printable
 from minigrad.errors import KindError
 from minigrad.training.history import short
 
@@ -44,7 +45,7 @@ class Progress:
     def say(self, line: str) -> None:
         """Show a line."""
         if self.shown:
-            print(line, flush=True)
+            print(printable(line), flush=True)
 
     def begin_epoch(self, epoch: int) -> None:
         """An epoch begins."""

@@ -243,7 +243,7 @@ def generators(layer: mg.Layer) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("make", RANDOM.values(), ids=RANDOM.keys())
+@sparse(pytest.mark.parametrize("make", RANDOM.values(), ids=RANDOM.keys()), every=2)
 def test_layers_that_draw_random_numbers(make: Callable[[], mg.Layer]) -> None:
     """Each evaluation draws the same ones, so that the differences are derivatives.
 
@@ -330,7 +330,7 @@ WRONG: dict[str, tuple[str, str]] = {  # where it is found, and what is said abo
         [(key, *value) for key, value in WRONG.items()],
         ids=WRONG.keys(),
     ),
-    every=4,
+    every=5,
 )
 def test_wrong_layers_fail(spoil: str, where: str, told: str) -> None:
     """The message names the tensor, both numbers, and what they have in common."""
