@@ -94,10 +94,10 @@ def mutation(session: nox.Session) -> None:
         file.write_text(code, encoding="utf-8")
     with Path("survivors.txt").open("w", encoding="utf-8") as survivors, session.chdir(copy):
         session.run("mutmut", "run", *(f"minigrad.{room}.*" for room in session.posargs))
-        results = session.run("mutmut", "results", silent=True)
-        survivors.write(f"{results}\n")
-        for name in re.findall(r"^ +(\S+): survived$", str(results), re.MULTILINE):
-            survivors.write(f"{session.run('mutmut', 'show', name, silent=True)}\n")
+        results = str(session.run("mutmut", "results", silent=True))
+        for name, state in re.findall(r"^ +(\S+): (.+)$", results, re.MULTILINE):
+            if state != "not checked":
+                survivors.write(f"{session.run('mutmut', 'show', name, silent=True)}\n")
 
 
 @nox.session(default=False)
