@@ -258,3 +258,26 @@ def test_where_an_entry_lies() -> None:
     assert "in row 2" == where((2,))
     assert "in row 2, column 3" == where((2, 3))
     assert "at (2, 3, 4)" == where((2, 3, 4))
+
+
+@pytest.mark.parametrize(("name", "article"), [("Index", "an"), ("Unit", "a"), ("row", "a")])
+def test_the_article_before_a_kind(name: str, article: str) -> None:
+    """As it is spoken: "an Index", but "a Unit", as most names in u begin with the sound of you."""
+    kind = type(name, (), {"shape": (2,)})
+    assert f"{article} {name} of shape (2,)" == described(kind())
+
+
+@pytest.mark.parametrize("methods", [("value",), ("forward", "backward")], ids="+".join)
+def test_what_numpy_can_read_is_read(methods: tuple[str, ...]) -> None:
+    """A quantity or a variable of another library that is an array to NumPy is one here too.
+
+    Its attributes may have the names of a parameter's or a layer's.
+    """
+    held = np.array([[1.0, 2.0]])
+    members = {
+        "__array__": lambda self, dtype=None, copy=None: held,
+        **dict.fromkeys(methods, held),
+    }
+    foreign = type("Foreign", (), members)()
+    layer = mg.Dense(2, 1, init="ones", dtype=np.float64)
+    assert [[3.0]] == layer(foreign).tolist()

@@ -276,6 +276,7 @@ def test_a_gradient_by_hand_of_an_unknown_output() -> None:
         model.backward(2 * (output - X))
 
 
+@pytest.mark.frames
 @pytest.mark.parametrize("place", ["alone", "in a Sequential", "with a hook"])
 def test_the_warning_of_a_repeated_forward_points_at_the_caller(place: str) -> None:
     """It names the line that called `backward`, and none of minigrad."""

@@ -191,6 +191,20 @@ def test_names_of_axes_and_inputs() -> None:
     assert "always 0: height, weight" in found
 
 
+@pytest.mark.parametrize(("dark", "more"), [(10, 0), (11, 1), (13, 3)])
+@pytest.mark.parametrize("named", [True, False])
+def test_more_than_ten_inputs_or_ranges(dark: int, more: int, named: bool) -> None:
+    """Ten are listed, and the others counted."""
+    x = np.ones((1, 2 * dark))
+    x[:, ::2] = 0  # no two side by side, so that each is a range of its own
+    before = np.zeros((2 * dark, 1))
+    names = [f"input {index}" for index in range(2 * dark)] if named else None
+    text = str(mg.compare(before, before + x.T, inputs=x, names=names))
+    listed = [names[index] if names else str(index) for index in range(0, 20, 2)]
+    rest = (f" and {more} more" if named else f" and {more} more ranges") if more else ""
+    assert f"Inputs that are always 0: {', '.join(listed)}{rest}." in text
+
+
 def test_views_of_different_parts_are_not_the_same_array() -> None:
     """Only memory that is really shared is an error."""
     both = np.arange(8.0)

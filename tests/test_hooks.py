@@ -368,6 +368,7 @@ def test_a_failure_in_a_step_leaves_the_step_whole() -> None:
     assert ["step 0", "step 1"] * 2 == log
 
 
+@pytest.mark.frames
 @pytest.mark.parametrize(
     "part",
     [lambda model: model, lambda model: model[1], lambda model: model[1][0]],
@@ -439,6 +440,7 @@ def test_several_failures_are_counted() -> None:
         model(np.ones((1, 2)))
 
 
+@pytest.mark.frames
 def test_a_failure_is_raised_once() -> None:
     """It does not come up again in a later pass."""
 

@@ -185,3 +185,22 @@ def test_settings_out_of_range(make: Any, error: type[MinigradError]) -> None:
     """What cannot be drawn is refused, not stretched."""
     with pytest.raises(error):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: mg.init.uniform(np.inf, 1), "low"),
+        (lambda: mg.init.uniform(0, np.inf), "high"),
+        (lambda: mg.init.normal(np.inf, 1), "mean"),
+        (lambda: mg.init.normal(0, -1), "std"),
+        (lambda: mg.init.constant(np.inf), "value"),
+        (lambda: weight(lambda shape, rng: np.full(shape, "a")), "what init returned"),
+        (lambda: weight(lambda shape, rng: np.ones(1)), "what init returned"),
+    ],
+    ids=["low", "high", "mean", "std", "value", "text draw", "shape draw"],
+)
+def test_an_error_names_the_setting(make: Any, name: str) -> None:
+    """Of two numbers that were given, it says which one is wrong."""
+    with pytest.raises(MinigradError, match=rf"\b{name}\b"):
+        make()

@@ -134,6 +134,29 @@ def test_a_gradient_arrives_when_it_is_written(
     assert [int(arrives)] * 2 == parameter.grad.tolist()
 
 
+def test_a_gradient_beyond_float32_becomes_infinite() -> None:
+    """So that a training that diverges is reported as that."""
+    parameter = mg.Parameter(np.ones(3, np.float32))
+    with np.errstate(over="ignore"):
+        parameter.grad = np.array([1e300, -1e39, 2.0])
+    assert [np.inf, -np.inf, 2.0] == parameter.grad.tolist()
+
+
+@pytest.mark.parametrize(
+    "view", [lambda grad: grad.T, lambda grad: grad.reshape(-1)], ids=["T", "flat"]
+)
+def test_a_gradient_in_another_shape_is_read_only(view: Callable[[Array], Array]) -> None:
+    """What would write past its owner raises NumPy's error, and writes nothing."""
+    model = mg.Sequential(mg.Dense(2, 3, rng=0))
+    grad = dict(model.parameters())["0.weight"].grad
+    with pytest.raises(ValueError, match="read-only"):
+        view(grad)[0] = 1.0
+    other = view(grad)
+    with pytest.raises(ValueError, match="read-only"):
+        other += 1.0
+    assert not grad.any()
+
+
 def test_the_repr_of_a_parameter_tells_counts_and_range() -> None:
     """Shape, dtype, range, zeros, and whether it is frozen; the name where it has one."""
     parameter = mg.Parameter(np.array([[0.0, -1.5], [2, 0]], np.float32), trainable=False)

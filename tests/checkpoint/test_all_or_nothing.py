@@ -131,6 +131,52 @@ def test_a_hook_that_had_no_state_and_takes_half_of_one(tmp_path: Path) -> None:
     assert "does not fit, and only Torn may have changed: its Torn: ValueError(" in message
 
 
+class Stuck(mg.Hook):
+    """A hook that has a state, and after half of another one takes its own no more."""
+
+    def __init__(self) -> None:
+        self.seen = 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seen": self.seen}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.seen = state["seen"]
+        raise ValueError("not that")
+
+
+def test_a_hook_that_does_not_take_its_old_state_back(tmp_path: Path) -> None:
+    """The error does not say that nothing was changed."""
+    hook = Stuck()
+    hook.seen = 5
+    mg.save(tmp_path / "x", **{**Training().made(2).parts, "hooks": [hook]})
+    message = refused(tmp_path / "x", Training(seed=7), hooks=[Stuck()])
+    assert "does not fit, and only Stuck may have changed: its Stuck: ValueError(" in message
+
+
+class Interrupted(Breaks):
+    """A hook whose loading is interrupted by Ctrl-C, after half of its state is taken."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.count = state["count"]
+        if self.count:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupt_while_loading(tmp_path: Path) -> None:
+    """Ctrl-C goes on, and all that was given is as before."""
+    hook = Interrupted()
+    hook.count = 3
+    saved = Training(Plan(plateau=True)).made(3)
+    mg.save(tmp_path / "x", **{**saved.parts, "hooks": [*saved.hooks, hook]})
+    training, own = Training(Plan(plateau=True), seed=7).made(2), Interrupted()
+    before = training.bits
+    with pytest.raises(KeyboardInterrupt):
+        mg.load(tmp_path / "x", **{**training.parts, "hooks": [*training.hooks, own]})
+    assert before == training.bits
+    assert 0 == own.count
+
+
 @pytest.fixture(params=["model", "optimizer", "data", "history", "hook"])
 def failing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The part whose loading fails, the first time that it is tried."""

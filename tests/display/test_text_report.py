@@ -65,6 +65,22 @@ def test_report_tells_the_other_reasons() -> None:
     assert "4  their update was 0 in every step" in text
 
 
+def test_unknown_entries_are_counted_apart() -> None:
+    """An entry of which it is not known whether it moved is not among those that "never did"."""
+    model = network(3, 1, dtype=np.float64)
+    optimizer = mg.SGD(model, 0.1)
+    recorder = mg.Recorder(optimizer)
+    with recorder:
+        one(model, optimizer, [[0, 1, 0]], [[1]])
+    one(model, optimizer, [[1, 0, 0]], [[1]])  # not recorded
+    with recorder:
+        one(model, optimizer, [[0, 1, 0]], [[1]])
+    assert (
+        "0.weight (3, 1) float64: 1 of 3 entries moved; 1 never did; of 1 it is not known:"
+        in recorder.run.report().splitlines()
+    )
+
+
 def test_report_of_one() -> None:
     """One is one: no "1 steps", "1 inputs" or "all 1 entries"."""
     model = mg.Sequential(mg.Dense(2, 1, init="zeros"), Scale(1))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from minigrad.errors import GradientOverwritten
 
 
 def worked_out() -> mg.Dense:
@@ -107,3 +108,17 @@ def test_its_repr() -> None:
     assert "Dense(2, 3, bias=False, dtype=float64)" == repr(
         mg.Dense(2, 3, bias=False, dtype=np.float64, rng=0)
     )
+
+
+def test_each_backward_of_a_layer_by_itself_begins_anew() -> None:
+    """A layer that is trained without a Sequential assigns its gradients as a model does, says so
+    where no step has used the last ones, and adds none up.
+    """
+    layer = mg.Dense(2, 1, init="ones")
+    mg.SGD(layer, lr=0.1)
+    layer(np.array([[3.0, 5.0]]))
+    layer.backward(np.array([[1.0]]))
+    layer(np.array([[3.0, 5.0]]))
+    with pytest.warns(GradientOverwritten):
+        layer.backward(np.array([[2.0]]))
+    assert [[6.0], [10.0]] == layer.weight.grad.tolist()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 import minigrad as mg
 from minigrad.activations import ActivationName
 from minigrad.arrays import Array
-from minigrad.errors import ModelError, ShapeError
+from minigrad.errors import KindError, ModelError, ShapeError
 
 
 def chain(seed: int = 0) -> mg.Sequential:
@@ -455,3 +457,38 @@ def test_names_of_positions_do_not_mix() -> None:
     """All layers have names, or none."""
     with pytest.raises(ModelError, match="all layers of a Sequential names, or none"):
         mg.Sequential(mg.Activation("relu"), out=mg.Activation("relu"))
+
+
+class Returns(mg.Layer):
+    """Whatever a function makes of a batch."""
+
+    def __init__(self, function: Callable[[Array], Any]) -> None:
+        self.function = function
+
+    def forward(self, x: Array) -> Any:
+        return self.function(x)
+
+    def backward(self, grad: Array) -> Array:
+        return grad.copy()
+
+
+@pytest.mark.parametrize(
+    ("function", "returned"),
+    [
+        (lambda x: x[:1], r"an array of shape \(1, 3\)"),
+        (lambda x: np.concatenate([x, x]), r"an array of shape \(10, 3\)"),
+        (lambda x: np.array(x.sum()), r"an array of shape \(\)"),
+        (lambda x: x.tolist(), "list"),
+    ],
+    ids=["fewer", "more", "a number", "a list"],
+)
+def test_a_layer_that_does_not_return_a_row_for_each_sample(
+    function: Callable[[Array], Any], returned: str
+) -> None:
+    """It is named, with what it returned and what was expected."""
+    model = mg.Sequential(mg.Dense(3, 3, rng=0), Returns(function))
+    with pytest.raises((ShapeError, KindError)) as caught:
+        model(np.ones((5, 3)))
+    assert re.search(
+        rf"Returns.*: forward returned {returned}, expected an array of 5 rows", str(caught.value)
+    )

@@ -148,6 +148,20 @@ def test_max_norm(axis: int) -> None:
     assert min(shortened, free) > 0
 
 
+def test_max_norm_of_units_that_are_zero() -> None:
+    """A unit whose weights are all 0 has the norm 0, and stays as it is without a word."""
+    model = model_of()
+    model[0].weight.value[...] = 0
+    optimizer = mg.SGD(model, 0.5, update_transforms=[mg.MaxNorm(1.0, "0.weight")])
+    grads = np.zeros_like(mg.ParameterVector.of(model).grads)
+    grads[0] = -6.0  # entry (0, 0): the norm of unit 0 would be 3, those of the others are 0
+    mg.ParameterVector.of(model).grads = grads
+    optimizer.step()
+    expected = np.zeros((3, 4))
+    expected[0, 0] = 1.0
+    assert expected.tolist() == model[0].weight.value.tolist()
+
+
 # -- order and one's own -------------------------------------------------------------------------
 
 

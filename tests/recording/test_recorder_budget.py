@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -143,6 +143,21 @@ def test_estimate_checks_its_steps() -> None:
         recorder.estimate(2.5)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("keep", [(), ("update",)], ids=["counts alone", "rows"])
+def test_the_bytes_of_each_step_are_counted(keep: tuple[Literal["update"], ...]) -> None:
+    """Those of its tensors, and those of its other facts, as they were estimated."""
+
+    def taken(steps: int) -> tuple[int, int]:
+        model, optimizer = small()
+        with mg.Recorder(optimizer, keep=keep) as recorder:
+            train(model, optimizer, steps)
+        return recorder.run.bytes, recorder.estimate(steps).bytes
+
+    (few, few_estimated), (many, many_estimated) = taken(10), taken(60)
+    assert many_estimated - few_estimated == many - few
+    assert many - few >= 50 * (len(keep) * ROW + 8)  # 8 bytes of a loss at the least
+
+
 def memory_of(budget: int, steps: int) -> tuple[int, int]:
     """How many bytes a recorder really takes after some steps, and what its run says."""
     model = network(200, 50, 3)
@@ -185,6 +200,28 @@ def test_memory_stays_within_the_budget() -> None:
     taken, told = memory_of(8_000_000, 600)
     assert told <= 8_000_000 + 600 * 32
     assert taken <= 1.05 * 8_000_000
+
+
+def test_memory_stays_within_the_budget_at_every_step() -> None:
+    """While the budget fills up, too: beyond it there are only a few copies of the values, however
+    large the budget is.
+    """
+    model = network(800, 100, 3)
+    optimizer = mg.SGD(model, 0.01)
+    with mg.Recorder(optimizer):
+        train(model, optimizer, 2, n_in=800)  # whatever is only made once
+    row = mg.ParameterVector.of(model).values.nbytes
+    gc.collect()
+    tracemalloc.start()
+    try:
+        begin, most = tracemalloc.get_traced_memory()[0], 0
+        with mg.Recorder(optimizer, aggregates=False, budget=100 * row):
+            for _ in range(200):
+                train(model, optimizer, 1, n_in=800)
+                most = max(most, tracemalloc.get_traced_memory()[0] - begin)
+    finally:
+        tracemalloc.stop()
+    assert 90 * row < most < 107 * row
 
 
 @pytest.mark.filterwarnings("ignore::minigrad.errors.OutOfBandWrite")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,7 @@ def test_another_nan_is_no_write(aggregates: bool) -> None:
     assert not recorder.run.notes
 
 
+@pytest.mark.frames
 def test_the_warning_points_at_the_callers_line() -> None:
     """The warning of a write from outside points at the line that called `step`, not into
     minigrad.
@@ -316,3 +318,56 @@ def test_report_stays_short_with_many_notes() -> None:
             train(model, twin, 1, seed=seed)
     lines = recorder.run.report().splitlines()
     assert any(line.startswith("0.weight") for line in lines[:15])
+
+
+@pytest.mark.filterwarnings("ignore::minigrad.errors.OutOfBandWrite")
+def test_a_write_into_several_parameters_is_a_cause_in_each() -> None:
+    """Where several were written at once, what moved without a gradient may have moved by that in
+    the first of them as in the last.
+    """
+    model = network(2, 1)
+    optimizer, layer = mg.SGD(model, 0.1, weight_decay=0.1), dense(model, 0)
+    with mg.Recorder(optimizer) as recorder:
+        for step in range(2):
+            if step == 1:
+                layer.weight.value[0, 0] = 5
+                bias(layer).value[0] = 3
+            model(np.array([[0.0, 1.0]]))  # input 0 is dark
+            model.backward(np.array([[0.0]]))
+            optimizer.step()
+    for name, place in (("0.weight", (0, 0)), ("0.bias", (0,))):
+        assert "decay, momentum or a write by others alone" in recorder.run[name].why.at(*place)
+
+
+class Veto(mg.Hook):
+    """Lets no step through."""
+
+    def before_step(self, event: mg.Step) -> None:
+        raise ArithmeticError("no step today")
+
+
+@pytest.mark.filterwarnings("ignore::minigrad.errors.OutOfBandWrite")
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_a_write_before_a_step_that_did_not_come_takes_no_room(
+    on_disk: bool, tmp_path: Path
+) -> None:
+    """Each write by somebody else begins with the values as they are then.
+
+    Where no step followed, the next one takes the place of it: a record does not grow by steps that
+    were never made.
+    """
+
+    def recorded(attempts: int) -> mg.Run:
+        model, optimizer = small()
+        path = tmp_path / str(attempts) if on_disk else None
+        with mg.Recorder(optimizer, path=path) as recorder:
+            train(model, optimizer, 1)
+            with optimizer.attach(Veto()):
+                for _ in range(attempts):
+                    dense(model, 2).weight.value[1, 1] += 1
+                    with pytest.raises(ArithmeticError, match="no step today"):
+                        train(model, optimizer, 1)
+            train(model, optimizer, 1)
+        return recorder.run
+
+    assert recorded(1).bytes == recorded(5).bytes

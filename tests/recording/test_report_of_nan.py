@@ -282,3 +282,43 @@ def test_pictures_mark_what_is_nan() -> None:
     assert legend.endswith("; at the end 1 is NaN and 1 is infinite, drawn as ×")
     found = drawing.diverging(history.final, ~history.moved, 1.0)
     assert [[True, False, True], [False] * 3] == (found == drawing.STRANGE).all(axis=2).tolist()
+
+
+@pytest.mark.filterwarnings("ignore::minigrad.errors.OutOfBandWrite")
+@pytest.mark.parametrize("pause", [False, True])
+def test_nan_may_have_come_and_gone_while_nothing_was_recorded(pause: bool) -> None:
+    """After a gap it is never said that there was no NaN before; writes that come later and are
+    known do not change that.
+    """
+    model = mg.Sequential(mg.Dense(1, 1, rng=0))
+    weight, optimizer = dense(model, 0).weight, mg.SGD(model, 0.1)
+    recorder = mg.Recorder(optimizer, aggregates=False)
+    with recorder:
+        one(model, optimizer, [[1]], [[1]])
+    if pause:
+        weight.value = [[np.nan]]
+        one(model, optimizer, [[1]], [[1]])
+        weight.value = [[1.0]]
+        bias(dense(model, 0)).value = [0.0]
+    with recorder:
+        one(model, optimizer, [[1]], [[1]])
+        weight.value = [[2.0]]
+        one(model, optimizer, [[1]], [[1]])
+        one(model, optimizer, [[np.inf]], [[1]])
+    found = recorder.run.first_non_finite
+    assert found is not None
+    assert (4 if pause else 3, not pause) == (found.step, found.exact)
+
+
+def test_nan_in_the_very_first_step() -> None:
+    """It came in that step, not before it."""
+    model = mg.Sequential(mg.Dense(1, 1, rng=0))
+    optimizer = mg.SGD(model, 0.1)
+    with mg.Recorder(optimizer) as recorder:
+        one(model, optimizer, [[1]], [[np.inf]])
+    found = recorder.run.first_non_finite
+    assert found is not None
+    assert (0, "value", 2, True) == (found.step, found.what, found.entries, found.exact)
+    first, second, *_ = recorder.run.report().splitlines()
+    assert "NaN or infinity appeared in step 0." == first
+    assert second.startswith("    After step 0, 2 of 2 values were NaN or infinite")

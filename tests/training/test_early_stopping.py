@@ -49,6 +49,15 @@ def test_it_ends_and_restores_the_best() -> None:
     assert (0.0, 2, 2) == (stopping.best, stopping.best_epoch, stopping.bad_epochs)
 
 
+def test_the_first_epoch_may_be_the_best() -> None:
+    """|w - 3| for w = 3, 2, 1: what is said counts epochs from 1."""
+    training, stopping = descent(4.0), mg.EarlyStopping("val_loss", patience=2)
+    history = training.fit(9, hooks=[stopping], validation_data=towards(3.0))
+    assert [0.0, 1.0, 2.0] == history["val_loss"]
+    assert "val_loss has not become better for 2 epochs (best 0 in epoch 1)" == history.stopped
+    assert 3.0 == weight(training.model)
+
+
 def test_it_can_leave_the_last() -> None:
     """With restore_best=False, w is that of the last epoch."""
     training = descent(6.0)

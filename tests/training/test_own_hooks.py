@@ -188,7 +188,7 @@ def test_a_checkpoint_of_ones_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["on_batch", "on_train_begin", "before_epoch", "on_steps", "after_step"]
+    "name", ["on_batch", "on_train_begin", "before_epoch", "on_steps", "after_step", "on_qwzzyxv"]
 )
 def test_an_unknown_method_is_an_error_when_the_class_is_made(name: str) -> None:
     """It would never be called; the error lists those that are."""
@@ -206,3 +206,30 @@ def test_a_recorder_among_the_hooks_is_complete_after_an_error() -> None:
         training.fit(1, hooks=[recorder, Veto()])
     assert (2, True) == (len(recorder.run.steps), recorder.run.complete)
     assert recorder.run.verify()
+
+
+def test_the_beginning_tells_what_is_trained_with_what() -> None:
+    """The objects that `fit` was given, themselves; the names of the figures, and whether it goes
+    on from a checkpoint.
+    """
+    seen: list[mg.FitBegin] = []
+
+    class Look(mg.Hook):
+        def on_fit_begin(self, event: mg.FitBegin) -> None:
+            seen.append(event)
+            assert event.model is model
+            assert event.optimizer is optimizer
+            assert event.loss is loss
+            assert event.data is data
+            assert hook in event.hooks
+            assert ("loss", "accuracy") == event.names
+            assert (3, 2) == (event.epochs, event.steps_per_epoch)
+            assert not event.validates
+            assert not event.resumes
+
+    hook = Look()
+    model = mg.Sequential(mg.Dense(2, 2, rng=0))
+    optimizer, loss = mg.SGD(model, 0.1), mg.SoftmaxCrossEntropy()
+    data = mg.Batches(np.ones((4, 2)), np.array([0, 1, 1, 0]), 2, rng=0)
+    mg.fit(model, loss, optimizer, data, epochs=3, hooks=[hook], progress=False)
+    assert 1 == len(seen)
