@@ -143,6 +143,7 @@ class Gradients:
             stop = start + parameter.size
             now = parameter.arrival
             if before is not None and now is not None and now is not before:
+                parameter.arrival = now.edited()  # if an interrupt comes here, it is neither
                 self._flat[start:stop] += snapshot.flat[start:stop]
                 parameter.arrival = before.plus(now)
             start = stop

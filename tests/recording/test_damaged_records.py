@@ -37,7 +37,7 @@ def test_an_undamaged_run_tells_the_truth(
     assert [] == lies(tmp_path / "run", truth)
 
 
-@pytest.mark.parametrize("seed", [0] if not EVERYTHING else list(range(4)))
+@pytest.mark.parametrize("seed", [0] if not EVERYTHING else [0, 1])
 def test_one_damaged_file(
     seed: int,
     run_and_truth: tuple[str, dict[str, bytes], dict[str, bytes], Truth],
@@ -51,7 +51,7 @@ def test_one_damaged_file(
         (name, what, content)
         for name, before in files.items()
         if before
-        for what, content in damages(name, before, others.get(name), rng, 12 if EVERYTHING else 1)
+        for what, content in damages(name, before, others.get(name), rng, 4 if EVERYTHING else 1)
     ]
     if not EVERYTHING:
         cases = [cases[n] for n in rng.permutation(len(cases))[:12]]
