@@ -65,17 +65,16 @@ class Continuity:
         """The number in the record of the optimizer's step with this number."""
         return step + self._offset
 
-    def take_up(self) -> bool:
-        """Go on with the run that the store has taken up, where it ended; whether that was now."""
+    def take_up(self) -> None:
+        """Go on with the run that the store has taken up, where it ended; once."""
         before = self._store.before
         if self.initial is not None or before is None:
-            return False
+            return
         steps = before.kept.steps
         last = int(steps[-1]) if len(steps) else before.final_step
         self._watch.go_on_after(last, before.final if before.final_step == last else None)
         self._count_on(before, last)
         self.initial = before.initial.copy()
-        return True
 
     def _count_on(self, before: Record, last: int) -> None:
         """Go on with the counts of a run, completed from its rows where its writer was cut off."""

@@ -156,8 +156,8 @@ class Recorder(Hook):
                 "the parameters of this recorder have moved into another model; make a new one"
             )
         self.stop()  # which an interrupt may have cut off
-        went_on = self._continuity.take_up()
-        if not went_on and self._continuity.next_step <= self._watch.last_step:
+        self._continuity.take_up()
+        if self._complete and self._continuity.next_step <= self._watch.last_step:
             raise CallOrderError(
                 f"step {self._watch.last_step} is recorded, and the optimizer has gone back to "
                 f"step {self._continuity.next_step}; use a new recorder"
