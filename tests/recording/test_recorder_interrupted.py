@@ -85,7 +85,7 @@ def lines(stride: int, start: int) -> Any:
 @sparse(
     pytest.mark.parametrize("settings", SETTINGS),
     pytest.mark.parametrize("error", ERRORS),
-    pytest.mark.parametrize("stride", [701, slow(101)]),
+    pytest.mark.parametrize("stride", [701, slow(401)]),
 )
 def test_what_was_recorded_in_memory_stays_true(
     settings: str, error: type[BaseException], stride: int
@@ -105,7 +105,7 @@ def test_what_was_recorded_in_memory_stays_true(
 @sparse(
     pytest.mark.parametrize("settings", SETTINGS),
     pytest.mark.parametrize("error", ERRORS),
-    pytest.mark.parametrize("stride", [2003, slow(211)]),
+    pytest.mark.parametrize("stride", [2003, slow(997)]),
 )
 def test_what_was_recorded_on_disk_stays_true_and_goes_on(
     settings: str, error: type[BaseException], stride: int, tmp_path: Path
@@ -140,7 +140,7 @@ def test_what_was_recorded_on_disk_stays_true_and_goes_on(
     pytest.mark.parametrize("settings", SETTINGS),
     pytest.mark.parametrize("on_disk", [False, True]),
     pytest.mark.parametrize("error", ERRORS),
-    pytest.mark.parametrize("stride", [1501, slow(211)]),
+    pytest.mark.parametrize("stride", [1501, slow(997)]),
 )
 def test_a_training_that_goes_on_has_the_bits_of_an_undisturbed_one(
     settings: str, error: type[BaseException], on_disk: bool, stride: int, tmp_path: Path
