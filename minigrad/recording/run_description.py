@@ -63,6 +63,7 @@ class RunDescription:
         """A session begins with this step."""
         self._content["sessions"].append({"first_step": first_step})
         self._content["complete"] = False
+        self._written = None
 
     def end_session(self, last_step: int) -> None:
         """The session has ended with this step."""

@@ -118,3 +118,16 @@ def test_of_a_new_run(tmp_path: Path) -> None:
     with training.recorder(tmp_path / "run", resume=True):
         training.go(3)
     holds(mg.Run.open(tmp_path / "run"), notes, 3)
+
+
+def test_while_a_later_session_goes_on_the_run_is_not_complete(tmp_path: Path) -> None:
+    """In the same process or another: whoever reads it then, or after a kill, can tell."""
+    training = Training()
+    recorder = training.recorder(tmp_path / "run")
+    for session in range(3):
+        with recorder:
+            assert not mg.Run.open(tmp_path / "run").complete
+            training.go(session)
+        assert mg.Run.open(tmp_path / "run").complete
+    with training.recorder(tmp_path / "run", resume=True):
+        assert not mg.Run.open(tmp_path / "run").complete
