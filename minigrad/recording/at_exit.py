@@ -17,24 +17,25 @@ from weakref import WeakSet
 
 
 class Recording(Protocol):
-    """A recorder that writes to disk."""
+    """A recorder that has begun."""
 
     def leave(self) -> None:
         """Publish what is only in memory, and let go of the run: the process ends."""
 
-    def leave_to_parent(self) -> None:
-        """Write no more: this is a forked child."""
+    def forked(self) -> None:
+        """This is a forked child: write no more to what belongs to its parent."""
 
 
 _recording: WeakSet[Recording] = WeakSet()
 
 
-def add(recorder: Recording) -> None:
-    """This recorder writes to disk from now on."""
+def add(recorder: Recording, *, on_disk: bool) -> None:
+    """This recorder has begun, and may have something to write when the process ends."""
     _recording.add(recorder)
     # Elsewhere than in the main thread Python sets no handlers.
     if (
-        threading.current_thread() is threading.main_thread()
+        on_disk
+        and threading.current_thread() is threading.main_thread()
         and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     ):
         signal.signal(signal.SIGTERM, _terminated)
@@ -69,11 +70,11 @@ def _terminated(number: int, frame: FrameType | None) -> None:
     signal.raise_signal(signal.SIGTERM)
 
 
-def _leave_to_parent() -> None:
+def _after_fork() -> None:
     for recorder in list(_recording):
-        recorder.leave_to_parent()
+        recorder.forked()
     _recording.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_to_parent)
+    os.register_at_fork(after_in_child=_after_fork)

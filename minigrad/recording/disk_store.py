@@ -206,7 +206,7 @@ class DiskStore(Store):
                 self._state = state_of(self.directory)
 
     @override
-    def leave_to_parent(self) -> None:
+    def forked(self) -> None:
         """Close the files: the process that this one was forked from goes on with the run."""
         if self._files is not None:
             files, self._files = self._files, None

@@ -71,6 +71,11 @@ class MemoryStore(Store):
         """End a session: nothing is to be done."""
 
     @override
+    def forked(self) -> None:
+        """Nobody makes memory ready any more."""
+        self._ahead, self._ahead_bytes = None, 0
+
+    @override
     def keep(self, kept: KeptStep) -> None:
         """Keep what is kept of every step besides its tensors."""
         self._steps.keep(kept)

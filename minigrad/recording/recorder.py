@@ -173,8 +173,7 @@ class Recorder(Hook):
             self._witness = Witness(
                 self._selected.slots, self._counter, self._facts, self._watch, self._note
             )
-            if self._store.is_open:
-                at_exit.add(self)
+            at_exit.add(self, on_disk=self._store.is_open)
             self._handle = self.optimizer.attach(self)
             self._vector.observers.add(self._witness)
         except BaseException:
@@ -314,9 +313,9 @@ class Recorder(Hook):
         self.flush()
         self._store.abandon()
 
-    def leave_to_parent(self) -> None:
-        """This process was forked: what is recorded on disk stays with the one it comes from."""
-        self._store.leave_to_parent()
+    def forked(self) -> None:
+        """This process was forked: what is on disk stays with the one that it comes from."""
+        self._store.forked()
 
     def _save_counts(self) -> None:
         """Have the store publish the counts, where it outlives this process."""

@@ -150,8 +150,8 @@ class Store(ABC):
     def abandon(self) -> None:  # noqa: B027 - may stay empty
         """Close what is open, without ending the session."""
 
-    def leave_to_parent(self) -> None:  # noqa: B027 - may stay empty
-        """Stop writing: this process was forked from the one that records."""
+    def forked(self) -> None:  # noqa: B027 - may stay empty
+        """This process was forked: its threads are gone, and files belong to its parent."""
 
     @property
     def starts_anew(self) -> bool:

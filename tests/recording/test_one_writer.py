@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from accident_support import needs_fork
@@ -16,6 +19,7 @@ from disk_support import Notes, Training, wrong
 
 import minigrad as mg
 from minigrad.errors import HookError, RunError
+from minigrad.recording import memory_store
 
 PROGRAM = """
 import sys, time
@@ -160,3 +164,33 @@ def test_a_forked_child_never_writes_and_never_hangs(what: str, tmp_path: Path) 
     assert [] == wrong(run, notes.values)
     assert run.verify()
     assert run.complete
+
+
+@needs_fork
+def test_a_forked_child_records_into_its_own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on with what its parent had recorded, and waits for no thread of its parent."""
+    go, touched = threading.Event(), memory_store._touched  # noqa: SLF001
+
+    def slow(*arguments: Any) -> Any:
+        assert threading.current_thread() is threading.main_thread() or go.wait(60)
+        return touched(*arguments)
+
+    monkeypatch.setattr(memory_store, "_touched", slow)
+    training = Training()
+    with training.recorder(keyframe_every=5) as recorder:
+        training.go(3)  # and memory for the next block is still being made ready
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                signal.alarm(60)
+                go.set()
+                training.go(30)
+                recorder.stop()
+                status = 0 if recorder.run.verify() and len(recorder.run.steps) == 33 else 2
+            finally:
+                os._exit(status)
+        go.set()
+        assert (child, 0) == os.waitpid(child, 0)
+        training.go(2)
+    assert tuple(range(5)) == recorder.run.steps
