@@ -209,8 +209,8 @@ class Recorder(Hook):
                 self._save_counts()
         finally:
             self._store.close(watch.last_step + 1, watch.final)
-        self._complete, self._in_session = True, False
-        at_exit.remove(self)
+            self._complete, self._in_session = True, False
+            at_exit.remove(self)
         self._store.check_budget()
 
     def __enter__(self) -> Self:
