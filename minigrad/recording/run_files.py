@@ -110,14 +110,18 @@ def is_cut_off_start(directory: Path) -> bool:
 
 def _has_rows(path: Path) -> bool:
     """Whether an `.npy` file tells of rows; one that was cut off in its header has none."""
-    if not path.is_file() or not path.stat().st_size:
+    if not path.is_file():
         return False
-    try:
-        with open_regular(path) as opened:
+    with open_regular(path) as opened:
+        start = opened.read(10)  # the last two bytes say how many follow
+        if path.stat().st_size < 10 + int.from_bytes(start[8:], "little"):
+            return False
+        opened.seek(0)
+        try:
             np.lib.format.read_magic(opened)
             shape, _, _ = np.lib.format.read_array_header_1_0(opened)
-    except ValueError:  # it is damaged, and may have had some
-        return True
+        except ValueError:  # it is damaged, and may have had some
+            return True
     return shape != (0,)
 
 

@@ -127,7 +127,7 @@ def untrue(run: mg.Run, lives: Lives) -> list[str]:
         (seed, SETTINGS[seed % len(SETTINGS)])
         if seed == 1
         else slow(seed, SETTINGS[seed % len(SETTINGS)])
-        for seed in range(400 if EVERYTHING else 8)
+        for seed in range(200 if EVERYTHING else 8)
     ],
 )
 def test_after_every_life(seed: int, settings: dict[str, Any], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,10 @@ class BadDisk:
 
         def bad_write(column: Any, offset: int, data: memoryview) -> None:
             if self._strikes():
-                if partly and offset:  # a header is written whole, or not at all
+                # What is there already, a header or the last row, is so short that it is written
+                # whole or not at all.
+                size = os.fstat(column._file.fileno()).st_size  # noqa: SLF001
+                if partly and offset >= size:
                     write(column, offset, data[: len(data) // 2])
                 column.close()
                 raise OSError(errno.EIO, "Input/output error")
