@@ -508,11 +508,11 @@ def test_copies_of_the_parameters_in_a_step(
 def test_copies_of_the_parameters_in_a_record() -> None:
     """The values before and after a step.
 
-    Rows and keyframes as announced; of the counts, 64 bytes an entry.
+    Rows and keyframes as announced; of the counts, 74 bytes an entry.
     """
     model = large()
     optimizer = mg.SGD(model, lr=0.1)
-    for settings, kept in (({"keep": (), "aggregates": False}, 2.0), ({"keep": ()}, 2.0 + 64 / 4)):
+    for settings, kept in (({"keep": (), "aggregates": False}, 2.0), ({"keep": ()}, 2.0 + 74 / 4)):
         make = lambda settings=settings: mg.Recorder(optimizer, **settings)
         recorder = peak(make, most=kept, stays=kept)
         peak(recorder.start, most=2, stays=2)

@@ -120,7 +120,7 @@ class Continuity:
             self._begin(self._start.values)
         else:  # a step was made, and its recording cut off
             self._watch.go_on_after(self._start.steps - 1, self._start.values)
-            self.initial = self._start.values.copy()
+            self.initial = self._start.values
 
     def before_step(self) -> str:
         """Look where the next step begins.
@@ -185,10 +185,11 @@ class Continuity:
         if count and offset != self._offset:
             store.note(f"step {last + 1} is the optimizer's step {count}: it was taken back before")
         if self.initial is None:
-            if self._start is not None and self._start.values is not values:
+            if self._start is None or self._start.values is not values:
                 store.begin(step, values)
+                values = values.copy()
             self._watch.go_on_after(step - 1, values)
-            self.initial = values.copy()
+            self.initial = values
         else:
             self._go_on(step, values)
         self._offset, self._start, self._is_cut_off = offset, None, False

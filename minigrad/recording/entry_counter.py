@@ -36,17 +36,26 @@ class _Window(NamedTuple):
     """Steps that are counted in bytes, which are added up 16 times faster than 64-bit counts.
 
     Attributes:
-        entries: The steps, without what they held.
+        steps: The numbers of the steps.
+        lost: How many of them cannot be counted.
+        skipped: In how many each parameter got no update, by its name and why.
         sums: What became of each entry, with places from 1 on; not to be read if there is no step.
         held: For each parameter of which entries were frozen, in how many steps each was.
         first_moves: Entries that had not moved before, and the numbers of the steps that moved
             them. Where an entry is named twice, the first one is true.
     """
 
-    entries: tuple[Entry, ...]
+    steps: Integers
+    lost: int
+    skipped: Mapping[tuple[str, str], int]
     sums: Sums
     held: Mapping[str, npt.NDArray[np.uint8]]
     first_moves: tuple[tuple[npt.NDArray[np.intp], Integers], ...]
+
+    @classmethod
+    def empty(cls, sums: Sums) -> _Window:
+        """Of no step, with these arrays for the sums."""
+        return cls(np.empty(0, np.int64), 0, {}, sums, {}, ())
 
 
 class _State(NamedTuple):
@@ -110,7 +119,7 @@ class EntryCounter:
         )
         window, spare = (Sums.zeros(size, dtype) for _ in range(2))
         none = Entry(-1, {}, {}, Explained({}, {}, {}), False)
-        self._state = _State(counts, _Window((), window, {}, ()), spare, [], len(self._rows), none)
+        self._state = _State(counts, _Window.empty(window), spare, [], len(self._rows), none)
         # Where entries have moved, 255. It saves work: it may lag behind what counts, but never be
         # ahead of it.
         self._ever_moved = np.zeros(size, np.uint8)
@@ -181,7 +190,7 @@ class EntryCounter:
             state.journal.append(entry)  # from here on, the step counts
             return
         folded = self._with_window(state._replace(journal=[*state.journal, entry]))
-        if len(folded.window.entries) == _WINDOW:
+        if len(folded.window.steps) == _WINDOW:
             folded = self._with_counts(folded)
         self._state = folded._replace(before=state._replace(before=None))  # or from here on
 
@@ -209,38 +218,41 @@ class EntryCounter:
         counts, window, spare, journal, _, _, movers, _ = state
         if movers is not None:
             self._ever_moved[movers] = 255  # which cannot be taken back any more
-        rows = self._rows.sums(len(journal), len(window.entries) + 1)
+        rows = self._rows.sums(len(journal), len(window.steps) + 1)
         first_moves, movers = window.first_moves, None
         if (new := np.greater(rows.moves, self._ever_moved)).any():
             movers = np.flatnonzero(new)
             steps = np.array([entry.step for entry in journal], np.int64)
             first_moves += ((movers, steps[self._rows.first_moves(len(journal), movers)]),)
-        rows.added_to(window.sums if window.entries else None, out=spare)
-        held = dict(window.held)
+        rows.added_to(window.sums if len(window.steps) else None, out=spare)
+        held, skipped = dict(window.held), dict(window.skipped)
         for entry in journal:
             for name, mask in entry.held.items():
                 held[name] = np.add(held.get(name, np.uint8(0)), mask, dtype=np.uint8)
-        entries = tuple(entry._replace(held={}) if entry.held else entry for entry in journal)
-        new_window = _Window(window.entries + entries, spare, held, first_moves)
-        room = min(len(self._rows), _WINDOW - len(new_window.entries))
-        return _State(counts, new_window, window.sums, [], room, entries[-1], movers)
+            for skip in entry.skipped.items():
+                skipped[skip] = skipped.get(skip, 0) + 1
+        numbers = np.array([entry.step for entry in journal], np.int64)
+        lost = window.lost + sum(entry.lost for entry in journal)
+        gathered = np.concatenate([window.steps, numbers]), lost, skipped
+        new_window = _Window(*gathered, spare, held, first_moves)
+        room = min(len(self._rows), _WINDOW - len(new_window.steps))
+        return _State(counts, new_window, window.sums, [], room, journal[-1], movers)
 
     def _with_counts(self, state: _State) -> _State:
         """The same, with the window folded into the true counts."""
-        counts, (entries, sums, held, first_moves), spare, _, _, folded, movers, _ = state
+        counts, window, spare, _, _, folded, movers, _ = state
+        gathered, lost, skipped, sums, held, first_moves = window
         first_move = counts.first_move
         if first_moves:
             first_move = first_move.copy()
         for which, steps in first_moves:
             unset = first_move[which] == -1
             first_move[which[unset]] = steps[unset]
-        numbers = np.array([-1, *(entry.step for entry in entries)], np.int64)
-        lost = sum(entry.lost for entry in entries)
+        numbers = np.concatenate([[-1], gathered])
         frozen, unreached = counts.frozen.copy(), counts.unreached.copy()
-        for entry in entries:
-            for name, why in entry.skipped.items():
-                if name in self._slots:
-                    (frozen if why == "frozen" else unreached)[name] += 1
+        for (name, why), count in skipped.items():
+            if name in self._slots:
+                (frozen if why == "frozen" else unreached)[name] += count
         frozen_entries = dict(counts.frozen_entries)
         for name, steps in held.items():
             frozen_entries[name] = frozen_entries.get(name, 0) + steps.astype(np.int64)
@@ -253,13 +265,13 @@ class EntryCounter:
             movement=counts.movement + sums.movement,
             frozen=frozen,
             unreached=unreached,
-            steps=counts.steps + len(entries) - lost,
+            steps=counts.steps + len(gathered) - lost,
             recounted=counts.recounted,
             uncounted=counts.uncounted + lost,
             frozen_entries=frozen_entries,
         )
         # The window's arrays are free at once; the spare ones, once no step can be taken back.
-        window = _Window((), spare, {}, ())
+        window = _Window.empty(spare)
         return _State(counts, window, sums, [], len(self._rows), folded, movers)
 
     def counts(self) -> Counts:
@@ -267,7 +279,7 @@ class EntryCounter:
         state = self._state
         if state.journal:
             state = self._with_window(state)
-        if state.window.entries:
+        if len(state.window.steps):
             state = self._with_counts(state)
         self._state = state._replace(before=None)
         counts, explained = deepcopy(state.counts), state.folded.explained

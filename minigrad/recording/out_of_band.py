@@ -69,7 +69,7 @@ class OutOfBandWatch:
         self._size, self._dtype = selected.size, vector.values.dtype
         self._last = _Last(-1, None)
         self._origin: _Origin | None = None
-        self._spare = _Values.of(self._size, self._dtype)
+        self._room, self._spare = (_Values.of(self._size, self._dtype) for _ in range(2))
         self._writers: dict[str, None] = {}  # who else has written since, in order
 
     @property
@@ -88,8 +88,11 @@ class OutOfBandWatch:
 
     def go_on_after(self, step: int, values: Array | None) -> None:
         """The last step is this one, with these values after it, where they are known."""
-        self._origin = None
-        self._last = _Last(step, None if values is None else self._copied(values))
+        self._origin, own = None, None
+        if values is not None:
+            own = self._last.values or self._room
+            np.copyto(own.array, values)
+        self._last = _Last(step, own)
 
     def begin_at(self, values: Array, *, recorded: bool) -> None:
         """The next step begins at these values, not where the last one ended.
@@ -98,7 +101,8 @@ class OutOfBandWatch:
             values: The values.
             recorded: Whether what changed in between counts as moved by that step.
         """
-        copied, before = self._copied(values), self.final
+        copied, before = _Values.of(self._size, self._dtype), self.final
+        np.copyto(copied.array, values)
         if self._origin is not None:
             before = self._origin.before
         self._origin = _Origin(copied, before if recorded and before is not None else copied.array)
@@ -106,11 +110,6 @@ class OutOfBandWatch:
     def end_at_last(self) -> None:
         """The next step begins where the last one ended, as far as is known."""
         self._origin = None
-
-    def _copied(self, values: Array) -> _Values:
-        copied = _Values.of(self._size, self._dtype)
-        np.copyto(copied.array, values)
-        return copied
 
     def written(self, writer: Writer) -> None:
         """Somebody has written values on purpose."""
@@ -137,7 +136,7 @@ class OutOfBandWatch:
 
     def advance(self, step: int) -> None:
         """The step that `next_values` has told of is recorded whole, and is the last one now."""
-        before = self._last.values or _Values.of(self._size, self._dtype)
+        before = self._last.values or self._room
         self._last, self._spare, self._origin = _Last(step, self._spare), before, None
         self._writers.clear()
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from checkpoint_support import EVERYTHING, Plan, Training
+from child_support import surroundings
 
 import minigrad as mg
 from minigrad.errors import DataFileError
@@ -147,10 +148,9 @@ def test_a_limit_of_the_system(tmp_path: Path) -> None:
     mg.save(path, **Training(PLAN, seed=5).parts)
     old = path.read_bytes()
     limits = [0, 1, 4096, len(new) - 100, len(new) - 1, len(new)]
-    paths = os.pathsep.join([str(Path(mg.__file__).parent.parent), str(Path(__file__).parent)])
     done = subprocess.run(
         [sys.executable, "-B", "-W", "error", "-c", LIMITED, str(path), *map(str, limits)],
-        env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=True,
+        env=surroundings(Path(__file__)), capture_output=True, text=True, check=True,
     )  # fmt: skip
     refused = (
         f"{zlib.crc32(old)} the checkpoint '{path}' cannot be written: {os.strerror(errno.EFBIG)}"

@@ -7,7 +7,6 @@ happened before.
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checkpoint_support import EVERYTHING, Plan, Training, X, Y
+from child_support import surroundings
 
 import minigrad as mg
 
@@ -65,7 +65,6 @@ def test_in_two_processes(tmp_path: Path) -> None:
     bits nor on bytes.
     """
     expected = digest(tmp_path / "here")
-    paths = os.pathsep.join([str(Path(mg.__file__).parent.parent), str(Path(__file__).parent)])
     for seed in ("1", "2", "3") if EVERYTHING else ("1",):
         program = (
             "import sys, pathlib, test_same_seed_same_bits as own\n"
@@ -73,7 +72,7 @@ def test_in_two_processes(tmp_path: Path) -> None:
         )
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", program, str(tmp_path / f"there {seed}")],
-            env={**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": seed},
+            env={**surroundings(Path(__file__)), "PYTHONHASHSEED": seed},
             capture_output=True,
             text=True,
             check=True,

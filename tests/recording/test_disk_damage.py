@@ -133,7 +133,9 @@ def places(content: bytes) -> list[int]:
 
 
 def some_of(files: dict[str, bytes]) -> dict[str, bytes]:
-    """Of each folder the first file, one in the middle and the last; and all that lie in none."""
+    """Of each folder the first file, one in the middle and the last; and all that lie in none, but
+    for the lock, which says nothing of the run.
+    """
     folders: dict[str, list[str]] = {}
     for name in sorted(files):
         folders.setdefault(name.rpartition("/")[0] or name, []).append(name)
@@ -141,6 +143,7 @@ def some_of(files: dict[str, bytes]) -> dict[str, bytes]:
         name: files[name]
         for names in folders.values()
         for name in {names[0], names[len(names) // 2], names[-1]}
+        if name != "lock"
     }
 
 
@@ -318,7 +321,8 @@ def test_verify_holds_few_rows_at_a_time(tmp_path: Path) -> None:
         most = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert most < 8 * mg.ParameterVector.of(model).values.nbytes
+    # Six of them are counts of 8 bytes, made anew to compare; the other values have 4.
+    assert most < 24 * mg.ParameterVector.of(model).values.nbytes
 
 
 def test_a_damaged_block_costs_itself_alone(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_two_recorders_of_one_path(tmp_path: Path) -> None:
     pytest.mark.parametrize(
         ("content", "says"),
         [
-            ({"version": 2}, "version 2"),
+            ({"version": 3}, "version 3"),
             ({"version": "1"}, "version 1"),
             ({"version": None}, "version None"),
             ({"format": "somebody's run"}, "does not describe"),
