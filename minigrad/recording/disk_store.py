@@ -165,7 +165,7 @@ class DiskStore(Store):
             self._block_files.sweep(self._numbers() | self._damaged)
         else:
             clear(self.directory)
-            self.blocks = []
+            self.blocks: list[Block] = []
             self._block_files.make_folders()
             (self.directory / "buffers").mkdir(exist_ok=True)
         steps = self._count if goes_on else None
@@ -389,7 +389,7 @@ class DiskStore(Store):
 
     def _stop_writing(self, why: str) -> RunError:
         self.broken = why
-        self.full = True
+        self.full: bool = True
         self.abandon()
         return self._error()
 

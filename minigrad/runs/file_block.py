@@ -48,7 +48,7 @@ class FileBlock(Block):
             rows=self._own,
             foreign=bool(row["foreign"]),
         )
-        self.where = ", ".join(
+        self.where: str = ", ".join(
             f"'{files.directory / file_of(FOLDERS[kind], self.number)}'" for kind in self._own
         )
 
