@@ -38,6 +38,8 @@ class BlockFiles:
         self._size = size
         self._dtype = dtype
         self._salt = salt
+        # A writer that was killed may have left files of blocks that nobody knows.
+        self._next_number = 1 + max((number for _, number in self._numbered()), default=-1)
 
     def make_folders(self) -> None:
         """Make the folders, where they are not there yet.
@@ -48,17 +50,12 @@ class BlockFiles:
         for folder in (_KEYFRAMES, *(FOLDERS[kind] for kind in self._kinds)):
             (self._directory / folder).mkdir(exist_ok=True)
 
-    def next_number(self) -> int:
-        """The number of the next block: a writer that was killed may have left files of others."""
-        return 1 + max((number for _, number in self._numbered()), default=-1)
-
     def new(
-        self, number: int, step: int, values: Array | None, *, rows: bool, foreign: bool
+        self, step: int, values: Array | None, *, rows: bool = False, foreign: bool = False
     ) -> FileBlock:
         """A new block, whose keyframe is written.
 
         Args:
-            number: Its number.
             step: The first step after its keyframe.
             values: Its keyframe; None if it has none.
             rows: Whether it is to have rows.
@@ -67,6 +64,7 @@ class BlockFiles:
         Raises:
             OSError: The disk does not take it.
         """
+        number, self._next_number = self._next_number, self._next_number + 1
         if values is not None:
             keyframe = FileColumn(self._keyframe_of(number), self._dtype, (self._size,))
             try:

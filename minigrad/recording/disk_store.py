@@ -109,7 +109,6 @@ class DiskStore(Store):
                 )
             self._salt = salt_of(self._description.run_id)  # what every checksum begins with
             self._block_files = BlockFiles(directory, kinds, size, dtype, self._salt)
-            self._next_number = self._block_files.next_number()
 
     def _load(self) -> None:
         """Look at the run that is there, and make sure that it can go on."""
@@ -189,7 +188,7 @@ class DiskStore(Store):
                 self.blocks = self.blocks[:-1]
             last = self.blocks[-1] if self.blocks else None
             if values is not None and (last is None or last.count or last.value_after != step - 1):
-                self.blocks.append(self._new_block(step, values))
+                self.blocks.append(self._block_files.new(step, values))
             self.flush()
             self._description.end_session(step - 1)
             self._write_description()
@@ -204,6 +203,12 @@ class DiskStore(Store):
             self._files = None
             with suppress(OSError):
                 self._state = state_of(self.directory)
+
+    @override
+    def go_on_alone(self) -> None:
+        """Write without another thread from now on: the process ends."""
+        if self._files is not None:
+            self._files.steps.go_on_alone()
 
     @override
     def forked(self) -> None:
@@ -338,18 +343,12 @@ class DiskStore(Store):
         assert self._files is not None
         with self._writing():
             self._files.steps.end_block()
-            block = self._new_block(step, values, rows=bool(self.kinds), foreign=foreign)
+            block = self._block_files.new(step, values, rows=bool(self.kinds), foreign=foreign)
             if self.kinds:
                 free = self.budget - self._taken - (0 if values is None else self.row_bytes)
                 block.capacity = max(1, min(self.capacity, free // self.step_bytes))
                 self._files.steps.begin_block(block.number, self._block_files.paths(block))
         return block
-
-    def _new_block(
-        self, step: int, values: Array | None, *, rows: bool = False, foreign: bool = False
-    ) -> FileBlock:
-        number, self._next_number = self._next_number, self._next_number + 1
-        return self._block_files.new(number, step, values, rows=rows, foreign=foreign)
 
     @override
     def _write(self, block: Block, tensors: Mapping[str, Array]) -> None:

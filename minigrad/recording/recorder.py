@@ -310,6 +310,7 @@ class Recorder(Hook):
 
     def leave(self) -> None:
         """Publish all and let go of the run, unstopped: the process ends."""
+        self._store.go_on_alone()
         self.flush()
         self._store.abandon()
 

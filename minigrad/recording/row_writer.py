@@ -70,7 +70,7 @@ class RowWriter:
         self._files = _Files(-1, {})
         self._chunk = _Chunk(self._new_arrays(), 0, 0)
         self._spare: list[dict[str, Array]] = []
-        self._executor = ThreadPoolExecutor(1, "minigrad-writer")
+        self._executor: ThreadPoolExecutor | None = ThreadPoolExecutor(1, "minigrad-writer")
         self._waiting: list[tuple[Future[dict[tuple[int, int], int]], _Files, _Chunk]] = []
         self.sums: dict[tuple[int, int], int] = {}
 
@@ -150,14 +150,24 @@ class RowWriter:
         """End the block and the thread; what still waits is not written."""
         for future, _, _ in self._waiting:
             future.cancel()
-        self._executor.shutdown()
+        if self._executor is not None:
+            self._executor.shutdown()
         self.close_files()
+
+    def go_on_alone(self) -> None:
+        """Hand nothing more to the thread; what it has, it still writes.
+
+        A signal may have come while its executor had locks, for which nobody must wait then.
+        """
+        self._executor = None
 
     def _send(self) -> None:
         """Hand the chunk to the thread, and begin a new one."""
-        files, chunk = self._files, self._chunk
+        files, chunk, executor = self._files, self._chunk, self._executor
         try:
-            future = self._executor.submit(self._write, files, chunk)
+            if executor is None:
+                raise RuntimeError
+            future = executor.submit(self._write, files, chunk)
         except RuntimeError:  # Python is ending, and starts nothing more in threads
             self._wait(0)
             future = Future()

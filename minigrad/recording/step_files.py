@@ -196,6 +196,10 @@ class StepFiles:
         rows["row_crc32"] = checksums_of_steps(rows, self._salt)
         return rows
 
+    def go_on_alone(self) -> None:
+        """Write without another thread from now on: the process ends."""
+        self._writer.go_on_alone()
+
     def close(self) -> None:
         """Close the files; what their headers cover is whole, with or without what came last."""
         self._writer.close()

@@ -150,6 +150,9 @@ class Store(ABC):
     def abandon(self) -> None:  # noqa: B027 - may stay empty
         """Close what is open, without ending the session."""
 
+    def go_on_alone(self) -> None:  # noqa: B027 - may stay empty
+        """Write without another thread from now on: the process ends."""
+
     def forked(self) -> None:  # noqa: B027 - may stay empty
         """This process was forked: its threads are gone, and files belong to its parent."""
 

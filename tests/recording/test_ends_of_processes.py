@@ -127,3 +127,35 @@ def test_a_recorder_in_another_thread_sets_no_handler(tmp_path: Path) -> None:
     )
     assert (0, "") == (ended.returncode, ended.stderr)
     assert 3 == len(mg.Run.open(tmp_path / "run").steps)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")
+def test_sigterm_while_rows_are_handed_to_the_thread(tmp_path: Path) -> None:
+    """The locks that were taken for that are waited for by nobody, and the rows are written."""
+    source = f"""if True:
+        import signal
+        from concurrent.futures import ThreadPoolExecutor
+        from disk_support import Training
+        training = Training()
+        training.recorder({str(tmp_path / "run")!r}).start()
+        training.go(20)
+        training.optimizer.flush()
+        training.go(30)
+        def submit(executor, *work):
+            with executor._shutdown_lock:
+                signal.raise_signal(signal.SIGTERM)
+        ThreadPoolExecutor.submit = submit
+        training.optimizer.flush()
+    """
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", source],
+        env=surroundings(Path(__file__)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (-signal.SIGTERM, "") == (ended.returncode, ended.stderr)
+    run = mg.Run.open(tmp_path / "run")
+    assert list(range(50)) == run.exact_steps.tolist()
+    assert run.verify()
