@@ -107,16 +107,7 @@ class EntryCounter:
         self._slots = slots
         self._layers = layers
         self._rows = StepRows(size, _ENTRIES, dtype)
-        counts = Counts(
-            grads=np.zeros(size, np.int64),
-            updates=np.zeros(size, np.int64),
-            moves=np.zeros(size, np.int64),
-            first_move=np.full(size, -1, np.int64),
-            last_move=np.full(size, -1, np.int64),
-            movement=np.zeros(size, np.float64),
-            frozen=dict.fromkeys(slots, 0),
-            unreached=dict.fromkeys(slots, 0),
-        )
+        counts = Counts.of_nothing(slots, size)
         window, spare = (Sums.zeros(size, dtype) for _ in range(2))
         none = Entry(-1, {}, {}, Explained({}, {}, {}), False)
         self._state = _State(counts, _Window.empty(window), spare, [], len(self._rows), none)
